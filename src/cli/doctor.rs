@@ -1,0 +1,139 @@
+//! `resnet doctor`: what this machine offers, what would be chosen here, and whether the models load.
+//!
+//! Prints facts in rows; exit code 1 if something would keep `serve` from working.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::models::ModelArgs;
+use super::output::print;
+use crate::config::{CpuBudget, ThreadPlan};
+use crate::registry::{self, Catalog, ModelState};
+
+/// The flags of `resnet doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// Runs the checks.
+///
+/// # Errors
+/// If standard output fails.
+pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let mut text = String::new();
+    let mut healthy = true;
+    let budget = CpuBudget::detect();
+    let ThreadPlan { http, prep, engine } = ThreadPlan::for_cpus(budget.cpus);
+    row(&mut text, "version", super::version());
+    row(
+        &mut text,
+        "system",
+        &format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
+    );
+    row(&mut text, "cpu features", &cpu_features().join(" "));
+    row(
+        &mut text,
+        "cpus",
+        &format!("{} ({})", budget.cpus, budget.reason()),
+    );
+    row(
+        &mut text,
+        "threads",
+        &format!("{http} http, {prep} prep, {engine} engine"),
+    );
+    match args.model.store.store() {
+        Ok(store) => {
+            let catalog = Catalog::builtin();
+            let present = |e: &&registry::CatalogEntry| {
+                matches!(store.state_of(e), Ok(ModelState::Present { .. }))
+            };
+            let names: Vec<&str> = catalog
+                .entries()
+                .iter()
+                .filter(present)
+                .map(|e| e.name.as_str())
+                .collect();
+            let names = if names.is_empty() {
+                "no pulled model".into()
+            } else {
+                names.join(", ")
+            };
+            row(
+                &mut text,
+                "store",
+                &format!("{}: {names}", store.dir().display()),
+            );
+        }
+        Err(e) => row(&mut text, "store", &format!("none: {e:#}")),
+    }
+    let checked = args.model.references().and_then(|references| {
+        references
+            .iter()
+            .map(|r| registry::load(r).map_err(anyhow::Error::from))
+            .collect::<anyhow::Result<Vec<_>>>()
+    });
+    match checked {
+        Ok(models) => {
+            for m in models {
+                let ms = m.load_time.as_millis();
+                row(
+                    &mut text,
+                    "model",
+                    &format!(
+                        "{} ok: {} classes, loaded in {ms} ms",
+                        m.name,
+                        m.labels.len()
+                    ),
+                );
+            }
+        }
+        Err(e) => {
+            healthy = false;
+            row(&mut text, "model", &format!("FAILED: {e:#}"));
+        }
+    }
+    print(&text)?;
+    Ok(if healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn row(text: &mut String, key: &str, value: &str) {
+    // Writing into a string does not fail.
+    let _ = writeln!(text, "{key:<14}{value}");
+}
+
+/// The instruction sets that matter to inference, as the CPU and the system offer them.
+#[cfg(target_arch = "x86_64")]
+fn cpu_features() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    macro_rules! look_for {
+        ($($name:tt)*) => {$(
+            if std::arch::is_x86_feature_detected!($name) {
+                found.push($name);
+            }
+        )*};
+    }
+    look_for!("sse4.2" "avx" "f16c" "fma" "avx2" "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx512bf16");
+    // std detects AMX only on nightly; the kernel lists it where a process may ask for it.
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = flags.lines().find(|l| l.starts_with("flags")).unwrap_or("");
+    found.extend(
+        ["amx_tile", "amx_bf16", "amx_int8"]
+            .into_iter()
+            .filter(|f| flags.split(' ').any(|w| w == *f)),
+    );
+    found
+}
+
+/// The instruction sets that matter to inference, as the CPU and the system offer them.
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_features() -> Vec<&'static str> {
+    vec!["those of the target"]
+}

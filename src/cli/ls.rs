@@ -1,0 +1,218 @@
+//! `resnet ls`: the models that can be served by name, and which of them lie on this machine.
+//!
+//! Looks at names and sizes only; reads no model.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::Args;
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use super::output::print;
+use super::store_args::{StoreArgs, is_builtin};
+use crate::registry::{BUILTIN_NAME, Catalog, CatalogEntry, ModelState, Store};
+
+/// Size of `models/resnet18-tiny.onnx` in bytes; a test compares.
+const BUILTIN_BYTES: u64 = 5_703_138;
+
+/// List the models of the catalogue and which of them are on this machine
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If there is no models directory to look into, or standard output fails.
+pub(crate) fn run(args: &LsArgs) -> anyhow::Result<()> {
+    let store = args.store.store()?;
+    let catalog = Catalog::builtin();
+    let mut rows: Vec<Row<'_>> = is_builtin(BUILTIN_NAME)
+        .then(Row::builtin)
+        .into_iter()
+        .collect();
+    rows.extend(
+        catalog
+            .entries()
+            .iter()
+            .map(|entry| Row::new(entry, &store)),
+    );
+    if args.json {
+        let listing = Listing {
+            models_dir: store.dir(),
+            models: &rows,
+        };
+        return print(&format!("{}\n", serde_json::to_string_pretty(&listing)?));
+    }
+    print(&table(&rows, store.dir()))
+}
+
+/// The JSON document.
+#[derive(Serialize)]
+struct Listing<'a> {
+    models_dir: &'a Path,
+    models: &'a [Row<'a>],
+}
+
+/// One model.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    aliases: &'a [String],
+    bytes: u64,
+    /// Percent; `null` where nothing is published for the whole of ImageNet-1k.
+    top1: Option<f32>,
+    top5: Option<f32>,
+    license: &'a str,
+    description: &'a str,
+    note: Option<&'a str>,
+    state: State,
+    /// What is there of it.
+    bytes_on_disk: u64,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    BuiltIn,
+    Missing,
+    Partial,
+    Present,
+    WrongSize,
+    Unreadable,
+}
+
+impl<'a> Row<'a> {
+    fn new(entry: &'a CatalogEntry, store: &Store) -> Row<'a> {
+        let (state, bytes_on_disk) = match store.state_of(entry) {
+            Ok(ModelState::Missing) => (State::Missing, 0),
+            Ok(ModelState::Partial { bytes }) => (State::Partial, bytes),
+            Ok(ModelState::Present { bytes }) => (State::Present, bytes),
+            Ok(ModelState::WrongSize { got, .. }) => (State::WrongSize, got),
+            // One unreadable file must not hide the others.
+            Err(_) => (State::Unreadable, 0),
+        };
+        Row {
+            name: &entry.name,
+            aliases: &entry.aliases,
+            bytes: entry.bytes,
+            top1: entry.top1,
+            top5: entry.top5,
+            license: &entry.license,
+            description: &entry.description,
+            note: entry.note.as_deref(),
+            state,
+            bytes_on_disk,
+        }
+    }
+
+    fn builtin() -> Row<'a> {
+        Row {
+            name: BUILTIN_NAME,
+            aliases: &[],
+            bytes: BUILTIN_BYTES,
+            top1: None,
+            top5: None,
+            license: env!("CARGO_PKG_LICENSE"),
+            description: "half-width ResNet-18 of 200 ImageNet classes at 64 x 64, for a first try",
+            note: None,
+            state: State::BuiltIn,
+            bytes_on_disk: 0,
+        }
+    }
+
+    fn state_text(&self) -> String {
+        match self.state {
+            State::BuiltIn => "built in".into(),
+            State::Missing => "not pulled".into(),
+            State::Partial => format!(
+                "{} % pulled",
+                self.bytes_on_disk.saturating_mul(100) / self.bytes
+            ),
+            State::Present => "ready".into(),
+            State::WrongSize => "wrong size, pull again".into(),
+            State::Unreadable => "unreadable".into(),
+        }
+    }
+}
+
+/// Lays the rows out in columns as wide as their longest cell.
+fn table(rows: &[Row<'_>], dir: &Path) -> String {
+    let percent =
+        |value: Option<f32>| value.map_or("n/a".to_owned(), |percent| format!("{percent:.2}"));
+    let mut lines = vec![["NAME", "SIZE", "TOP-1", "TOP-5", "LICENSE", "STATE"].map(str::to_owned)];
+    for row in rows {
+        let name = match row.aliases {
+            [] => row.name.to_owned(),
+            aliases => format!("{} ({})", row.name, aliases.join(", ")),
+        };
+        let size = DecimalBytes(row.bytes).to_string();
+        lines.push([
+            name,
+            size,
+            percent(row.top1),
+            percent(row.top5),
+            row.license.to_owned(),
+            row.state_text(),
+        ]);
+    }
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|line| line[column].len())
+            .max()
+            .unwrap_or(0)
+    };
+    let [name, size, top1, top5, license] = [0, 1, 2, 3, 4].map(width);
+    let mut text = String::new();
+    for [a, b, c, d, e, f] in &lines {
+        // Writing into a string does not fail.
+        let _ = writeln!(
+            text,
+            "{a:<name$}  {b:>size$}  {c:>top1$}  {d:>top5$}  {e:<license$}  {f}"
+        );
+    }
+    let _ = writeln!(text, "\nmodels directory: {}", dir.display());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builtin_size_is_that_of_the_file() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/resnet18-tiny.onnx");
+        assert_eq!(std::fs::metadata(file).unwrap().len(), BUILTIN_BYTES);
+    }
+
+    #[test]
+    fn table_lines_columns_up_and_says_the_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let catalog = Catalog::builtin();
+        let entry = catalog.find("resnet50").unwrap();
+        std::fs::write(store.part_path_of(entry), vec![0; 1_025_766]).unwrap();
+        let text = table(&[Row::builtin(), Row::new(entry, &store)], store.dir());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0].find("STATE"), lines[1].find("built in"));
+        assert!(
+            lines[1].contains("n/a") && lines[1].contains("5.70 MB"),
+            "{text}"
+        );
+        assert!(
+            lines[2].starts_with("resnet50-v1-12 (resnet50)") && lines[2].ends_with("1 % pulled"),
+            "{text}"
+        );
+        assert!(
+            lines[2].contains("102.58 MB  74.97  92.33  Apache-2.0"),
+            "{text}"
+        );
+    }
+}

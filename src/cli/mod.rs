@@ -1,0 +1,93 @@
+//! The commands: argv and environment in, exit code out.
+//!
+//! Called by `main`. Each command has its file; nobody imports this room.
+
+mod classify;
+mod doctor;
+mod healthcheck;
+mod logging;
+mod ls;
+mod models;
+mod output;
+mod pull;
+mod rm;
+mod serve;
+mod show;
+mod store_args;
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+/// Serves pretrained ResNets on CPUs: POST a photo, get ImageNet classes
+#[derive(Debug, Parser)]
+#[command(name = "resnet", version = version(), max_term_width = 100, propagate_version = true)]
+#[command(after_help = "\
+Start with:
+  resnet serve                                        serve the small built-in model
+  curl -T photo.jpg http://127.0.0.1:8080/classify    classify a photo
+  resnet pull resnet50                                download the real thing")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve models over HTTP
+    Serve(Box<serve::ServeArgs>),
+    /// Classify image files without a server
+    Classify(Box<classify::ClassifyArgs>),
+    Pull(pull::PullArgs),
+    Ls(ls::LsArgs),
+    /// Show one model: file, digest, licence, input, preprocessing
+    Show(show::ShowArgs),
+    Rm(rm::RmArgs),
+    /// Show what this machine and configuration offer, and check the models
+    Doctor(doctor::DoctorArgs),
+    /// Ask a running server whether it is ready; exit code 0 if so
+    Healthcheck(healthcheck::HealthcheckArgs),
+}
+
+/// Version and commit, for `--version`.
+fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("RESNET_COMMIT"), ")")
+}
+
+impl Cli {
+    /// Reads argv; prints help or a usage error and exits with 0 or 2 where that is the answer.
+    #[must_use]
+    pub fn from_args() -> Cli {
+        let command = <Cli as clap::CommandFactory>::command();
+        let matches = command.color(ColorChoice::Auto).get_matches();
+        <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+    }
+
+    /// Runs the command; a failure is printed as one line.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::Classify(args) => classify::run(&args),
+            Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Ls(args) => ls::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Show(args) => show::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Rm(args) => rm::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::Healthcheck(args) => healthcheck::run(&args),
+        };
+        result.unwrap_or_else(|error| {
+            output::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,114 @@
+//! `--model` and what follows from it: references, loading, and the classifier around them.
+//!
+//! Shared by `serve`, `classify` and `doctor`.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::store_args::StoreArgs;
+use crate::batcher::BatchPolicy;
+use crate::classifier::{Classifier, ClassifierOptions};
+use crate::config::{EngineConfig, LimitsConfig, ThreadPlan};
+use crate::metrics::Metrics;
+use crate::preprocess::ImageLimits;
+use crate::registry::{self, Catalog, ModelError, ModelRef};
+
+/// Which models, and where pulled ones lie.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it; repeat for more, the first is
+    /// the default [default: the small built-in model]
+    #[arg(
+        long,
+        env = "RESNET_MODEL",
+        value_delimiter = ',',
+        value_name = "MODEL"
+    )]
+    model: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+impl ModelArgs {
+    /// Finds what every `--model` names.
+    ///
+    /// # Errors
+    /// The first that names nothing, is not downloaded, or repeats a name.
+    pub(crate) fn references(&self) -> anyhow::Result<Vec<ModelRef>> {
+        let values: Vec<&str> = self
+            .model
+            .iter()
+            .map(String::as_str)
+            .filter(|v| !v.is_empty())
+            .collect();
+        if values.is_empty() {
+            return Ok(vec![ModelRef::builtin()]);
+        }
+        let (catalog, store) = (Catalog::builtin(), self.store.store()?);
+        let mut references: Vec<ModelRef> = Vec::with_capacity(values.len());
+        for value in values {
+            let reference = ModelRef::parse(value, &catalog, &store)?;
+            if references.iter().any(|r| r.name == reference.name) {
+                return Err(ModelError::DuplicateName(reference.name).into());
+            }
+            references.push(reference);
+        }
+        Ok(references)
+    }
+}
+
+/// Loads the models and starts a classifier for them, warmed up.
+///
+/// # Errors
+/// The first model that cannot be served; then nothing is.
+pub(crate) fn start(
+    references: &[ModelRef],
+    engine: &EngineConfig,
+    limits: &LimitsConfig,
+    threads: ThreadPlan,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Classifier> {
+    let models = references
+        .iter()
+        .map(registry::load)
+        .collect::<Result<Vec<_>, _>>()?;
+    for model in &models {
+        tracing::info!(
+            model = model.name,
+            origin = model.origin,
+            sha256 = model.sha256,
+            classes = model.labels.len(),
+            input = model.model.spec().side,
+            output = ?model.output,
+            runtime = model.model.spec().runtime,
+            load_ms = model.load_time.as_millis(),
+            "model loaded"
+        );
+        let runtime = model.model.spec().runtime.as_str();
+        metrics
+            .model_info
+            .with_label_values(&[model.name.as_str(), &model.sha256, runtime])
+            .set(1);
+        metrics
+            .model_load_duration
+            .with_label_values(&[&model.name])
+            .set(model.load_time.as_secs_f64());
+    }
+    let options = ClassifierOptions {
+        limits: ImageLimits {
+            max_pixels: limits.max_pixels,
+            max_side: limits.max_side,
+        },
+        batching: BatchPolicy {
+            max_batch_size: engine.max_batch_size,
+            max_queue_delay: engine.max_queue_delay,
+            workers: threads.engine,
+        },
+        prep_threads: threads.prep,
+        queue_capacity: limits.queue_capacity,
+    };
+    Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+}

@@ -1,0 +1,189 @@
+//! `resnet pull`: downloads a model of the catalogue, or takes it from a file or mirror, and proves it right.
+//!
+//! Turns flags into `registry::fetch` and shows what that reports. The file system and the network are `registry`'s.
+
+use std::env;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+
+use super::output::{complain, print};
+use super::store_args::{StoreArgs, find, is_builtin};
+use crate::registry::{
+    Catalog, CatalogEntry, FetchOptions, FetchSource, ModelState, Progress, ProxySettings, Store,
+    Verdict, fetch,
+};
+
+/// Download a model of the catalogue and check its SHA-256
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Name from `resnet ls`, as resnet50
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Take the model from this URL or file instead; its SHA-256 must still be the catalogue's
+    #[arg(long, value_name = "URL|FILE")]
+    from: Option<String>,
+    /// Take the model from BASE/<its file name>; http is fine, the SHA-256 decides
+    #[arg(long, env = "RESNET_MIRROR", value_name = "BASE")]
+    mirror: Option<String>,
+    /// Trust the certificates of this PEM file besides Mozilla's, as of a company's TLS proxy
+    #[arg(long, env = "RESNET_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Download even if the model is there already
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What failed and what to do next, in one line.
+pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
+    if is_builtin(&args.name) {
+        return print(&format!(
+            "{} is built in, there is nothing to pull: resnet serve\n",
+            args.name
+        ));
+    }
+    let catalog = Catalog::builtin();
+    let entry = find(&catalog, &args.name)?;
+    let store = args.store.store()?;
+    if !args.force && is_right(&store, entry)? {
+        return print(&report("is there already", args, entry, &store));
+    }
+    let source = match (&args.from, &args.mirror) {
+        (Some(from), _) => FetchSource::from_argument(from),
+        (None, Some(base)) => FetchSource::Mirror(base.clone()),
+        (None, None) => FetchSource::Catalogue,
+    };
+    let options = FetchOptions {
+        ca_file: args.ca_file.clone(),
+        proxies: ProxySettings::from_env(|name| env::var_os(name)),
+        ..FetchOptions::default()
+    };
+    let display = Display::start(entry);
+    let fetched = fetch(entry, &source, &store, &options, &mut |progress| {
+        display.show(&progress)
+    });
+    display.end();
+    fetched.with_context(|| format!("cannot pull {}", entry.name))?;
+    print(&report("is ready", args, entry, &store))
+}
+
+/// Whether the store holds the model with the right digest. What it holds instead is said, as it will be replaced.
+fn is_right(store: &Store, entry: &CatalogEntry) -> anyhow::Result<bool> {
+    let path = store.path_of(entry);
+    let wrong = match store
+        .state_of(entry)
+        .with_context(|| format!("cannot read {}", path.display()))?
+    {
+        ModelState::Missing | ModelState::Partial { .. } => return Ok(false),
+        ModelState::WrongSize { got, expected } => format!("has {got} instead of {expected} bytes"),
+        ModelState::Present { .. } => {
+            match store
+                .verify(entry)
+                .with_context(|| format!("cannot read {}", path.display()))?
+            {
+                Verdict::Match => return Ok(true),
+                Verdict::Mismatch { got } => format!("has the sha256 {got}, not the catalogue's"),
+            }
+        }
+    };
+    complain(&format!("{} {wrong}; pulling it again", path.display()));
+    Ok(false)
+}
+
+/// The lines at the end.
+fn report(outcome: &str, args: &PullArgs, entry: &CatalogEntry, store: &Store) -> String {
+    let mut text = format!("{} {outcome}\n", entry.name);
+    let mut line = |key: &str, value: &str| {
+        // Writing into a string does not fail.
+        let _ = writeln!(text, "  {key:<8} {value}");
+    };
+    line("file", &store.path_of(entry).display().to_string());
+    line(
+        "size",
+        &format!("{} ({} bytes)", DecimalBytes(entry.bytes), entry.bytes),
+    );
+    line("sha256", &format!("{} ok", entry.sha256));
+    line("licence", &entry.license);
+    if let Some(words) = &entry.note {
+        line("note", words);
+    }
+    line(
+        "next",
+        &format!("resnet serve --model {}{}", args.name, args.store.as_flag()),
+    );
+    text
+}
+
+/// Shows the progress on standard error: a bar on a terminal, a few lines otherwise.
+struct Display {
+    bar: Option<ProgressBar>,
+    name: String,
+    size: DecimalBytes,
+}
+
+impl Display {
+    fn start(entry: &CatalogEntry) -> Display {
+        let (name, size) = (entry.name.clone(), DecimalBytes(entry.bytes));
+        if !io::stderr().is_terminal() {
+            complain(&format!("pulling {name} ({size})"));
+            return Display {
+                bar: None,
+                name,
+                size,
+            };
+        }
+        let style = ProgressStyle::with_template(
+            "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+        )
+        .expect("the template is right; it is the same in every run")
+        .progress_chars("=> ");
+        let bar = ProgressBar::new(entry.bytes)
+            .with_style(style)
+            .with_message(name.clone());
+        bar.tick();
+        Display {
+            bar: Some(bar),
+            name,
+            size,
+        }
+    }
+
+    fn show(&self, progress: &Progress) {
+        let line = match (progress, &self.bar) {
+            (Progress::Received { bytes }, Some(bar)) => return bar.set_position(*bytes),
+            (Progress::Received { .. }, None) => return,
+            (Progress::Verifying, Some(bar)) => {
+                return bar.set_message(format!("{}, checking sha256", self.name));
+            }
+            (Progress::Verifying, None) => "checking the sha256".to_owned(),
+            (Progress::Retrying { attempt, reason }, _) => format!("retry {attempt}: {reason}"),
+            (Progress::Resuming { bytes }, bar) => {
+                if let Some(bar) = bar {
+                    bar.set_position(*bytes);
+                    // Rate and time left are of this run.
+                    bar.reset_eta();
+                }
+                format!("resuming at {} of {}", DecimalBytes(*bytes), self.size)
+            }
+        };
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => complain(&line),
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `resnet serve`: listen, load, say when ready, stop in order.
+//!
+//! Binds before it loads, so that a second server on the same port fails at once, and a probe sees "not ready".
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::logging::LogArgs;
+use super::models::{self, ModelArgs};
+use crate::classifier::Classifier;
+use crate::config::{CpuBudget, EngineConfig, LimitsConfig, ServerConfig, ThreadPlan};
+use crate::http::{App, RequestLimits};
+use crate::metrics::Metrics;
+use crate::registry::{BUILTIN_NAME, ModelRef, Source};
+use crate::server::{Drained, Server, ServerOptions};
+
+/// The flags of `resnet serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    server: ServerConfig,
+    #[command(flatten)]
+    limits: LimitsConfig,
+    #[command(flatten)]
+    engine: EngineConfig,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Runs the server until a signal; exit code 0 if no accepted request was lost.
+///
+/// # Errors
+/// If it cannot listen or a model cannot be served.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    args.log.install()?;
+    if args.limits.max_images > args.limits.queue_capacity {
+        bail!(
+            "--max-images {} is more than --queue-capacity {}: such a request could never be accepted",
+            args.limits.max_images,
+            args.limits.queue_capacity
+        );
+    }
+    let references = args.model.references()?;
+    let budget = CpuBudget::detect();
+    let threads = args.engine.threads(&budget);
+    let metrics = Arc::new(Metrics::new());
+    announce_threads(&budget, threads, &metrics);
+    metrics
+        .build_info
+        .with_label_values(&[env!("CARGO_PKG_VERSION"), env!("RESNET_COMMIT")])
+        .set(1);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.http)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .context("cannot start the http threads")?;
+    runtime.block_on(serve(args, references, threads, metrics, started))
+}
+
+async fn serve(
+    args: &ServeArgs,
+    references: Vec<ModelRef>,
+    threads: ThreadPlan,
+    metrics: Arc<Metrics>,
+    started: Instant,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let server = bind(&args.server, args.limits.header_timeout).await?;
+    let address = server.address().context("cannot tell the address")?;
+    let limits = RequestLimits {
+        max_body_bytes: args.limits.max_body_bytes,
+        max_images: args.limits.max_images,
+        body_timeout: args.limits.body_timeout,
+    };
+    let app = App::new(Arc::clone(&metrics), limits);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(Arc::clone(&app), async move {
+        let _ = stopped.await; // dropping the sender stops too
+    }));
+
+    // A signal while loading ends the process at once: nothing has been accepted that could be lost.
+    let classifier = tokio::select! {
+        loaded = load(args, &references, threads, &metrics) => loaded?,
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    app.set_ready(Arc::new(classifier));
+    tracing::info!(
+        address = %format_args!("http://{address}"),
+        startup_ms = started.elapsed().as_millis(),
+        "ready; try: curl -T photo.jpg http://{address}/classify"
+    );
+
+    let first = signals.next().await;
+    tracing::info!(
+        signal = first.name(),
+        "stopping; a second signal ends at once"
+    );
+    tokio::spawn(async move {
+        let second = signals.next().await;
+        tracing::warn!(
+            signal = second.name(),
+            in_flight = metrics.requests_in_flight.get(),
+            "ended by a second signal"
+        );
+        std::process::exit(128 + second.number());
+    });
+    drop(stop);
+    match serving.await.context("the server stopped unexpectedly")? {
+        Drained::Clean => {
+            tracing::info!("stopped; every accepted request was answered");
+            Ok(ExitCode::SUCCESS)
+        }
+        Drained::TimedOut => {
+            bail!(
+                "stopped after --shutdown-timeout {} s with requests still running",
+                args.server.shutdown_timeout.as_secs_f64()
+            )
+        }
+    }
+}
+
+async fn bind(
+    config: &ServerConfig,
+    header_timeout: std::time::Duration,
+) -> anyhow::Result<Server> {
+    let address = SocketAddr::new(config.host, config.port);
+    let options = ServerOptions {
+        header_timeout,
+        shutdown_delay: config.shutdown_delay,
+        shutdown_timeout: config.shutdown_timeout,
+    };
+    Server::bind(address, options).await.map_err(|e| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; is another server running? choose another port with --port"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need privileges, choose another with --port"
+            }
+            std::io::ErrorKind::AddrNotAvailable => "; --host must be an address of this machine",
+            _ => "",
+        };
+        anyhow::anyhow!("cannot listen on {address}: {e}{hint}")
+    })
+}
+
+/// Loads on a thread of its own, so that probes are answered meanwhile.
+async fn load(
+    args: &ServeArgs,
+    references: &[ModelRef],
+    threads: ThreadPlan,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Classifier> {
+    if references
+        .iter()
+        .any(|r| matches!(r.source, Source::Builtin))
+    {
+        tracing::info!(
+            "{BUILTIN_NAME} is the small built-in model: it tells 200 of ImageNet's 1000 classes apart, is right \
+             about half the time on them and cannot name anything else. For all 1000 classes: \
+             resnet pull resnet50 && resnet serve --model resnet50"
+        );
+    }
+    let (engine, limits, references) = (
+        args.engine.clone(),
+        args.limits.clone(),
+        references.to_vec(),
+    );
+    let metrics = Arc::clone(metrics);
+    let (send, receive) = oneshot::channel();
+    let load = move || {
+        // The receiver is gone if a signal came first.
+        let _ = send.send(models::start(
+            &references,
+            &engine,
+            &limits,
+            threads,
+            &metrics,
+        ));
+    };
+    std::thread::Builder::new()
+        .name("load".into())
+        .spawn(load)
+        .context("cannot start a thread")?;
+    receive
+        .await
+        .context("loading panicked; the log has the reason")?
+}
+
+fn announce_threads(budget: &CpuBudget, threads: ThreadPlan, metrics: &Metrics) {
+    let ThreadPlan { http, prep, engine } = threads;
+    tracing::info!(
+        cpus = budget.cpus,
+        because = budget.reason(),
+        http,
+        prep,
+        engine,
+        "threads"
+    );
+    for (pool, count) in [("http", http), ("prep", prep), ("engine", engine)] {
+        metrics
+            .threads
+            .with_label_values(&[pool])
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+/// The signals that stop the server.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[derive(Clone, Copy)]
+enum Stop {
+    Terminate,
+    Interrupt,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
+        }
+    }
+}
+
+impl Stop {
+    fn name(self) -> &'static str {
+        match self {
+            Stop::Terminate => "SIGTERM",
+            Stop::Interrupt => "SIGINT",
+        }
+    }
+
+    /// The signal's number; a process it ended exits with 128 more.
+    fn number(self) -> i32 {
+        match self {
+            Stop::Terminate => 15,
+            Stop::Interrupt => 2,
+        }
+    }
+}

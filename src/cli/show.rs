@@ -1,0 +1,138 @@
+//! `resnet show MODEL`: what is known of one model, from the catalogue and from its file.
+//!
+//! Loads the file if it is there, so that what it prints is what would be served.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use indicatif::DecimalBytes;
+
+use super::output::print;
+use super::store_args::StoreArgs;
+use crate::preprocess::PreprocessSpec;
+use crate::registry::{self, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
+
+/// The flags of `resnet show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Catalogue name, .onnx file or directory with model.onnx
+    #[arg(value_name = "MODEL")]
+    model: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the name is unknown or the file cannot be served.
+pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
+    let (catalog, store) = (Catalog::builtin(), args.store.store()?);
+    let entry = catalog.find(&args.model);
+    let mut text = Table::default();
+    text.row("model", &args.model);
+    if let Some(entry) = entry {
+        describe_entry(&mut text, entry);
+    }
+    match ModelRef::parse(&args.model, &catalog, &store) {
+        Ok(reference) => describe_file(&mut text, &registry::load(&reference)?),
+        Err(ModelError::NotPulled { path, .. }) => {
+            text.row(
+                "file",
+                &format!(
+                    "{} (not downloaded: resnet pull {})",
+                    path.display(),
+                    args.model
+                ),
+            );
+        }
+        Err(e) => return Err(e.into()),
+    }
+    print(&text.0)
+}
+
+/// Lines of a key and a value.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    fn row(&mut self, key: &str, value: &str) {
+        // Writing into a string does not fail.
+        let _ = writeln!(self.0, "{key:<12}{value}");
+    }
+}
+
+fn describe_entry(text: &mut Table, entry: &CatalogEntry) {
+    text.row(
+        "catalogue",
+        &format!("{}: {}", entry.name, entry.description),
+    );
+    text.row("url", &entry.url);
+    text.row(
+        "size",
+        &format!("{} ({} bytes)", DecimalBytes(entry.bytes), entry.bytes),
+    );
+    text.row("sha256", &entry.sha256);
+    text.row("license", &entry.license);
+    let percent = |p: Option<f32>| p.map_or_else(|| "not published".into(), |p| format!("{p}%"));
+    text.row(
+        "accuracy",
+        &format!(
+            "top-1 {}, top-5 {} (published)",
+            percent(entry.top1),
+            percent(entry.top5)
+        ),
+    );
+    describe_preprocess(text, &entry.preprocess);
+    if let Some(note) = &entry.note {
+        text.row("note", note);
+    }
+}
+
+fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
+    let PreprocessSpec {
+        resize,
+        crop,
+        mean,
+        std,
+    } = spec;
+    text.row(
+        "preprocess",
+        &format!("shorter side to {resize}, center crop {crop}, mean {mean:?}, std {std:?}"),
+    );
+}
+
+fn describe_file(text: &mut Table, model: &LoadedModel) {
+    let spec = model.model.spec();
+    text.row("file", &format!("{} ({} bytes)", model.origin, model.bytes));
+    text.row("file sha256", &model.sha256);
+    text.row(
+        "input",
+        &format!(
+            "{} [N, 3, {side}, {side}] float32",
+            spec.input_name,
+            side = spec.side
+        ),
+    );
+    text.row(
+        "output",
+        &format!(
+            "{} [N, {}] {:?}",
+            spec.output_name, spec.classes, model.output
+        ),
+    );
+    describe_preprocess(text, &model.preprocess);
+    let first: Vec<&str> = model.labels.iter().take(3).map(|l| &*l.label).collect();
+    text.row(
+        "labels",
+        &format!("{} ({}, …)", model.labels.len(), first.join(", ")),
+    );
+    text.row(
+        "runtime",
+        &format!(
+            "{}, loaded in {} ms",
+            spec.runtime,
+            model.load_time.as_millis()
+        ),
+    );
+}

@@ -1,0 +1,119 @@
+//! Every setting of the server: flag, `RESNET_` variable, default and range, in sections.
+//!
+//! Flattened into the commands by `cli`, which turns each section into the rooms' own options.
+
+mod threads;
+mod units;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+pub use self::threads::{CpuBudget, ThreadPlan};
+pub use self::units::{parse_bytes, parse_duration};
+
+/// Where the server listens and how it stops.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerConfig {
+    /// Address to listen on; 0.0.0.0 for every network
+    #[arg(
+        long,
+        env = "RESNET_HOST",
+        default_value = "127.0.0.1",
+        value_name = "ADDRESS"
+    )]
+    pub host: IpAddr,
+
+    /// Port to listen on; 0 takes a free one and prints it
+    #[arg(long, env = "RESNET_PORT", default_value_t = 8080)]
+    pub port: u16,
+
+    /// How long to keep accepting requests after SIGTERM, while /readyz says no: a load balancer's reaction time
+    #[arg(long, env = "RESNET_SHUTDOWN_DELAY", default_value = "200ms", value_parser = parse_duration, value_name = "TIME")]
+    pub shutdown_delay: Duration,
+
+    /// How long running requests may take to finish after that
+    #[arg(long, env = "RESNET_SHUTDOWN_TIMEOUT", default_value = "25s", value_parser = parse_duration, value_name = "TIME")]
+    pub shutdown_timeout: Duration,
+}
+
+/// What a client may ask for.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitsConfig {
+    /// Largest request body
+    #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "20MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub max_body_bytes: u64,
+
+    /// Most images in one request
+    #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = in_range(1, 1024), value_name = "N")]
+    pub max_images: usize,
+
+    /// Largest image, width × height, in pixels
+    #[arg(long, env = "RESNET_MAX_PIXELS", default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "N")]
+    pub max_pixels: u64,
+
+    /// Longest image side, in pixels
+    #[arg(long, env = "RESNET_MAX_SIDE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=65_535), value_name = "N")]
+    pub max_side: u32,
+
+    /// Images that may wait for a worker; more are refused with 503
+    #[arg(long, env = "RESNET_QUEUE_CAPACITY", default_value_t = 256, value_parser = in_range(1, 65_536), value_name = "N")]
+    pub queue_capacity: usize,
+
+    /// How long a client may take to send its request's head
+    #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
+    pub header_timeout: Duration,
+
+    /// How long a client may take to send its request's body
+    #[arg(long, env = "RESNET_BODY_TIMEOUT", default_value = "30s", value_parser = parse_duration, value_name = "TIME")]
+    pub body_timeout: Duration,
+}
+
+/// Threads and batches.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Performance")]
+pub struct EngineConfig {
+    /// Inference threads [default: one per CPU that affinity and cgroup quota allow]
+    #[arg(long, env = "RESNET_WORKERS", value_parser = in_range(1, 1024), value_name = "N")]
+    pub workers: Option<usize>,
+
+    /// Decoding threads [default: one per CPU that affinity and cgroup quota allow]
+    #[arg(long, env = "RESNET_PREP_THREADS", value_parser = in_range(1, 1024), value_name = "N")]
+    pub prep_threads: Option<usize>,
+
+    /// Most images that a worker takes from the queue at once
+    #[arg(long, env = "RESNET_MAX_BATCH_SIZE", default_value_t = 8, value_parser = in_range(1, 256), value_name = "N")]
+    pub max_batch_size: usize,
+
+    /// How long an image may wait for company although a worker is free
+    #[arg(long, env = "RESNET_MAX_QUEUE_DELAY", default_value = "0s", value_parser = parse_duration, value_name = "TIME")]
+    pub max_queue_delay: Duration,
+}
+
+impl EngineConfig {
+    /// The threads asked for, the CPU budget's where nothing was asked.
+    #[must_use]
+    pub fn threads(&self, budget: &CpuBudget) -> ThreadPlan {
+        let plan = ThreadPlan::for_cpus(budget.cpus);
+        ThreadPlan {
+            prep: self.prep_threads.unwrap_or(plan.prep),
+            engine: self.workers.unwrap_or(plan.engine),
+            ..plan
+        }
+    }
+}
+
+/// A number within bounds, whose error names them.
+fn in_range(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser as _;
+    let (low, high) = (
+        i64::try_from(min).unwrap_or(0),
+        i64::try_from(max).unwrap_or(i64::MAX),
+    );
+    clap::value_parser!(u32)
+        .range(low..=high)
+        .map(|n: u32| n as usize)
+}

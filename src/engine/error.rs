@@ -1,0 +1,63 @@
+//! Why a model file is refused, and why a run can fail.
+//!
+//! `registry` puts the file's name in front; the text of [`LoadError`] is shown to whoever starts the server.
+
+/// Why a model cannot be served. One line, naming the node where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file has no content.
+    #[error("the file is empty")]
+    Empty,
+    /// The bytes are no ONNX model, or end early.
+    #[error("not a complete ONNX model ({0}): it is another kind of file, damaged or truncated")]
+    NotOnnx(String),
+    /// An operator that tract does not implement.
+    #[error("node \"{node}\" uses the operator {op}, which the runtime does not implement")]
+    UnsupportedOperator {
+        /// Name of the node in the file.
+        node: String,
+        /// Operator type, with its domain unless it is ONNX's own.
+        op: String,
+    },
+    /// Weights that lie in another file cannot be read.
+    #[error("tensor \"{tensor}\" has its weights in another file: {reason}")]
+    ExternalData {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong with that file.
+        reason: String,
+    },
+    /// It is a network, but not one that maps RGB images to classes.
+    #[error("not an image classifier: {0}")]
+    NotAClassifier(String),
+    /// Shapes, types or attributes contradict each other.
+    #[error("node \"{node}\": {reason}")]
+    BadNode {
+        /// Name of the node in the file.
+        node: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The runtime refuses the graph as a whole.
+    #[error("the runtime refuses the graph: {0}")]
+    BadGraph(String),
+    /// The weights are damaged: a test image gives no finite numbers.
+    #[error("output {class_index} for a test image is {value}: the weights are damaged")]
+    NotFinite {
+        /// Position in the output.
+        class_index: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+}
+
+/// Why a run gave no output.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    /// The runtime's own words, for the log.
+    #[error("inference failed: {0}")]
+    Failed(String),
+    /// The engine panicked; it has been replaced.
+    #[error("inference panicked")]
+    Panicked,
+}

@@ -1,0 +1,54 @@
+//! Images to logits: what a runtime must offer, and tract behind it.
+//!
+//! Called by `batcher` on an `engine-N` thread. Synchronous, knows no request, no file and no label.
+
+mod error;
+mod onnx;
+mod tract;
+
+use crate::tensor::Tensor;
+
+pub use self::error::{EngineError, LoadError};
+pub use self::tract::{ModelSource, TractModel};
+
+/// What a loaded network takes and gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSpec {
+    /// Name of the network's input.
+    pub input_name: String,
+    /// Name of the network's output.
+    pub output_name: String,
+    /// Height and width of the square RGB input, in pixels.
+    pub side: usize,
+    /// Number of classes: the length of one image's output.
+    pub classes: usize,
+    /// Images that one run of the execution plan takes; smaller batches are padded to it.
+    pub plan_batch: usize,
+    /// What executes the network, for people.
+    pub runtime: String,
+}
+
+/// A loaded network: its weights are shared by all engines that it spawns.
+pub trait Model: Send + Sync {
+    /// What the network takes and gives.
+    fn spec(&self) -> &EngineSpec;
+
+    /// Makes the working state for one thread.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] if the runtime cannot set up its state.
+    fn spawn(&self) -> Result<Box<dyn Engine>, EngineError>;
+}
+
+/// One thread's working state of a network.
+pub trait Engine {
+    /// Runs the network on some images; an image's output does not depend on its neighbours.
+    ///
+    /// # Shapes
+    /// - `images`: each `[3, side, side]`
+    /// - returns: for each image, in order, `classes` values
+    ///
+    /// # Errors
+    /// [`EngineError`] if the runtime fails; then no image has an output.
+    fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError>;
+}

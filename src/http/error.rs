@@ -1,0 +1,283 @@
+//! Errors on the wire: RFC 9457 problem documents with stable codes. The only place that maps a cause to a status.
+//!
+//! Returned by the handlers; `observe` writes the document, because it knows the request's id.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::classifier::{ClassifyError, QueueFull};
+use crate::preprocess::PreprocessError;
+
+/// Why a request, or one image of it, has no answer. The text is what the client reads.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The models are still loading.
+    #[error("the models are still loading")]
+    NotReady,
+    /// The server has been told to stop.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// No route.
+    #[error("there is nothing at {path}; GET / lists what there is")]
+    NoSuchRoute {
+        /// The path asked for.
+        path: String,
+    },
+    /// A route, but not with this method.
+    #[error("{method} is not allowed here, the Allow header lists what is")]
+    MethodNotAllowed {
+        /// The method used.
+        method: String,
+    },
+    /// No model of that name.
+    #[error("there is no model \"{name}\", served are: {served}")]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// What there is.
+        served: String,
+    },
+    /// A query parameter is wrong.
+    #[error("query parameter {name} is \"{value}\", allowed are {allowed}")]
+    BadQuery {
+        /// The parameter.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+    /// The multipart body is wrong.
+    #[error("the multipart body is wrong: {0}")]
+    BadMultipart(String),
+    /// The JSON body is wrong.
+    #[error("the JSON body is wrong: {0}")]
+    BadJson(String),
+    /// An image in a JSON body is not base64.
+    #[error("image {index} is not base64: {reason}")]
+    BadBase64 {
+        /// Its position, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More images than allowed.
+    #[error("the request has {got} images, allowed are {max}")]
+    TooManyImages {
+        /// Images sent.
+        got: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The body is larger than allowed.
+    #[error("the body has {}, allowed are {max} bytes", got.map_or_else(|| "more".into(), |n| format!("{n} bytes")))]
+    BodyTooLarge {
+        /// Its size, if the client announced it.
+        got: Option<u64>,
+        /// The limit.
+        max: u64,
+    },
+    /// The body took too long.
+    #[error("the body did not arrive within {} s", .0.as_secs_f64())]
+    BodyTimeout(Duration),
+    /// The body broke off.
+    #[error("the body broke off before its announced end")]
+    BodyCut,
+    /// The body is compressed.
+    #[error("content-encoding \"{0}\" is not supported, send the image as it is")]
+    UnsupportedEncoding(String),
+    /// The queue is full.
+    #[error("{0}")]
+    QueueFull(QueueFull),
+    /// An image could not be classified.
+    #[error("{}", public_text(.0))]
+    Classify(#[from] ClassifyError),
+    /// A handler panicked.
+    #[error("{INTERNAL}")]
+    Panicked,
+}
+
+const INTERNAL: &str =
+    "something went wrong inside the server; its log has the details under this request_id";
+
+/// What a client may read of a failure: its own input's faults in full, ours not at all.
+fn public_text(error: &ClassifyError) -> String {
+    match error {
+        ClassifyError::Image(e) => e.to_string(),
+        ClassifyError::ShuttingDown => error.to_string(),
+        ClassifyError::DecodePanicked | ClassifyError::Engine(_) | ClassifyError::Output(_) => {
+            INTERNAL.into()
+        }
+    }
+}
+
+/// Seconds after which a refused client may try again: about the time to work off some batches.
+const RETRY_AFTER: &str = "1";
+
+impl ApiError {
+    /// Status, stable code and title.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            ApiError::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
+            ApiError::ShuttingDown | ApiError::Classify(ClassifyError::ShuttingDown) => {
+                (S::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down")
+            }
+            ApiError::NoSuchRoute { .. } => (S::NOT_FOUND, "no_such_route", "No such route"),
+            ApiError::MethodNotAllowed { .. } => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Method not allowed",
+            ),
+            ApiError::UnknownModel { .. } => (S::NOT_FOUND, "unknown_model", "Unknown model"),
+            ApiError::BadQuery { .. } => (S::BAD_REQUEST, "bad_query", "Bad query parameter"),
+            ApiError::BadMultipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
+            ApiError::BadJson(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
+            ApiError::BadBase64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
+            ApiError::TooManyImages { .. } => {
+                (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
+            }
+            ApiError::BodyTooLarge { .. } => {
+                (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
+            }
+            ApiError::BodyTimeout(_) => (S::REQUEST_TIMEOUT, "body_timeout", "Body too slow"),
+            ApiError::BodyCut => (S::BAD_REQUEST, "body_incomplete", "Body incomplete"),
+            ApiError::UnsupportedEncoding(_) => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_content_encoding",
+                "Unsupported content encoding",
+            ),
+            ApiError::QueueFull(_) => (S::SERVICE_UNAVAILABLE, "queue_full", "Queue full"),
+            ApiError::Classify(ClassifyError::Image(e)) => image_kind(e),
+            ApiError::Classify(_) | ApiError::Panicked => {
+                (S::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+            }
+        }
+    }
+
+    /// The problem document, without the request's id.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (status, code, title) = self.kind();
+        Problem {
+            r#type: format!("urn:resnet:problem:{code}"),
+            title,
+            status: status.as_u16(),
+            detail: self.to_string(),
+            code,
+            request_id: None,
+        }
+    }
+
+    /// What the log should know and the client should not.
+    fn log_detail(&self) -> Option<String> {
+        match self {
+            ApiError::Classify(ClassifyError::Image(
+                PreprocessError::Truncated { detail, .. } | PreprocessError::Corrupt { detail, .. },
+            )) => Some(detail.clone()),
+            ApiError::Classify(e @ (ClassifyError::Engine(_) | ClassifyError::Output(_))) => {
+                Some(e.to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes what the client will not see to the log: the input's faults at debug level, ours as errors.
+    pub(super) fn log(&self) {
+        let Some(detail) = self.log_detail() else {
+            return;
+        };
+        let code = self.kind().1;
+        if self.kind().0.is_server_error() {
+            tracing::error!(code, detail, "classification failed");
+        } else {
+            tracing::debug!(code, detail, "image refused");
+        }
+    }
+}
+
+fn image_kind(error: &PreprocessError) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match error {
+        PreprocessError::Empty => (S::BAD_REQUEST, "empty_body", "Empty body"),
+        PreprocessError::UnsupportedFormat { .. } => (
+            S::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Not an accepted image format",
+        ),
+        PreprocessError::Truncated { .. } => (
+            S::UNPROCESSABLE_ENTITY,
+            "image_truncated",
+            "Image truncated",
+        ),
+        PreprocessError::Corrupt { .. } => {
+            (S::UNPROCESSABLE_ENTITY, "image_corrupt", "Image corrupt")
+        }
+        PreprocessError::UnsupportedVariant { .. } => (
+            S::UNPROCESSABLE_ENTITY,
+            "image_unsupported",
+            "Image variant not supported",
+        ),
+        PreprocessError::TooManyPixels { .. } | PreprocessError::SideTooLong { .. } => (
+            S::UNPROCESSABLE_ENTITY,
+            "image_too_many_pixels",
+            "Image too large",
+        ),
+    }
+}
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    pub(super) code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+impl Problem {
+    /// The document as the body of the response to the request of this id.
+    pub(super) fn into_json(mut self, request_id: &str) -> Vec<u8> {
+        self.request_id = Some(request_id.to_owned());
+        serde_json::to_vec(&self).expect("strings and numbers are always JSON")
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// An answer whose body `observe` fills in.
+    fn into_response(self) -> Response {
+        self.log();
+        let problem = self.problem();
+        let (status, ..) = self.kind();
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        if matches!(
+            self,
+            ApiError::BodyTimeout(_) | ApiError::BodyTooLarge { .. } | ApiError::BodyCut
+        ) {
+            // What is left of the body must not be read as the next request.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+/// The panic hook has logged what happened.
+pub(super) fn from_panic(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::Panicked.into_response()
+}

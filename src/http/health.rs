@@ -1,0 +1,49 @@
+//! `GET /livez`, `/healthz`, `/readyz`, `/metrics` and `/`: what probes, Prometheus and the curious ask.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::{ApiError, App};
+use crate::metrics::TEXT_FORMAT;
+
+/// The process answers.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// The models are loaded and warmed up, and the server is not shutting down.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
+    if app.is_draining() {
+        return Err(ApiError::ShuttingDown);
+    }
+    app.classifier()?;
+    Ok("ready\n")
+}
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    if let Ok(classifier) = app.classifier() {
+        for model in classifier.models() {
+            let depth = i64::try_from(classifier.queue_depth(model)).unwrap_or(i64::MAX);
+            app.metrics
+                .queue_depth
+                .with_label_values(&[&model.info.name])
+                .set(depth);
+        }
+    }
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], app.metrics.render()).into_response()
+}
+
+pub(super) async fn index() -> Response {
+    Json(json!({
+        "name": "resnet",
+        "version": env!("CARGO_PKG_VERSION"),
+        "usage": "POST or PUT an image to /classify",
+        "routes": ["/classify", "/models", "/models/{name}", "/models/{name}/classify", "/livez", "/readyz", "/healthz", "/metrics"],
+    }))
+    .into_response()
+}

@@ -1,0 +1,116 @@
+//! The HTTP protocol: routes, what their bodies mean, and how errors look.
+//!
+//! Called by `server` with each request; calls `classifier`. The only room that knows a status code.
+
+mod body;
+mod classify;
+mod error;
+mod health;
+mod models;
+mod observe;
+mod upload;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::classifier::Classifier;
+use crate::metrics::Metrics;
+
+pub use self::classify::AnswerBody;
+pub use self::error::{ApiError, Problem};
+
+/// What one request may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// Largest body, in bytes.
+    pub max_body_bytes: u64,
+    /// Most images in one request.
+    pub max_images: usize,
+    /// How long the body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct App {
+    classifier: OnceLock<Arc<Classifier>>,
+    draining: AtomicBool,
+    metrics: Arc<Metrics>,
+    limits: RequestLimits,
+}
+
+impl App {
+    /// A server that is alive, but not ready yet.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, limits: RequestLimits) -> Arc<App> {
+        Arc::new(App {
+            classifier: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            metrics,
+            limits,
+        })
+    }
+
+    /// Puts a warmed-up classifier in charge; from now on the server is ready. Only the first call counts.
+    pub fn set_ready(&self, classifier: Arc<Classifier>) {
+        let _ = self.classifier.set(classifier);
+    }
+
+    /// From now on the server is not ready, and asks its clients to reconnect elsewhere.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The classifier, once its models are loaded.
+    fn classifier(&self) -> Result<&Arc<Classifier>, ApiError> {
+        self.classifier.get().ok_or(ApiError::NotReady)
+    }
+}
+
+/// Every route of the server.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(health::index))
+        .route(
+            "/classify",
+            post(classify::classify).put(classify::classify),
+        )
+        .route(
+            "/models/{name}/classify",
+            post(classify::classify_with).put(classify::classify_with),
+        )
+        .route("/models", get(models::list))
+        .route("/models/{name}", get(models::show))
+        .route("/livez", get(health::live))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(|request: Request| async move {
+            ApiError::NoSuchRoute {
+                path: request.uri().path().into(),
+            }
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            ApiError::MethodNotAllowed {
+                method: request.method().to_string(),
+            }
+        })
+        // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
+        .layer(CatchPanicLayer::custom(error::from_panic))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            observe::observe,
+        ))
+        .with_state(app)
+}

@@ -1,0 +1,120 @@
+//! `GET /models` and `GET /models/{name}`: what is served, with digest, input and classes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use super::classify::unknown_model;
+use super::{ApiError, App};
+use crate::classifier::ServedModel;
+use crate::preprocess::PreprocessSpec;
+use crate::registry::OutputKind;
+
+#[derive(Serialize)]
+struct ListBody<'a> {
+    default: &'a str,
+    models: Vec<ModelBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct ModelBody<'a> {
+    name: &'a str,
+    sha256: &'a str,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<&'a str>,
+    input: InputBody<'a>,
+    preprocess: &'a PreprocessSpec,
+    output: OutputBody<'a>,
+    runtime: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<ClassBody<'a>>>,
+}
+
+#[derive(Serialize)]
+struct InputBody<'a> {
+    name: &'a str,
+    /// The batch dimension is any: -1, as the Open Inference Protocol writes it.
+    shape: [i64; 4],
+    datatype: &'static str,
+}
+
+#[derive(Serialize)]
+struct OutputBody<'a> {
+    name: &'a str,
+    kind: OutputKind,
+    classes: usize,
+}
+
+#[derive(Serialize)]
+struct ClassBody<'a> {
+    class_index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wnid: Option<&'a str>,
+    label: &'a str,
+    synset: &'a str,
+}
+
+impl<'a> ModelBody<'a> {
+    fn new(model: &'a ServedModel) -> ModelBody<'a> {
+        let info = &model.info;
+        let spec = info.model.spec();
+        let side = i64::try_from(spec.side).unwrap_or(i64::MAX);
+        ModelBody {
+            name: &info.name,
+            sha256: &info.sha256,
+            bytes: info.bytes,
+            license: info.license.as_deref(),
+            input: InputBody {
+                name: &spec.input_name,
+                shape: [-1, 3, side, side],
+                datatype: "FP32",
+            },
+            preprocess: &info.preprocess,
+            output: OutputBody {
+                name: &spec.output_name,
+                kind: info.output,
+                classes: spec.classes,
+            },
+            runtime: &spec.runtime,
+            classes: None,
+        }
+    }
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
+    let models = app.classifier()?.models();
+    let body = ListBody {
+        default: &models[0].info.name,
+        models: models.iter().map(|m| ModelBody::new(m)).collect(),
+    };
+    Ok(Json(body).into_response())
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let classifier = app.classifier()?;
+    let model = classifier
+        .model(Some(&name))
+        .ok_or_else(|| unknown_model(classifier, Some(&name)))?;
+    let class = |(class_index, l)| {
+        let l: &crate::registry::Label = l;
+        ClassBody {
+            class_index,
+            wnid: l.wnid.as_deref(),
+            label: &l.label,
+            synset: &l.synset,
+        }
+    };
+    let classes = model.info.labels.iter().enumerate().map(class).collect();
+    Ok(Json(ModelBody {
+        classes: Some(classes),
+        ..ModelBody::new(model)
+    })
+    .into_response())
+}

@@ -1,0 +1,189 @@
+//! Around every request: its id, its log line, its metrics, and the body of its problem.
+//!
+//! The outermost layer of `router`, so that nothing is answered unobserved.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+
+use super::App;
+use super::error::Problem;
+use crate::metrics::Metrics;
+
+/// The model that answered, for the request's metrics and log line.
+#[derive(Debug, Clone)]
+pub(super) struct ModelLabel(pub(super) String);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id taken over from a client.
+const MAX_ID: usize = 128;
+
+pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("request", request_id = %id);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched", MatchedPath::as_str)
+        .to_owned();
+    let mut record = Record {
+        metrics: Arc::clone(&app.metrics),
+        route,
+        start: Instant::now(),
+        done: false,
+    };
+    app.metrics.requests_in_flight.inc();
+
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        let body = problem.clone().into_json(&id);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = Body::from(body);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if app.is_draining() {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+
+    let model = response
+        .extensions_mut()
+        .remove::<ModelLabel>()
+        .map(|m| m.0)
+        .unwrap_or_default();
+    let status = response.status();
+    record.finish(&model, status, problem.as_ref());
+    let code = problem.as_ref().map(|p| p.code);
+    let duration_ms = record.start.elapsed().as_secs_f64() * 1e3;
+    let _in = span.enter();
+    // Probes and scrapes come every few seconds and say nothing.
+    if matches!(
+        record.route.as_str(),
+        "/livez" | "/readyz" | "/healthz" | "/metrics"
+    ) {
+        tracing::debug!(%method, path, status = status.as_u16(), duration_ms, code, "answered");
+    } else {
+        tracing::info!(%method, path, status = status.as_u16(), duration_ms, model, code, "answered");
+    }
+    response
+}
+
+/// The client's id if it is short and plain, else 16 random hex digits.
+fn request_id(headers: &HeaderMap) -> String {
+    let plain = |id: &&str| {
+        (1..=MAX_ID).contains(&id.len())
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'))
+    };
+    let mut given = headers.get_all(REQUEST_ID).iter();
+    match (
+        given.next().and_then(|v| v.to_str().ok()).filter(plain),
+        given.next(),
+    ) {
+        (Some(id), None) => id.to_owned(),
+        _ => random_id(),
+    }
+}
+
+fn random_id() -> String {
+    // Without randomness requests are merely not told apart in the log.
+    let bits = getrandom::u64().unwrap_or_default();
+    format!("{bits:016x}")
+}
+
+/// Counts the request once, also when its client leaves and the handler is dropped half-way.
+struct Record {
+    metrics: Arc<Metrics>,
+    route: String,
+    start: Instant,
+    done: bool,
+}
+
+impl Record {
+    fn finish(&mut self, model: &str, status: StatusCode, problem: Option<&Problem>) {
+        self.count(model, status.as_str());
+        self.metrics
+            .request_duration
+            .with_label_values(&[&self.route])
+            .observe(self.start.elapsed().as_secs_f64());
+        if let Some(problem) = problem.filter(|_| is_refusal(status)) {
+            self.metrics
+                .requests_rejected
+                .with_label_values(&[problem.code])
+                .inc();
+        }
+    }
+
+    fn count(&mut self, model: &str, status: &str) {
+        self.done = true;
+        self.metrics
+            .requests
+            .with_label_values(&[&self.route, model, status])
+            .inc();
+        self.metrics.requests_in_flight.dec();
+    }
+}
+
+/// Refused by a limit or a state of the server, rather than for what was sent.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::REQUEST_TIMEOUT
+    )
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.done {
+            // nginx's code for a client that closed the connection first; nobody receives it
+            self.count("", "499");
+            self.metrics
+                .requests_canceled
+                .with_label_values(&["request"])
+                .inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_short_plain_ids_are_taken_over() {
+        let id = |value: &'static [u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                REQUEST_ID,
+                HeaderValue::from_bytes(value).expect("a header value"),
+            );
+            request_id(&headers)
+        };
+        assert_eq!(id(b"abc-123"), "abc-123");
+        for wrong in [&b"a b"[..], b"\xff", b"", b"<script>", &[b'x'; 129]] {
+            let got = id(wrong);
+            assert!(
+                got.len() == 16 && got.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{got}"
+            );
+        }
+    }
+}

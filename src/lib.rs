@@ -1,0 +1,33 @@
+//! Serves pretrained ResNets on CPUs: a photo comes in over HTTP, ImageNet classes go out.
+//!
+//! # The way of one request
+//!
+//! 1. [`server`] accepts the connection and gives its head a deadline.
+//! 2. [`http`] gives the request an id, resolves the model, asks for a place in the queue, reads the body and finds the
+//!    images in it: raw, multipart or base64.
+//! 3. [`classifier`] sends each image to a `prep-N` thread, where [`preprocess`] decodes, resizes, crops and normalizes
+//!    it into a [`tensor`].
+//! 4. [`batcher`] queues the tensor; a free `engine-N` thread takes its share of what waits and runs it through
+//!    [`engine`].
+//! 5. [`postprocess`] ranks the output, [`registry`]'s labels name the classes, and [`http`] writes the JSON.
+//!
+//! Imports only point down that list; `tests/tidy.rs` keeps it so. `docs/ARCHITECTURE.md` is the same on one page.
+
+pub mod cli;
+
+pub mod server;
+
+pub mod http;
+
+pub mod classifier;
+
+pub mod batcher;
+pub mod postprocess;
+pub mod preprocess;
+pub mod registry;
+
+pub mod engine;
+
+pub mod config;
+pub mod metrics;
+pub mod tensor;

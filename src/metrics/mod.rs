@@ -1,0 +1,182 @@
+//! Every instrument behind `/metrics`, in one struct; its help text says what it counts.
+//!
+//! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served names.
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, exponential_buckets,
+};
+
+/// The content type of the text exposition format 0.0.4.
+pub use prometheus::TEXT_FORMAT;
+
+/// All instruments of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by route, model and status.
+    pub requests: IntCounterVec,
+    /// Time from the request's head to its answer.
+    pub request_duration: HistogramVec,
+    /// Time spent in one stage: read, decode, preprocess, queue, infer, respond.
+    pub stage_duration: HistogramVec,
+    /// Images in a batch.
+    pub batch_size: HistogramVec,
+    /// Images waiting for a worker.
+    pub queue_depth: IntGaugeVec,
+    /// Requests being handled.
+    pub requests_in_flight: IntGauge,
+    /// Requests refused, by reason.
+    pub requests_rejected: IntCounterVec,
+    /// Images dropped because their client had gone, by the stage they had reached.
+    pub requests_canceled: IntCounterVec,
+    /// Encoded size of an image.
+    pub image_bytes: HistogramVec,
+    /// Width × height of an image.
+    pub image_pixels: HistogramVec,
+    /// One per served model, with its digest.
+    pub model_info: IntGaugeVec,
+    /// Time a model took from file to warm.
+    pub model_load_duration: prometheus::GaugeVec,
+    /// The running build.
+    pub build_info: IntGaugeVec,
+    /// Threads of a pool.
+    pub threads: IntGaugeVec,
+}
+
+/// Seconds: 0.5 ms to 16 s in powers of two.
+fn seconds() -> Vec<f64> {
+    exponential_buckets(0.0005, 2.0, 16).expect("a positive start, factor and count")
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// Makes and registers the instruments.
+    #[must_use]
+    pub fn new() -> Metrics {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(
+                prometheus::process_collector::ProcessCollector::for_self(),
+            ))
+            .expect("each metric name is registered once");
+        let made = Maker(&registry);
+        Metrics {
+            requests: made.counter(
+                "resnet_requests_total",
+                "Requests answered, by route pattern, model and HTTP status.",
+                &["route", "model", "status"],
+            ),
+            request_duration: made.histogram(
+                "resnet_request_duration_seconds",
+                "Time from the request's head to its answer.",
+                &["route"],
+                seconds(),
+            ),
+            stage_duration: made.histogram(
+                "resnet_stage_duration_seconds",
+                "Time spent in one stage of a request: read, decode, preprocess, queue, infer, respond.",
+                &["stage"],
+                exponential_buckets(0.00005, 2.0, 18).expect("a positive start, factor and count"),
+            ),
+            batch_size: made.histogram(
+                "resnet_batch_size",
+                "Images in a batch.",
+                &["model"],
+                vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0],
+            ),
+            queue_depth: made.gauge("resnet_queue_depth", "Images waiting for a worker.", &["model"]),
+            requests_in_flight: made.plain_gauge("resnet_requests_in_flight", "Requests being handled."),
+            requests_rejected: made.counter(
+                "resnet_requests_rejected_total",
+                "Requests refused, by the stable code of the refusal.",
+                &["reason"],
+            ),
+            requests_canceled: made.counter(
+                "resnet_requests_canceled_total",
+                "Images dropped because their client had gone, by the stage they had reached.",
+                &["stage"],
+            ),
+            image_bytes: made.histogram(
+                "resnet_image_bytes",
+                "Encoded size of an image, by format.",
+                &["format"],
+                exponential_buckets(1024.0, 4.0, 9).expect("a positive start, factor and count"),
+            ),
+            image_pixels: made.histogram(
+                "resnet_image_pixels",
+                "Width times height of an image, by format.",
+                &["format"],
+                exponential_buckets(1024.0, 4.0, 9).expect("a positive start, factor and count"),
+            ),
+            model_info: made.gauge(
+                "resnet_model_info",
+                "Always 1; a served model, the SHA-256 of its file and what runs it.",
+                &["model", "sha256", "runtime"],
+            ),
+            model_load_duration: made.register(
+                prometheus::GaugeVec::new(
+                    Opts::new("resnet_model_load_duration_seconds", "Time a model took from file to plan."),
+                    &["model"],
+                )
+                .expect("a valid metric name"),
+            ),
+            build_info: made.gauge("resnet_build_info", "Always 1; the running build.", &["version", "commit"]),
+            threads: made.gauge("resnet_threads", "Threads of a pool.", &["pool"]),
+            registry: registry.clone(),
+        }
+    }
+
+    /// The text exposition of every instrument.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(16 << 10);
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("registered families have names and help, and a Vec takes every byte");
+        text
+    }
+}
+
+/// Makes instruments that are already registered.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, collector: C) -> C {
+        self.0
+            .register(Box::new(collector.clone()))
+            .expect("each metric name is registered once");
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(
+            IntCounterVec::new(Opts::new(name, help), labels).expect("a valid metric name"),
+        )
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels).expect("a valid metric name"))
+    }
+
+    fn plain_gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help).expect("a valid metric name"))
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> HistogramVec {
+        let opts = HistogramOpts::new(name, help).buckets(buckets);
+        self.register(HistogramVec::new(opts, labels).expect("a valid metric name"))
+    }
+}

@@ -1,0 +1,144 @@
+//! Logits to a ranking: softmax and top-k.
+//!
+//! Called by `classifier` with one image's output; hands on class indices with probabilities, no labels.
+
+/// A class and its probability.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// Position in the network's output.
+    pub class_index: usize,
+    /// 0 to 1.
+    pub probability: f32,
+}
+
+/// The network's output holds a value that is no number, so there is no ranking.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("output {class_index} is {value}, not a finite number")]
+pub struct NotFinite {
+    /// Position in the network's output.
+    pub class_index: usize,
+    /// NaN or an infinity.
+    pub value: f32,
+}
+
+/// Ranks the `k` largest of raw logits; their probabilities are the softmax over all classes.
+///
+/// # Errors
+/// [`NotFinite`] if any logit is NaN or infinite.
+pub fn rank_logits(logits: &[f32], k: usize) -> Result<Vec<Ranked>, NotFinite> {
+    check_finite(logits)?;
+    let probabilities = softmax(logits);
+    Ok(top_k(logits, k)
+        .into_iter()
+        .map(|i| Ranked {
+            class_index: i,
+            probability: probabilities[i],
+        })
+        .collect())
+}
+
+/// Ranks the `k` largest of an output that already is probabilities.
+///
+/// # Errors
+/// [`NotFinite`] if any probability is NaN or infinite.
+pub fn rank_probabilities(probabilities: &[f32], k: usize) -> Result<Vec<Ranked>, NotFinite> {
+    check_finite(probabilities)?;
+    Ok(top_k(probabilities, k)
+        .into_iter()
+        .map(|i| Ranked {
+            class_index: i,
+            probability: probabilities[i],
+        })
+        .collect())
+}
+
+fn check_finite(output: &[f32]) -> Result<(), NotFinite> {
+    match output.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        Some((class_index, &value)) => Err(NotFinite { class_index, value }),
+        None => Ok(()),
+    }
+}
+
+/// Indices of the `k` largest values, largest first, ties by index.
+///
+/// Ranks by the network's own values: two logits may round to one probability and still differ.
+fn top_k(output: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..output.len()).collect();
+    let by_rank = |a: &usize, b: &usize| output[*b].total_cmp(&output[*a]).then(a.cmp(b));
+    let k = k.min(order.len());
+    if k > 0 && k < order.len() {
+        order.select_nth_unstable_by(k - 1, by_rank);
+    }
+    order.truncate(k);
+    order.sort_unstable_by(by_rank);
+    order
+}
+
+/// `exp(x - max) / Σ exp(x - max)`, summed in `f64`.
+///
+/// # Numerics
+/// The maximum is subtracted, so that no exponential overflows.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|&x| f64::from(x - max).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.iter().map(|e| (e / sum) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ranked(output: &[f32], k: usize) -> Vec<Ranked> {
+        rank_logits(output, k).expect("finite")
+    }
+
+    #[test]
+    fn ties_are_ordered_by_class_index() {
+        let indices: Vec<_> = ranked(&[1.0, 3.0, 3.0, 2.0, 3.0], 4)
+            .iter()
+            .map(|r| r.class_index)
+            .collect();
+        assert_eq!(indices, [1, 2, 4, 3]);
+    }
+
+    #[test]
+    fn extreme_logits_do_not_overflow() {
+        assert_eq!(ranked(&[-1e30, 0.0], 1)[0].probability, 1.0);
+        assert_eq!(ranked(&[3e38, 3e38], 2)[1].probability, 0.5);
+    }
+
+    #[test]
+    fn probabilities_pass_unchanged() {
+        let got = rank_probabilities(&[0.25, 0.75], 2).expect("finite");
+        assert_eq!(
+            got[0],
+            Ranked {
+                class_index: 1,
+                probability: 0.75
+            }
+        );
+    }
+
+    #[test]
+    fn nan_is_an_error() {
+        let got = rank_logits(&[0.0, f32::NAN], 1).expect_err("not finite");
+        assert_eq!(got.class_index, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn top_k_agrees_with_a_full_sort(output in prop::collection::vec(-20.0f32..20.0, 1..50), k in 1usize..60) {
+            let got = ranked(&output, k);
+            let mut want: Vec<(usize, f32)> = output.iter().copied().enumerate().collect();
+            want.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            prop_assert_eq!(
+                got.iter().map(|r| r.class_index).collect::<Vec<_>>(),
+                want.iter().take(k).map(|w| w.0).collect::<Vec<_>>()
+            );
+            let sum: f32 = ranked(&output, output.len()).iter().map(|r| r.probability).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-5);
+        }
+    }
+}

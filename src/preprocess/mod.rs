@@ -1,0 +1,179 @@
+//! Bytes of an image to the network's input tensor, with the pixels that training saw.
+//!
+//! Called by `classifier` on a `prep-N` thread; hands a `[3, H, W]` tensor to the batcher. Never touches the network,
+//! the disk or another image.
+
+mod decode;
+mod exif;
+mod normalize;
+mod pool;
+mod resize;
+mod sniff;
+mod spec;
+
+use std::time::{Duration, Instant};
+
+use crate::tensor::Tensor;
+
+pub use self::decode::RgbPixels;
+pub use self::exif::ExifMode;
+pub use self::pool::{Pool, PoolClosed};
+pub use self::resize::{center_crop_offset, resize_and_crop, resized_size};
+pub use self::sniff::{Format, sniff};
+pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec};
+
+use self::normalize::Normalizer;
+
+/// What an image may cost at most; checked against its header, before any pixel is decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageLimits {
+    /// Largest width × height, in pixels.
+    pub max_pixels: u64,
+    /// Largest width or height, in pixels.
+    pub max_side: u32,
+}
+
+/// Why an image was refused. The text is safe to show to a client, `detail` fields are for the log alone.
+#[derive(Debug, thiserror::Error)]
+pub enum PreprocessError {
+    /// Nothing was sent.
+    #[error("the image is empty: 0 bytes were sent")]
+    Empty,
+    /// The first bytes are those of no accepted format; `looks_like` names what they are, where that is known.
+    #[error(
+        "this is not an image in an accepted format{}: send JPEG, PNG, WebP or GIF",
+        looks_like.map(|l| format!(" (it looks like {l})")).unwrap_or_default()
+    )]
+    UnsupportedFormat {
+        /// The recognised format that is not accepted.
+        looks_like: Option<&'static str>,
+    },
+    /// The data ends before the image does.
+    #[error("the {format} ends before its picture is complete")]
+    Truncated {
+        /// Format by its first bytes.
+        format: Format,
+        /// The decoder's words.
+        detail: String,
+    },
+    /// The data contradicts its format.
+    #[error("the {format} is damaged and cannot be decoded")]
+    Corrupt {
+        /// Format by its first bytes.
+        format: Format,
+        /// The decoder's words.
+        detail: String,
+    },
+    /// The format is accepted, this variant of it is not.
+    #[error("this variant of {format} is not supported: {variant}")]
+    UnsupportedVariant {
+        /// Format by its first bytes.
+        format: Format,
+        /// What is special about it.
+        variant: &'static str,
+    },
+    /// More pixels than [`ImageLimits::max_pixels`].
+    #[error("the image has {width}×{height} = {} pixels, allowed are {max}", u64::from(*width) * u64::from(*height))]
+    TooManyPixels {
+        /// Width from the header.
+        width: u32,
+        /// Height from the header.
+        height: u32,
+        /// The limit.
+        max: u64,
+    },
+    /// A side longer than [`ImageLimits::max_side`].
+    #[error("the image is {width}×{height}, allowed are {max} pixels a side")]
+    SideTooLong {
+        /// Width from the header.
+        width: u32,
+        /// Height from the header.
+        height: u32,
+        /// The limit.
+        max: u32,
+    },
+}
+
+/// Facts about an uploaded image that its answer repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// Format by the first bytes, whatever the client called it.
+    pub format: Format,
+    /// Width in pixels, after orientation.
+    pub width: u32,
+    /// Height in pixels, after orientation.
+    pub height: u32,
+}
+
+/// A preprocessed image and what it took.
+#[derive(Debug)]
+pub struct Preprocessed {
+    /// `[3, crop, crop]`, normalized.
+    pub tensor: Tensor,
+    /// Facts for the answer.
+    pub info: ImageInfo,
+    /// Time from bytes to RGB pixels.
+    pub decode: Duration,
+    /// Time from RGB pixels to the tensor.
+    pub preprocess: Duration,
+}
+
+/// The preprocessing of one model, with its tables made once.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    spec: PreprocessSpec,
+    limits: ImageLimits,
+    normalizer: Normalizer,
+}
+
+impl Preprocessor {
+    /// Prepares the tables for `spec`, which must be valid ([`PreprocessSpec::validate`]).
+    #[must_use]
+    pub fn new(spec: PreprocessSpec, limits: ImageLimits) -> Preprocessor {
+        let normalizer = Normalizer::new(spec.mean, spec.std);
+        Preprocessor {
+            spec,
+            limits,
+            normalizer,
+        }
+    }
+
+    /// What this preprocessor does, as data.
+    #[must_use]
+    pub fn spec(&self) -> &PreprocessSpec {
+        &self.spec
+    }
+
+    /// Decodes, orients, resizes, crops and normalizes one image.
+    ///
+    /// # Shapes
+    /// - `bytes`: an encoded image
+    /// - returns: a `[3, crop, crop]` tensor
+    ///
+    /// # Errors
+    /// [`PreprocessError`]: the image's fault, each with its cause.
+    pub fn run(&self, bytes: &[u8], exif: ExifMode) -> Result<Preprocessed, PreprocessError> {
+        let start = Instant::now();
+        let format = self::sniff::accepted_format(bytes)?;
+        let pixels = decode::decode(bytes, format, exif, self.limits)?;
+        let decoded = Instant::now();
+        let crop = self.crop(&pixels);
+        let tensor = self.normalizer.run(&crop, self.spec.crop as usize);
+        Ok(Preprocessed {
+            tensor,
+            info: ImageInfo {
+                format,
+                width: pixels.width,
+                height: pixels.height,
+            },
+            decode: decoded - start,
+            preprocess: decoded.elapsed(),
+        })
+    }
+
+    /// Resizes the shorter side to `resize` and cuts the middle `crop`×`crop` out: `[crop, crop, 3]` `u8`.
+    #[must_use]
+    pub fn crop(&self, pixels: &RgbPixels) -> Vec<u8> {
+        resize_and_crop(pixels, self.spec.resize, self.spec.crop)
+    }
+}

@@ -1,0 +1,81 @@
+//! Why a model named on the command line is not served; each text is one line that says which and what to do.
+//!
+//! Returned by `reference` and `load`, printed by `cli`.
+
+use std::path::PathBuf;
+
+use crate::engine::LoadError;
+
+/// A model cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No catalogue name and no path.
+    #[error(
+        "unknown model \"{name}\"{}: give a name from `resnet ls`, a path to an .onnx file or a directory with a model.onnx",
+        suggestion.as_ref().map(|s| format!(", did you mean \"{s}\"?")).unwrap_or_default()
+    )]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The catalogue name that is closest.
+        suggestion: Option<String>,
+    },
+    /// In the catalogue, but not on disk.
+    #[error("{name} is not downloaded ({} does not exist): run `resnet pull {name}`", path.display())]
+    NotPulled {
+        /// What was asked for.
+        name: String,
+        /// Where the file would be.
+        path: PathBuf,
+    },
+    /// The built-in model was left out of this build.
+    #[error("this build has no built-in model: name one with --model")]
+    NoBuiltin,
+    /// A name that cannot be part of a URL.
+    #[error(
+        "model name \"{0}\" is not allowed, names have 1 to 64 letters, digits, '.', '_' or '-': give one with --model NAME=PATH"
+    )]
+    BadName(String),
+    /// Two models under one name.
+    #[error("two models are named \"{0}\": give one of them another name with --model NAME=PATH")]
+    DuplicateName(String),
+    /// The file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file is not the one the catalogue describes.
+    #[error(
+        "{} is not the file of the catalogue (SHA-256 {got}, expected {expected}): run `resnet rm {name}`, then `resnet pull {name}`",
+        path.display()
+    )]
+    WrongDigest {
+        /// The model's name in the catalogue.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        got: String,
+        /// The catalogue's.
+        expected: String,
+    },
+    /// `model.toml` or `labels.txt` is wrong.
+    #[error("{}: {reason}", path.display())]
+    BadSpec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The network cannot be served.
+    #[error("{origin}: {source}")]
+    Load {
+        /// The file, or "built-in model".
+        origin: String,
+        /// What is wrong with it.
+        source: LoadError,
+    },
+}

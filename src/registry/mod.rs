@@ -1,0 +1,26 @@
+//! The models that can be served: the catalogue, the store on disk, downloads, labels, and loading them all.
+//!
+//! Called by `cli`; hands `LoadedModel`s to `classifier`. The only room that reads model files.
+
+mod builtin;
+mod catalog;
+mod error;
+mod fetch;
+mod fetch_error;
+mod fetch_options;
+mod labels;
+mod load;
+mod part;
+mod reference;
+mod spec;
+mod store;
+
+pub use self::builtin::BUILTIN_NAME;
+pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet};
+pub use self::error::ModelError;
+pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySettings, fetch};
+pub use self::labels::{Label, Labels, LabelsError};
+pub use self::load::{LoadedModel, load};
+pub use self::reference::{ModelRef, Source};
+pub use self::spec::{ModelSpec, OutputKind};
+pub use self::store::{ModelState, Store, Verdict, sha256_of};

@@ -1,0 +1,119 @@
+//! `model.toml`: what a user's own model was trained with, and what it answers.
+//!
+//! Read by `load`; a missing file or field means the ImageNet standard.
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::LabelSet;
+use super::labels::Labels;
+use crate::preprocess::PreprocessSpec;
+
+/// The content of a `model.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Resize, crop and normalization; fields left out are ImageNet's.
+    pub preprocess: Option<PreprocessSpec>,
+    /// What the output is.
+    #[serde(default)]
+    pub output: OutputSpec,
+}
+
+/// The `[output]` table of a `model.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// Logits or probabilities; found out with a test image if left out.
+    pub kind: Option<OutputKind>,
+    /// A compiled-in list of labels, instead of a `labels.txt`.
+    pub labels: Option<LabelSet>,
+}
+
+/// Whether a network answers raw logits or already probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputKind {
+    /// Unbounded scores, on which softmax is still due.
+    Logits,
+    /// Non-negative values that sum to one.
+    Probabilities,
+}
+
+impl OutputKind {
+    /// Tells the kind from one output: logits are practically never all in 0 to 1 with a sum of 1.
+    ///
+    /// The tolerance of 1e-3 is far above the rounding of a softmax over 1000 classes in `f32`, and far below the
+    /// distance of any sum of logits that was seen.
+    #[must_use]
+    pub fn of(output: &[f32]) -> OutputKind {
+        let sum: f64 = output.iter().map(|&v| f64::from(v)).sum();
+        let in_range = output.iter().all(|v| (0.0..=1.0).contains(v));
+        if in_range && (sum - 1.0).abs() < 1e-3 {
+            OutputKind::Probabilities
+        } else {
+            OutputKind::Logits
+        }
+    }
+}
+
+/// The standard preprocessing for a square input of `side` pixels.
+///
+/// ImageNet's ratio of resize to crop, 256 to 224, holds for other sizes too.
+pub(super) fn standard_preprocess(side: usize) -> PreprocessSpec {
+    let side = u32::try_from(side).unwrap_or(u32::MAX);
+    let standard = PreprocessSpec::default();
+    let resize = (u64::from(side) * u64::from(standard.resize)).div_ceil(u64::from(standard.crop));
+    PreprocessSpec {
+        resize: u32::try_from(resize).unwrap_or(u32::MAX),
+        crop: side,
+        ..standard
+    }
+}
+
+/// ImageNet's labels if the network has its 1000 classes, class numbers otherwise.
+pub(super) fn standard_labels(classes: usize) -> Labels {
+    let imagenet = Labels::imagenet1k();
+    if classes == imagenet.len() {
+        imagenet
+    } else {
+        Labels::numbers(classes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_is_told_from_an_output() {
+        assert_eq!(OutputKind::of(&[0.2, 0.3, 0.5]), OutputKind::Probabilities);
+        assert_eq!(OutputKind::of(&[0.2, 0.3, 0.6]), OutputKind::Logits);
+        assert_eq!(OutputKind::of(&[-0.5, 1.5]), OutputKind::Logits);
+    }
+
+    #[test]
+    fn standard_preprocessing_keeps_the_ratio() {
+        assert_eq!(standard_preprocess(224), PreprocessSpec::default());
+        assert_eq!(standard_preprocess(64).resize, 74);
+        assert_eq!(standard_preprocess(1).resize, 2);
+    }
+
+    #[test]
+    fn model_toml_is_strict() {
+        let spec: ModelSpec = toml::from_str(
+            "[preprocess]\nresize = 232\n[output]\nkind = \"probabilities\"\nlabels = \"imagenet1k\"\n",
+        )
+        .expect("valid");
+        assert_eq!(
+            spec.preprocess,
+            Some(PreprocessSpec {
+                resize: 232,
+                ..PreprocessSpec::default()
+            })
+        );
+        assert_eq!(spec.output.kind, Some(OutputKind::Probabilities));
+        let error =
+            toml::from_str::<ModelSpec>("[preprocess]\nresise = 232\n").expect_err("a typo");
+        assert!(error.to_string().contains("resise"), "{error}");
+    }
+}
