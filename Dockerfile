@@ -9,12 +9,12 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 
 # The dependencies alone, in a layer that only Cargo.toml and Cargo.lock renew.
-# Empty sources stand in for ours, and [[bin]], [[test]] and [[bench]] sections
-# are dropped because their files are not here yet. The optional secret is a
-# Cargo configuration, for instance one that names a mirror.
+# Empty sources stand in for ours, and targets whose files never come here are
+# taken out of Cargo.toml. The optional secret is a Cargo configuration, for
+# instance one that names a mirror.
 COPY Cargo.toml Cargo.lock ./
 RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
-    awk '/^\[/ { explicit_target = /^\[\[/ } !explicit_target' Cargo.toml > trimmed.toml \
+    awk '/^\[/ { absent = /^\[\[(bench|example|test)\]\]/ } !absent' Cargo.toml > trimmed.toml \
     && mv trimmed.toml Cargo.toml \
     && mkdir src \
     && touch src/lib.rs \
@@ -24,28 +24,30 @@ RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
     && cargo clean --release --package resnet \
     && rm -r src build.rs
 
-COPY Cargo.toml Cargo.lock build.rs ./
-COPY benches benches
+COPY build.rs ./
 COPY models models
 COPY src src
 # The context has no .git, so build.rs takes the commit from here.
-ARG REVISION=unknown
+ARG REVISION=""
 RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
-    RESNET_COMMIT="${REVISION}" cargo build --release --locked --bin resnet
+    RESNET_COMMIT="$(printf %.12s "${REVISION}")" cargo build --release --locked --bin resnet
 
-# Fills /models when MODEL is given: a path in the build context is copied as it
-# is, any other name is pulled. MODEL_FROM is a URL or a path in the build
-# context from which to pull it instead of from the catalogue's address.
+# Fills /models when MODEL is given, in the form of RESNET_MODEL: a path in the
+# build context is copied as it is, any other name is pulled. MODEL_FROM is a URL
+# or a path in the build context from which to pull instead of from the
+# catalogue's address; RESNET_MIRROR is read by `resnet pull` itself.
 FROM build AS models
 ARG MODEL=""
 ARG MODEL_FROM=""
+ARG RESNET_MIRROR
 WORKDIR /context
 COPY . .
 RUN mkdir /models \
     && IFS=, \
     && for model in ${MODEL}; do \
-        if [ -e "${model}" ]; then \
-            cp --recursive --parents "${model}" /models; \
+        path="${model#*=}"; \
+        if [ -e "${path}" ]; then \
+            cp --recursive --parents "${path}" /models; \
         else \
             /build/target/release/resnet pull "${model}" --models-dir /models \
                 ${MODEL_FROM:+--from "${MODEL_FROM}"}; \
@@ -76,7 +78,7 @@ ENTRYPOINT ["/usr/local/bin/resnet"]
 CMD ["serve"]
 
 ARG CREATED=""
-ARG REVISION=unknown
+ARG REVISION=""
 ARG SOURCE=""
 ARG VERSION=""
 LABEL org.opencontainers.image.title="resnet" \

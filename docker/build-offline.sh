@@ -98,13 +98,14 @@ if ! exists "$runtime_image"; then
 fi
 
 echo "vendoring the crates" >&2
-cargo vendor --quiet --locked --manifest-path "$context/Cargo.toml" vendor > cargo-config.toml
+cargo vendor --locked --manifest-path "$context/Cargo.toml" vendor \
+    > cargo-config.toml 2> vendor.log || { cat vendor.log >&2; exit 1; }
 sed -i 's|^directory = .*|directory = "/vendor"|' cargo-config.toml
 
 images build --isolation chroot --pull-never --format docker --layers \
     --volume "$work/vendor:/vendor:ro" \
     --secret "id=cargo-config,src=$work/cargo-config.toml" \
     --build-arg "CREATED=$(date --utc +%Y-%m-%dT%H:%M:%SZ)" \
-    --build-arg "REVISION=$(git -C "$context" rev-parse HEAD 2> /dev/null || echo unknown)" \
+    --build-arg "REVISION=$(git -C "$context" rev-parse HEAD 2> /dev/null || true)" \
     --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$context/Cargo.toml" | head -n 1)" \
     --tag "${IMAGE:-resnet}" "$@" "$context"

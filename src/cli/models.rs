@@ -82,7 +82,7 @@ pub(crate) fn start(
             sha256 = model.sha256,
             classes = model.labels.len(),
             input = model.model.spec().side,
-            output = ?model.output,
+            output = model.output.name(),
             runtime = model.model.spec().runtime,
             load_ms = model.load_time.as_millis(),
             "model loaded"

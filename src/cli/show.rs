@@ -117,8 +117,10 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row(
         "output",
         &format!(
-            "{} [N, {}] {:?}",
-            spec.output_name, spec.classes, model.output
+            "{} [N, {}] {}",
+            spec.output_name,
+            spec.classes,
+            model.output.name()
         ),
     );
     describe_preprocess(text, &model.preprocess);

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use tract_onnx::Onnx;
-use tract_onnx::pb::{GraphProto, ModelProto, tensor_proto::DataLocation};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
 
 use super::LoadError;
 
@@ -23,6 +23,7 @@ pub(super) fn decode(
     let Some(graph) = proto.graph.as_ref().filter(|g| !g.node.is_empty()) else {
         return Err(LoadError::NotOnnx("it holds no graph".into()));
     };
+    warn_of_untested_opset(&proto);
     check_operators(graph, onnx)?;
     check_edges(graph)?;
     check_external_data(graph, dir)?;
@@ -94,41 +95,76 @@ fn check_edges(graph: &GraphProto) -> Result<(), LoadError> {
     }
 }
 
+/// Operator sets that the fixtures and the catalogue cover.
+const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+
+/// A set outside the tested ones may still work, so that is said and not refused.
+fn warn_of_untested_opset(proto: &ModelProto) {
+    let own = proto
+        .opset_import
+        .iter()
+        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+    if let Some(opset) = own
+        .map(|o| o.version)
+        .filter(|v| !TESTED_OPSETS.contains(v))
+    {
+        tracing::warn!(
+            opset,
+            "the model's ONNX operator set is outside the tested ones, 7 to 21"
+        );
+    }
+}
+
 fn check_external_data(graph: &GraphProto, dir: Option<&Path>) -> Result<(), LoadError> {
     let external = graph
         .initializer
         .iter()
         .filter(|t| t.data_location == Some(DataLocation::External as i32));
     for tensor in external {
-        let refuse = |reason: String| LoadError::ExternalData {
+        let refuse = |reason| LoadError::ExternalData {
             tensor: tensor.name.clone(),
             reason,
         };
-        let location = tensor
+        check_external_tensor(tensor, dir).map_err(refuse)?;
+    }
+    Ok(())
+}
+
+/// The file must lie inside the model's directory and hold the range that the tensor names.
+fn check_external_tensor(tensor: &TensorProto, dir: Option<&Path>) -> Result<(), String> {
+    let entry = |key: &str| {
+        tensor
             .external_data
             .iter()
-            .find(|e| e.key == "location")
-            .map(|e| e.value.as_str());
-        let Some(location) = location else {
-            return Err(refuse("the model does not say which".into()));
-        };
-        let path = Path::new(location);
-        let inside = path
-            .components()
-            .all(|c| matches!(c, std::path::Component::Normal(_)));
-        let Some(dir) = dir else {
-            return Err(refuse(format!(
-                "{location:?}, but this model has no directory"
-            )));
-        };
-        if !inside {
-            return Err(refuse(format!(
-                "{location:?} is not inside the model's directory"
-            )));
-        }
-        if !dir.join(path).is_file() {
-            return Err(refuse(format!("{location:?} is missing beside the model")));
-        }
+            .find(|e| e.key == key)
+            .map(|e| e.value.as_str())
+    };
+    let number = |key: &str| match entry(key) {
+        None => Ok(0),
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| format!("its {key} is {text:?}, expected a number")),
+    };
+    let location = entry("location").ok_or("the model does not say which")?;
+    let dir = dir.ok_or_else(|| format!("{location:?}, but this model has no directory"))?;
+    let path = Path::new(location);
+    if !path
+        .components()
+        .all(|c| matches!(c, std::path::Component::Normal(_)))
+    {
+        return Err(format!("{location:?} is not inside the model's directory"));
+    }
+    let file = std::fs::metadata(dir.join(path))
+        .ok()
+        .filter(std::fs::Metadata::is_file);
+    let size = file
+        .ok_or_else(|| format!("{location:?} is missing beside the model"))?
+        .len();
+    let end = number("offset")?.saturating_add(number("length")?);
+    if end > size {
+        return Err(format!(
+            "{location:?} ends at byte {size}, the weights at {end}"
+        ));
     }
     Ok(())
 }

@@ -71,11 +71,11 @@ pub enum ModelError {
         reason: String,
     },
     /// The network cannot be served.
-    #[error("{origin}: {source}")]
+    #[error("{origin}: {reason}")]
     Load {
         /// The file, or "built-in model".
         origin: String,
         /// What is wrong with it.
-        source: LoadError,
+        reason: LoadError,
     },
 }

@@ -3,7 +3,6 @@
 //! Called by `resnet pull` alone, and the only file that opens outgoing connections. It writes through `part`, so a
 //! file has its final name only once its SHA-256 is the catalogue's. It prints nothing and reads no environment.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use super::fetch_error::{shown, stalled};
 pub use super::fetch_options::{FetchOptions, FetchSource, Progress, ProxySettings};
 use super::part::{OpenError, PartFile};
 use super::store::Store;
+use super::target::{BUFFER, Target};
 
 /// Brings a model into the store and returns its path, replacing a file of its name.
 ///
@@ -90,7 +90,7 @@ impl<'a> Origin<'a> {
 
     fn bring(&self, target: &mut Target<'_>) -> Result<(), FetchError> {
         match self {
-            Origin::File(path) => copy(path, target),
+            Origin::File(path) => target.copy(path),
             Origin::Server(client) => client.download(target),
         }
     }
@@ -102,119 +102,6 @@ impl<'a> Origin<'a> {
         }
     }
 }
-
-/// What is being filled, with the one who watches.
-struct Target<'a> {
-    entry: &'a CatalogEntry,
-    part: &'a mut PartFile,
-    progress: &'a mut dyn FnMut(Progress),
-}
-
-impl Target<'_> {
-    /// Appends bytes, unless that makes more of them than the model has.
-    fn append(&mut self, bytes: &[u8], origin: &str) -> Result<(), FetchError> {
-        let (kept, limit) = (self.part.len(), self.entry.bytes);
-        let got = kept + bytes.len() as u64;
-        if got > limit {
-            return Err(FetchError::TooLarge {
-                origin: shown(origin),
-                got,
-                limit,
-            });
-        }
-        let written = self.part.append(bytes);
-        written
-            .map_err(|error| FetchError::store("write", self.part.path(), kept, limit, error))?;
-        (self.progress)(Progress::Received { bytes: got });
-        Ok(())
-    }
-
-    /// Drops what is there.
-    fn restart(&mut self) -> Result<(), FetchError> {
-        let dropped = self.part.restart();
-        dropped.map_err(|error| {
-            FetchError::store("write", self.part.path(), 0, self.entry.bytes, error)
-        })?;
-        (self.progress)(Progress::Received { bytes: 0 });
-        Ok(())
-    }
-
-    /// Refuses a size, known in advance, that is not the model's. Nothing is touched.
-    fn check_size(&self, got: u64, origin: &str) -> Result<(), FetchError> {
-        let expected = self.entry.bytes;
-        if got == expected {
-            return Ok(());
-        }
-        Err(FetchError::WrongSize {
-            origin: shown(origin),
-            got,
-            expected,
-        })
-    }
-
-    /// Refuses to have less than the whole model at an end that was meant as one.
-    fn check_whole(&self, origin: &str) -> Result<(), FetchError> {
-        let (got, expected) = (self.part.len(), self.entry.bytes);
-        if got == expected {
-            return Ok(());
-        }
-        Err(FetchError::TooSmall {
-            origin: shown(origin),
-            got,
-            expected,
-        })
-    }
-
-    /// Compares the whole content with the catalogue.
-    fn verify(&mut self, origin: String) -> Result<(), FetchError> {
-        (self.progress)(Progress::Verifying);
-        let (got, expected) = (self.part.sha256(), self.entry.sha256.clone());
-        if got == expected {
-            Ok(())
-        } else {
-            Err(FetchError::WrongDigest {
-                origin,
-                got,
-                expected,
-            })
-        }
-    }
-}
-
-/// Copies a file of this machine.
-fn copy(path: &Path, target: &mut Target<'_>) -> Result<(), FetchError> {
-    let refuse = |reason: String| FetchError::SourceFile {
-        path: path.to_owned(),
-        reason,
-    };
-    let mut file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-    let meta = file.metadata().map_err(|error| refuse(error.to_string()))?;
-    if !meta.is_file() {
-        return Err(refuse("not a file".into()));
-    }
-    if target
-        .part
-        .is_same(&file)
-        .map_err(|error| refuse(error.to_string()))?
-    {
-        return Err(refuse("it is the unfinished download itself".into()));
-    }
-    let origin = path.display().to_string();
-    target.check_size(meta.len(), &origin)?;
-    target.restart()?;
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return target.check_whole(&origin),
-            Ok(n) => target.append(&buffer[..n], &origin)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(refuse(error.to_string())),
-        }
-    }
-}
-
-/// Bytes read at a time: large enough that hashing and the network set the pace, small enough for a smooth progress bar.
-const BUFFER: usize = 64 * 1024;
 
 /// A client for one URL.
 struct Client<'a> {

@@ -68,9 +68,9 @@ struct Parts {
 pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
     let start = Instant::now();
     let parts = parts(reference)?;
-    let refuse = |source| ModelError::Load {
+    let refuse = |reason| ModelError::Load {
         origin: parts.origin.clone(),
-        source,
+        reason,
     };
     let bad_spec = |reason: String| ModelError::BadSpec {
         path: PathBuf::from(&parts.origin),

@@ -14,6 +14,7 @@ mod part;
 mod reference;
 mod spec;
 mod store;
+mod target;
 
 pub use self::builtin::BUILTIN_NAME;
 pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet};

@@ -41,7 +41,7 @@ impl PartFile {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(OpenError::Io)?;
         }
-        let file = open_locked(&path)?;
+        let file = open_locked(&path, || {})?;
         let mut part = PartFile {
             path,
             file,
@@ -114,8 +114,9 @@ impl PartFile {
 /// Opens and locks `path`.
 ///
 /// Whoever held the lock before may have renamed or removed the file between our opening and our locking; then the
-/// lock is on a file without that name, or worse on a finished model, and we open again.
-fn open_locked(path: &Path) -> Result<File, OpenError> {
+/// lock is on a file without that name, or worse on a finished model, and we open again. `between` runs in that gap,
+/// for the test that provokes it.
+fn open_locked(path: &Path, between: impl Fn()) -> Result<File, OpenError> {
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -124,6 +125,7 @@ fn open_locked(path: &Path) -> Result<File, OpenError> {
             .truncate(false)
             .open(path)
             .map_err(OpenError::Io)?;
+        between();
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked),
@@ -169,6 +171,8 @@ fn sync_dir(_file: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::registry::store::sha256_of;
 
@@ -209,6 +213,22 @@ mod tests {
         fs::write(&path, b"12345").unwrap();
         assert_eq!(PartFile::open(path.clone(), 5).unwrap().len(), 5);
         assert_eq!(PartFile::open(path, 4).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn lock_on_a_file_that_lost_its_name_meanwhile_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.part");
+        let first = Cell::new(Some(PartFile::open(path.clone(), 99).unwrap()));
+        let file = open_locked(&path, || {
+            if let Some(first) = first.take() {
+                first.finish(&dir.path().join("a")).unwrap();
+            }
+        })
+        .unwrap();
+        (&file).write_all(b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"");
     }
 
     #[test]

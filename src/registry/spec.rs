@@ -40,6 +40,15 @@ pub enum OutputKind {
 }
 
 impl OutputKind {
+    /// The word for it in `model.toml`, answers and the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            OutputKind::Logits => "logits",
+            OutputKind::Probabilities => "probabilities",
+        }
+    }
+
     /// Tells the kind from one output: logits are practically never all in 0 to 1 with a sum of 1.
     ///
     /// The tolerance of 1e-3 is far above the rounding of a softmax over 1000 classes in `f32`, and far below the

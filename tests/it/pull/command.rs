@@ -20,14 +20,24 @@ fn resnet(models_dir: &Path) -> Command {
     for name in ["RESNET_MIRROR", "RESNET_CA_FILE"] {
         command.env_remove(name);
     }
-    command.env("RESNET_MODELS_DIR", models_dir).stdin(Stdio::null());
+    command
+        .env("RESNET_MODELS_DIR", models_dir)
+        .stdin(Stdio::null());
     command
 }
 
 /// Runs the binary; returns exit code, standard output and standard error.
 fn run(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    (
+        status.code().unwrap(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
 }
 
 #[test]
@@ -42,7 +52,10 @@ fn second_pull_of_a_model_is_told_that_the_first_is_at_it() {
         let _ = held.lock().unwrap().recv();
     });
     thread::scope(|scope| {
-        let patient = FetchOptions { retries: 0, ..options() };
+        let patient = FetchOptions {
+            retries: 0,
+            ..options()
+        };
         let source = FetchSource::Url(server.url("/a.onnx"));
         let first = scope.spawn({
             let bench = &bench;
@@ -52,7 +65,11 @@ fn second_pull_of_a_model_is_told_that_the_first_is_at_it() {
         let mut second = resnet(bench.store.dir());
         let (code, _, stderr) = run(second.args(["pull", "resnet18", "--mirror", &server.url("")]));
         assert_eq!(code, 1, "{stderr}");
-        assert!(stderr.contains("another pull is writing") && stderr.contains("resnet18-v1-7.onnx.part"), "{stderr}");
+        assert!(
+            stderr.contains("another pull is writing")
+                && stderr.contains("resnet18-v1-7.onnx.part"),
+            "{stderr}"
+        );
         drop(release);
         first.join().unwrap().unwrap_err();
     });
@@ -62,13 +79,21 @@ fn second_pull_of_a_model_is_told_that_the_first_is_at_it() {
 #[test]
 fn killed_pull_resumes_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let entry = Catalog::builtin().find("resnet50-v1-12-qdq").unwrap().clone();
+    let entry = Catalog::builtin()
+        .find("resnet50-v1-12-qdq")
+        .unwrap()
+        .clone();
     let total = entry.bytes;
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     let server = TestServer::start(move |request, stream| {
         if request.number == 0 {
-            respond(stream, "200 OK", &format!("Content-Length: {total}\r\n"), &[7; 100_000]);
+            respond(
+                stream,
+                "200 OK",
+                &format!("Content-Length: {total}\r\n"),
+                &[7; 100_000],
+            );
             let _ = held.lock().unwrap().recv();
         } else {
             respond(stream, "404 Gone", "", b"");
@@ -87,27 +112,62 @@ fn killed_pull_resumes_where_it_was() {
     first.kill().unwrap();
     first.wait().unwrap();
     assert_eq!(names_in(dir.path()), ["resnet50-v1-12-qdq.onnx.part"]);
-    let (code, _, stderr) = run(resnet(dir.path()).args(["pull", &entry.name, "--mirror", &server.url("")]));
+    let (code, _, stderr) =
+        run(resnet(dir.path()).args(["pull", &entry.name, "--mirror", &server.url("")]));
     assert_eq!(code, 1);
-    assert!(stderr.contains("resuming at 100.00 kB of 25.75 MB"), "{stderr}");
-    assert!(server.heads()[1].to_lowercase().contains("range: bytes=100000-\r\n"));
+    assert!(
+        stderr.contains("resuming at 100.00 kB of 25.75 MB"),
+        "{stderr}"
+    );
+    assert!(
+        server.heads()[1]
+            .to_lowercase()
+            .contains("range: bytes=100000-\r\n")
+    );
     drop(release);
 }
 
 #[test]
 fn binary_exits_with_1_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(|request, stream| match request.head.split('/').nth(1).unwrap() {
-        "404" => respond(stream, "404 Not Found", "", b"sorry"),
-        "large" => respond(stream, "200 OK", "Content-Length: 46820738\r\n", b""),
-        _ => respond(stream, "200 OK", "Content-Length: 46820737\r\n", &vec![0; 46_820_737]),
-    });
+    let server =
+        TestServer::start(
+            |request, stream| match request.head.split('/').nth(1).unwrap() {
+                "404" => respond(stream, "404 Not Found", "", b"sorry"),
+                "large" => respond(stream, "200 OK", "Content-Length: 46820738\r\n", b""),
+                _ => respond(
+                    stream,
+                    "200 OK",
+                    "Content-Length: 46820737\r\n",
+                    &vec![0; 46_820_737],
+                ),
+            },
+        );
     for (base, words) in [
-        ("/404", ["cannot pull resnet18-v1-7: http://127.0.0.1:", "status 404 (not there)"]),
-        ("/large", ["refused http://127.0.0.1:", "it has 46820738 bytes, the model 46820737"]),
-        ("/zeros", ["its sha256 is ", "4e8f8653e7a2222b3904cc3fe8e304cd8b339ce1d05fd24688162f86fb6df52c"]),
+        (
+            "/404",
+            [
+                "cannot pull resnet18-v1-7: http://127.0.0.1:",
+                "status 404 (not there)",
+            ],
+        ),
+        (
+            "/large",
+            [
+                "refused http://127.0.0.1:",
+                "it has 46820738 bytes, the model 46820737",
+            ],
+        ),
+        (
+            "/zeros",
+            [
+                "its sha256 is ",
+                "4e8f8653e7a2222b3904cc3fe8e304cd8b339ce1d05fd24688162f86fb6df52c",
+            ],
+        ),
     ] {
-        let (code, stdout, stderr) = run(resnet(dir.path()).args(["pull", "resnet18", "--mirror", &server.url(base)]));
+        let (code, stdout, stderr) =
+            run(resnet(dir.path()).args(["pull", "resnet18", "--mirror", &server.url(base)]));
         assert_eq!(code, 1, "{base}");
         assert_eq!(stdout, "", "{base}");
         for word in words {
@@ -121,10 +181,16 @@ fn binary_exits_with_1_and_says_why() {
 fn cut_download_of_the_binary_keeps_its_bytes_and_says_how_many() {
     let dir = tempfile::tempdir().unwrap();
     let content = vec![0; 46_820_737];
-    let server = TestServer::start(move |request, stream| respond_with_range(request, stream, &content, 1_000));
-    let (code, _, stderr) = run(resnet(dir.path()).args(["pull", "resnet18", "--mirror", &server.url("")]));
+    let server = TestServer::start(move |request, stream| {
+        respond_with_range(request, stream, &content, 1_000)
+    });
+    let (code, _, stderr) =
+        run(resnet(dir.path()).args(["pull", "resnet18", "--mirror", &server.url("")]));
     assert_eq!(code, 1);
-    assert!(stderr.contains("4000 of 46820737 bytes are kept, pull again to resume"), "{stderr}");
+    assert!(
+        stderr.contains("4000 of 46820737 bytes are kept, pull again to resume"),
+        "{stderr}"
+    );
     let (code, stdout, _) = run(resnet(dir.path()).arg("ls"));
     assert_eq!(code, 0);
     assert!(stdout.contains("0 % pulled"), "{stdout}");
@@ -137,8 +203,15 @@ fn unknown_name_is_refused_with_the_names_there_are() {
         for name in ["resnet-50", "../../etc/passwd", ""] {
             let (code, _, stderr) = run(resnet(dir.path()).args([command, name]));
             assert_eq!(code, 1, "{stderr}");
-            assert!(stderr.contains("resnet50-v1-12") && stderr.contains("in the catalogue"), "{stderr}");
-            assert_eq!(stderr.contains("did you mean resnet50?"), name == "resnet-50", "{stderr}");
+            assert!(
+                stderr.contains("resnet50-v1-12") && stderr.contains("in the catalogue"),
+                "{stderr}"
+            );
+            assert_eq!(
+                stderr.contains("did you mean resnet50?"),
+                name == "resnet-50",
+                "{stderr}"
+            );
         }
     }
 }
@@ -146,7 +219,12 @@ fn unknown_name_is_refused_with_the_names_there_are() {
 #[test]
 fn wrong_usage_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
-    for arguments in [&["pull"][..], &["rm"], &["ls", "--yaml"], &["pull", "resnet50", "--from"]] {
+    for arguments in [
+        &["pull"][..],
+        &["rm"],
+        &["ls", "--yaml"],
+        &["pull", "resnet50", "--from"],
+    ] {
         let (code, _, stderr) = run(resnet(dir.path()).args(arguments));
         assert_eq!(code, 2, "{arguments:?}");
         assert!(stderr.contains("--help"), "{stderr}");
@@ -159,7 +237,11 @@ fn builtin_model_needs_no_pull_and_cannot_be_removed() {
     let (code, stdout, _) = run(resnet(dir.path()).args(["pull", "resnet18-tiny"]));
     assert_eq!((code, stdout.contains("built in")), (0, true), "{stdout}");
     let (code, _, stderr) = run(resnet(dir.path()).args(["rm", "resnet18-tiny"]));
-    assert_eq!((code, stderr.contains("cannot be removed")), (1, true), "{stderr}");
+    assert_eq!(
+        (code, stderr.contains("cannot be removed")),
+        (1, true),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -168,17 +250,31 @@ fn https_download_goes_through_the_proxy_of_the_environment() {
     let proxy = TestServer::start(|_, stream| respond(stream, "403 Forbidden", "", b""));
     let proxy_url = format!("http://ada:secret@127.0.0.1:{}", proxy.port);
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
-        let (code, _, stderr) = run(resnet(dir.path()).args(["pull", "resnet50"]).env(name, &proxy_url));
+        let (code, _, stderr) = run(resnet(dir.path())
+            .args(["pull", "resnet50"])
+            .env(name, &proxy_url));
         assert_eq!(code, 1);
-        let words = format!("proxy http://127.0.0.1:{} failed for https://huggingface.co/", proxy.port);
-        assert!(stderr.contains(&words) && stderr.contains("403"), "{stderr}");
+        let words = format!(
+            "proxy http://127.0.0.1:{} failed for https://huggingface.co/",
+            proxy.port
+        );
+        assert!(
+            stderr.contains(&words) && stderr.contains("403"),
+            "{stderr}"
+        );
         assert!(!stderr.contains("secret"), "{stderr}");
     }
     assert_eq!(proxy.heads().len(), 3);
     for head in proxy.heads() {
-        assert!(head.starts_with("CONNECT huggingface.co:443 HTTP/1.1\r\n"), "{head}");
+        assert!(
+            head.starts_with("CONNECT huggingface.co:443 HTTP/1.1\r\n"),
+            "{head}"
+        );
         // base64 of ada:secret
-        assert!(head.contains("Proxy-Authorization: Basic YWRhOnNlY3JldA==\r\n"), "{head}");
+        assert!(
+            head.contains("Proxy-Authorization: Basic YWRhOnNlY3JldA==\r\n"),
+            "{head}"
+        );
     }
     assert_eq!(names_in(dir.path()), [""; 0]);
 }
@@ -198,7 +294,10 @@ fn mirror_named_in_no_proxy_is_reached_directly() {
     assert!(stderr.contains("status 404"), "{stderr}");
     assert_eq!((proxy.heads().len(), mirror.heads().len()), (0, 1));
     let (_, _, stderr) = pull("example.org");
-    assert!(stderr.contains(&format!("proxy http://127.0.0.1:{} failed", proxy.port)), "{stderr}");
+    assert!(
+        stderr.contains(&format!("proxy http://127.0.0.1:{} failed", proxy.port)),
+        "{stderr}"
+    );
     assert_eq!((proxy.heads().len(), mirror.heads().len()), (1, 1));
 }
 
@@ -208,7 +307,8 @@ fn models_dir_that_cannot_be_written_is_refused_by_name() {
     let server = TestServer::start(|_, stream| respond(stream, "404 Not Found", "", b""));
     let file = dir.path().join("file");
     fs::write(&file, b"").unwrap();
-    let (code, _, stderr) = run(resnet(&file).args(["pull", "resnet50", "--mirror", &server.url("")]));
+    let (code, _, stderr) =
+        run(resnet(&file).args(["pull", "resnet50", "--mirror", &server.url("")]));
     assert_eq!(code, 1);
     assert!(stderr.contains(file.to_str().unwrap()), "{stderr}");
     assert_eq!(server.heads().len(), 0);
@@ -231,7 +331,12 @@ fn read_only_models_dir_is_refused_before_any_request() {
         let program = public.path().join("resnet");
         fs::copy(command.get_program(), &program).unwrap();
         let mut unprivileged = Command::new(&program);
-        unprivileged.args(command.get_args()).env_clear().env("RESNET_MODELS_DIR", dir.path()).uid(65_534).gid(65_534);
+        unprivileged
+            .args(command.get_args())
+            .env_clear()
+            .env("RESNET_MODELS_DIR", dir.path())
+            .uid(65_534)
+            .gid(65_534);
         assert_refused_read_only(&mut unprivileged);
     } else {
         assert_refused_read_only(&mut command);
@@ -244,7 +349,10 @@ fn read_only_models_dir_is_refused_before_any_request() {
 fn assert_refused_read_only(command: &mut Command) {
     let (code, _, stderr) = run(command);
     assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains("cannot create") && stderr.contains("choose a writable directory"), "{stderr}");
+    assert!(
+        stderr.contains("cannot create") && stderr.contains("choose a writable directory"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -255,17 +363,33 @@ fn ls_shows_what_is_there_and_rm_removes_it() {
     let listing: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     let models = listing["models"].as_array().unwrap();
     assert_eq!(models.len(), 14);
-    assert_eq!((models[0]["name"].as_str(), models[0]["state"].as_str()), (Some("resnet18-tiny"), Some("built_in")));
-    assert!(models[1..].iter().all(|model| model["state"] == "missing"), "{stdout}");
+    assert_eq!(
+        (models[0]["name"].as_str(), models[0]["state"].as_str()),
+        (Some("resnet18-tiny"), Some("built_in"))
+    );
+    assert!(
+        models[1..].iter().all(|model| model["state"] == "missing"),
+        "{stdout}"
+    );
 
     let file = dir.path().join("resnet34-v1-7.onnx");
     fs::write(&file, b"short").unwrap();
     let (_, stdout, _) = run(resnet(dir.path()).arg("ls"));
-    let line = stdout.lines().find(|line| line.starts_with("resnet34-v1-7 (resnet34)")).unwrap().to_owned();
-    assert!(line.contains("87.30 MB") && line.contains("73.73") && line.contains("wrong size"), "{line}");
+    let line = stdout
+        .lines()
+        .find(|line| line.starts_with("resnet34-v1-7 (resnet34)"))
+        .unwrap()
+        .to_owned();
+    assert!(
+        line.contains("87.30 MB") && line.contains("73.73") && line.contains("wrong size"),
+        "{line}"
+    );
 
     let (code, stdout, _) = run(resnet(dir.path()).args(["rm", "resnet34"]));
-    assert_eq!((code, stdout.as_str()), (0, "removed resnet34-v1-7, 5 B freed\n"));
+    assert_eq!(
+        (code, stdout.as_str()),
+        (0, "removed resnet34-v1-7, 5 B freed\n")
+    );
     assert!(!file.exists());
     let (code, stdout, stderr) = run(resnet(dir.path()).args(["rm", "resnet34"]));
     assert_eq!((code, stdout.as_str()), (1, ""));
@@ -275,8 +399,12 @@ fn ls_shows_what_is_there_and_rm_removes_it() {
 #[test]
 fn reader_that_has_seen_enough_is_not_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child =
-        resnet(dir.path()).args(["ls", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = resnet(dir.path())
+        .args(["ls", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));

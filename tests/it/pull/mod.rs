@@ -3,6 +3,8 @@
 //! What must succeed runs through the library with a made-up catalogue entry, as the real files are not here; what must
 //! fail runs the binary too. Needs no network beyond 127.0.0.1.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod command;
 mod download;
 mod refusal;
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use resnet::registry::{
-    Catalog, CatalogEntry, FetchError, FetchOptions, FetchSource, Progress, Store, Verdict, fetch, sha256_of,
+    Catalog, CatalogEntry, FetchError, FetchOptions, FetchSource, Progress, Store, Verdict, fetch,
+    sha256_of,
 };
 use tempfile::TempDir;
 
@@ -40,12 +43,23 @@ impl Bench {
         let mut entry = Catalog::builtin().find("resnet18").unwrap().clone();
         entry.bytes = content.len() as u64;
         entry.sha256 = sha256_of(&mut &content[..]).unwrap();
-        Bench { _dir: dir, store, entry, content }
+        Bench {
+            _dir: dir,
+            store,
+            entry,
+            content,
+        }
     }
 
-    fn fetch(&self, source: &FetchSource, options: &FetchOptions) -> (Result<PathBuf, FetchError>, Vec<Progress>) {
+    fn fetch(
+        &self,
+        source: &FetchSource,
+        options: &FetchOptions,
+    ) -> (Result<PathBuf, FetchError>, Vec<Progress>) {
         let mut steps = Vec::new();
-        let result = fetch(&self.entry, source, &self.store, options, &mut |step| steps.push(step));
+        let result = fetch(&self.entry, source, &self.store, options, &mut |step| {
+            steps.push(step)
+        });
         (result, steps)
     }
 
@@ -55,7 +69,7 @@ impl Bench {
 
     fn assert_whole(&self) {
         assert_eq!(self.store.verify(&self.entry).unwrap(), Verdict::Match);
-        assert_eq!(names_in(self.store.dir()), [self.entry.file.clone()]);
+        assert_eq!(names_in(self.store.dir()), [self.entry.file.as_str()]);
     }
 
     fn assert_nothing_left(&self) {
@@ -65,13 +79,19 @@ impl Bench {
 
 /// Options that fail fast.
 fn options() -> FetchOptions {
-    FetchOptions { backoff: Duration::from_millis(1), stall_timeout: Duration::from_secs(20), ..FetchOptions::default() }
+    FetchOptions {
+        backoff: Duration::from_millis(1),
+        stall_timeout: Duration::from_secs(20),
+        ..FetchOptions::default()
+    }
 }
 
 /// The file names in a directory, sorted.
 fn names_in(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }

@@ -21,7 +21,11 @@ pub(super) struct Request {
 impl Request {
     /// Where the range begins that is asked for, 0 without one.
     pub(super) fn offset(&self) -> usize {
-        let value = self.head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+        let value = self.head.lines().find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("range: bytes=")
+                .map(str::to_owned)
+        });
         value.map_or(0, |range| range.trim_end_matches('-').parse().unwrap())
     }
 }
@@ -33,7 +37,9 @@ pub(super) struct TestServer {
 }
 
 impl TestServer {
-    pub(super) fn start(answer: impl Fn(&Request, &mut dyn Stream) + Send + Sync + 'static) -> TestServer {
+    pub(super) fn start(
+        answer: impl Fn(&Request, &mut dyn Stream) + Send + Sync + 'static,
+    ) -> TestServer {
         TestServer::start_with(|stream| Box::new(stream), answer)
     }
 
@@ -80,21 +86,37 @@ impl TestServer {
 
 /// Writes an answer. The client may have hung up already, which some tests are about.
 pub(super) fn respond(stream: &mut dyn Stream, status: &str, headers: &str, body: &[u8]) {
-    let _ = write!(stream, "HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n");
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n"
+    );
     let _ = stream.write_all(body);
     let _ = stream.flush();
 }
 
 /// Answers with all of `content`, or with its rest from the range on, but cuts the connection after `most` bytes.
-pub(super) fn respond_with_range(request: &Request, stream: &mut dyn Stream, content: &[u8], most: usize) {
+pub(super) fn respond_with_range(
+    request: &Request,
+    stream: &mut dyn Stream,
+    content: &[u8],
+    most: usize,
+) {
     let (offset, total) = (request.offset(), content.len());
     let rest = &content[offset..];
     let body = &rest[..most.min(rest.len())];
     let length = rest.len();
     if offset == 0 {
-        respond(stream, "200 OK", &format!("Content-Length: {length}\r\n"), body);
+        respond(
+            stream,
+            "200 OK",
+            &format!("Content-Length: {length}\r\n"),
+            body,
+        );
     } else {
-        let range = format!("Content-Range: bytes {offset}-{}/{total}\r\nContent-Length: {length}\r\n", total - 1);
+        let range = format!(
+            "Content-Range: bytes {offset}-{}/{total}\r\nContent-Length: {length}\r\n",
+            total - 1
+        );
         respond(stream, "206 Partial Content", &range, body);
     }
 }
@@ -104,7 +126,8 @@ pub(super) fn tls_server(
     dir: &Path,
     answer: impl Fn(&Request, &mut dyn Stream) + Send + Sync + 'static,
 ) -> (TestServer, PathBuf) {
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let ca_file = dir.join("ca.pem");
     fs::write(&ca_file, cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());

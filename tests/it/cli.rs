@@ -1,0 +1,307 @@
+//! The commands as a person meets them: help, exit codes, tables, JSON, wrong flags.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Process, fixture, resnet};
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    let home = tempfile::tempdir().unwrap();
+    let output = resnet()
+        .args(args)
+        .env("RESNET_MODELS_DIR", home.path())
+        .output()
+        .unwrap();
+    text_of(&output)
+}
+
+fn text_of(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn photo(name: &str) -> String {
+    fixture(&format!("photos/{name}")).display().to_string()
+}
+
+#[test]
+fn help_names_every_command_flag_variable_and_default() {
+    let (code, help, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    for command in [
+        "serve",
+        "classify",
+        "pull",
+        "ls",
+        "show",
+        "rm",
+        "doctor",
+        "healthcheck",
+    ] {
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command} is not in\n{help}"
+        );
+        let (code, help, _) = run(&[command, "--help"]);
+        assert_eq!(code, 0, "{command}");
+        assert!(help.contains("Usage: resnet"), "{help}");
+    }
+    let (_, serve, _) = run(&["serve", "--help"]);
+    for (flag, variable) in [
+        ("--host", "RESNET_HOST"),
+        ("--port", "RESNET_PORT"),
+        ("--model", "RESNET_MODEL"),
+        ("--models-dir", "RESNET_MODELS_DIR"),
+        ("--max-body-bytes", "RESNET_MAX_BODY_BYTES"),
+        ("--max-batch-size", "RESNET_MAX_BATCH_SIZE"),
+        ("--queue-capacity", "RESNET_QUEUE_CAPACITY"),
+        ("--workers", "RESNET_WORKERS"),
+        ("--shutdown-timeout", "RESNET_SHUTDOWN_TIMEOUT"),
+        ("--log-format", "RESNET_LOG_FORMAT"),
+    ] {
+        assert!(
+            serve.contains(flag) && serve.contains(&format!("[env: {variable}=")),
+            "{flag} in\n{serve}"
+        );
+    }
+    // README's table and the flags are the same list.
+    let readme = include_str!("../../README.md");
+    for word in serve
+        .split_whitespace()
+        .filter(|w| w.starts_with("--") && w.len() > 2)
+    {
+        let flag = word.trim_end_matches([',', ';', ':', '.']);
+        if flag != "--help" && flag != "--version" {
+            assert!(
+                readme.contains(&format!("`{flag}`")),
+                "{flag} is not in the README's table"
+            );
+        }
+    }
+}
+
+#[test]
+fn version_tells_the_commit() {
+    let (code, version, _) = run(&["--version"]);
+    assert_eq!(code, 0);
+    assert!(
+        version.starts_with(concat!("resnet ", env!("CARGO_PKG_VERSION"), " (")),
+        "{version}"
+    );
+}
+
+#[test]
+fn wrong_use_is_exit_code_2_and_names_value_and_range() {
+    for (args, words) in [
+        (vec!["serve", "--port", "99999"], vec!["99999", "0..=65535"]),
+        (
+            vec!["serve", "--max-batch-size", "0"],
+            vec!["0 is not in 1..=256"],
+        ),
+        (
+            vec!["serve", "--max-body-bytes", "2GiB"],
+            vec!["2GiB", "1GiB"],
+        ),
+        (
+            vec!["serve", "--shutdown-timeout", "soon"],
+            vec!["soon", "500ms"],
+        ),
+        (
+            vec!["serve", "--host", "localhost.nowhere"],
+            vec!["localhost.nowhere"],
+        ),
+        (
+            vec!["serve", "--wrokers", "2"],
+            vec!["--wrokers", "--workers"],
+        ),
+        (vec!["sevre"], vec!["sevre", "serve"]),
+        (vec!["classify"], vec!["<FILE>"]),
+        (vec![], vec!["Usage: resnet"]),
+    ] {
+        let (code, _, stderr) = run(&args);
+        assert_eq!(code, 2, "{args:?}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{args:?}: {word} is not in {stderr}");
+        }
+    }
+    let bad_env = resnet()
+        .arg("serve")
+        .env("RESNET_PORT", "http")
+        .output()
+        .unwrap();
+    let (code, _, stderr) = text_of(&bad_env);
+    assert!(code == 2 && stderr.contains("http"), "{stderr}");
+}
+
+#[test]
+fn classify_prints_a_table_for_people() {
+    let (code, stdout, stderr) = run(&[
+        "classify",
+        "-k",
+        "2",
+        &photo("espresso.png"),
+        &photo("trolleybus.png"),
+    ]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[0].ends_with("espresso.png (PNG 299×299)"), "{stdout}");
+    assert_eq!(lines[1], "   73.34%  n07920052  espresso");
+    assert_eq!(
+        lines[4],
+        "   89.05%  n04487081  trolleybus, trolley coach, trackless trolley"
+    );
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn classify_json_is_one_object_a_file_and_a_bad_file_does_not_stop_it() {
+    let missing = "/nonexistent.jpg";
+    let broken = fixture("hostile/random_bytes").display().to_string();
+    let broken = if std::path::Path::new(&broken).exists() {
+        broken
+    } else {
+        fixture("README.md").display().to_string()
+    };
+    let (code, stdout, stderr) = run(&[
+        "classify",
+        "--json",
+        &photo("espresso.png"),
+        missing,
+        &broken,
+        &photo("orange.png"),
+    ]);
+    assert_eq!(code, 1);
+    let lines: Vec<Value> = stdout
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3, "{stdout}");
+    assert_eq!(lines[0]["predictions"][0]["label"], "espresso");
+    assert_eq!(lines[1]["code"], "unsupported_media_type");
+    assert_eq!(lines[2]["predictions"][0]["label"], "orange");
+    assert!(
+        stderr.contains("/nonexistent.jpg: cannot be read"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn classify_reads_standard_input() {
+    let mut child = resnet()
+        .args(["classify", "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&std::fs::read(fixture("photos/plate.png")).unwrap())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (
+            line["file"].as_str(),
+            line["predictions"][0]["label"].as_str()
+        ),
+        (Some("-"), Some("plate"))
+    );
+}
+
+#[test]
+fn show_and_doctor_tell_what_would_be_served() {
+    let (code, stdout, _) = run(&["show", "resnet18-tiny"]);
+    assert_eq!(code, 0);
+    assert!(
+        stdout.contains("223ea6225a0cbeb0")
+            && stdout.contains("input       input [N, 3, 64, 64] float32"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = run(&["show", "resnet50"]);
+    assert_eq!(code, 0);
+    assert!(
+        stdout.contains("Apache-2.0") && stdout.contains("resnet pull resnet50"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = run(&["doctor"]);
+    assert_eq!(code, 0);
+    assert!(
+        stdout.contains("cpus ") && stdout.contains("resnet18-tiny ok: 200 classes"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = run(&["doctor", "--model", "resnet50"]);
+    assert_eq!(code, 1);
+    assert!(
+        stdout.contains("FAILED: resnet50 is not downloaded")
+            && stdout.contains("resnet pull resnet50"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn model_that_is_not_there_is_named_with_the_remedy() {
+    for (model, words) in [
+        ("resnet50", "resnet pull resnet50"),
+        ("resnet5O", "did you mean"),
+        ("./nothing.onnx", "./nothing.onnx: cannot be read"),
+        ("resnet18-tiny,resnet18-tiny", "two models are named"),
+    ] {
+        let (code, _, stderr) = run(&["serve", "--port", "0", "--model", model]);
+        assert_eq!(code, 1, "{model}");
+        assert!(
+            stderr.lines().last().unwrap().contains(words),
+            "{model}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn healthcheck_follows_the_server() {
+    let server = Process::start(&[]);
+    let port = server.address.port().to_string();
+    let (code, stdout, _) = run(&["healthcheck", "--port", &port]);
+    assert_eq!((code, stdout.as_str()), (0, "ready\n"));
+    let (code, _, _) = run(&["healthcheck", "--host", "0.0.0.0", "--port", &port]);
+    assert_eq!(code, 0);
+    drop(server);
+    let (code, _, stderr) = run(&["healthcheck", "--port", &port]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no answer from"), "{stderr}");
+}
+
+#[test]
+fn start_up_says_what_the_built_in_model_is_and_why_these_threads() {
+    let server = Process::start(&[]);
+    let log = server.log.lock().unwrap();
+    let line = |start: &str| {
+        log.iter()
+            .find(|l| l["message"].as_str().unwrap_or("").starts_with(start))
+            .cloned()
+    };
+    let tiny = line("resnet18-tiny is the small built-in model").expect("it says so");
+    assert!(
+        tiny["message"]
+            .as_str()
+            .unwrap()
+            .contains("resnet pull resnet50")
+    );
+    let threads = line("threads").expect("it says so");
+    assert!(
+        threads["because"]
+            .as_str()
+            .unwrap()
+            .contains("cgroup quota"),
+        "{threads}"
+    );
+    assert!(
+        line("ready").expect("it says so")["startup_ms"].is_string() || line("ready").is_some()
+    );
+}

@@ -1,0 +1,519 @@
+//! A real server on a free port, the real binary, and a fake network for the tests that need to control time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use resnet::batcher::BatchPolicy;
+use resnet::classifier::{Classifier, ClassifierOptions};
+use resnet::engine::{Engine, EngineError, EngineSpec, Model};
+use resnet::http::{App, RequestLimits};
+use resnet::metrics::Metrics;
+use resnet::preprocess::{ImageLimits, PreprocessSpec};
+use resnet::registry::{Labels, LoadedModel, ModelRef, OutputKind, load};
+use resnet::server::{Drained, Server, ServerOptions};
+use resnet::tensor::Tensor;
+use serde_json::Value;
+
+/// A file below `tests/fixtures`.
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path)
+}
+
+/// A fixture's content.
+pub fn fixture_bytes(path: &str) -> Vec<u8> {
+    std::fs::read(fixture(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// A fixture's JSON.
+pub fn fixture_json(path: &str) -> Value {
+    serde_json::from_slice(&fixture_bytes(path)).unwrap()
+}
+
+/// The weights and photos that are not part of the repository; `None`, and a line that says so, where they are absent.
+pub fn assets(what: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os("RESNET_TEST_ASSETS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
+        PathBuf::from,
+    );
+    let path = dir.join(what);
+    if path.exists() {
+        return Some(path);
+    }
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    // straight to the terminal: the test runner hides what a passing test prints
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "SKIPPED {test}: {} does not exist; RESNET_TEST_ASSETS names the directory that has it",
+        path.display()
+    );
+    None
+}
+
+/// The built-in model, loaded.
+pub fn tiny() -> LoadedModel {
+    load(&ModelRef::builtin()).unwrap()
+}
+
+/// Settings of a test server; the fields a test does not name are the defaults of `resnet serve`.
+pub struct Settings {
+    pub workers: usize,
+    pub max_batch_size: usize,
+    pub queue_capacity: usize,
+    pub max_body_bytes: u64,
+    pub body_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            workers: 2,
+            max_batch_size: 8,
+            queue_capacity: 256,
+            max_body_bytes: 20 << 20,
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The real server in this process, stopped when dropped.
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub metrics: Arc<Metrics>,
+    pub app: Arc<App>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<Drained>>,
+}
+
+impl TestServer {
+    /// Serves the models, ready.
+    pub fn start(models: Vec<LoadedModel>, settings: &Settings) -> TestServer {
+        let server = TestServer::start_unready(settings);
+        let options = ClassifierOptions {
+            limits: ImageLimits {
+                max_pixels: 50_000_000,
+                max_side: 16_384,
+            },
+            batching: BatchPolicy {
+                max_batch_size: settings.max_batch_size,
+                max_queue_delay: Duration::ZERO,
+                workers: settings.workers,
+            },
+            prep_threads: 2,
+            queue_capacity: settings.queue_capacity,
+        };
+        let classifier = Classifier::start(models, options, Arc::clone(&server.metrics)).unwrap();
+        server.app.set_ready(Arc::new(classifier));
+        server
+    }
+
+    /// Serves nothing yet.
+    pub fn start_unready(settings: &Settings) -> TestServer {
+        let metrics = Arc::new(Metrics::new());
+        let limits = RequestLimits {
+            max_body_bytes: settings.max_body_bytes,
+            max_images: 32,
+            body_timeout: settings.body_timeout,
+        };
+        let app = App::new(Arc::clone(&metrics), limits);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let served = Arc::clone(&app);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let options = ServerOptions {
+                    header_timeout: Duration::from_secs(10),
+                    shutdown_delay: Duration::ZERO,
+                    shutdown_timeout: Duration::from_secs(10),
+                };
+                let server = Server::bind(([127, 0, 0, 1], 0).into(), options)
+                    .await
+                    .unwrap();
+                tell.send(server.address().unwrap()).unwrap();
+                server
+                    .run(served, async {
+                        let _ = stopped.await;
+                    })
+                    .await
+            })
+        });
+        let address = told.recv().unwrap();
+        TestServer {
+            address,
+            metrics,
+            app,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The answer to a GET.
+    pub fn get(&self, path: &str) -> Answer {
+        Answer::of(agent().get(self.url(path)).call())
+    }
+
+    /// The answer to a POST of raw bytes.
+    pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+        Answer::of(
+            agent()
+                .post(self.url(path))
+                .content_type("application/octet-stream")
+                .send(body),
+        )
+    }
+
+    /// The answer to a POST with a content type.
+    pub fn post_as(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        Answer::of(
+            agent()
+                .post(self.url(path))
+                .content_type(content_type)
+                .send(body),
+        )
+    }
+
+    /// The answer to a POST of JSON.
+    pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.post_as(path, "application/json", body.to_string().as_bytes())
+    }
+
+    /// Stops the server and waits for it.
+    pub fn stop(mut self) -> Drained {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A client that reports every status as an answer.
+pub fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .new_agent()
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn of(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+        let mut response = result.expect("the server answers");
+        let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (name.to_string(), value.to_str().unwrap().to_owned())
+        };
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().iter().map(header).collect(),
+            body: response.body_mut().read_to_vec().unwrap(),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The body of a 200.
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// The stable code of a problem document, checked for its form.
+    pub fn code(&self) -> String {
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        let code = problem["code"].as_str().unwrap();
+        assert_eq!(problem["type"], format!("urn:resnet:problem:{code}"));
+        assert!(
+            !problem["title"].as_str().unwrap().is_empty()
+                && !problem["detail"].as_str().unwrap().is_empty()
+        );
+        code.to_owned()
+    }
+}
+
+/// A multipart/form-data body with its content type.
+pub fn multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    for (name, bytes) in parts {
+        write!(
+            body,
+            "--XyZ\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a\"\r\n\r\n"
+        )
+        .unwrap();
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--XyZ--\r\n");
+    ("multipart/form-data; boundary=XyZ".into(), body)
+}
+
+/// A raw request on a connection of its own; everything the server answers until it closes.
+pub fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let _ = stream.write_all(request); // the server may refuse before it has read everything
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer); // a reset after the answer is an end too
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A network whose runs wait at a gate; its two logits are the mean and the first value of the image.
+pub struct FakeModel {
+    spec: EngineSpec,
+    gate: Arc<Gate>,
+}
+
+/// Lets the runs of a `FakeModel` through while open, and remembers their batch sizes.
+#[derive(Default)]
+pub struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    closed: bool,
+    entered: usize,
+    batches: Vec<usize>,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        self.state.lock().unwrap().closed = true;
+    }
+
+    pub fn open(&self) {
+        self.state.lock().unwrap().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until this many runs have arrived at the gate.
+    pub fn wait_for(&self, runs: usize) {
+        let (state, timeout) = self
+            .changed
+            .wait_timeout_while(self.state.lock().unwrap(), Duration::from_secs(20), |s| {
+                s.entered < runs
+            })
+            .unwrap();
+        assert!(
+            !timeout.timed_out(),
+            "{} of {runs} runs arrived",
+            state.entered
+        );
+    }
+
+    /// Sizes of all batches so far, without the warm-ups.
+    pub fn batches(&self) -> Vec<usize> {
+        self.state.lock().unwrap().batches.clone()
+    }
+
+    fn pass(&self, batch: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.entered += 1;
+        state.batches.push(batch);
+        self.changed.notify_all();
+        let _open = self.changed.wait_while(state, |s| s.closed).unwrap();
+    }
+}
+
+impl FakeModel {
+    /// A loaded model of two classes with a 2×2 input, and the gate of its runs.
+    pub fn loaded(name: &str) -> (LoadedModel, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        let spec = EngineSpec {
+            input_name: "input".into(),
+            output_name: "logits".into(),
+            side: 2,
+            classes: 2,
+            plan_batch: 1,
+            runtime: "fake".into(),
+        };
+        let model = LoadedModel {
+            name: name.into(),
+            origin: "test".into(),
+            sha256: "0".repeat(64),
+            bytes: 0,
+            license: None,
+            preprocess: PreprocessSpec {
+                resize: 2,
+                crop: 2,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+            },
+            labels: Labels::numbers(2),
+            output: OutputKind::Logits,
+            model: Arc::new(FakeModel {
+                spec,
+                gate: Arc::clone(&gate),
+            }),
+            load_time: Duration::ZERO,
+        };
+        (model, gate)
+    }
+}
+
+impl Model for FakeModel {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    fn spawn(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(FakeEngine {
+            gate: Arc::clone(&self.gate),
+            warm: false,
+        }))
+    }
+}
+
+struct FakeEngine {
+    gate: Arc<Gate>,
+    warm: bool,
+}
+
+/// An image of this color (red, on the scale 0 to 1) makes the fake network panic.
+pub const POISON: u8 = 13;
+
+impl Engine for FakeEngine {
+    fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError> {
+        if std::mem::replace(&mut self.warm, true) {
+            self.gate.pass(images.len());
+        }
+        assert!(
+            images
+                .iter()
+                .all(|i| i.data()[0] != f32::from(POISON) / 255.0),
+            "the fake network met the poisoned image"
+        );
+        Ok(images
+            .iter()
+            .map(|i| vec![i.data().iter().sum::<f32>() / 12.0, i.data()[0]])
+            .collect())
+    }
+}
+
+/// A PNG of one color.
+pub fn plain_png(red: u8) -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    let image = image::RgbImage::from_pixel(2, 2, image::Rgb([red, 0, 0]));
+    image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    png.into_inner()
+}
+
+/// Repeats a check until it holds.
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !check() {
+        assert!(Instant::now() < deadline, "it never came to pass: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The real binary with a clean environment.
+pub fn resnet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resnet"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RESNET_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// `resnet serve` on a free port, killed when dropped.
+pub struct Process {
+    pub child: Child,
+    pub address: SocketAddr,
+    /// Its log so far.
+    pub log: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Process {
+    /// Starts it and waits until it is ready.
+    pub fn start(args: &[&str]) -> Process {
+        let mut child = resnet()
+            .args(["serve", "--port", "0", "--log-format", "json"])
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (tell, told) = std::sync::mpsc::channel();
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if let Some(address) = line["address"].as_str() {
+                    let _ = tell.send(address.trim_start_matches("http://").parse().unwrap());
+                }
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let address = told.recv_timeout(Duration::from_secs(60)).expect("ready");
+        Process {
+            child,
+            address,
+            log,
+        }
+    }
+
+    /// Sends a signal by name, as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,109 @@
+//! `/metrics`: every documented instrument, counts that add up, and promtool's opinion where it is installed.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Settings, TestServer, fixture_bytes, tiny};
+
+#[test]
+fn every_documented_instrument_is_there_and_counts_add_up() {
+    let server = TestServer::start(vec![tiny()], &Settings::default());
+    let photo = fixture_bytes("photos/espresso.png");
+    for _ in 0..3 {
+        server.post("/classify", &photo).ok();
+    }
+    server.post("/classify", b"no image");
+    server.get("/nope/1");
+    server.get("/nope/2");
+    server.get("/models/resnet18-tiny");
+    let answer = server.get("/metrics");
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
+    let text = String::from_utf8(answer.body).unwrap();
+    for line in [
+        r#"resnet_requests_total{model="resnet18-tiny",route="/classify",status="200"} 3"#,
+        r#"resnet_requests_total{model="",route="/classify",status="415"} 1"#,
+        r#"resnet_requests_total{model="",route="unmatched",status="404"} 2"#,
+        r#"resnet_requests_total{model="",route="/models/{name}",status="200"} 1"#,
+        r#"resnet_request_duration_seconds_count{route="/classify"} 4"#,
+        r#"resnet_stage_duration_seconds_count{stage="read"} 3"#,
+        r#"resnet_stage_duration_seconds_count{stage="decode"} 3"#,
+        r#"resnet_stage_duration_seconds_count{stage="preprocess"} 3"#,
+        r#"resnet_stage_duration_seconds_count{stage="queue"} 3"#,
+        r#"resnet_stage_duration_seconds_count{stage="infer"} 3"#,
+        r#"resnet_stage_duration_seconds_count{stage="respond"} 3"#,
+        r#"resnet_batch_size_sum{model="resnet18-tiny"} 3"#,
+        r#"resnet_queue_depth{model="resnet18-tiny"} 0"#,
+        "resnet_requests_in_flight 1",
+        r#"resnet_image_bytes_count{format="png"} 3"#,
+        r#"resnet_image_pixels_sum{format="png"} 268203"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    // What docs/METRICS.md promises and what is exported are the same names.
+    let documented = include_str!("../../docs/METRICS.md");
+    for name in text
+        .lines()
+        .filter_map(|l| l.strip_prefix("# TYPE "))
+        .filter_map(|l| l.split(' ').next())
+    {
+        assert!(
+            documented.contains(&format!("`{name}`")),
+            "{name} is not documented"
+        );
+    }
+    promtool(&text);
+}
+
+#[test]
+fn paths_and_ids_make_no_new_series() {
+    let server = TestServer::start(vec![tiny()], &Settings::default());
+    let series = || {
+        String::from_utf8(server.get("/metrics").body)
+            .unwrap()
+            .lines()
+            .count()
+    };
+    server.get("/x");
+    server.get("/models/x");
+    server.post("/classify?model=x", b"");
+    server.get("/metrics");
+    let before = series();
+    for i in 0..200 {
+        server.get(&format!("/x{i}"));
+        server.get(&format!("/models/x{i}"));
+        server.post(&format!("/classify?model=x{i}"), b"");
+    }
+    assert_eq!(series(), before);
+}
+
+/// Runs `promtool check metrics` where it is installed, as it is where CI runs.
+fn promtool(text: &str) {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED promtool check metrics: promtool is not installed"
+        );
+        return;
+    };
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+    );
+}

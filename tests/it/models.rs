@@ -1,0 +1,282 @@
+//! Loading any classifier: the outputs of ONNX Runtime for the good ones, one clear line for the bad ones.
+
+use std::path::Path;
+
+use resnet::registry::{Catalog, ModelRef, OutputKind, Store, load};
+use resnet::tensor::Tensor;
+
+use crate::harness::{Settings, TestServer, fixture, fixture_json, plain_png, resnet};
+
+fn reference(path: &str) -> ModelRef {
+    let value = format!("m={}", fixture(&format!("models/{path}")).display());
+    ModelRef::parse(&value, &Catalog::builtin(), &Store::new("/nonexistent")).unwrap()
+}
+
+/// The input of `make_models.py`, cut into images.
+fn images(shape: &[usize]) -> Vec<Tensor> {
+    let area = shape[2] * shape[3];
+    let value = |i: usize| ((i * 7919) % (1000 - 100 * (i / area % 7))) as f32 / 500.0 - 1.0;
+    let image = |n: usize| (n * 3 * area..(n + 1) * 3 * area).map(value).collect();
+    (0..shape[0])
+        .map(|n| Tensor::new(vec![3, shape[2], shape[3]], image(n)))
+        .collect()
+}
+
+#[test]
+fn outputs_are_those_of_onnx_runtime() {
+    // A directory whose model.toml gives the sides that the file leaves open.
+    let sides = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        fixture("models/dynamic_sides.onnx"),
+        sides.path().join("model.onnx"),
+    )
+    .unwrap();
+    std::fs::write(
+        sides.path().join("model.toml"),
+        "[preprocess]\nresize = 40\ncrop = 32\n",
+    )
+    .unwrap();
+    let expected = fixture_json("models/expected.json");
+    for (path, model) in expected["good"].as_object().unwrap() {
+        let runs = model["runs"].as_array().unwrap();
+        let loaded = match path.as_str() {
+            "dynamic_sides.onnx" => load_directory(sides.path()),
+            _ => load(&reference(path)).map_err(|e| e.to_string()),
+        };
+        let loaded = loaded.unwrap_or_else(|e| panic!("{path}: {e}"));
+        assert_eq!(
+            loaded.model.spec().output_name,
+            model["output_name"].as_str().unwrap(),
+            "{path}"
+        );
+        let mut engine = loaded.model.spawn().unwrap();
+        for run in runs {
+            let usizes = |key: &str| -> Vec<usize> {
+                run[key]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|d| usize::try_from(d.as_u64().unwrap()).unwrap())
+                    .collect()
+            };
+            let images = images(&usizes("input_shape"));
+            let outputs = engine.run(&images).unwrap();
+            let want: Vec<f64> = run["output"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|v| v.as_f64().unwrap())
+                .collect();
+            assert_eq!(outputs.concat().len(), want.len(), "{path}");
+            for (got, want) in outputs.concat().iter().zip(&want) {
+                assert!(
+                    (f64::from(*got) - want).abs() < 2e-5 * want.abs().max(1.0),
+                    "{path}: {got} {want}"
+                );
+            }
+            // The same bits alone as in company.
+            for (image, together) in images.iter().zip(&outputs) {
+                assert_eq!(
+                    engine.run(std::slice::from_ref(image)).unwrap()[0],
+                    *together,
+                    "{path}"
+                );
+            }
+        }
+        let kind = if path.starts_with("probabilities") {
+            OutputKind::Probabilities
+        } else {
+            OutputKind::Logits
+        };
+        assert_eq!(loaded.output, kind, "{path}");
+        let wnid = loaded.labels.get(0).unwrap().wnid.clone();
+        assert_eq!(
+            wnid.as_deref(),
+            (path == "classes1000.onnx").then_some("n01440764"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
+    let reasons = [
+        (
+            "unsupported_op.onnx",
+            "node \"stage1/add\" uses the operator QLinearAdd (domain com.microsoft)",
+        ),
+        (
+            "unknown_op.onnx",
+            "node \"block/fancy\" uses the operator FancyConv",
+        ),
+        ("detector.onnx", "its output is [1, 100, 4]"),
+        ("text.onnx", "input \"tokens\" is I64"),
+        ("grey.onnx", "has shape [?, 1, 32, 32]"),
+        ("two_inputs.onnx", "it has 2 inputs (data, mask)"),
+        ("double_input.onnx", "input \"data\" is F64"),
+        ("no_output.onnx", "it has no output"),
+        ("class_number.onnx", "its output is I64"),
+        ("one_class.onnx", "its output has 1 class"),
+        ("nhwc.onnx", "has shape [?, 32, 32, 3]"),
+        (
+            "bad_edge.onnx",
+            "node \"block_add\": its input \"nobody_makes_this\" is produced by no node",
+        ),
+        ("cycle.onnx", "Loop"),
+        ("nan.onnx", "output 0 for a test image is NaN"),
+        ("shape_mismatch.onnx", "node \"dense\""),
+        ("huge_input.onnx", "[?, 3, 100000, 100000]"),
+        ("truncated.onnx", "truncated"),
+        ("empty.onnx", "the file is empty"),
+        ("not_onnx.onnx", "not a complete ONNX model"),
+        ("lfs_pointer.onnx", "not a complete ONNX model"),
+        (
+            "external_missing/model.onnx",
+            "\"weights.bin\" is missing beside the model",
+        ),
+        (
+            "external_short/model.onnx",
+            "\"weights.bin\" ends at byte 1000",
+        ),
+        (
+            "external_outside/model/model.onnx",
+            "\"../weights.bin\" is not inside the model's directory",
+        ),
+        (
+            "external_absolute/model.onnx",
+            "\"/weights.bin\" is not inside the model's directory",
+        ),
+    ];
+    for (path, reason) in reasons {
+        let error = load(&reference(path)).expect_err(path).to_string();
+        let file = fixture(&format!("models/{path}"));
+        assert!(
+            error.starts_with(&file.display().to_string()),
+            "{path}: {error}"
+        );
+        assert!(
+            error.contains(reason) && !error.contains('\n') && error.len() < 700,
+            "{path}: {error}"
+        );
+    }
+    // Every fixture is either good, in the table, or loads with a warning.
+    let bad = fixture_json("models/expected.json")["bad"]
+        .as_object()
+        .unwrap()
+        .len();
+    assert_eq!(bad, reasons.len() + 1);
+    load(&reference("future_opset.onnx")).expect("an untested operator set is only warned of");
+}
+
+#[test]
+fn server_with_one_bad_model_serves_nothing() {
+    let output = resnet()
+        .args([
+            "serve",
+            "--port",
+            "0",
+            "--model",
+            "resnet18-tiny",
+            "--model",
+        ])
+        .arg(fixture("models/truncated.onnx"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: ") && last.contains("truncated.onnx: not a complete ONNX model"),
+        "{text}"
+    );
+    assert!(!text.contains("\"message\":\"ready"), "{text}");
+}
+
+fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        fixture("models/opset13.onnx"),
+        dir.path().join("model.onnx"),
+    )
+    .unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn load_directory(dir: &Path) -> Result<resnet::registry::LoadedModel, String> {
+    let value = format!("mine={}", dir.display());
+    let reference =
+        ModelRef::parse(&value, &Catalog::builtin(), &Store::new("/nonexistent")).unwrap();
+    load(&reference).map_err(|e| e.to_string())
+}
+
+#[test]
+fn directory_brings_its_preprocessing_and_labels() {
+    let labels = "n01440764 tench, Tinca tinca\nb\nc\nd\ne\nf\ng, the last\n";
+    let dir = directory(&[
+        (
+            "model.toml",
+            "[preprocess]\nresize = 36\ncrop = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n",
+        ),
+        ("labels.txt", labels),
+    ]);
+    let model = load_directory(dir.path()).unwrap();
+    assert_eq!(
+        (model.preprocess.resize, model.preprocess.mean),
+        (36, [0.5; 3])
+    );
+    let server = TestServer::start(vec![model], &Settings::default());
+    let answer = server.post("/classify?top_k=7", &plain_png(9)).ok();
+    assert_eq!(answer["model"], "mine");
+    let predictions = answer["predictions"].as_array().unwrap();
+    let last = predictions.iter().find(|p| p["class_index"] == 6).unwrap();
+    assert_eq!(
+        (last["label"].as_str(), last["synset"].as_str()),
+        (Some("g"), Some("g, the last"))
+    );
+    assert!(last.get("wnid").is_none());
+}
+
+#[test]
+fn specs_that_do_not_fit_are_refused() {
+    let cases = [
+        (
+            vec![("labels.txt", "a\nb\n")],
+            "there are 2 labels, the network has 7 classes",
+        ),
+        (vec![("labels.txt", "a\n\nb\n")], "line 2"),
+        (
+            vec![("model.toml", "[preprocess]\nresise = 3\n")],
+            "line 2: unknown field `resise`",
+        ),
+        (
+            vec![("model.toml", "[preprocess]\nresize = 64\ncrop = 48\n")],
+            "crops to 48, the network takes 32×32",
+        ),
+        (
+            vec![("model.toml", "[preprocess]\nresize = 0\ncrop = 32\n")],
+            "resize is 0, allowed are 1 to 2048",
+        ),
+        (
+            vec![("model.toml", "[preprocess]\nstd = [1.0, 0.0, 1.0]\n")],
+            "std holds 0",
+        ),
+        (
+            vec![("model.toml", "[output]\nkind = \"scores\"\n")],
+            "unknown variant `scores`",
+        ),
+        (vec![("model.toml", "not toml")], "line 1"),
+    ];
+    for (files, reason) in cases {
+        let error = load_directory(directory(&files).path()).expect_err(reason);
+        assert!(error.contains(reason) && !error.contains('\n'), "{error}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    assert!(
+        load_directory(empty.path())
+            .expect_err("empty")
+            .contains("model.onnx: cannot be read")
+    );
+}

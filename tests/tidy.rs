@@ -1,0 +1,204 @@
+//! The architecture as a test: import direction, and where unsafe, async, environment and network may live.
+
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
+const ROOMS: [(&str, &[&str]); 12] = [
+    ("tensor", &[]),
+    ("metrics", &[]),
+    ("config", &[]),
+    ("engine", &["tensor"]),
+    ("preprocess", &["tensor"]),
+    ("postprocess", &["tensor"]),
+    ("batcher", &["engine", "tensor", "metrics"]),
+    ("registry", &["engine", "preprocess", "tensor"]),
+    (
+        "classifier",
+        &[
+            "preprocess",
+            "batcher",
+            "postprocess",
+            "registry",
+            "engine",
+            "tensor",
+            "metrics",
+        ],
+    ),
+    ("http", &["classifier", "preprocess", "registry", "metrics"]),
+    ("server", &["http"]),
+    ("cli", &["*"]),
+];
+
+struct Source {
+    path: String,
+    room: String,
+    text: String,
+}
+
+/// Every file of `src`, without its unit tests and comments.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 30, "the sources are found");
+    let source = |file: PathBuf| {
+        let path = file
+            .strip_prefix(&root)
+            .unwrap()
+            .to_string_lossy()
+            .replace('\\', "/");
+        let room = path
+            .split('/')
+            .next()
+            .unwrap()
+            .trim_end_matches(".rs")
+            .to_owned();
+        Source {
+            room,
+            text: std::fs::read_to_string(&file).unwrap(),
+            path,
+        }
+    };
+    files.into_iter().map(source).collect()
+}
+
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+impl Source {
+    /// The lines of code, numbered from 1; unit tests stand at the end of a file.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let code = self
+            .text
+            .lines()
+            .take_while(|l| !l.starts_with("#[cfg(test)]"));
+        code.enumerate()
+            .map(|(i, l)| (i + 1, l))
+            .filter(|(_, l)| !l.trim_start().starts_with("//"))
+    }
+
+    fn assert_absent(&self, what: &str, reason: &str) {
+        for (number, line) in self.code() {
+            assert!(
+                !line.contains(what),
+                "src/{}:{number}: {what:?}: {reason}",
+                self.path
+            );
+        }
+    }
+}
+
+#[test]
+fn imports_point_down() {
+    for source in sources()
+        .iter()
+        .filter(|s| !matches!(s.room.as_str(), "lib" | "main"))
+    {
+        let allowed = ROOMS.iter().find(|(room, _)| *room == source.room);
+        let (_, allowed) =
+            allowed.unwrap_or_else(|| panic!("src/{} is in no known room", source.path));
+        for (number, line) in source.code() {
+            for import in line.split("crate::").skip(1) {
+                let room: String = import
+                    .chars()
+                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                    .collect();
+                let fine =
+                    room == source.room || allowed.contains(&room.as_str()) || *allowed == ["*"];
+                assert!(
+                    fine,
+                    "src/{}:{number}: {} may not import {room}",
+                    source.path, source.room
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn each_file_says_first_what_it_is_for() {
+    for source in sources() {
+        assert!(
+            source.text.starts_with("//! "),
+            "src/{} does not start with //!",
+            source.path
+        );
+    }
+}
+
+#[test]
+fn unsafe_lives_nowhere_but_in_kernels() {
+    for source in sources().iter().filter(|s| s.room != "kernels") {
+        source.assert_absent("unsafe ", "unsafe code belongs to kernels");
+        source.assert_absent("allow(unsafe_code", "unsafe code belongs to kernels");
+    }
+}
+
+#[test]
+fn computation_knows_no_async() {
+    for source in sources() {
+        let policy = source.path == "batcher/policy.rs";
+        if policy
+            || matches!(
+                source.room.as_str(),
+                "tensor" | "engine" | "preprocess" | "postprocess" | "registry"
+            )
+        {
+            source.assert_absent("tokio", "no async runtime where numbers are computed");
+            source.assert_absent("async ", "no async where numbers are computed");
+        }
+        source.assert_absent("spawn_blocking", "threads are named and ours");
+    }
+}
+
+#[test]
+fn policy_has_no_clock() {
+    for source in sources().iter().filter(|s| s.path == "batcher/policy.rs") {
+        source.assert_absent("Instant", "time is an argument");
+    }
+}
+
+#[test]
+fn environment_is_read_in_cli_and_config_only() {
+    for source in sources()
+        .iter()
+        .filter(|s| !matches!(s.room.as_str(), "cli" | "config"))
+    {
+        source.assert_absent("env::var", "the environment is for cli and config");
+    }
+}
+
+#[test]
+fn network_lives_in_server_fetch_and_healthcheck() {
+    for source in sources() {
+        let allowed = source.room == "server"
+            || source.path.starts_with("registry/fetch")
+            || source.path == "cli/healthcheck.rs";
+        if !allowed {
+            for word in ["TcpStream", "TcpListener", "UdpSocket", "ureq"] {
+                source.assert_absent(word, "no network here");
+            }
+        }
+    }
+}
+
+#[test]
+fn status_codes_and_tract_stay_in_their_rooms() {
+    for source in sources() {
+        if !matches!(source.room.as_str(), "http" | "server") {
+            source.assert_absent("StatusCode", "only protocols know status codes");
+            source.assert_absent("axum", "only protocols know axum");
+        }
+        if source.room != "engine" {
+            source.assert_absent("tract_onnx::", "only the engine knows tract");
+        }
+    }
+}
