@@ -220,15 +220,31 @@ impl Classifier {
         self.batcher.depth(model.lane)
     }
 
+    /// Looks whether there is a place in the queue, without taking it.
+    ///
+    /// # Errors
+    /// [`QueueFull`] if there is none.
+    pub fn check_places(&self) -> Result<(), QueueFull> {
+        match self.places.available_permits() {
+            0 => Err(self.queue_full(0)),
+            _ => Ok(()),
+        }
+    }
+
+    fn queue_full(&self, free: usize) -> QueueFull {
+        let capacity = self.options.queue_capacity;
+        QueueFull {
+            waiting: capacity - free,
+            capacity,
+        }
+    }
+
     /// Reserves places in the queue for `images` images, all or none.
     ///
     /// # Errors
     /// [`QueueFull`] at once, if there are not enough.
     pub fn admit(&self, images: usize) -> Result<Vec<OwnedSemaphorePermit>, QueueFull> {
-        let full = QueueFull {
-            waiting: self.options.queue_capacity - self.places.available_permits(),
-            capacity: self.options.queue_capacity,
-        };
+        let full = self.queue_full(self.places.available_permits());
         let count = u32::try_from(images).map_err(|_| full)?;
         match Arc::clone(&self.places).try_acquire_many_owned(count) {
             Ok(mut places) => Ok((0..images).filter_map(|_| places.split(1)).collect()),

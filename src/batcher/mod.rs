@@ -98,6 +98,7 @@ impl Batcher {
                     .spawn(run)?,
             );
         }
+        drop(warm); // a worker that panics drops the last sender, which ends the wait
         for _ in 0..policy.workers {
             warmed.recv().unwrap_or(Err(EngineError::Panicked))?;
         }

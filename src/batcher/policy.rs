@@ -30,7 +30,8 @@ impl BatchPolicy {
     /// Decides for `waiting` images, the oldest of which came `oldest_age` ago.
     ///
     /// A worker takes its share, not the whole queue: while the others are busy they will be free soon, and a batch of
-    /// all that waits would leave them idle and make its own images wait for each other.
+    /// all that waits would leave them idle and make its own images wait for each other. Whoever sets a delay has asked
+    /// for large batches instead, and gets them.
     #[must_use]
     pub fn decide(&self, waiting: usize, oldest_age: Duration) -> Decision {
         if waiting == 0 {
@@ -39,7 +40,12 @@ impl BatchPolicy {
         if waiting < self.max_batch_size && oldest_age < self.max_queue_delay {
             return Decision::Wait(self.max_queue_delay - oldest_age);
         }
-        Decision::Run(waiting.div_ceil(self.workers).min(self.max_batch_size))
+        let share = if self.max_queue_delay.is_zero() {
+            waiting.div_ceil(self.workers)
+        } else {
+            waiting
+        };
+        Decision::Run(share.min(self.max_batch_size))
     }
 }
 
@@ -80,6 +86,17 @@ mod tests {
         );
         assert_eq!(policy.decide(3, Duration::from_millis(5)), Decision::Run(3));
         assert_eq!(policy.decide(8, Duration::ZERO), Decision::Run(8));
+    }
+
+    #[test]
+    fn images_that_waited_for_company_run_with_it() {
+        let policy = policy(4, 300, 2);
+        assert_eq!(policy.decide(4, Duration::ZERO), Decision::Run(4));
+        assert_eq!(
+            policy.decide(2, Duration::from_millis(300)),
+            Decision::Run(2)
+        );
+        assert_eq!(policy.decide(5, Duration::ZERO), Decision::Run(4));
     }
 
     proptest! {

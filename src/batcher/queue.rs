@@ -68,7 +68,14 @@ impl Queue {
         let mut state = self.lock();
         loop {
             let wait = match state.choose(&self.policy, Instant::now()) {
-                Choice::Take(lane, n) => return Some(state.take(lane, n)),
+                Choice::Take(lane, n) => {
+                    let batch = state.take(lane, n);
+                    // The wake-up for what is left may have gone to a worker that napped again.
+                    if state.lanes.iter().any(|entries| !entries.is_empty()) {
+                        self.wake.notify_one();
+                    }
+                    return Some(batch);
+                }
                 Choice::Sleep if state.closed => return None,
                 Choice::Sleep => None,
                 Choice::Nap(time) => Some(time),

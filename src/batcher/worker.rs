@@ -40,7 +40,7 @@ pub(super) fn run(
 /// An engine that has run once: its buffers exist and its code is in the cache before the first request.
 fn warm_engine(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
     let side = model.spec().side;
-    let mut engine = model.spawn()?;
+    let mut engine = spawn_caught(model)?;
     run_caught(&mut engine, &[Tensor::zeros(vec![3, side, side])])?;
     Ok(engine)
 }
@@ -94,7 +94,7 @@ fn run_apart(
     };
     tracing::error!(%error, batch_size = images.len(), "a batch failed");
     if matches!(error, EngineError::Panicked) {
-        match model.spawn() {
+        match spawn_caught(model) {
             // A panic may have left the old one in any state.
             Ok(fresh) => *engine = fresh,
             Err(e) => return images.iter().map(|_| Err(e.clone())).collect(),
@@ -107,6 +107,10 @@ fn run_apart(
             .flat_map(|image| run_apart(model, engine, image))
             .collect(),
     }
+}
+
+fn spawn_caught(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
+    catch_unwind(AssertUnwindSafe(|| model.spawn())).unwrap_or(Err(EngineError::Panicked))
 }
 
 fn run_caught(

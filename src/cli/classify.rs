@@ -16,12 +16,18 @@ use serde::Serialize;
 
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
-use super::output::{complain, print};
+use super::output::{UsageError, complain, print};
 use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
-use crate::config::{CpuBudget, EngineConfig, LimitsConfig};
+use crate::config::{CpuBudget, EngineConfig, ImageConfig};
 use crate::http::{AnswerBody, ApiError, Problem};
 use crate::metrics::Metrics;
 use crate::preprocess::ExifMode;
+
+/// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
+const AHEAD: usize = 64;
+
+/// Largest image file, in bytes; a guard against devices and mistakes, far above any photo.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// The flags of `resnet classify`.
 #[derive(Debug, Args)]
@@ -51,7 +57,7 @@ pub(crate) struct ClassifyArgs {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    limits: LimitsConfig,
+    images: ImageConfig,
     #[command(flatten)]
     engine: EngineConfig,
     #[command(flatten)]
@@ -63,25 +69,22 @@ pub(crate) struct ClassifyArgs {
 /// # Errors
 /// If the model cannot be served or standard output fails.
 pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
-    let log = LogArgs {
-        log_level: if args.log.log_level == "info" {
-            "warn".into()
-        } else {
-            args.log.log_level.clone()
-        },
-        ..args.log.clone()
-    };
-    log.install()?;
+    args.log.install("warn")?;
     let references = args.model.references()?;
     if references.len() > 1 {
-        bail!(
-            "classify takes one --model, {} were given",
-            references.len()
-        );
+        let count = references.len();
+        return Err(UsageError(format!("classify takes one --model, {count} were given")).into());
     }
     let threads = args.engine.threads(&CpuBudget::detect());
     let metrics = Arc::new(Metrics::new());
-    let classifier = models::start(&references, &args.engine, &args.limits, threads, &metrics)?;
+    let classifier = models::start(
+        &references,
+        &args.engine,
+        &args.images,
+        AHEAD,
+        threads,
+        &metrics,
+    )?;
     let model = Arc::clone(&classifier.models()[0]);
     let classes = model.info.labels.len();
     let exif = if args.ignore_exif {
@@ -90,7 +93,8 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         ExifMode::Apply
     };
     if args.top_k == 0 || (args.top_k > classes && args.top_k != 5) {
-        bail!("--top-k is {}, allowed are 1 to {classes}", args.top_k);
+        let text = format!("--top-k is {}, allowed are 1 to {classes}", args.top_k);
+        return Err(UsageError(text).into());
     }
     let options = ClassifyOptions {
         top_k: args.top_k.min(classes),
@@ -116,12 +120,10 @@ async fn classify_all(
     let mut all_answered = true;
     let mut running: VecDeque<(&PathBuf, anyhow::Result<Pending>)> = VecDeque::new();
     let mut files = args.files.iter();
-    // Enough to keep every thread busy, few enough not to hold a folder of photos in memory.
-    let ahead = args.limits.queue_capacity.min(64);
     loop {
-        while running.len() < ahead {
+        while running.len() < AHEAD {
             let Some(file) = files.next() else { break };
-            let pending = match read(file, args.limits.max_body_bytes) {
+            let pending = match read(file) {
                 Ok(bytes) => Ok(classifier.submit(model, bytes, options, classifier.place().await)),
                 Err(e) => Err(e),
             };
@@ -133,8 +135,17 @@ async fn classify_all(
         let answer = match pending {
             Ok(pending) => pending.wait().await.map_err(ApiError::from),
             Err(error) => {
-                complain(&format!("{}: {error:#}", file.display()));
                 all_answered = false;
+                let (name, error) = (file.display().to_string(), format!("{error:#}"));
+                if args.json {
+                    print(&line(
+                        &name,
+                        &model.info.name,
+                        Outcome::Unreadable { error },
+                    )?)?;
+                } else {
+                    complain(&format!("{name}: {error}"));
+                }
                 continue;
             }
         };
@@ -169,19 +180,19 @@ fn report(
     }
 }
 
-fn read(file: &PathBuf, max: u64) -> anyhow::Result<Bytes> {
+fn read(file: &PathBuf) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     let read = if file.as_os_str() == "-" {
         std::io::stdin()
             .lock()
-            .take(max + 1)
+            .take(MAX_FILE_BYTES + 1)
             .read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(file).and_then(|f| f.take(max + 1).read_to_end(&mut bytes))
+        std::fs::File::open(file).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
     };
     read.context("cannot be read")?;
-    if bytes.len() as u64 > max {
-        bail!("has more than {max} bytes, allowed by --max-body-bytes");
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        bail!("has more than {MAX_FILE_BYTES} bytes");
     }
     Ok(bytes.into())
 }
@@ -199,6 +210,7 @@ struct Line<'a> {
 enum Outcome<'a> {
     Answer(AnswerBody<'a>),
     Problem(Problem),
+    Unreadable { error: String },
 }
 
 fn line(file: &str, model: &str, outcome: Outcome) -> anyhow::Result<String> {

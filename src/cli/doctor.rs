@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::models::ModelArgs;
 use super::output::print;
-use crate::config::{CpuBudget, ThreadPlan};
+use crate::config::{CpuBudget, EngineConfig, ThreadPlan};
 use crate::registry::{self, Catalog, ModelState};
 
 /// The flags of `resnet doctor`.
@@ -17,6 +17,8 @@ use crate::registry::{self, Catalog, ModelState};
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    engine: EngineConfig,
 }
 
 /// Runs the checks.
@@ -27,7 +29,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     let mut healthy = true;
     let budget = CpuBudget::detect();
-    let ThreadPlan { http, prep, engine } = ThreadPlan::for_cpus(budget.cpus);
+    let ThreadPlan { http, prep, engine } = args.engine.threads(&budget);
     row(&mut text, "version", super::version());
     row(
         &mut text,

@@ -8,19 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::output::print;
-use crate::config::parse_duration;
+use super::output::{UsageError, print};
+use crate::config::{parse_duration, parse_host};
 
 /// The flags of `resnet healthcheck`.
 #[derive(Debug, Args)]
 pub(crate) struct HealthcheckArgs {
     /// Address of the server; 0.0.0.0 means this machine
-    #[arg(
-        long,
-        env = "RESNET_HOST",
-        default_value = "127.0.0.1",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "RESNET_HOST", default_value = "127.0.0.1", value_parser = parse_host, value_name = "ADDRESS")]
     host: IpAddr,
 
     /// Port of the server
@@ -44,7 +39,7 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     };
     let address = SocketAddr::new(host, args.port);
     if args.timeout.is_zero() {
-        bail!("--timeout is 0, allowed are durations above it");
+        return Err(UsageError("--timeout is 0, allowed are durations above it".into()).into());
     }
     let status = ask(address, args.timeout)
         .with_context(|| format!("no answer from http://{address}/readyz"))?;

@@ -7,13 +7,16 @@ use std::io::{self, IsTerminal};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::output::UsageError;
+
 /// How the log looks.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// Least severe level to log: error, warn, info, debug, trace, or a filter as resnet=debug
-    #[arg(long, env = "RESNET_LOG", default_value = "info", value_name = "LEVEL")]
-    pub(crate) log_level: String,
+    /// Least severe level to log: error, warn, info, debug, trace, or a filter as resnet=debug [default: info for serve,
+    /// warn for classify]
+    #[arg(long, env = "RESNET_LOG", value_name = "LEVEL")]
+    log_level: Option<String>,
 
     /// Log format; auto is text on a terminal and JSON otherwise
     #[arg(
@@ -22,7 +25,7 @@ pub(crate) struct LogArgs {
         default_value = "auto",
         value_name = "FORMAT"
     )]
-    pub(crate) log_format: LogFormat,
+    log_format: LogFormat,
 }
 
 /// Text or JSON.
@@ -41,25 +44,24 @@ impl LogArgs {
     ///
     /// # Errors
     /// If the level is no filter.
-    pub(crate) fn install(&self) -> anyhow::Result<()> {
-        // tract warns about every operator set it was not tested with; ours are tested.
-        let text = format!("warn,tract_onnx=error,resnet={0},{0}", self.log_level);
-        let text = if self.log_level.contains(['=', ',']) {
-            self.log_level.clone()
-        } else {
-            text
+    pub(crate) fn install(&self, default_level: &str) -> anyhow::Result<()> {
+        let level = self.log_level.as_deref().unwrap_or(default_level);
+        let filter = match level.contains(['=', ',']) {
+            true => level.to_owned(),
+            false => format!("warn,resnet={level}"),
         };
-        let filter = EnvFilter::try_new(&text).map_err(|e| {
-            anyhow::anyhow!(
-                "--log-level \"{}\" is no level or filter: {e}",
-                self.log_level
-            )
+        let filter = EnvFilter::try_new(&filter).map_err(|_| {
+            UsageError(format!(
+                "--log-level is \"{level}\", allowed are off, error, warn, info, debug, trace, or a filter as resnet=debug"
+            ))
         })?;
         let terminal = io::stderr().is_terminal();
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
-            .with_target(false);
+            .with_target(false)
+            // A log that cannot be written (full disk, dead collector) must not end the server.
+            .log_internal_errors(false);
         if self.log_format == LogFormat::Json || (self.log_format == LogFormat::Auto && !terminal) {
             log.json().flatten_event(true).with_span_list(false).init();
         } else {

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
+use self::output::{ReaderGone, UsageError};
+
 /// Serves pretrained ResNets on CPUs: POST a photo, get ImageNet classes
 #[derive(Debug, Parser)]
 #[command(name = "resnet", version = version(), max_term_width = 100, propagate_version = true)]
@@ -59,6 +61,7 @@ impl Cli {
     #[must_use]
     pub fn from_args() -> Cli {
         let command = <Cli as clap::CommandFactory>::command();
+        let command = command.mut_subcommands(|c| c.mut_args(ignore_meaningless_env));
         let matches = command.color(ColorChoice::Auto).get_matches();
         <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
     }
@@ -76,9 +79,28 @@ impl Cli {
             Command::Healthcheck(args) => healthcheck::run(&args),
         };
         result.unwrap_or_else(|error| {
+            if error.is::<ReaderGone>() {
+                return ExitCode::SUCCESS;
+            }
             output::complain(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            if error.is::<UsageError>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         })
+    }
+}
+
+/// Treats a variable as not set where its value cannot be meant: an empty one, as compose's `${X:-}` gives, and the
+/// `RESNET_PORT=tcp://…` that Kubernetes gives to pods beside a Service named resnet.
+fn ignore_meaningless_env(arg: clap::Arg) -> clap::Arg {
+    let value = arg.get_env().and_then(std::env::var_os);
+    match value {
+        Some(v) if v.is_empty() || v.to_string_lossy().starts_with("tcp://") => {
+            arg.env(None::<&'static str>)
+        }
+        _ => arg,
     }
 }
 

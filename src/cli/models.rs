@@ -9,7 +9,7 @@ use clap::Args;
 use super::store_args::StoreArgs;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
-use crate::config::{EngineConfig, LimitsConfig, ThreadPlan};
+use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
 use crate::metrics::Metrics;
 use crate::preprocess::ImageLimits;
 use crate::registry::{self, Catalog, ModelError, ModelRef};
@@ -18,8 +18,8 @@ use crate::registry::{self, Catalog, ModelError, ModelRef};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it; repeat for more, the first is
-    /// the default [default: the small built-in model]
+    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it. More of them, repeated or separated
+    /// by commas, are served side by side, the first is the default [default: the small built-in model]
     #[arg(
         long,
         env = "RESNET_MODEL",
@@ -47,10 +47,10 @@ impl ModelArgs {
         if values.is_empty() {
             return Ok(vec![ModelRef::builtin()]);
         }
-        let (catalog, store) = (Catalog::builtin(), self.store.store()?);
+        let (catalog, store) = (Catalog::builtin(), self.store.store().ok());
         let mut references: Vec<ModelRef> = Vec::with_capacity(values.len());
         for value in values {
-            let reference = ModelRef::parse(value, &catalog, &store)?;
+            let reference = ModelRef::parse(value, &catalog, store.as_ref())?;
             if references.iter().any(|r| r.name == reference.name) {
                 return Err(ModelError::DuplicateName(reference.name).into());
             }
@@ -67,7 +67,8 @@ impl ModelArgs {
 pub(crate) fn start(
     references: &[ModelRef],
     engine: &EngineConfig,
-    limits: &LimitsConfig,
+    images: &ImageConfig,
+    queue_capacity: usize,
     threads: ThreadPlan,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Classifier> {
@@ -84,7 +85,7 @@ pub(crate) fn start(
             input = model.model.spec().side,
             output = model.output.name(),
             runtime = model.model.spec().runtime,
-            load_ms = model.load_time.as_millis(),
+            load_ms = millis(model.load_time),
             "model loaded"
         );
         let runtime = model.model.spec().runtime.as_str();
@@ -99,8 +100,8 @@ pub(crate) fn start(
     }
     let options = ClassifierOptions {
         limits: ImageLimits {
-            max_pixels: limits.max_pixels,
-            max_side: limits.max_side,
+            max_pixels: images.max_pixels,
+            max_side: images.max_side,
         },
         batching: BatchPolicy {
             max_batch_size: engine.max_batch_size,
@@ -108,7 +109,12 @@ pub(crate) fn start(
             workers: threads.engine,
         },
         prep_threads: threads.prep,
-        queue_capacity: limits.queue_capacity,
+        queue_capacity,
     };
     Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+}
+
+/// Whole milliseconds, as a number that a JSON log keeps as one.
+pub(crate) fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,14 +4,24 @@
 
 use std::io::{self, ErrorKind, Write};
 
-/// Writes `text` to standard output. A closed pipe is not an error: the reader has seen enough.
+/// The reader of standard output has seen enough and closed it; ends the command without a complaint.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub(crate) struct ReaderGone;
+
+/// The command was used wrongly in a way that its flags cannot express; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Writes `text` to standard output.
 ///
 /// # Errors
-/// Any other error of the stream, as a full disk behind a redirection.
+/// [`ReaderGone`] for a closed pipe, or the stream's error, as a full disk behind a redirection.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         outcome => Ok(outcome?),
     }
 }

@@ -14,8 +14,11 @@ use tokio::sync::oneshot;
 
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
+use super::output::UsageError;
 use crate::classifier::Classifier;
-use crate::config::{CpuBudget, EngineConfig, LimitsConfig, ServerConfig, ThreadPlan};
+use crate::config::{
+    CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
+};
 use crate::http::{App, RequestLimits};
 use crate::metrics::Metrics;
 use crate::registry::{BUILTIN_NAME, ModelRef, Source};
@@ -29,7 +32,9 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     server: ServerConfig,
     #[command(flatten)]
-    limits: LimitsConfig,
+    images: ImageConfig,
+    #[command(flatten)]
+    requests: RequestConfig,
     #[command(flatten)]
     engine: EngineConfig,
     #[command(flatten)]
@@ -42,13 +47,13 @@ pub(crate) struct ServeArgs {
 /// If it cannot listen or a model cannot be served.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    args.log.install()?;
-    if args.limits.max_images > args.limits.queue_capacity {
-        bail!(
+    args.log.install("info")?;
+    if args.requests.max_images > args.requests.queue_capacity {
+        return Err(UsageError(format!(
             "--max-images {} is more than --queue-capacity {}: such a request could never be accepted",
-            args.limits.max_images,
-            args.limits.queue_capacity
-        );
+            args.requests.max_images, args.requests.queue_capacity
+        ))
+        .into());
     }
     let references = args.model.references()?;
     let budget = CpuBudget::detect();
@@ -77,16 +82,17 @@ async fn serve(
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let server = bind(&args.server, args.limits.header_timeout).await?;
+    let server = bind(&args.server, args.requests.header_timeout).await?;
     let address = server.address().context("cannot tell the address")?;
     let limits = RequestLimits {
-        max_body_bytes: args.limits.max_body_bytes,
-        max_images: args.limits.max_images,
-        body_timeout: args.limits.body_timeout,
+        max_body_bytes: args.requests.max_body_bytes,
+        max_images: args.requests.max_images,
+        body_timeout: args.requests.body_timeout,
+        body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
     let app = App::new(Arc::clone(&metrics), limits);
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server.run(Arc::clone(&app), async move {
+    let mut serving = tokio::spawn(server.run(Arc::clone(&app), async move {
         let _ = stopped.await; // dropping the sender stops too
     }));
 
@@ -98,16 +104,25 @@ async fn serve(
     app.set_ready(Arc::new(classifier));
     tracing::info!(
         address = %format_args!("http://{address}"),
-        startup_ms = started.elapsed().as_millis(),
+        startup_ms = models::millis(started.elapsed()),
         "ready; try: curl -T photo.jpg http://{address}/classify"
     );
 
-    let first = signals.next().await;
+    let first = tokio::select! {
+        signal = signals.next() => signal,
+        _ = &mut serving => bail!("the server stopped unexpectedly; the log has the reason"),
+    };
     tracing::info!(
         signal = first.name(),
         "stopping; a second signal ends at once"
     );
+    drop(signals);
     tokio::spawn(async move {
+        // Some senders reach a process twice, directly and through its group; a person's second signal comes later.
+        tokio::time::sleep(SAME_SIGNAL).await;
+        let Ok(mut signals) = Signals::new() else {
+            return;
+        };
         let second = signals.next().await;
         tracing::warn!(
             signal = second.name(),
@@ -173,11 +188,12 @@ async fn load(
              resnet pull resnet50 && resnet serve --model resnet50"
         );
     }
-    let (engine, limits, references) = (
+    let (engine, images, references) = (
         args.engine.clone(),
-        args.limits.clone(),
+        args.images.clone(),
         references.to_vec(),
     );
+    let queue_capacity = args.requests.queue_capacity;
     let metrics = Arc::clone(metrics);
     let (send, receive) = oneshot::channel();
     let load = move || {
@@ -185,7 +201,8 @@ async fn load(
         let _ = send.send(models::start(
             &references,
             &engine,
-            &limits,
+            &images,
+            queue_capacity,
             threads,
             &metrics,
         ));
@@ -216,6 +233,9 @@ fn announce_threads(budget: &CpuBudget, threads: ThreadPlan, metrics: &Metrics) 
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
+
+/// Signals this close together are one.
+const SAME_SIGNAL: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// The signals that stop the server.
 struct Signals {

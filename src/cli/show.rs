@@ -27,14 +27,14 @@ pub(crate) struct ShowArgs {
 /// # Errors
 /// If the name is unknown or the file cannot be served.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
-    let (catalog, store) = (Catalog::builtin(), args.store.store()?);
+    let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
     let entry = catalog.find(&args.model);
     let mut text = Table::default();
     text.row("model", &args.model);
     if let Some(entry) = entry {
         describe_entry(&mut text, entry);
     }
-    match ModelRef::parse(&args.model, &catalog, &store) {
+    match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
         Ok(reference) => describe_file(&mut text, &registry::load(&reference)?),
         Err(ModelError::NotPulled { path, .. }) => {
             text.row(

@@ -18,12 +18,7 @@ pub use self::units::{parse_bytes, parse_duration};
 #[command(next_help_heading = "Server")]
 pub struct ServerConfig {
     /// Address to listen on; 0.0.0.0 for every network
-    #[arg(
-        long,
-        env = "RESNET_HOST",
-        default_value = "127.0.0.1",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "RESNET_HOST", default_value = "127.0.0.1", value_parser = parse_host, value_name = "ADDRESS")]
     pub host: IpAddr,
 
     /// Port to listen on; 0 takes a free one and prints it
@@ -39,32 +34,42 @@ pub struct ServerConfig {
     pub shutdown_timeout: Duration,
 }
 
-/// What a client may ask for.
+/// What one image may cost.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Limits")]
-pub struct LimitsConfig {
-    /// Largest request body
-    #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "20MiB", value_parser = parse_bytes, value_name = "SIZE")]
-    pub max_body_bytes: u64,
-
-    /// Most images in one request
-    #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = in_range(1, 1024), value_name = "N")]
-    pub max_images: usize,
-
-    /// Largest image, width × height, in pixels
+#[command(next_help_heading = "Image limits")]
+pub struct ImageConfig {
+    /// Largest image, width × height, in pixels; checked before decoding
     #[arg(long, env = "RESNET_MAX_PIXELS", default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "N")]
     pub max_pixels: u64,
 
     /// Longest image side, in pixels
     #[arg(long, env = "RESNET_MAX_SIDE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=65_535), value_name = "N")]
     pub max_side: u32,
+}
+
+/// What requests may cost.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Request limits")]
+pub struct RequestConfig {
+    /// Largest request body
+    #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "20MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub max_body_bytes: u64,
+
+    /// Memory for the bodies of all requests together; when it is used up, reading waits
+    #[arg(long, env = "RESNET_BODY_MEMORY", default_value = "256MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub body_memory: u64,
+
+    /// Most images in one request
+    #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = in_range(1, 1024), value_name = "N")]
+    pub max_images: usize,
 
     /// Images that may wait for a worker; more are refused with 503
     #[arg(long, env = "RESNET_QUEUE_CAPACITY", default_value_t = 256, value_parser = in_range(1, 65_536), value_name = "N")]
     pub queue_capacity: usize,
 
-    /// How long a client may take to send its request's head
-    #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
+    /// How long a client may take to send its request's head, counted from the connection's start or the last answer:
+    /// an idle connection is closed after it
+    #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "75s", value_parser = parse_duration, value_name = "TIME")]
     pub header_timeout: Duration,
 
     /// How long a client may take to send its request's body
@@ -103,6 +108,19 @@ impl EngineConfig {
             engine: self.workers.unwrap_or(plan.engine),
             ..plan
         }
+    }
+}
+
+/// Reads an IP address, or `localhost`.
+///
+/// # Errors
+/// A sentence naming the value and what is allowed.
+pub fn parse_host(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        _ => text.parse().map_err(|_| {
+            format!("`{text}` is no IP address, allowed are those as 127.0.0.1, 0.0.0.0 or ::")
+        }),
     }
 }
 

@@ -51,7 +51,7 @@ impl TractModel {
         })
     }
 
-    /// The raw output for a mid-grey test image; tells logits from probabilities, and damaged weights from sound ones.
+    /// The raw output for a test image; tells logits from probabilities, and damaged weights from sound ones.
     ///
     /// # Errors
     /// [`LoadError::NotFinite`] if the output is not finite, [`LoadError::BadGraph`] if the run fails.

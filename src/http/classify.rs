@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -23,48 +25,80 @@ type Parameters = Vec<(String, String)>;
 
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
-    Query(parameters): Query<Parameters>,
+    query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
-) -> Result<Response, ApiError> {
-    handle(&app, None, &parameters, request).await
+) -> Response {
+    handle(&app, Ok(None), query, request).await
 }
 
 pub(super) async fn classify_with(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
-) -> Result<Response, ApiError> {
-    handle(&app, Some(name), &parameters, request).await
+) -> Response {
+    let name = name
+        .map(|Path(name)| Some(name))
+        .map_err(|_| ApiError::BadUrl);
+    handle(&app, name, query, request).await
 }
 
+/// Answers, and names the model in the request's metrics also when the answer is a problem.
 async fn handle(
     app: &App,
-    path_model: Option<String>,
-    parameters: &Parameters,
+    path_model: Result<Option<String>, ApiError>,
+    query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
-) -> Result<Response, ApiError> {
-    let classifier = app.classifier()?;
-    let (model, options) = resolve(classifier, path_model, parameters)?;
-    // Before the body is read: a full queue should cost neither side the upload.
-    let mut places = classifier.admit(1).map_err(ApiError::QueueFull)?;
+) -> Response {
+    let (head, mut body) = request.into_parts();
+    let resolved = resolve(app, path_model, query);
+    let label = resolved
+        .as_ref()
+        .ok()
+        .map(|target| ModelLabel(target.model.info.name.clone()));
+    let answer = match resolved {
+        Ok(target) => answer(app, &target, &head.headers, &mut body).await,
+        Err(e) => Err(e),
+    };
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(e) => {
+            body::linger(&head.headers, &mut body).await;
+            e.into_response()
+        }
+    };
+    if let Some(label) = label {
+        response.extensions_mut().insert(label);
+    }
+    response
+}
 
+async fn answer(
+    app: &App,
+    target: &Target<'_>,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Response, ApiError> {
+    let Target {
+        classifier,
+        model,
+        options,
+    } = target;
+    // Before the body is read: a full queue should cost neither side the upload.
+    classifier.check_places().map_err(ApiError::QueueFull)?;
     let start = Instant::now();
-    let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, &app.limits).await?;
-    let upload = upload::parse(&head.headers, body, app.limits.max_images).await?;
+    let body = body::read(headers, body, &app.limits, &app.body_budget).await?;
+    let upload = upload::parse(headers, body.bytes.clone(), app.limits.max_images).await?;
     let read = start.elapsed();
-    places.extend(
-        classifier
-            .admit(upload.images.len() - 1)
-            .map_err(ApiError::QueueFull)?,
-    );
+    let places = classifier
+        .admit(upload.images.len())
+        .map_err(ApiError::QueueFull)?;
 
     let submitted: Vec<Result<Pending, ApiError>> = upload
         .images
         .into_iter()
         .zip(places)
-        .map(|(image, place)| Ok(classifier.submit(&model, image?, options, place)))
+        .map(|(image, place)| Ok(classifier.submit(model, image?, *options, place)))
         .collect();
     let mut results = Vec::with_capacity(submitted.len());
     for pending in submitted {
@@ -76,8 +110,8 @@ async fn handle(
 
     let respond = Instant::now();
     let name = &model.info.name;
-    let mut response = if upload.is_list {
-        let results = results.iter().map(ItemBody::new).collect();
+    let response = if upload.is_list {
+        let results = results.iter().enumerate().map(ItemBody::new).collect();
         Json(ListBody {
             model: name,
             results,
@@ -85,17 +119,16 @@ async fn handle(
         .into_response()
     } else {
         let classification = results.remove(0)?;
+        let answer = AnswerBody::new(&classification);
         let mut response = Json(SingleBody {
             model: name,
-            answer: AnswerBody::new(&classification),
+            answer,
         })
         .into_response();
-        response
-            .headers_mut()
-            .insert(SERVER_TIMING, server_timing(read, &classification.timings));
+        let timing = server_timing(read, &classification.timings);
+        response.headers_mut().insert(SERVER_TIMING, timing);
         response
     };
-    response.extensions_mut().insert(ModelLabel(name.clone()));
     let stages = &app.metrics.stage_duration;
     stages
         .with_label_values(&["read"])
@@ -106,56 +139,79 @@ async fn handle(
     Ok(response)
 }
 
-/// The model and the options that path and query ask for.
+/// What a request's path and query ask for.
+struct Target<'a> {
+    classifier: &'a Classifier,
+    model: Arc<ServedModel>,
+    options: ClassifyOptions,
+}
+
 fn resolve(
-    classifier: &Classifier,
-    path_model: Option<String>,
-    parameters: &Parameters,
-) -> Result<(Arc<ServedModel>, ClassifyOptions), ApiError> {
-    let mut name = path_model;
-    let mut options = ClassifyOptions::default();
-    let mut top_k = None;
+    app: &App,
+    path_model: Result<Option<String>, ApiError>,
+    query: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Target<'_>, ApiError> {
+    let classifier = app.classifier()?;
+    let path_model = path_model?;
+    let Query(parameters) = query.map_err(|_| ApiError::BadUrl)?;
+    let (mut model, mut top_k, mut exif) = (None, None, None);
     for (key, value) in parameters {
-        let wrong = |allowed: &str| ApiError::BadQuery {
-            name: key.chars().take(40).collect(),
-            value: value.chars().take(80).collect(),
-            allowed: allowed.into(),
+        let (name, slot) = match key.as_str() {
+            "model" => ("model", &mut model),
+            "top_k" => ("top_k", &mut top_k),
+            "exif" => ("exif", &mut exif),
+            _ => return Err(ApiError::UnknownParameter { name: cut(&key) }),
         };
-        match key.as_str() {
-            "model" if name.as_ref().is_some_and(|n| n != value) => {
-                return Err(wrong("one model a request"));
-            }
-            "model" => name = Some(value.clone()),
-            "top_k" => top_k = Some(value),
-            "exif" => {
-                options.exif = match value.as_str() {
-                    "auto" => ExifMode::Apply,
-                    "ignore" => ExifMode::Ignore,
-                    _ => return Err(wrong("auto and ignore")),
-                }
-            }
-            _ => return Err(wrong("no such parameter: there are model, top_k and exif")),
+        if slot.replace(value).is_some() {
+            return Err(ApiError::RepeatedParameter { name });
         }
     }
-    let model = classifier
-        .model(name.as_deref())
-        .ok_or_else(|| unknown_model(classifier, name.as_deref()))?;
+    let name = match (path_model, model) {
+        (Some(path), Some(query)) if path != query => {
+            return Err(bad_query(
+                "model",
+                &query,
+                format!("\"{}\", which the path names", cut(&path)),
+            ));
+        }
+        (path, query) => path.or(query),
+    };
+    let model = classifier.model(name.as_deref());
+    let model = model.ok_or_else(|| unknown_model(classifier, name.as_deref()))?;
     let classes = model.info.labels.len();
-    match top_k {
-        None => options.top_k = options.top_k.min(classes),
-        Some(text) => {
-            options.top_k = text
-                .parse()
-                .ok()
-                .filter(|k| (1..=classes).contains(k))
-                .ok_or_else(|| ApiError::BadQuery {
-                    name: "top_k".into(),
-                    value: text.chars().take(80).collect(),
-                    allowed: format!("whole numbers from 1 to {classes}"),
-                })?;
-        }
+    let exif = match exif.as_deref() {
+        None | Some("auto") => ExifMode::Apply,
+        Some("ignore") => ExifMode::Ignore,
+        Some(other) => return Err(bad_query("exif", other, "auto and ignore".into())),
+    };
+    let top_k = match top_k {
+        None => ClassifyOptions::default().top_k.min(classes),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|k| (1..=classes).contains(k))
+            .ok_or_else(|| {
+                bad_query("top_k", &text, format!("whole numbers from 1 to {classes}"))
+            })?,
+    };
+    Ok(Target {
+        classifier,
+        model: Arc::clone(model),
+        options: ClassifyOptions { top_k, exif },
+    })
+}
+
+fn bad_query(name: &str, value: &str, allowed: String) -> ApiError {
+    ApiError::BadQuery {
+        name: name.into(),
+        value: cut(value),
+        allowed,
     }
-    Ok((Arc::clone(model), options))
+}
+
+/// What of a client's text goes into a message.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 pub(super) fn unknown_model(classifier: &Classifier, name: Option<&str>) -> ApiError {
@@ -192,11 +248,11 @@ enum ItemBody<'a> {
 }
 
 impl<'a> ItemBody<'a> {
-    fn new(result: &'a Result<Classification, ApiError>) -> ItemBody<'a> {
+    fn new((index, result): (usize, &'a Result<Classification, ApiError>)) -> ItemBody<'a> {
         match result {
             Ok(classification) => ItemBody::Answer(AnswerBody::new(classification)),
             Err(e) => {
-                e.log();
+                e.log_item(index);
                 ItemBody::Problem(Box::new(e.problem()))
             }
         }

@@ -51,6 +51,21 @@ pub enum ApiError {
         /// What it may be.
         allowed: String,
     },
+    /// A query parameter that does not exist.
+    #[error("there is no query parameter \"{name}\", there are model, top_k and exif")]
+    UnknownParameter {
+        /// The parameter.
+        name: String,
+    },
+    /// A query parameter that contradicts another one.
+    #[error("query parameter {name} is given twice")]
+    RepeatedParameter {
+        /// The parameter.
+        name: &'static str,
+    },
+    /// The path or query is no UTF-8, or its escapes are wrong.
+    #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
+    BadUrl,
     /// The multipart body is wrong.
     #[error("the multipart body is wrong: {0}")]
     BadMultipart(String),
@@ -102,7 +117,7 @@ pub enum ApiError {
 }
 
 const INTERNAL: &str =
-    "something went wrong inside the server; its log has the details under this request_id";
+    "something went wrong inside the server; its log has the details under this request's id";
 
 /// What a client may read of a failure: its own input's faults in full, ours not at all.
 fn public_text(error: &ClassifyError) -> String {
@@ -134,7 +149,12 @@ impl ApiError {
                 "Method not allowed",
             ),
             ApiError::UnknownModel { .. } => (S::NOT_FOUND, "unknown_model", "Unknown model"),
-            ApiError::BadQuery { .. } => (S::BAD_REQUEST, "bad_query", "Bad query parameter"),
+            ApiError::BadQuery { .. }
+            | ApiError::UnknownParameter { .. }
+            | ApiError::RepeatedParameter { .. } => {
+                (S::BAD_REQUEST, "bad_query", "Bad query parameter")
+            }
+            ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
             ApiError::BadMultipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
             ApiError::BadJson(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
             ApiError::BadBase64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
@@ -169,6 +189,7 @@ impl ApiError {
             status: status.as_u16(),
             detail: self.to_string(),
             code,
+            reason: self.log_detail(),
             request_id: None,
         }
     }
@@ -186,16 +207,14 @@ impl ApiError {
         }
     }
 
-    /// Writes what the client will not see to the log: the input's faults at debug level, ours as errors.
-    pub(super) fn log(&self) {
-        let Some(detail) = self.log_detail() else {
-            return;
-        };
-        let code = self.kind().1;
-        if self.kind().0.is_server_error() {
-            tracing::error!(code, detail, "classification failed");
+    /// Writes the failure of one image among several to the log; a whole request's is in its own line.
+    pub(super) fn log_item(&self, index: usize) {
+        let (status, code, _) = self.kind();
+        let reason = self.log_detail();
+        if status.is_server_error() {
+            tracing::error!(index, code, reason, "image failed");
         } else {
-            tracing::debug!(code, detail, "image refused");
+            tracing::info!(index, code, reason, "image refused");
         }
     }
 }
@@ -222,7 +241,9 @@ fn image_kind(error: &PreprocessError) -> (StatusCode, &'static str, &'static st
             "image_unsupported",
             "Image variant not supported",
         ),
-        PreprocessError::TooManyPixels { .. } | PreprocessError::SideTooLong { .. } => (
+        PreprocessError::TooManyPixels { .. }
+        | PreprocessError::SideTooLong { .. }
+        | PreprocessError::TooMuchMemory { .. } => (
             S::UNPROCESSABLE_ENTITY,
             "image_too_many_pixels",
             "Image too large",
@@ -238,6 +259,9 @@ pub struct Problem {
     status: u16,
     detail: String,
     pub(super) code: &'static str,
+    /// For the log alone.
+    #[serde(skip)]
+    pub(super) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
@@ -253,7 +277,6 @@ impl Problem {
 impl IntoResponse for ApiError {
     /// An answer whose body `observe` fills in.
     fn into_response(self) -> Response {
-        self.log();
         let problem = self.problem();
         let (status, ..) = self.kind();
         let mut response = status.into_response();

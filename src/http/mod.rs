@@ -35,6 +35,8 @@ pub struct RequestLimits {
     pub max_images: usize,
     /// How long the body may take to arrive.
     pub body_timeout: Duration,
+    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
+    pub body_memory_bytes: u64,
 }
 
 /// What all requests share.
@@ -44,6 +46,7 @@ pub struct App {
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     limits: RequestLimits,
+    body_budget: Arc<tokio::sync::Semaphore>,
 }
 
 impl App {
@@ -55,6 +58,7 @@ impl App {
             draining: AtomicBool::new(false),
             metrics,
             limits,
+            body_budget: body::budget(limits.body_memory_bytes),
         })
     }
 
@@ -98,7 +102,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(|request: Request| async move {
             ApiError::NoSuchRoute {
-                path: request.uri().path().into(),
+                path: classify::cut(request.uri().path()),
             }
         })
         .method_not_allowed_fallback(|request: Request| async move {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use serde::Serialize;
@@ -96,9 +97,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<impl IntoRespons
 
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let classifier = app.classifier()?;
+    let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
     let model = classifier
         .model(Some(&name))
         .ok_or_else(|| unknown_model(classifier, Some(&name)))?;

@@ -13,12 +13,16 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use super::App;
+use super::classify::cut;
 use super::error::Problem;
 use crate::metrics::Metrics;
 
 /// The model that answered, for the request's metrics and log line.
 #[derive(Debug, Clone)]
 pub(super) struct ModelLabel(pub(super) String);
+
+/// Routes that are asked every few seconds and by no user.
+const PROBES: [&str; 4] = ["/livez", "/readyz", "/healthz", "/metrics"];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,7 +32,7 @@ const MAX_ID: usize = 128;
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let span = tracing::info_span!("request", request_id = %id);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), cut(request.uri().path()));
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -68,17 +72,17 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .unwrap_or_default();
     let status = response.status();
     record.finish(&model, status, problem.as_ref());
-    let code = problem.as_ref().map(|p| p.code);
+    let (code, reason) = problem.as_ref().map(|p| (p.code, p.reason.clone())).unzip();
+    let reason = reason.flatten();
     let duration_ms = record.start.elapsed().as_secs_f64() * 1e3;
     let _in = span.enter();
-    // Probes and scrapes come every few seconds and say nothing.
-    if matches!(
-        record.route.as_str(),
-        "/livez" | "/readyz" | "/healthz" | "/metrics"
-    ) {
-        tracing::debug!(%method, path, status = status.as_u16(), duration_ms, code, "answered");
+    let status = status.as_u16();
+    if PROBES.contains(&record.route.as_str()) {
+        tracing::debug!(%method, path, status, duration_ms, code, "answered");
+    } else if status == 500 {
+        tracing::error!(%method, path, status, duration_ms, model, code, reason, "answered");
     } else {
-        tracing::info!(%method, path, status = status.as_u16(), duration_ms, model, code, "answered");
+        tracing::info!(%method, path, status, duration_ms, model, code, reason, "answered");
     }
     response
 }
@@ -122,7 +126,8 @@ impl Record {
             .request_duration
             .with_label_values(&[&self.route])
             .observe(self.start.elapsed().as_secs_f64());
-        if let Some(problem) = problem.filter(|_| is_refusal(status)) {
+        let probed = PROBES.contains(&self.route.as_str());
+        if let Some(problem) = problem.filter(|_| is_refusal(status) && !probed) {
             self.metrics
                 .requests_rejected
                 .with_label_values(&[problem.code])
@@ -155,10 +160,6 @@ impl Drop for Record {
         if !self.done {
             // nginx's code for a client that closed the connection first; nobody receives it
             self.count("", "499");
-            self.metrics
-                .requests_canceled
-                .with_label_values(&["request"])
-                .inc();
         }
     }
 }

@@ -2,17 +2,24 @@
 //!
 //! Called by `classify` with the whole body; what an image's bytes are is for `preprocess` to find out.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, header};
-use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine as _};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 
 use super::ApiError;
 
 /// Form fields that hold an image; others are ignored, as browsers and libraries send some of their own.
 const IMAGE_FIELDS: [&str; 6] = ["file", "files", "files[]", "image", "images", "data"];
+
+/// Fields besides the images that a form may have.
+const MAX_OTHER_FIELDS: usize = 32;
 
 /// The images of one request.
 #[derive(Debug)]
@@ -43,8 +50,8 @@ pub(super) async fn parse(
         .trim()
         .to_ascii_lowercase();
     let upload = match essence.as_str() {
-        "multipart/form-data" => multipart(content_type, body, max_images).await?,
-        "application/json" => json(&body)?,
+        "multipart/form-data" => multipart(content_type, body).await?,
+        "application/json" => json(&body, max_images)?,
         _ => Upload {
             images: vec![Ok(body)],
             is_list: false,
@@ -59,7 +66,7 @@ pub(super) async fn parse(
     Ok(upload)
 }
 
-async fn multipart(content_type: &str, body: Bytes, max_images: usize) -> Result<Upload, ApiError> {
+async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, ApiError> {
     let boundary = multer::parse_boundary(content_type)
         .map_err(|_| ApiError::BadMultipart("the content-type has no boundary".into()))?;
     // RFC 2046 section 5.1.1: at most 70 characters; longer ones only make the search slow.
@@ -87,11 +94,10 @@ async fn multipart(content_type: &str, body: Bytes, max_images: usize) -> Result
         } else {
             ignored.push(name);
         }
-        if images.len() + ignored.len() > 2 * max_images + IMAGE_FIELDS.len() {
-            return Err(ApiError::TooManyImages {
-                got: images.len() + ignored.len(),
-                max: max_images,
-            });
+        if ignored.len() > MAX_OTHER_FIELDS {
+            return Err(ApiError::BadMultipart(format!(
+                "it has more than {MAX_OTHER_FIELDS} fields that hold no image"
+            )));
         }
     }
     if images.is_empty() {
@@ -101,7 +107,8 @@ async fn multipart(content_type: &str, body: Bytes, max_images: usize) -> Result
             format!("there are: {}", quote(&ignored))
         };
         return Err(ApiError::BadMultipart(format!(
-            "no field named file, files[], image or data holds an image; {found}"
+            "no field named {} holds an image; {found}",
+            IMAGE_FIELDS.join(", ")
         )));
     }
     let is_list = images.len() > 1;
@@ -114,48 +121,95 @@ fn quote(names: &[String]) -> String {
     names.iter().take(5).map(cut).collect::<Vec<_>>().join(", ")
 }
 
+/// Most images kept of a JSON list: the largest `--max-images`. The rest is counted, so that the refusal can name it.
+const MAX_JSON_IMAGES: usize = 1024;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JsonBody {
-    image: Option<String>,
-    images: Option<Vec<String>>,
+struct JsonBody<'a> {
+    #[serde(borrow)]
+    image: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    images: Option<JsonImages<'a>>,
 }
 
-fn json(body: &[u8]) -> Result<Upload, ApiError> {
-    let wrong = |e: serde_json::Error| ApiError::BadJson(json_reason(&e));
-    let body: JsonBody = serde_json::from_slice(body).map_err(wrong)?;
+struct JsonImages<'a> {
+    first: Vec<Cow<'a, str>>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonImages<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Images;
+        impl<'de> Visitor<'de> for Images {
+            type Value = JsonImages<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of base64 strings")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let (mut first, mut count) = (Vec::new(), 0);
+                while count < MAX_JSON_IMAGES {
+                    let Some(Text(image)) = list.next_element()? else {
+                        return Ok(JsonImages { first, count });
+                    };
+                    first.push(image);
+                    count += 1;
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(JsonImages { first, count })
+            }
+        }
+        deserializer.deserialize_seq(Images)
+    }
+}
+
+/// A string that is borrowed from the body where it holds no escapes: base64 never does.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn json(body: &[u8], max_images: usize) -> Result<Upload, ApiError> {
+    let wrong = |reason: &str| Err(ApiError::BadJson(reason.into()));
+    if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return wrong(
+            "it is no object; give {\"image\": \"<base64>\"} or {\"images\": [\"<base64>\"]}",
+        );
+    }
+    let body: JsonBody<'_> =
+        serde_json::from_slice(body).map_err(|e| ApiError::BadJson(json_reason(&e)))?;
     let (images, is_list) = match (body.image, body.images) {
         (Some(image), None) => (vec![image], false),
-        (None, Some(images)) if !images.is_empty() => (images, true),
-        (None, Some(_)) => {
-            return Err(ApiError::BadJson(
-                "\"images\" is empty, give at least one image".into(),
-            ));
+        (None, Some(images)) if images.count > max_images => {
+            return Err(ApiError::TooManyImages {
+                got: images.count,
+                max: max_images,
+            });
         }
-        _ => {
-            return Err(ApiError::BadJson(
-                "give either \"image\" or \"images\"".into(),
-            ));
-        }
+        (None, Some(images)) if !images.first.is_empty() => (images.first, true),
+        (None, Some(_)) => return wrong("\"images\" is empty, give at least one image"),
+        _ => return wrong("give either \"image\" or \"images\""),
     };
-    let decode = |(index, text): (usize, String)| decode_base64(index, &text);
+    let decode = |(index, text): (usize, Cow<'_, str>)| decode_base64(index, &text);
     Ok(Upload {
         images: images.into_iter().enumerate().map(decode).collect(),
         is_list,
     })
 }
 
-/// The parser's words name only the client's own input; an unknown field's name is cut.
+/// Where it is wrong and what was expected; the parser's own words stay here, as they name our types.
 fn json_reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    if text.starts_with("unknown field") {
-        return format!(
-            "unknown field at line {} column {}, known are \"image\" and \"images\" with base64 (URLs are not fetched)",
-            error.line(),
-            error.column()
-        );
+    let place = format!("line {} column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Data => format!(
+            "{place} holds something else than \"image\" with a base64 string or \"images\" with a list of them; \
+             URLs are not fetched"
+        ),
+        Category::Eof => format!("it ends early, at {place}"),
+        Category::Syntax | Category::Io => format!("it is no valid JSON at {place}"),
     }
-    text.chars().take(200).collect()
 }
 
 /// The standard alphabet; padding may be left out, as many encoders do.
@@ -164,7 +218,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Decodes one image, with or without the `data:image/…;base64,` in front that browsers give.
+/// Decodes one image, with or without the `data:image/…;base64,` in front that browsers give and the line breaks that
+/// `base64` gives.
 fn decode_base64(index: usize, text: &str) -> Result<Bytes, ApiError> {
     let text = match text
         .strip_prefix("data:")
@@ -173,9 +228,20 @@ fn decode_base64(index: usize, text: &str) -> Result<Bytes, ApiError> {
         Some((_, data)) => data,
         None => text,
     };
-    let bytes = BASE64.decode(text).map_err(|e| ApiError::BadBase64 {
-        index,
-        reason: e.to_string(),
-    })?;
-    Ok(bytes.into())
+    let is_space = |b: &u8| b.is_ascii_whitespace();
+    let decoded = if text.bytes().any(|b| is_space(&b)) {
+        BASE64.decode(text.bytes().filter(|b| !is_space(b)).collect::<Vec<_>>())
+    } else {
+        BASE64.decode(text)
+    };
+    let wrong = |e| {
+        let reason = match e {
+            DecodeError::InvalidByte(at, _) => {
+                format!("character {at} is not of its alphabet (A-Z a-z 0-9 + /)")
+            }
+            _ => "it is cut or its padding is wrong".into(),
+        };
+        ApiError::BadBase64 { index, reason }
+    };
+    decoded.map(Bytes::from).map_err(wrong)
 }

@@ -23,6 +23,9 @@ const MAX_JPEG_SCANS: usize = 100;
 /// What a PNG's chunks besides the picture may take in memory (color profile, text), in bytes.
 const MAX_PNG_CHUNK_BYTES: u64 = 64 << 20;
 
+/// What a decoder may allocate for each allowed pixel, in bytes: RGBA of 16 bits.
+const MAX_BYTES_PER_PIXEL: u64 = 8;
+
 /// A decoded picture: row-major RGB, `[height, width, 3]`, no padding.
 #[derive(Debug, Clone)]
 pub struct RgbPixels {
@@ -75,13 +78,22 @@ impl From<RgbImage> for RgbPixels {
     }
 }
 
-fn check_size(width: u32, height: u32, limits: ImageLimits) -> Result<(), PreprocessError> {
+/// Refuses by the size in the header; a picture that passes has at least one pixel.
+fn check_size(
+    format: Format,
+    (width, height): (u32, u32),
+    limits: ImageLimits,
+) -> Result<(), PreprocessError> {
     if width.max(height) > limits.max_side {
         return Err(PreprocessError::SideTooLong {
             width,
             height,
             max: limits.max_side,
         });
+    }
+    if width == 0 || height == 0 {
+        let detail = format!("its header says {width}×{height}");
+        return Err(PreprocessError::Corrupt { format, detail });
     }
     if u64::from(width) * u64::from(height) > limits.max_pixels {
         return Err(PreprocessError::TooManyPixels {
@@ -108,7 +120,7 @@ fn decode_jpeg(
     decoder.decode_headers().map_err(refuse)?;
     let info = decoder.info().expect("headers are decoded");
     let (width, height) = (u32::from(info.width), u32::from(info.height));
-    check_size(width, height, limits)?;
+    check_size(Format::Jpeg, (width, height), limits)?;
     if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
         // The decoder inverts the colors of Adobe's YCCK, and a wrong answer is worse than none.
         return Err(PreprocessError::UnsupportedVariant {
@@ -129,7 +141,7 @@ fn decode_jpeg(
     ))
 }
 
-/// The decoder does not tell an early end from damage; the end-of-image marker does.
+/// The decoder does not tell an early end from damage; the end-of-image marker after the picture's data does.
 fn jpeg_error(bytes: &[u8], error: &DecodeErrors) -> PreprocessError {
     let (format, detail) = (Format::Jpeg, error.to_string());
     match error {
@@ -137,10 +149,27 @@ fn jpeg_error(bytes: &[u8], error: &DecodeErrors) -> PreprocessError {
             format,
             variant: "arithmetic coding, lossless or 12-bit",
         },
-        _ if bytes.windows(2).any(|pair| pair == [0xFF, 0xD9]) => {
+        _ if jpeg_scan(bytes).windows(2).any(|pair| pair == [0xFF, 0xD9]) => {
             PreprocessError::Corrupt { format, detail }
         }
         _ => PreprocessError::Truncated { format, detail },
+    }
+}
+
+/// What follows the header of the first scan; empty if the file ends before. The segments before it are skipped by
+/// their lengths, because a thumbnail in one of them has an end-of-image marker of its own.
+fn jpeg_scan(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        match rest {
+            [0xFF, 0xDA, scan @ ..] => return scan,
+            [0xFF, 0xFF, ..] => rest = &rest[1..], // fill byte
+            [0xFF, _, high, low, ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                rest = rest.get(2 + length.max(2)..).unwrap_or_default();
+            }
+            _ => return rest,
+        }
     }
 }
 
@@ -149,21 +178,29 @@ fn decode_with<D: ImageDecoder>(
     format: Format,
     limits: ImageLimits,
 ) -> Result<(RgbPixels, Orientation), PreprocessError> {
-    let refuse = |e: ImageError| image_error(format, &e);
+    let refuse = |e: ImageError| image_error(format, &e, limits);
     let mut decoder = decoder.map_err(refuse)?;
     let (width, height) = decoder.dimensions();
-    check_size(width, height, limits)?;
+    check_size(format, (width, height), limits)?;
+    // A GIF's frame can be larger than the canvas in its header, and is allocated as it says.
+    let mut memory = Limits::no_limits();
+    memory.max_alloc = Some(limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL));
+    decoder.set_limits(memory).map_err(refuse)?;
     let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(refuse)?;
     Ok((RgbPixels::from(image.into_rgb8()), turn))
 }
 
-fn image_error(format: Format, error: &ImageError) -> PreprocessError {
+fn image_error(format: Format, error: &ImageError, limits: ImageLimits) -> PreprocessError {
     let detail = error.to_string();
     match error {
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             PreprocessError::Truncated { format, detail }
         }
+        ImageError::Limits(_) => PreprocessError::TooMuchMemory {
+            format,
+            max: limits.max_pixels,
+        },
         ImageError::Unsupported(_) => PreprocessError::UnsupportedVariant {
             format,
             variant: "its color type or compression",

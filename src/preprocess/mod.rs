@@ -20,7 +20,7 @@ pub use self::exif::ExifMode;
 pub use self::pool::{Pool, PoolClosed};
 pub use self::resize::{center_crop_offset, resize_and_crop, resized_size};
 pub use self::sniff::{Format, sniff};
-pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec};
+pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
 
 use self::normalize::Normalizer;
 
@@ -80,6 +80,14 @@ pub enum PreprocessError {
         /// Height from the header.
         height: u32,
         /// The limit.
+        max: u64,
+    },
+    /// A frame that needs more memory than the largest image allowed.
+    #[error("the {format} needs more memory to decode than an image of the allowed {max} pixels")]
+    TooMuchMemory {
+        /// Format by its first bytes.
+        format: Format,
+        /// The limit, in pixels.
         max: u64,
     },
     /// A side longer than [`ImageLimits::max_side`].

@@ -40,7 +40,7 @@ impl Default for PreprocessSpec {
 
 /// Largest `resize` and `crop` accepted, in pixels: four times the largest input any published ResNet uses (600 or
 /// less), small enough that one tensor stays below 50 MB.
-const MAX_SIDE: u32 = 2048;
+pub const MAX_SIDE: u32 = 2048;
 
 impl PreprocessSpec {
     /// Checks the values against their ranges.

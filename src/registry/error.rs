@@ -28,6 +28,11 @@ pub enum ModelError {
         /// Where the file would be.
         path: PathBuf,
     },
+    /// A catalogue name, but no directory to look for its file in.
+    #[error(
+        "{0} is a model of the catalogue, but there is no models directory: give --models-dir DIR"
+    )]
+    NoStore(String),
     /// The built-in model was left out of this build.
     #[error("this build has no built-in model: name one with --model")]
     NoBuiltin,

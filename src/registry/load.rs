@@ -93,7 +93,7 @@ pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
         .unwrap_or_else(|| standard_preprocess(side));
     if preprocess.crop as usize != side {
         return Err(bad_spec(format!(
-            "model.toml crops to {}, the network takes {side}×{side}",
+            "the preprocessing crops to {}, the network takes {side}×{side}",
             preprocess.crop
         )));
     }
@@ -262,7 +262,7 @@ fn read_spec(path: &Path) -> Result<ModelSpec, ModelError> {
     let spec: ModelSpec = toml::from_str(&text).map_err(|e| {
         let line = e
             .span()
-            .map_or(1, |span| text[..span.start].lines().count().max(1));
+            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         refuse(format!("line {line}: {}", e.message()))
     })?;
     if let Some(preprocess) = &spec.preprocess {

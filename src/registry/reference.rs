@@ -42,11 +42,15 @@ impl ModelRef {
 
     /// Reads a `--model` value: `NAME`, `PATH` or `NAME=PATH`.
     ///
-    /// A word without a slash or `.onnx` is a catalogue name first; `./word` is always a path.
+    /// Only catalogue names need a store. A word without a slash or `.onnx` is a catalogue name first; `./word` is always a path.
     ///
     /// # Errors
     /// [`ModelError`] if it names nothing, is not downloaded, or gives no usable name.
-    pub fn parse(value: &str, catalog: &Catalog, store: &Store) -> Result<ModelRef, ModelError> {
+    pub fn parse(
+        value: &str,
+        catalog: &Catalog,
+        store: Option<&Store>,
+    ) -> Result<ModelRef, ModelError> {
         let (name, target) = match value.split_once('=') {
             Some((name, target)) if !name.contains(['/', '\\']) => (Some(name), target),
             _ => (None, value),
@@ -54,6 +58,7 @@ impl ModelRef {
         let source = if target == BUILTIN_NAME {
             Source::Builtin
         } else if let Some(entry) = catalog.find(target) {
+            let store = store.ok_or_else(|| ModelError::NoStore(target.into()))?;
             let path = store.path_of(entry);
             if !path.is_file() {
                 return Err(ModelError::NotPulled {
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     fn parse(value: &str, store: &Path) -> Result<ModelRef, ModelError> {
-        ModelRef::parse(value, &Catalog::builtin(), &Store::new(store))
+        ModelRef::parse(value, &Catalog::builtin(), Some(&Store::new(store)))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::LabelSet;
 use super::labels::Labels;
-use crate::preprocess::PreprocessSpec;
+use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
 /// The content of a `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -73,7 +73,9 @@ pub(super) fn standard_preprocess(side: usize) -> PreprocessSpec {
     let standard = PreprocessSpec::default();
     let resize = (u64::from(side) * u64::from(standard.resize)).div_ceil(u64::from(standard.crop));
     PreprocessSpec {
-        resize: u32::try_from(resize).unwrap_or(u32::MAX),
+        resize: u32::try_from(resize)
+            .unwrap_or(u32::MAX)
+            .min(MAX_SIDE.max(side)),
         crop: side,
         ..standard
     }

@@ -17,6 +17,9 @@ use super::{Drained, ServerOptions};
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time for the last accepted connections to be read, before those that sent nothing are closed.
+const SETTLE: Duration = Duration::from_millis(100);
+
 pub(super) struct Accepting {
     listener: TcpListener,
     service: TowerToHyperService<Router>,
@@ -42,12 +45,18 @@ impl Accepting {
 
     /// Accepts connections for ever.
     pub(super) async fn accept_all(&mut self) {
+        let mut failing = false;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => self.serve(stream),
+                Ok((stream, _)) => {
+                    failing = false;
+                    self.serve(stream);
+                }
                 Err(e) if is_connection_error(&e) => {} // that client is gone already
                 Err(error) => {
-                    tracing::error!(%error, "cannot accept connections");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "cannot accept connections; trying on");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -71,12 +80,15 @@ impl Accepting {
     /// Takes what the kernel has accepted for us, stops listening, and waits for the running requests.
     pub(super) async fn drain(self) -> Drained {
         // A client whose connection is established in the backlog has been accepted, as far as it can see.
-        while let Ok(Ok((stream, _))) =
-            tokio::time::timeout(Duration::ZERO, self.listener.accept()).await
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, self.listener.accept()).await
         {
-            self.serve(stream);
+            if let Ok((stream, _)) = accepted {
+                self.serve(stream);
+            }
         }
         drop(self.listener);
+        // hyper closes a connection on which it has read nothing yet, even if a request lies in the socket already.
+        tokio::time::sleep(SETTLE.min(self.options.shutdown_timeout)).await;
         match tokio::time::timeout(self.options.shutdown_timeout, self.connections.shutdown()).await
         {
             Ok(()) => Drained::Clean,

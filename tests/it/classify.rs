@@ -232,7 +232,7 @@ fn unknown_parameters_models_and_paths_are_named() {
             "/models/resnet18-tiny/classify?model=other",
             400,
             "bad_query",
-            "one model",
+            "which the path names",
         ),
         ("/clasify", 404, "no_such_route", "/clasify"),
     ];

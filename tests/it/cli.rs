@@ -140,6 +140,57 @@ fn wrong_use_is_exit_code_2_and_names_value_and_range() {
 }
 
 #[test]
+fn variables_that_say_nothing_count_as_unset() {
+    let args = ["serve", "--port", "0", "--model", "nothing.onnx"];
+    for (name, value) in [
+        ("RESNET_WORKERS", ""),
+        ("RESNET_HOST", ""),
+        // what Kubernetes gives to pods beside a Service named resnet
+        ("RESNET_PORT", "tcp://10.0.0.1:8080"),
+    ] {
+        let output = resnet().args(args).env(name, value).output().unwrap();
+        let (code, _, stderr) = text_of(&output);
+        assert!(
+            code == 1 && stderr.contains("nothing.onnx"),
+            "{name}={value}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn model_path_needs_no_home_directory() {
+    let output = resnet()
+        .env_clear()
+        .args(["classify", "--model"])
+        .arg(fixture("models/opset13.onnx"))
+        .arg(photo("orange.png"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn log_that_cannot_be_written_does_not_end_the_server() {
+    let mut child = resnet()
+        .args(["serve", "--port", "0"])
+        .stderr(
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        )
+        .spawn()
+        .unwrap();
+    // Its port is unknown, as its log is lost; that it runs on is the point.
+    for _ in 0..2_000_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        std::hint::spin_loop();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn classify_prints_a_table_for_people() {
     let (code, stdout, stderr) = run(&[
         "classify",
@@ -161,32 +212,42 @@ fn classify_prints_a_table_for_people() {
 
 #[test]
 fn classify_json_is_one_object_a_file_and_a_bad_file_does_not_stop_it() {
-    let missing = "/nonexistent.jpg";
-    let broken = fixture("hostile/random_bytes").display().to_string();
-    let broken = if std::path::Path::new(&broken).exists() {
-        broken
-    } else {
-        fixture("README.md").display().to_string()
-    };
-    let (code, stdout, stderr) = run(&[
+    let text = fixture("README.md").display().to_string();
+    let args = [
         "classify",
         "--json",
         &photo("espresso.png"),
-        missing,
-        &broken,
+        "/nonexistent.jpg",
+        &text,
         &photo("orange.png"),
-    ]);
-    assert_eq!(code, 1);
+    ];
+    let (code, stdout, stderr) = run(&args);
+    assert_eq!((code, stderr.as_str()), (1, ""));
     let lines: Vec<Value> = stdout
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    assert_eq!(lines.len(), 3, "{stdout}");
+    assert_eq!(
+        lines
+            .iter()
+            .map(|l| l["file"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        args[2..]
+    );
     assert_eq!(lines[0]["predictions"][0]["label"], "espresso");
-    assert_eq!(lines[1]["code"], "unsupported_media_type");
-    assert_eq!(lines[2]["predictions"][0]["label"], "orange");
     assert!(
-        stderr.contains("/nonexistent.jpg: cannot be read"),
+        lines[1]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot be read"),
+        "{stdout}"
+    );
+    assert_eq!(lines[2]["code"], "unsupported_media_type");
+    assert_eq!(lines[3]["predictions"][0]["label"], "orange");
+    let (code, _, stderr) = run(&["classify", "/nonexistent.jpg"]);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.starts_with("/nonexistent.jpg: cannot be read"),
         "{stderr}"
     );
 }

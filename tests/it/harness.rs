@@ -19,24 +19,24 @@ use resnet::tensor::Tensor;
 use serde_json::Value;
 
 /// A file below `tests/fixtures`.
-pub fn fixture(path: &str) -> PathBuf {
+pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(path)
 }
 
 /// A fixture's content.
-pub fn fixture_bytes(path: &str) -> Vec<u8> {
+pub(crate) fn fixture_bytes(path: &str) -> Vec<u8> {
     std::fs::read(fixture(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// A fixture's JSON.
-pub fn fixture_json(path: &str) -> Value {
+pub(crate) fn fixture_json(path: &str) -> Value {
     serde_json::from_slice(&fixture_bytes(path)).unwrap()
 }
 
 /// The weights and photos that are not part of the repository; `None`, and a line that says so, where they are absent.
-pub fn assets(what: &str) -> Option<PathBuf> {
+pub(crate) fn assets(what: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("RESNET_TEST_ASSETS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
         PathBuf::from,
@@ -56,17 +56,17 @@ pub fn assets(what: &str) -> Option<PathBuf> {
 }
 
 /// The built-in model, loaded.
-pub fn tiny() -> LoadedModel {
+pub(crate) fn tiny() -> LoadedModel {
     load(&ModelRef::builtin()).unwrap()
 }
 
 /// Settings of a test server; the fields a test does not name are the defaults of `resnet serve`.
-pub struct Settings {
-    pub workers: usize,
-    pub max_batch_size: usize,
-    pub queue_capacity: usize,
-    pub max_body_bytes: u64,
-    pub body_timeout: Duration,
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) max_batch_size: usize,
+    pub(crate) queue_capacity: usize,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) body_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -82,17 +82,17 @@ impl Default for Settings {
 }
 
 /// The real server in this process, stopped when dropped.
-pub struct TestServer {
-    pub address: SocketAddr,
-    pub metrics: Arc<Metrics>,
-    pub app: Arc<App>,
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) app: Arc<App>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<Drained>>,
 }
 
 impl TestServer {
     /// Serves the models, ready.
-    pub fn start(models: Vec<LoadedModel>, settings: &Settings) -> TestServer {
+    pub(crate) fn start(models: Vec<LoadedModel>, settings: &Settings) -> TestServer {
         let server = TestServer::start_unready(settings);
         let options = ClassifierOptions {
             limits: ImageLimits {
@@ -113,12 +113,13 @@ impl TestServer {
     }
 
     /// Serves nothing yet.
-    pub fn start_unready(settings: &Settings) -> TestServer {
+    pub(crate) fn start_unready(settings: &Settings) -> TestServer {
         let metrics = Arc::new(Metrics::new());
         let limits = RequestLimits {
             max_body_bytes: settings.max_body_bytes,
             max_images: 32,
             body_timeout: settings.body_timeout,
+            body_memory_bytes: 64 << 20,
         };
         let app = App::new(Arc::clone(&metrics), limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -156,17 +157,17 @@ impl TestServer {
         }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The answer to a GET.
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         Answer::of(agent().get(self.url(path)).call())
     }
 
     /// The answer to a POST of raw bytes.
-    pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> Answer {
         Answer::of(
             agent()
                 .post(self.url(path))
@@ -176,7 +177,7 @@ impl TestServer {
     }
 
     /// The answer to a POST with a content type.
-    pub fn post_as(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+    pub(crate) fn post_as(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
         Answer::of(
             agent()
                 .post(self.url(path))
@@ -186,14 +187,8 @@ impl TestServer {
     }
 
     /// The answer to a POST of JSON.
-    pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Answer {
         self.post_as(path, "application/json", body.to_string().as_bytes())
-    }
-
-    /// Stops the server and waits for it.
-    pub fn stop(mut self) -> Drained {
-        drop(self.stop.take());
-        self.thread.take().unwrap().join().unwrap()
     }
 }
 
@@ -207,7 +202,7 @@ impl Drop for TestServer {
 }
 
 /// A client that reports every status as an answer.
-pub fn agent() -> ureq::Agent {
+pub(crate) fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -218,14 +213,14 @@ pub fn agent() -> ureq::Agent {
 
 /// A response, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn of(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    pub(crate) fn of(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
         let mut response = result.expect("the server answers");
         let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
             (name.to_string(), value.to_str().unwrap().to_owned())
@@ -237,26 +232,26 @@ impl Answer {
         }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, v)| v.as_str())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The body of a 200.
-    pub fn ok(&self) -> Value {
+    pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         self.json()
     }
 
     /// The stable code of a problem document, checked for its form.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         assert_eq!(
             self.header("content-type"),
             Some("application/problem+json"),
@@ -276,7 +271,7 @@ impl Answer {
 }
 
 /// A multipart/form-data body with its content type.
-pub fn multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+pub(crate) fn multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, bytes) in parts {
         write!(
@@ -292,7 +287,7 @@ pub fn multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
 }
 
 /// A raw request on a connection of its own; everything the server answers until it closes.
-pub fn raw(address: SocketAddr, request: &[u8]) -> String {
+pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
@@ -304,14 +299,14 @@ pub fn raw(address: SocketAddr, request: &[u8]) -> String {
 }
 
 /// A network whose runs wait at a gate; its two logits are the mean and the first value of the image.
-pub struct FakeModel {
+pub(crate) struct FakeModel {
     spec: EngineSpec,
     gate: Arc<Gate>,
 }
 
 /// Lets the runs of a `FakeModel` through while open, and remembers their batch sizes.
 #[derive(Default)]
-pub struct Gate {
+pub(crate) struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
 }
@@ -324,17 +319,17 @@ struct GateState {
 }
 
 impl Gate {
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state.lock().unwrap().closed = true;
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.state.lock().unwrap().closed = false;
         self.changed.notify_all();
     }
 
     /// Waits until this many runs have arrived at the gate.
-    pub fn wait_for(&self, runs: usize) {
+    pub(crate) fn wait_for(&self, runs: usize) {
         let (state, timeout) = self
             .changed
             .wait_timeout_while(self.state.lock().unwrap(), Duration::from_secs(20), |s| {
@@ -349,7 +344,7 @@ impl Gate {
     }
 
     /// Sizes of all batches so far, without the warm-ups.
-    pub fn batches(&self) -> Vec<usize> {
+    pub(crate) fn batches(&self) -> Vec<usize> {
         self.state.lock().unwrap().batches.clone()
     }
 
@@ -364,7 +359,7 @@ impl Gate {
 
 impl FakeModel {
     /// A loaded model of two classes with a 2×2 input, and the gate of its runs.
-    pub fn loaded(name: &str) -> (LoadedModel, Arc<Gate>) {
+    pub(crate) fn loaded(name: &str) -> (LoadedModel, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
         let spec = EngineSpec {
             input_name: "input".into(),
@@ -417,7 +412,7 @@ struct FakeEngine {
 }
 
 /// An image of this color (red, on the scale 0 to 1) makes the fake network panic.
-pub const POISON: u8 = 13;
+pub(crate) const POISON: u8 = 13;
 
 impl Engine for FakeEngine {
     fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError> {
@@ -438,7 +433,7 @@ impl Engine for FakeEngine {
 }
 
 /// A PNG of one color.
-pub fn plain_png(red: u8) -> Vec<u8> {
+pub(crate) fn plain_png(red: u8) -> Vec<u8> {
     let mut png = std::io::Cursor::new(Vec::new());
     let image = image::RgbImage::from_pixel(2, 2, image::Rgb([red, 0, 0]));
     image.write_to(&mut png, image::ImageFormat::Png).unwrap();
@@ -446,7 +441,7 @@ pub fn plain_png(red: u8) -> Vec<u8> {
 }
 
 /// Repeats a check until it holds.
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !check() {
         assert!(Instant::now() < deadline, "it never came to pass: {what}");
@@ -455,7 +450,7 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 /// The real binary with a clean environment.
-pub fn resnet() -> Command {
+pub(crate) fn resnet() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resnet"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RESNET_") {
@@ -466,16 +461,16 @@ pub fn resnet() -> Command {
 }
 
 /// `resnet serve` on a free port, killed when dropped.
-pub struct Process {
-    pub child: Child,
-    pub address: SocketAddr,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
     /// Its log so far.
-    pub log: Arc<Mutex<Vec<Value>>>,
+    pub(crate) log: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Process {
     /// Starts it and waits until it is ready.
-    pub fn start(args: &[&str]) -> Process {
+    pub(crate) fn start(args: &[&str]) -> Process {
         let mut child = resnet()
             .args(["serve", "--port", "0", "--log-format", "json"])
             .args(args)
@@ -503,7 +498,7 @@ impl Process {
     }
 
     /// Sends a signal by name, as `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();

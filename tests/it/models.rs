@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use resnet::registry::{Catalog, ModelRef, OutputKind, Store, load};
+use resnet::registry::{Catalog, ModelRef, OutputKind, load};
 use resnet::tensor::Tensor;
 
 use crate::harness::{Settings, TestServer, fixture, fixture_json, plain_png, resnet};
 
 fn reference(path: &str) -> ModelRef {
     let value = format!("m={}", fixture(&format!("models/{path}")).display());
-    ModelRef::parse(&value, &Catalog::builtin(), &Store::new("/nonexistent")).unwrap()
+    ModelRef::parse(&value, &Catalog::builtin(), None).unwrap()
 }
 
 /// The input of `make_models.py`, cut into images.
@@ -207,8 +207,7 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn load_directory(dir: &Path) -> Result<resnet::registry::LoadedModel, String> {
     let value = format!("mine={}", dir.display());
-    let reference =
-        ModelRef::parse(&value, &Catalog::builtin(), &Store::new("/nonexistent")).unwrap();
+    let reference = ModelRef::parse(&value, &Catalog::builtin(), None).unwrap();
     load(&reference).map_err(|e| e.to_string())
 }
 

@@ -151,7 +151,14 @@ fn image_whose_client_has_left_is_not_run() {
                 .with_label_values(&[stage])
                 .get()
         };
-        eventually("the server sees it leave", || canceled("request") == 1);
+        let gone = || {
+            server
+                .metrics
+                .requests
+                .with_label_values(&["/classify", "", "499"])
+                .get()
+        };
+        eventually("the server sees it leave", || gone() == 1);
         gate.open();
         first.join().unwrap().ok();
         eventually("its image is dropped", || canceled("queue") == 1);

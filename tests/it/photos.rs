@@ -9,7 +9,7 @@ use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classification, Classifier, ClassifierOptions, ClassifyOptions};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageLimits};
-use resnet::registry::{Catalog, LoadedModel, ModelRef, Store, load};
+use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
 
 use crate::harness::{Answer, Process, agent, assets, tiny};
 
@@ -114,12 +114,7 @@ fn agrees_with_reference(model: &str, min_same: usize, min_accuracy: f64) {
     };
     let photos = photos(&dir);
     let catalog = Catalog::builtin();
-    let reference = ModelRef::parse(
-        &weights.display().to_string(),
-        &catalog,
-        &Store::new("/nonexistent"),
-    )
-    .unwrap();
+    let reference = ModelRef::parse(&weights.display().to_string(), &catalog, None).unwrap();
     let answers = classify_all(
         load(&reference).unwrap(),
         &dir,
