@@ -1,5 +1,7 @@
 //! The architecture as a test: import direction, and where unsafe, async, environment and network may live.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.

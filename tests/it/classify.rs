@@ -91,6 +91,13 @@ fn every_body_form_and_method_gives_the_same_answer() {
             .ok(),
         want
     );
+    let wrapped: Vec<&str> = encoded
+        .as_bytes()
+        .chunks(76)
+        .map(|l| std::str::from_utf8(l).unwrap())
+        .collect();
+    let wrapped = json!({"image": wrapped.join("\n")});
+    assert_eq!(SERVER.post_json("/classify", &wrapped).ok(), want);
     let data_url = format!("data:image/png;base64,{}", encoded.trim_end_matches('='));
     assert_eq!(
         SERVER
@@ -235,6 +242,8 @@ fn unknown_parameters_models_and_paths_are_named() {
             "which the path names",
         ),
         ("/clasify", 404, "no_such_route", "/clasify"),
+        ("/classify?top_k=5&top_k=6", 400, "bad_query", "twice"),
+        ("/models/%ff/classify", 400, "bad_url", "UTF-8"),
     ];
     for (path, status, code, word) in cases {
         let answer = SERVER.post(path, &ESPRESSO);

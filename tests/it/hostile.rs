@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Settings, TestServer, fixture_bytes, fixture_json, multipart, raw, tiny};
+use crate::harness::{
+    Answer, Process, Settings, TestServer, agent, fixture_bytes, fixture_json, multipart, raw, tiny,
+};
 
 static SERVER: LazyLock<TestServer> = LazyLock::new(|| {
     let settings = Settings {
@@ -42,6 +44,9 @@ fn assert_tells_nothing(answer: &str) {
         "Decoding(",
         "/root",
         "tract",
+        "JsonBody",
+        "struct",
+        "serde",
     ] {
         assert!(!answer.contains(secret), "{secret:?} in {answer}");
     }
@@ -73,6 +78,68 @@ fn hostile_files_get_their_status_and_code() {
         assert_tells_nothing(&String::from_utf8_lossy(&answer.body));
         assert_unharmed(name);
     }
+}
+
+#[test]
+fn hostile_files_take_little_memory() {
+    let server = Process::start(&[]);
+    let url = format!("http://{}/classify", server.address);
+    for name in fixture_json("hostile/expected.json")["files"]
+        .as_object()
+        .unwrap()
+        .keys()
+    {
+        let bytes = fixture_bytes(&format!("hostile/{name}"));
+        let answer = Answer::of(agent().post(&url).send(&bytes[..]));
+        assert_ne!(answer.status, 500, "{name}");
+    }
+    // The largest of them that is valid has 50 million grey pixels: 50 MB, and 150 MB as RGB.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .unwrap();
+    let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kb < 400 << 10, "peak of {peak_kb} kB");
+}
+
+#[test]
+fn json_flood_is_counted_not_kept() {
+    let flood = format!("{{\"images\":[{}\"\"]}}", "\"\",".repeat(300_000));
+    let answer = SERVER.post_as("/classify", "application/json", flood.as_bytes());
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "too_many_images")
+    );
+    assert!(
+        answer.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("300001 images, allowed are 32")
+    );
+}
+
+#[test]
+fn slow_uploads_take_no_place_in_the_queue() {
+    let settings = Settings {
+        queue_capacity: 32,
+        ..Settings::default()
+    };
+    let server = TestServer::start(vec![tiny()], &settings);
+    let slow: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+            stream
+                .write_all(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+                .unwrap();
+            stream
+        })
+        .collect();
+    crate::harness::eventually("all are being read", || {
+        server.metrics.requests_in_flight.get() == 40
+    });
+    server.post("/classify", &ESPRESSO).ok();
+    drop(slow);
 }
 
 #[test]
@@ -169,7 +236,7 @@ fn malformed_bodies_get_400() {
         (
             "not base64",
             "application/json",
-            br#"{"image":"no base64"}"#,
+            br#"{"image":"no_base64"}"#,
             400,
             "bad_base64",
         ),

@@ -1,5 +1,7 @@
 //! Tests through the real server, the real binary and the real decoders.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod harness;
 
 mod classify;

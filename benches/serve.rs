@@ -1,0 +1,208 @@
+//! What the service adds to decode, resize and inference, and how its throughput grows with workers.
+//!
+//! `cargo bench --bench serve` measures with the ResNet-50 and photos that `RESNET_TEST_ASSETS` names, with the built-in
+//! model and the test photos without them. Alternatives are interleaved, so a drifting machine hurts all alike.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints and stops at the first failure"
+)]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use resnet::batcher::BatchPolicy;
+use resnet::classifier::{Classifier, ClassifierOptions};
+use resnet::http::{App, RequestLimits};
+use resnet::metrics::Metrics;
+use resnet::preprocess::{ExifMode, ImageLimits, Preprocessor};
+use resnet::registry::{Catalog, ModelRef, load};
+use resnet::server::{Server, ServerOptions};
+
+const LIMITS: ImageLimits = ImageLimits {
+    max_pixels: 50_000_000,
+    max_side: 16_384,
+};
+
+fn main() {
+    let (model, photos) = inputs();
+    println!("model {}, {} photos", model.name, photos.len());
+    overhead(&model, &photos);
+    scaling(&model, &photos);
+}
+
+/// ResNet-50 and 60 JPEG photos, or what the repository has.
+fn inputs() -> (ModelRef, Vec<Vec<u8>>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let assets = std::env::var_os("RESNET_TEST_ASSETS")
+        .map_or_else(|| root.join("../shared"), PathBuf::from);
+    let weights = assets.join("models/resnet50.onnx");
+    let (model, dir, ending) = if weights.exists() {
+        let model =
+            ModelRef::parse(&weights.display().to_string(), &Catalog::builtin(), None).unwrap();
+        (model, assets.join("eval/photos"), "JPEG")
+    } else {
+        (
+            ModelRef::builtin(),
+            root.join("tests/fixtures/photos"),
+            "png",
+        )
+    };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == ending));
+    files.sort();
+    (
+        model,
+        files
+            .iter()
+            .take(60)
+            .map(|f| std::fs::read(f).unwrap())
+            .collect(),
+    )
+}
+
+/// A ready server on a port of its own; it lives as long as the process.
+fn start(model: &ModelRef, workers: usize) -> SocketAddr {
+    let metrics = Arc::new(Metrics::new());
+    let options = ClassifierOptions {
+        limits: LIMITS,
+        batching: BatchPolicy {
+            max_batch_size: 8,
+            max_queue_delay: Duration::ZERO,
+            workers,
+        },
+        prep_threads: 2,
+        queue_capacity: 256,
+    };
+    let classifier =
+        Classifier::start(vec![load(model).unwrap()], options, Arc::clone(&metrics)).unwrap();
+    let limits = RequestLimits {
+        max_body_bytes: 20 << 20,
+        max_images: 32,
+        body_timeout: Duration::from_secs(30),
+        body_memory_bytes: 256 << 20,
+    };
+    let app = App::new(metrics, limits);
+    app.set_ready(Arc::new(classifier));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let options = ServerOptions {
+                header_timeout: Duration::from_secs(75),
+                shutdown_delay: Duration::ZERO,
+                shutdown_timeout: Duration::ZERO,
+            };
+            let server = Server::bind(([127, 0, 0, 1], 0).into(), options)
+                .await
+                .unwrap();
+            tell.send(server.address().unwrap()).unwrap();
+            server.run(app, std::future::pending()).await
+        })
+    });
+    told.recv().unwrap()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// One connection: the same photo through the functions themselves and through the server, in turn.
+fn overhead(reference: &ModelRef, photos: &[Vec<u8>]) {
+    let model = load(reference).unwrap();
+    let preprocessor = Preprocessor::new(model.preprocess.clone(), LIMITS);
+    let mut engine = model.model.spawn().unwrap();
+    let url = format!("http://{}/classify", start(reference, 1));
+    let agent = ureq::Agent::new_with_defaults();
+    let (mut direct, mut served, mut added) = (vec![], vec![], vec![]);
+    for round in 0..2 {
+        for photo in photos {
+            let begin = Instant::now();
+            let tensor = preprocessor.run(photo, ExifMode::Apply).unwrap().tensor;
+            engine.run(&[tensor]).unwrap();
+            let alone = begin.elapsed().as_secs_f64() * 1e3;
+            let begin = Instant::now();
+            agent
+                .post(&url)
+                .send(&photo[..])
+                .unwrap()
+                .body_mut()
+                .read_to_vec()
+                .unwrap();
+            let through = begin.elapsed().as_secs_f64() * 1e3;
+            if round > 0 {
+                direct.push(alone);
+                served.push(through);
+                added.push(through - alone);
+            }
+        }
+    }
+    println!(
+        "one connection: decode + resize + inference {:.2} ms, request {:.2} ms, difference {:.2} ms (medians)",
+        median(direct),
+        median(served),
+        median(added)
+    );
+}
+
+/// Eight connections against one worker and against two, in turn.
+fn scaling(reference: &ModelRef, photos: &[Vec<u8>]) {
+    let servers = [start(reference, 1), start(reference, 2)];
+    let (mut one, mut two, mut ratio) = (vec![], vec![], vec![]);
+    for round in 0..6 {
+        let [a, b] = servers.map(|server| throughput(server, photos, Duration::from_secs(5)));
+        if round > 0 {
+            one.push(a);
+            two.push(b);
+            ratio.push(b / a);
+        }
+    }
+    println!(
+        "eight connections: one worker {:.1}/s, two workers {:.1}/s, ratio {:.2} (medians)",
+        median(one),
+        median(two),
+        median(ratio)
+    );
+}
+
+fn throughput(server: SocketAddr, photos: &[Vec<u8>], time: Duration) -> f64 {
+    let url = format!("http://{server}/classify");
+    let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let (url, done, stop) = (&url, &done, &stop);
+            scope.spawn(move || {
+                let agent = ureq::Agent::new_with_defaults();
+                for photo in photos.iter().cycle().skip(client * 7) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    agent
+                        .post(url)
+                        .send(&photo[..])
+                        .unwrap()
+                        .body_mut()
+                        .read_to_vec()
+                        .unwrap();
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        done.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64()
+    })
+}
