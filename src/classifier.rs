@@ -89,7 +89,7 @@ pub struct Timings {
     pub decode: Duration,
     /// Pixels to tensor.
     pub preprocess: Duration,
-    /// Tensor ready to batch started.
+    /// Waiting: for a thread to decode on, and then for a worker.
     pub queue: Duration,
     /// The batch's run.
     pub infer: Duration,
@@ -151,6 +151,7 @@ pub struct Pending {
 
 #[derive(Debug)]
 struct Prepared {
+    waited: Duration,
     image: ImageInfo,
     decode: Duration,
     preprocess: Duration,
@@ -273,6 +274,7 @@ impl Classifier {
             model: Arc::clone(model),
             batcher: Arc::clone(&self.batcher),
             metrics: Arc::clone(&self.metrics),
+            submitted: Instant::now(),
             image,
             exif: options.exif,
             place,
@@ -297,6 +299,7 @@ struct Job {
     model: Arc<ServedModel>,
     batcher: Arc<Batcher>,
     metrics: Arc<Metrics>,
+    submitted: Instant,
     image: Bytes,
     exif: ExifMode,
     place: OwnedSemaphorePermit,
@@ -313,6 +316,7 @@ impl Job {
                 .inc();
             return; // its client has gone
         }
+        let waited = self.submitted.elapsed();
         let encoded_len = self.image.len();
         let result = self.model.preprocessor.run(&self.image, self.exif);
         drop(self.image);
@@ -342,6 +346,7 @@ impl Job {
                 // A closed batcher drops the entry, which `wait` reports.
                 let _ = self.batcher.submit(self.model.lane, entry);
                 let _ = self.prepared.send(Ok(Prepared {
+                    waited,
                     image: info,
                     decode,
                     preprocess,
@@ -372,7 +377,7 @@ impl Pending {
         let timings = Timings {
             decode: prepared.decode,
             preprocess: prepared.preprocess,
-            queue: answer.queue,
+            queue: prepared.waited + answer.queue,
             infer: answer.infer,
             batch_size: answer.batch_size,
         };

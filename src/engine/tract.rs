@@ -2,6 +2,7 @@
 //!
 //! Called by `registry` to load and by `batcher` to run. The only file besides `onnx` that knows tract's types.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ const MAX_SIDE: usize = 2048;
 /// A model file in memory.
 #[derive(Debug)]
 pub struct ModelSource<'a> {
-    /// The content of the `.onnx` file.
-    pub bytes: &'a [u8],
+    /// The content of the `.onnx` file; given up as soon as it is decoded.
+    pub bytes: Cow<'static, [u8]>,
     /// Where weights outside of the file may lie; nothing outside of this directory is read.
     pub dir: Option<&'a Path>,
     /// Side of the input in pixels where the file leaves it open.
@@ -42,7 +43,7 @@ impl TractModel {
     ///
     /// # Errors
     /// [`LoadError`], naming the node where there is one.
-    pub fn load(source: &ModelSource) -> Result<TractModel, LoadError> {
+    pub fn load(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
         let loaded = catch_unwind(AssertUnwindSafe(|| import(source)));
         loaded.unwrap_or_else(|_| {
             Err(LoadError::BadGraph(
@@ -139,10 +140,11 @@ fn failed(e: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("{e:#}"))
 }
 
-fn import(source: &ModelSource) -> Result<TractModel, LoadError> {
+fn import(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
     // value_info repeats shapes that tract infers, for the batch size of the export only.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-    let proto = onnx::decode(source.bytes, source.dir, &onnx)?;
+    let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
+    drop(source.bytes); // decoding has copied the weights
     let dir = source.dir.map(|d| d.to_string_lossy().into_owned());
     let model = onnx
         .parse(&proto, dir.as_deref())
@@ -152,14 +154,14 @@ fn import(source: &ModelSource) -> Result<TractModel, LoadError> {
     let (input_name, input) = classifier_input(&model, source.default_side)?;
     let output_name = output_name(&model)?;
 
-    let (plan, classes, plan_batch) = match plan_for(model.clone(), 1, input.side) {
-        Ok((plan, classes)) => (plan, classes, 1),
-        Err(e) => match input.fixed_batch {
-            Some(n) if n > 1 => {
-                plan_for(model, n, input.side).map(|(plan, classes)| (plan, classes, n))?
-            }
-            _ => return Err(e),
+    let side = input.side;
+    let (plan, classes, plan_batch) = match input.fixed_batch {
+        // Where the file fixes a batch size, it may hold it in other places than the input's shape.
+        Some(n) if n > 1 => match plan_for(model.clone(), 1, side) {
+            Ok((plan, classes)) => (plan, classes, 1),
+            Err(_) => plan_for(model, n, side).map(|(plan, classes)| (plan, classes, n))?,
         },
+        _ => plan_for(model, 1, side).map(|(plan, classes)| (plan, classes, 1))?,
     };
     let runtime = concat!("tract ", "0.23.9").to_owned();
     let spec = EngineSpec {

@@ -74,7 +74,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     record.finish(&model, status, problem.as_ref());
     let (code, reason) = problem.as_ref().map(|p| (p.code, p.reason.clone())).unzip();
     let reason = reason.flatten();
-    let duration_ms = record.start.elapsed().as_secs_f64() * 1e3;
+    let duration_ms = record.start.elapsed().as_micros() as f64 / 1e3;
     let _in = span.enter();
     let status = status.as_u16();
     if PROBES.contains(&record.route.as_str()) {

@@ -80,12 +80,13 @@ pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
         .preprocess
         .as_ref()
         .map_or(PreprocessSpec::default().crop, |p| p.crop) as usize;
+    let bytes = parts.onnx.len() as u64;
     let source = ModelSource {
-        bytes: &parts.onnx,
+        bytes: parts.onnx,
         dir: parts.dir.as_deref(),
         default_side,
     };
-    let model = TractModel::load(&source).map_err(refuse)?;
+    let model = TractModel::load(source).map_err(refuse)?;
     let (side, classes) = (model.spec().side, model.spec().classes);
 
     let preprocess = parts
@@ -113,7 +114,7 @@ pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
         name: reference.name.clone(),
         origin: parts.origin,
         sha256: parts.sha256,
-        bytes: parts.onnx.len() as u64,
+        bytes,
         license: parts.license,
         preprocess,
         labels,
