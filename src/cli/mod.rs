@@ -42,7 +42,7 @@ enum Command {
     Classify(Box<classify::ClassifyArgs>),
     Pull(pull::PullArgs),
     Ls(ls::LsArgs),
-    /// Show one model: file, digest, licence, input, preprocessing
+    /// Show one model: file, digest, license, input, preprocessing
     Show(show::ShowArgs),
     Rm(rm::RmArgs),
     /// Show what this machine and configuration offer, and check the models

@@ -112,7 +112,7 @@ fn report(outcome: &str, args: &PullArgs, entry: &CatalogEntry, store: &Store) -
         &format!("{} ({} bytes)", DecimalBytes(entry.bytes), entry.bytes),
     );
     line("sha256", &format!("{} ok", entry.sha256));
-    line("licence", &entry.license);
+    line("license", &entry.license);
     if let Some(words) = &entry.note {
         line("note", words);
     }

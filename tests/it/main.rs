@@ -1,6 +1,10 @@
 //! Tests through the real server, the real binary and the real decoders.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and some print what they measured"
+)]
 
 mod harness;
 

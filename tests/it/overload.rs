@@ -206,10 +206,10 @@ fn panic_in_a_batch_fails_only_the_guilty_image() {
 fn request_of_several_images_is_accepted_whole_or_not_at_all() {
     let (server, _gate) = start(&one_worker(3));
     let png = plain_png(1);
-    let (content_type, body) = multipart(&vec![("file", &png[..]); 4]);
+    let (content_type, body) = multipart(&[("file", &png[..]); 4]);
     let answer = server.post_as("/classify", &content_type, &body);
     assert_eq!((answer.status, answer.code().as_str()), (503, "queue_full"));
-    let (content_type, body) = multipart(&vec![("file", &png[..]); 3]);
+    let (content_type, body) = multipart(&[("file", &png[..]); 3]);
     assert_eq!(
         server.post_as("/classify", &content_type, &body).ok()["results"]
             .as_array()

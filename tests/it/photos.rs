@@ -89,6 +89,13 @@ fn accuracy(answers: &[Classification], truth: impl Fn(usize) -> usize) -> f64 {
     right.count() as f64 / answers.len() as f64
 }
 
+fn top5(answers: &[Classification], truth: impl Fn(usize) -> usize) -> f64 {
+    let has = |(i, a): &(usize, &Classification)| {
+        a.predictions.iter().any(|p| p.class_index == truth(*i))
+    };
+    answers.iter().enumerate().filter(has).count() as f64 / answers.len() as f64
+}
+
 /// The logits of a reference `.npz`: `[photos, 1000]`, row-major.
 fn reference_logits(path: &Path) -> Vec<Vec<f32>> {
     let mut archive = npyz::npz::NpzArchive::open(path).unwrap();
@@ -131,7 +138,13 @@ fn agrees_with_reference(model: &str, min_same: usize, min_accuracy: f64) {
         "{same} of {} top-1 classes are the reference's",
         photos.len()
     );
-    let accuracy = accuracy(&answers, |i| photos[i].class_index);
+    let truth = |i: usize| photos[i].class_index;
+    let accuracy = accuracy(&answers, truth);
+    println!(
+        "{model}: {same} of {} top-1 classes are the reference's, top-1 {accuracy:.3}, top-5 {:.3}",
+        photos.len(),
+        top5(&answers, truth)
+    );
     assert!(accuracy >= min_accuracy, "top-1 accuracy is {accuracy}");
     // PNG is decoded without loss, so only float rounding is left between the two runtimes.
     for ((photo, answer), expected) in photos.iter().zip(&answers).zip(&expected) {
@@ -176,10 +189,11 @@ fn built_in_model_reaches_the_accuracy_of_its_card() {
     let answers = classify_all(model, &dir, &known);
     let truth = |i: usize| class_of[&known[i].wnid];
     let top1 = accuracy(&answers, truth);
-    let in_top5 = |(i, a): &(usize, &Classification)| {
-        a.predictions.iter().any(|p| p.class_index == truth(*i))
-    };
-    let top5 = answers.iter().enumerate().filter(in_top5).count() as f64 / answers.len() as f64;
+    let top5 = top5(&answers, truth);
+    println!(
+        "resnet18-tiny: top-1 {top1:.3}, top-5 {top5:.3} on {} photos",
+        known.len()
+    );
     // The card says 49.3 % and 78.9 %; one point is less than one of the 71 photos.
     assert!(
         (top1 - 0.493).abs() <= 0.01 && (top5 - 0.789).abs() <= 0.01,
