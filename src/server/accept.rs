@@ -17,7 +17,8 @@ use super::{Drained, ServerOptions};
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Time for the last accepted connections to be read, before those that sent nothing are closed.
+/// Time for the last handshakes to complete, and then for the last accepted connections to be read, before those that
+/// sent nothing are closed.
 const SETTLE: Duration = Duration::from_millis(100);
 
 pub(super) struct Accepting {
@@ -77,24 +78,45 @@ impl Accepting {
         });
     }
 
-    /// Takes what the kernel has accepted for us, stops listening, and waits for the running requests.
-    pub(super) async fn drain(self) -> Drained {
-        // A client whose connection is established in the backlog has been accepted, as far as it can see.
-        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, self.listener.accept()).await
-        {
-            if let Ok((stream, _)) = accepted {
-                self.serve(stream);
-            }
+    /// Lets no new client in, takes those that the kernel has accepted for us, and waits for the running requests.
+    pub(super) async fn drain(mut self) -> Drained {
+        // Closing the listener resets connections in its backlog, whose clients have been accepted as far as they see.
+        // So first no new ones may come in, then the backlog is emptied, and only then the listener is closed.
+        if let Err(error) = refuse_handshakes(&self.listener) {
+            tracing::debug!(%error, "new connections cannot be held off before the listener closes");
         }
+        let settle = SETTLE.min(self.options.shutdown_timeout);
+        let _ = tokio::time::timeout(settle, self.accept_all()).await;
         drop(self.listener);
         // hyper closes a connection on which it has read nothing yet, even if a request lies in the socket already.
-        tokio::time::sleep(SETTLE.min(self.options.shutdown_timeout)).await;
+        tokio::time::sleep(settle).await;
         match tokio::time::timeout(self.options.shutdown_timeout, self.connections.shutdown()).await
         {
             Ok(()) => Drained::Clean,
             Err(_) => Drained::TimedOut,
         }
     }
+}
+
+/// Has the kernel drop the first packet of new connections; handshakes under way still complete. Clients send that
+/// packet again after a second, and find another server or none.
+#[cfg(target_os = "linux")]
+fn refuse_handshakes(listener: &TcpListener) -> io::Result<()> {
+    use socket2::{SockFilter, SockRef};
+    // Classic BPF over the TCP header, as in linux/filter.h: drop if byte 13 (the flags) has SYN (0x02) set.
+    let drop_syn = [
+        SockFilter::new(0x30, 0, 0, 13),       // A = flags
+        SockFilter::new(0x45, 0, 1, 0x02),     // if A & SYN
+        SockFilter::new(0x06, 0, 0, 0),        // drop
+        SockFilter::new(0x06, 0, 0, u32::MAX), // keep
+    ];
+    SockRef::from(listener).attach_filter(&drop_syn)
+}
+
+/// Other systems have no such filter; there `--shutdown-delay` alone keeps new clients away.
+#[cfg(not(target_os = "linux"))]
+fn refuse_handshakes(_listener: &TcpListener) -> io::Result<()> {
+    Ok(())
 }
 
 fn is_connection_error(e: &io::Error) -> bool {

@@ -43,6 +43,27 @@ fn sigterm_under_load_loses_no_accepted_request() {
                     }
                 });
             }
+            // Half of the clients come with a new connection each time.
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !stopped.load(Ordering::Relaxed) {
+                        let Ok(mut stream) = TcpStream::connect(server.address) else {
+                            return; // nobody listens any more
+                        };
+                        stream
+                            .write_all(
+                                b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                            )
+                            .unwrap();
+                        let mut answer = String::new();
+                        let read = stream.read_to_string(&mut answer);
+                        assert!(
+                            answer.starts_with("HTTP/1.1 200 "),
+                            "lost: {read:?} {answer:?}"
+                        );
+                    }
+                });
+            }
             eventually("requests flow", || answered.load(Ordering::Relaxed) > 20);
             server.signal("TERM");
             let status = server.child.wait().unwrap();
