@@ -100,16 +100,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .fallback(|request: Request| async move {
-            ApiError::NoSuchRoute {
-                path: classify::cut(request.uri().path()),
-            }
-        })
-        .method_not_allowed_fallback(|request: Request| async move {
-            ApiError::MethodNotAllowed {
-                method: request.method().to_string(),
-            }
-        })
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
         // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(middleware::from_fn_with_state(
@@ -117,4 +109,20 @@ pub fn router(app: Arc<App>) -> Router {
             observe::observe,
         ))
         .with_state(app)
+}
+
+async fn no_such_route(request: Request) -> ApiError {
+    let (head, mut body) = request.into_parts();
+    body::linger(&head.headers, &mut body).await;
+    ApiError::NoSuchRoute {
+        path: classify::cut(head.uri.path()),
+    }
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    let (head, mut body) = request.into_parts();
+    body::linger(&head.headers, &mut body).await;
+    ApiError::MethodNotAllowed {
+        method: classify::cut(head.method.as_str()),
+    }
 }

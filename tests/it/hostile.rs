@@ -104,6 +104,19 @@ fn hostile_files_take_little_memory() {
 }
 
 #[test]
+fn refusal_before_the_body_is_read_reaches_a_client_that_is_still_writing() {
+    let megabytes = vec![0xFF; 3 << 20];
+    for (path, status) in [
+        ("/classify?top_k=0", 400),
+        ("/classify?model=nope", 404),
+        ("/nope", 404),
+        ("/metrics", 405),
+    ] {
+        assert_eq!(SERVER.post(path, &megabytes).status, status, "{path}");
+    }
+}
+
+#[test]
 fn json_flood_is_counted_not_kept() {
     let flood = format!("{{\"images\":[{}\"\"]}}", "\"\",".repeat(300_000));
     let answer = SERVER.post_as("/classify", "application/json", flood.as_bytes());

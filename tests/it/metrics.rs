@@ -24,7 +24,7 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
     let text = String::from_utf8(answer.body).unwrap();
     for line in [
         r#"resnet_requests_total{model="resnet18-tiny",route="/classify",status="200"} 3"#,
-        r#"resnet_requests_total{model="",route="/classify",status="415"} 1"#,
+        r#"resnet_requests_total{model="resnet18-tiny",route="/classify",status="415"} 1"#,
         r#"resnet_requests_total{model="",route="unmatched",status="404"} 2"#,
         r#"resnet_requests_total{model="",route="/models/{name}",status="200"} 1"#,
         r#"resnet_request_duration_seconds_count{route="/classify"} 4"#,
