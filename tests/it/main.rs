@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise, and some print what they measured"
 )]
 
+mod fake;
 mod harness;
 
 mod classify;

@@ -5,7 +5,8 @@ use std::path::Path;
 use resnet::registry::{Catalog, ModelRef, OutputKind, load};
 use resnet::tensor::Tensor;
 
-use crate::harness::{Settings, TestServer, fixture, fixture_json, plain_png, resnet};
+use crate::fake::plain_png;
+use crate::harness::{Settings, TestServer, fixture, fixture_json, resnet};
 
 fn reference(path: &str) -> ModelRef {
     let value = format!("m={}", fixture(&format!("models/{path}")).display());

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::thread;
 
-use crate::harness::{
-    Answer, FakeModel, Gate, POISON, Settings, TestServer, eventually, multipart, plain_png, raw,
-};
+use crate::fake::{FakeModel, Gate, POISON, plain_png};
+use crate::harness::{Answer, Settings, TestServer, eventually, multipart, raw};
 
 fn start(settings: &Settings) -> (TestServer, Arc<Gate>) {
     let (model, gate) = FakeModel::loaded("fake");

@@ -1,0 +1,151 @@
+//! A fake network for the tests that need to control when a run ends, and what it fails on.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use resnet::engine::{Engine, EngineError, EngineSpec, Model};
+use resnet::preprocess::PreprocessSpec;
+use resnet::registry::{Labels, LoadedModel, OutputKind};
+use resnet::tensor::Tensor;
+
+/// A network whose runs wait at a gate; its two logits are the mean and the first value of the image.
+pub(crate) struct FakeModel {
+    spec: EngineSpec,
+    gate: Arc<Gate>,
+}
+
+/// Lets the runs of a `FakeModel` through while open, and remembers their batch sizes.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    closed: bool,
+    entered: usize,
+    batches: Vec<usize>,
+}
+
+impl Gate {
+    pub(crate) fn close(&self) {
+        self.state.lock().unwrap().closed = true;
+    }
+
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until this many runs have arrived at the gate.
+    pub(crate) fn wait_for(&self, runs: usize) {
+        let (state, timeout) = self
+            .changed
+            .wait_timeout_while(self.state.lock().unwrap(), Duration::from_secs(20), |s| {
+                s.entered < runs
+            })
+            .unwrap();
+        assert!(
+            !timeout.timed_out(),
+            "{} of {runs} runs arrived",
+            state.entered
+        );
+    }
+
+    /// Sizes of all batches so far, without the warm-ups.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.state.lock().unwrap().batches.clone()
+    }
+
+    fn pass(&self, batch: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.entered += 1;
+        state.batches.push(batch);
+        self.changed.notify_all();
+        let _open = self.changed.wait_while(state, |s| s.closed).unwrap();
+    }
+}
+
+impl FakeModel {
+    /// A loaded model of two classes with a 2×2 input, and the gate of its runs.
+    pub(crate) fn loaded(name: &str) -> (LoadedModel, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        let spec = EngineSpec {
+            input_name: "input".into(),
+            output_name: "logits".into(),
+            side: 2,
+            classes: 2,
+            plan_batch: 1,
+            runtime: "fake".into(),
+        };
+        let model = LoadedModel {
+            name: name.into(),
+            origin: "test".into(),
+            sha256: "0".repeat(64),
+            bytes: 0,
+            license: None,
+            preprocess: PreprocessSpec {
+                resize: 2,
+                crop: 2,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+            },
+            labels: Labels::numbers(2),
+            output: OutputKind::Logits,
+            model: Arc::new(FakeModel {
+                spec,
+                gate: Arc::clone(&gate),
+            }),
+            load_time: Duration::ZERO,
+        };
+        (model, gate)
+    }
+}
+
+impl Model for FakeModel {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    fn spawn(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(FakeEngine {
+            gate: Arc::clone(&self.gate),
+            warm: false,
+        }))
+    }
+}
+
+struct FakeEngine {
+    gate: Arc<Gate>,
+    warm: bool,
+}
+
+/// An image of this color (red, on the scale 0 to 1) makes the fake network panic.
+pub(crate) const POISON: u8 = 13;
+
+impl Engine for FakeEngine {
+    fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError> {
+        if std::mem::replace(&mut self.warm, true) {
+            self.gate.pass(images.len());
+        }
+        assert!(
+            images
+                .iter()
+                .all(|i| i.data()[0] != f32::from(POISON) / 255.0),
+            "the fake network met the poisoned image"
+        );
+        Ok(images
+            .iter()
+            .map(|i| vec![i.data().iter().sum::<f32>() / 12.0, i.data()[0]])
+            .collect())
+    }
+}
+
+/// A PNG of one color.
+pub(crate) fn plain_png(red: u8) -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    let image = image::RgbImage::from_pixel(2, 2, image::Rgb([red, 0, 0]));
+    image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    png.into_inner()
+}
