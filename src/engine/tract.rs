@@ -38,8 +38,8 @@ pub struct TractModel {
 impl TractModel {
     /// Imports, optimizes and tries a network.
     ///
-    /// The plan takes one image at a time unless the file fixes another batch size: stock tract needs 1.5 times as long
-    /// per image at batch 8 as at batch 1, and so an image's output is the same bits in whatever batch it arrives.
+    /// The plan takes one image at a time unless the file fixes another batch size: stock tract needs 1.5 to 2 times as
+    /// long per image at batch 8 as at batch 1, and so an image's output is the same bits in whatever batch it arrives.
     ///
     /// # Errors
     /// [`LoadError`], naming the node where there is one.

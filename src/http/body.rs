@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::classify::cut;
 use super::{ApiError, RequestLimits};
 
 /// What is still read of a refused body, so that a client that is writing sees the answer instead of a reset.
@@ -49,7 +50,7 @@ pub(super) async fn read(
     let plain = |e: &&HeaderValue| e.is_empty() || e.as_bytes().eq_ignore_ascii_case(b"identity");
     let encodings = headers.get_all(header::CONTENT_ENCODING);
     if let Some(encoding) = encodings.iter().find(|e| !plain(e)) {
-        let name: String = encoding.to_str().unwrap_or("?").chars().take(40).collect();
+        let name = cut(encoding.to_str().unwrap_or("?"));
         return Err(ApiError::UnsupportedEncoding(name));
     }
     let max = limits.max_body_bytes;

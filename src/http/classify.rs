@@ -221,7 +221,7 @@ pub(super) fn unknown_model(classifier: &Classifier, name: Option<&str>) -> ApiE
         .map(|m| m.info.name.as_str())
         .collect();
     ApiError::UnknownModel {
-        name: name.unwrap_or_default().chars().take(80).collect(),
+        name: cut(name.unwrap_or_default()),
         served: served.join(", "),
     }
 }
