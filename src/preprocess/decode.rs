@@ -1,20 +1,20 @@
-//! Encoded bytes to upright 8-bit RGB: JPEG by zune-jpeg; PNG, WebP and GIF by `image`.
+//! Encoded bytes to rows of 8-bit RGB: JPEG by zune-jpeg; PNG, WebP and GIF by `image`.
 //!
-//! Called by `Preprocessor::run`. Checks the size in the header before it allocates, and never accepts a picture whose
+//! Called by `Preprocessor`. Checks the size in the header before it allocates, and never accepts a picture whose
 //! data ends early: the reference stack refuses it too.
 
 use std::io::Cursor;
 
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::exif::{ExifMode, orientation};
+use super::exif::orientation;
 use super::{Format, ImageLimits, PreprocessError};
 
 /// Scans a progressive JPEG may have. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
@@ -26,55 +26,88 @@ const MAX_PNG_CHUNK_BYTES: u64 = 64 << 20;
 /// What a decoder may allocate for each allowed pixel, in bytes: RGBA of 16 bits.
 const MAX_BYTES_PER_PIXEL: u64 = 8;
 
-/// A decoded picture: row-major RGB, `[height, width, 3]`, no padding.
-#[derive(Debug, Clone)]
-pub struct RgbPixels {
-    /// Width in pixels, at least 1.
-    pub width: u32,
-    /// Height in pixels, at least 1.
-    pub height: u32,
-    /// `width * height * 3` values.
-    pub data: Vec<u8>,
+/// A rectangle of an image's pixels as they are stored, before any orientation is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Region {
+    /// First column.
+    pub(super) left: u32,
+    /// First row.
+    pub(super) top: u32,
+    /// Columns, at least 1.
+    pub(super) width: u32,
+    /// Rows, at least 1.
+    pub(super) height: u32,
 }
 
-/// Decodes the first frame of an image and turns it upright unless `exif` says otherwise.
-///
-/// Alpha is dropped and color profiles are ignored, as Pillow's `convert("RGB")` does.
-pub(super) fn decode(
-    bytes: &[u8],
+impl Region {
+    /// All of an image of this size.
+    pub(super) fn whole((width, height): (u32, u32)) -> Region {
+        Region {
+            left: 0,
+            top: 0,
+            width,
+            height,
+        }
+    }
+}
+
+/// Takes decoded rows from top to bottom, one or more at a time: `[rows, region.width, 3]` `u8`.
+pub(super) type RowSink<'a> = dyn FnMut(&[u8]) + 'a;
+
+/// An image whose header has been read and whose size is within the limits.
+pub(super) trait Decoder {
+    /// Width and height as stored, in pixels, each at least 1.
+    fn size(&self) -> (u32, u32);
+
+    /// How the stored picture must be turned to be upright.
+    fn orientation(&self) -> Orientation;
+
+    /// Decodes the first frame and hands the rows of `region` to `sink`, each exactly once, from top to bottom.
+    ///
+    /// Alpha is dropped and color profiles are ignored, as Pillow's `convert("RGB")` does.
+    ///
+    /// # Errors
+    /// The image's fault; rows may have been handed over before.
+    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError>;
+}
+
+/// Reads an image's header and refuses it if it is damaged or over the limits.
+pub(super) fn open<'a>(
+    bytes: &'a [u8],
     format: Format,
-    exif: ExifMode,
     limits: ImageLimits,
-) -> Result<RgbPixels, PreprocessError> {
-    let (pixels, turn) = match format {
-        Format::Jpeg => decode_jpeg(bytes, limits)?,
+) -> Result<Box<dyn Decoder + 'a>, PreprocessError> {
+    Ok(match format {
+        Format::Jpeg => Box::new(JpegSource::open(bytes, limits)?),
         Format::Png => {
             let mut chunk_limits = Limits::no_limits();
             chunk_limits.max_alloc = Some(MAX_PNG_CHUNK_BYTES);
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), chunk_limits);
-            decode_with(decoder, format, limits)?
+            Box::new(ImageSource::open(decoder, format, limits)?)
         }
-        Format::WebP => decode_with(WebPDecoder::new(Cursor::new(bytes)), format, limits)?,
-        Format::Gif => decode_with(GifDecoder::new(Cursor::new(bytes)), format, limits)?,
-    };
-    if exif == ExifMode::Ignore || turn == Orientation::NoTransforms {
-        return Ok(pixels);
-    }
-    let upright = RgbImage::from_raw(pixels.width, pixels.height, pixels.data);
-    let mut upright =
-        DynamicImage::ImageRgb8(upright.expect("a decoder fills width × height × 3 bytes"));
-    upright.apply_orientation(turn);
-    Ok(RgbPixels::from(upright.into_rgb8()))
+        Format::WebP => Box::new(ImageSource::open(
+            WebPDecoder::new(Cursor::new(bytes)),
+            format,
+            limits,
+        )?),
+        Format::Gif => Box::new(ImageSource::open(
+            GifDecoder::new(Cursor::new(bytes)),
+            format,
+            limits,
+        )?),
+    })
 }
 
-impl From<RgbImage> for RgbPixels {
-    fn from(image: RgbImage) -> RgbPixels {
-        let (width, height) = image.dimensions();
-        RgbPixels {
-            width,
-            height,
-            data: image.into_raw(),
-        }
+/// Hands the rows of `region` of a whole picture of this width to `sink`.
+pub(super) fn hand_over(rgb: &[u8], width: u32, region: Region, sink: &mut RowSink<'_>) {
+    let stride = width as usize * 3;
+    let columns = region.left as usize * 3..(region.left + region.width) as usize * 3;
+    for row in rgb
+        .chunks_exact(stride)
+        .skip(region.top as usize)
+        .take(region.height as usize)
+    {
+        sink(&row[columns.clone()]);
     }
 }
 
@@ -105,40 +138,62 @@ fn check_size(
     Ok(())
 }
 
-fn decode_jpeg(
-    bytes: &[u8],
-    limits: ImageLimits,
-) -> Result<(RgbPixels, Orientation), PreprocessError> {
-    let refuse = |e: DecodeErrors| jpeg_error(bytes, &e);
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::MAX) // ours are checked below, with our own words
-        .set_max_height(usize::MAX)
-        .jpeg_set_max_scans(MAX_JPEG_SCANS)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(refuse)?;
-    let info = decoder.info().expect("headers are decoded");
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    check_size(Format::Jpeg, (width, height), limits)?;
-    if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
-        // The decoder inverts the colors of Adobe's YCCK, and a wrong answer is worse than none.
-        return Err(PreprocessError::UnsupportedVariant {
-            format: Format::Jpeg,
-            variant: "YCCK color",
-        });
+struct JpegSource<'a> {
+    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    bytes: &'a [u8],
+    size: (u32, u32),
+    turn: Orientation,
+}
+
+impl<'a> JpegSource<'a> {
+    fn open(bytes: &'a [u8], limits: ImageLimits) -> Result<JpegSource<'a>, PreprocessError> {
+        let options = DecoderOptions::default()
+            .set_strict_mode(true)
+            .set_max_width(usize::MAX) // ours are checked below, with our own words
+            .set_max_height(usize::MAX)
+            .jpeg_set_max_scans(MAX_JPEG_SCANS)
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder
+            .decode_headers()
+            .map_err(|e| jpeg_error(bytes, &e))?;
+        let info = decoder.info().expect("headers are decoded");
+        let size = (u32::from(info.width), u32::from(info.height));
+        check_size(Format::Jpeg, size, limits)?;
+        if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
+            // The decoder inverts the colors of Adobe's YCCK, and a wrong answer is worse than none.
+            return Err(PreprocessError::UnsupportedVariant {
+                format: Format::Jpeg,
+                variant: "YCCK color",
+            });
+        }
+        let turn = orientation(decoder.exif().map(Vec::as_slice));
+        Ok(JpegSource {
+            decoder,
+            bytes,
+            size,
+            turn,
+        })
     }
-    let turn = orientation(decoder.exif().map(Vec::as_slice));
-    let mut data = vec![0; width as usize * height as usize * 3];
-    decoder.decode_into(&mut data).map_err(refuse)?;
-    Ok((
-        RgbPixels {
-            width,
-            height,
-            data,
-        },
-        turn,
-    ))
+}
+
+impl Decoder for JpegSource<'_> {
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn orientation(&self) -> Orientation {
+        self.turn
+    }
+
+    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
+        let mut data = vec![0; self.size.0 as usize * self.size.1 as usize * 3];
+        self.decoder
+            .decode_into(&mut data)
+            .map_err(|e| jpeg_error(self.bytes, &e))?;
+        hand_over(&data, self.size.0, region, sink);
+        Ok(())
+    }
 }
 
 /// The decoder does not tell an early end from damage; the end-of-image marker after the picture's data does.
@@ -173,22 +228,55 @@ fn jpeg_scan(bytes: &[u8]) -> &[u8] {
     }
 }
 
-fn decode_with<D: ImageDecoder>(
-    decoder: Result<D, ImageError>,
+struct ImageSource<D> {
+    decoder: Option<D>,
     format: Format,
     limits: ImageLimits,
-) -> Result<(RgbPixels, Orientation), PreprocessError> {
-    let refuse = |e: ImageError| image_error(format, &e, limits);
-    let mut decoder = decoder.map_err(refuse)?;
-    let (width, height) = decoder.dimensions();
-    check_size(format, (width, height), limits)?;
-    // A GIF's frame can be larger than the canvas in its header, and is allocated as it says.
-    let mut memory = Limits::no_limits();
-    memory.max_alloc = Some(limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL));
-    decoder.set_limits(memory).map_err(refuse)?;
-    let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let image = DynamicImage::from_decoder(decoder).map_err(refuse)?;
-    Ok((RgbPixels::from(image.into_rgb8()), turn))
+    size: (u32, u32),
+    turn: Orientation,
+}
+
+impl<D: ImageDecoder> ImageSource<D> {
+    fn open(
+        decoder: Result<D, ImageError>,
+        format: Format,
+        limits: ImageLimits,
+    ) -> Result<ImageSource<D>, PreprocessError> {
+        let refuse = |e: ImageError| image_error(format, &e, limits);
+        let mut decoder = decoder.map_err(refuse)?;
+        let size = decoder.dimensions();
+        check_size(format, size, limits)?;
+        // A GIF's frame can be larger than the canvas in its header, and is allocated as it says.
+        let mut memory = Limits::no_limits();
+        memory.max_alloc = Some(limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL));
+        decoder.set_limits(memory).map_err(refuse)?;
+        let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        Ok(ImageSource {
+            decoder: Some(decoder),
+            format,
+            limits,
+            size,
+            turn,
+        })
+    }
+}
+
+impl<D: ImageDecoder> Decoder for ImageSource<D> {
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn orientation(&self) -> Orientation {
+        self.turn
+    }
+
+    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
+        let decoder = self.decoder.take().expect("an image is decoded once");
+        let image = DynamicImage::from_decoder(decoder)
+            .map_err(|e| image_error(self.format, &e, self.limits))?;
+        hand_over(&image.into_rgb8(), self.size.0, region, sink);
+        Ok(())
+    }
 }
 
 fn image_error(format: Format, error: &ImageError, limits: ImageLimits) -> PreprocessError {

@@ -15,14 +15,15 @@ use std::time::{Duration, Instant};
 
 use crate::tensor::Tensor;
 
-pub use self::decode::RgbPixels;
 pub use self::exif::ExifMode;
 pub use self::pool::{Pool, PoolClosed};
-pub use self::resize::{center_crop_offset, resize_and_crop, resized_size};
 pub use self::sniff::{Format, sniff};
 pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
 
+use image::metadata::Orientation;
+
 use self::normalize::Normalizer;
+use self::resize::{Resampler, ResizePlan};
 
 /// What an image may cost at most; checked against its header, before any pixel is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -163,25 +164,42 @@ impl Preprocessor {
     pub fn run(&self, bytes: &[u8], exif: ExifMode) -> Result<Preprocessed, PreprocessError> {
         let start = Instant::now();
         let format = self::sniff::accepted_format(bytes)?;
-        let pixels = decode::decode(bytes, format, exif, self.limits)?;
+        let mut decoder = decode::open(bytes, format, self.limits)?;
+        let stored = decoder.size();
+        let turn = match exif {
+            ExifMode::Apply => decoder.orientation(),
+            ExifMode::Ignore => Orientation::NoTransforms,
+        };
+        let (width, height) = exif::upright_size(stored, turn);
+        let plan = ResizePlan::new((width, height), self.spec.resize, self.spec.crop);
+        let mut resampler = Resampler::new(&plan);
+        let mut preprocess = Duration::ZERO;
+        let mut push = |rows: &[u8]| {
+            let start = Instant::now();
+            resampler.push(rows);
+            preprocess += start.elapsed();
+        };
+        let region = exif::stored_region(plan.region(), stored, turn);
+        if turn == Orientation::NoTransforms {
+            decoder.decode(region, &mut push)?;
+        } else {
+            let mut pixels = Vec::with_capacity(region.width as usize * region.height as usize * 3);
+            decoder.decode(region, &mut |rows| pixels.extend_from_slice(rows))?;
+            push(&exif::upright(&pixels, (region.width, region.height), turn));
+        }
         let decoded = Instant::now();
-        let crop = self.crop(&pixels);
+        let crop = resampler.finish();
         let tensor = self.normalizer.run(&crop, self.spec.crop as usize);
+        let info = ImageInfo {
+            format,
+            width,
+            height,
+        };
         Ok(Preprocessed {
             tensor,
-            info: ImageInfo {
-                format,
-                width: pixels.width,
-                height: pixels.height,
-            },
-            decode: decoded - start,
-            preprocess: decoded.elapsed(),
+            info,
+            decode: (decoded - start).saturating_sub(preprocess),
+            preprocess: preprocess + decoded.elapsed(),
         })
-    }
-
-    /// Resizes the shorter side to `resize` and cuts the middle `crop`×`crop` out: `[crop, crop, 3]` `u8`.
-    #[must_use]
-    pub fn crop(&self, pixels: &RgbPixels) -> Vec<u8> {
-        resize_and_crop(pixels, self.spec.resize, self.spec.crop)
     }
 }

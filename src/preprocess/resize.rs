@@ -1,10 +1,12 @@
 //! Pillow's antialiased bilinear resize with torchvision's size and crop rounding, bit for bit.
 //!
-//! Called by `Preprocessor` between decode and normalize. Only the rows and columns that the crop keeps are computed.
+//! Called by `Preprocessor` between decode and normalize. Rows are taken as they are decoded; only the rows and columns
+//! that the crop keeps are asked for.
+//!
 //! Source: Pillow's `Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResampleHorizontal_8bpc`,
 //! `ImagingResampleVertical_8bpc`) and torchvision's `_compute_resized_output_size` and `center_crop`, restated here.
 
-use super::RgbPixels;
+use super::decode::Region;
 
 /// Fraction bits of a filter weight; Pillow keeps 8 bits for the value and 2 for the sum's headroom.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -27,37 +29,85 @@ pub fn center_crop_offset(size: u32, crop: u32) -> u32 {
     (f64::from(size - crop) / 2.0).round_ties_even() as u32
 }
 
-/// Resizes the shorter side to `resize`, then cuts the middle `crop`×`crop` out.
-///
-/// # Shapes
-/// - `image`: `[H, W, 3]` `u8`, row-major RGB, both sides at least 1
-/// - returns: `[crop, crop, 3]` `u8`
-///
-/// # Numerics
-/// Equal to Pillow's `resize(…, Image.BILINEAR)` and `crop` in every bit.
-///
-/// # Panics
-/// If `crop` is larger than `resize`; a validated spec rules that out.
-#[must_use]
-pub fn resize_and_crop(image: &RgbPixels, resize: u32, crop: u32) -> Vec<u8> {
-    let (width, height) = resized_size(image.width, image.height, resize);
-    let (left, top) = (
-        center_crop_offset(width, crop),
-        center_crop_offset(height, crop),
-    );
-    let columns = Weights::window(image.width, width, left, crop);
-    let rows = Weights::window(image.height, height, top, crop);
-    // Pillow's order: horizontal first, rounded to 8 bits in between, and only over the rows the second pass reads.
-    let (first, last) = rows.source_range();
-    let mut between = Vec::with_capacity((last - first) * crop as usize * 3);
-    let stride = image.width as usize * 3;
-    for row in image.data[first * stride..last * stride].chunks_exact(stride) {
-        columns.resample_row(row, &mut between);
+/// How an image of one size becomes the crop: the filter weights of both passes.
+#[derive(Debug)]
+pub(super) struct ResizePlan {
+    columns: Weights,
+    rows: Weights,
+    region: Region,
+    crop: usize,
+}
+
+impl ResizePlan {
+    /// Plans a resize of the shorter side to `resize` and the middle `crop`×`crop` of that, for an upright image.
+    ///
+    /// # Panics
+    /// If `crop` is larger than `resize`; a validated spec rules that out.
+    pub(super) fn new((width, height): (u32, u32), resize: u32, crop: u32) -> ResizePlan {
+        let (to_width, to_height) = resized_size(width, height, resize);
+        let (left, top) = (
+            center_crop_offset(to_width, crop),
+            center_crop_offset(to_height, crop),
+        );
+        let columns = Weights::window(width, to_width, left, crop);
+        let rows = Weights::window(height, to_height, top, crop);
+        let ((first_column, last_column), (first_row, last_row)) =
+            (columns.source_range(), rows.source_range());
+        ResizePlan {
+            region: Region {
+                left: first_column as u32,
+                top: first_row as u32,
+                width: (last_column - first_column) as u32,
+                height: (last_row - first_row) as u32,
+            },
+            columns,
+            rows,
+            crop: crop as usize,
+        }
     }
-    rows.resample_columns(&between, first, crop as usize * 3)
+
+    /// The pixels of the upright image that any pixel of the crop depends on.
+    pub(super) fn region(&self) -> Region {
+        self.region
+    }
+}
+
+/// Takes the rows of a plan's region from top to bottom and makes the crop of them.
+#[derive(Debug)]
+pub(super) struct Resampler<'a> {
+    plan: &'a ResizePlan,
+    /// What the horizontal pass has made so far: `[rows, crop, 3]`.
+    between: Vec<u8>,
+}
+
+impl<'a> Resampler<'a> {
+    /// Starts with the first row of the plan's region.
+    pub(super) fn new(plan: &'a ResizePlan) -> Resampler<'a> {
+        let between = Vec::with_capacity(plan.region.height as usize * plan.crop * 3);
+        Resampler { plan, between }
+    }
+
+    /// Takes the next rows: `[rows, region.width, 3]`.
+    ///
+    /// Pillow's order: horizontal first, rounded to 8 bits in between.
+    pub(super) fn push(&mut self, rows: &[u8]) {
+        let plan = self.plan;
+        for row in rows.chunks_exact(plan.region.width as usize * 3) {
+            plan.columns
+                .resample_row(row, plan.region.left as usize, &mut self.between);
+        }
+    }
+
+    /// The crop, `[crop, crop, 3]`, once all rows have been pushed.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let plan = self.plan;
+        plan.rows
+            .resample_columns(&self.between, plan.region.top as usize, plan.crop * 3)
+    }
 }
 
 /// For each output position, the first source position and the fixed-point weights from there on.
+#[derive(Debug)]
 struct Weights {
     bounds: Vec<(usize, usize)>,
     values: Vec<i32>,
@@ -123,11 +173,14 @@ impl Weights {
             .map(|(&(first, n), w)| (first, &w[..n]))
     }
 
-    /// Appends one resampled RGB row to `out`.
-    fn resample_row(&self, row: &[u8], out: &mut Vec<u8>) {
+    /// Appends one resampled RGB row to `out`; `row` starts at source column `first_column`.
+    fn resample_row(&self, row: &[u8], first_column: usize, out: &mut Vec<u8>) {
         for (first, weights) in self.taps() {
             let mut sum = [1 << (PRECISION_BITS - 1); 3];
-            for (pixel, &weight) in row[first * 3..].chunks_exact(3).zip(weights) {
+            for (pixel, &weight) in row[(first - first_column) * 3..]
+                .chunks_exact(3)
+                .zip(weights)
+            {
                 for (s, &value) in sum.iter_mut().zip(pixel) {
                     *s += i32::from(value) * weight;
                 }
@@ -176,15 +229,19 @@ mod tests {
         assert_eq!(center_crop_offset(256, 224), 16);
     }
 
+    fn resize_and_crop(size: (u32, u32), data: &[u8], resize: u32, crop: u32) -> Vec<u8> {
+        let plan = ResizePlan::new(size, resize, crop);
+        let mut resampler = Resampler::new(&plan);
+        crate::preprocess::decode::hand_over(data, size.0, plan.region(), &mut |rows| {
+            resampler.push(rows);
+        });
+        resampler.finish()
+    }
+
     #[test]
     fn same_size_is_a_copy() {
         let data: Vec<u8> = (0..8 * 8 * 3).map(|i| (i * 37 % 256) as u8).collect();
-        let image = RgbPixels {
-            width: 8,
-            height: 8,
-            data: data.clone(),
-        };
-        assert_eq!(resize_and_crop(&image, 8, 8), data);
+        assert_eq!(resize_and_crop((8, 8), &data, 8, 8), data);
     }
 
     proptest! {
@@ -193,8 +250,8 @@ mod tests {
             width in 1u32..300, height in 1u32..300, low in 0u8..100, span in 0u8..100, resize in 1u32..80,
         ) {
             let n = (width * height * 3) as usize;
-            let data = (0..n).map(|i| low + (i * 31 % (usize::from(span) + 1)) as u8).collect();
-            let out = resize_and_crop(&RgbPixels { width, height, data }, resize, resize.div_ceil(2));
+            let data: Vec<u8> = (0..n).map(|i| low + (i * 31 % (usize::from(span) + 1)) as u8).collect();
+            let out = resize_and_crop((width, height), &data, resize, resize.div_ceil(2));
             prop_assert_eq!(out.len(), (resize.div_ceil(2).pow(2) * 3) as usize);
             prop_assert!(out.iter().all(|v| (low..=low + span).contains(v)));
         }
