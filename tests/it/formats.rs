@@ -1,0 +1,71 @@
+//! Every variant of the accepted formats through the real server: what `docs/PREPROCESSING.md` says happens.
+
+use std::sync::LazyLock;
+
+use crate::harness::{Settings, TestServer, fixture, fixture_bytes, fixture_json, tiny};
+
+static SERVER: LazyLock<TestServer> =
+    LazyLock::new(|| TestServer::start(vec![tiny()], &Settings::default()));
+
+/// JPEGs that the decoder refuses although Pillow decodes them, or refuses with another code than is due.
+const JPEG_REFUSED: &[(&str, &str)] = &[
+    ("12_bits.jpg", "image_corrupt"),
+    ("arithmetic.jpg", "image_corrupt"),
+    ("arithmetic_lossless.jpg", "image_corrupt"),
+    ("arithmetic_progressive.jpg", "image_corrupt"),
+    ("arithmetic_restart.jpg", "image_corrupt"),
+    ("hierarchical.jpg", "image_corrupt"),
+    ("lossless.jpg", "image_corrupt"),
+    ("odd_33x7_420_arithmetic.jpg", "image_corrupt"),
+    ("odd_33x7_ycck.jpg", "image_unsupported"),
+    ("ycck_adobe.jpg", "image_unsupported"),
+    ("ycck_one_component_a_scan.jpg", "image_unsupported"),
+    ("ycck_progressive.jpg", "image_unsupported"),
+];
+
+fn refused_as_listed(name: &str) -> Option<&'static str> {
+    let listed = JPEG_REFUSED.iter().find(|(listed, _)| *listed == name);
+    listed.map(|(_, code)| *code)
+}
+
+#[test]
+fn every_variant_is_accepted() {
+    let expected = fixture_json("images/expected.json");
+    for (name, about) in expected["images"].as_object().unwrap() {
+        let bytes = fixture_bytes(&format!("images/{name}"));
+        let answer = SERVER.post("/classify?exif=ignore", &bytes);
+        if let Some(code) = refused_as_listed(name) {
+            assert_eq!(answer.status, 422, "{name}");
+            assert_eq!(answer.code(), code, "{name}");
+            continue;
+        }
+        let image = &answer.ok()["image"];
+        for key in ["format", "width", "height"] {
+            assert_eq!(image[key], about[key], "{name}");
+        }
+    }
+}
+
+#[test]
+fn refused_variants_get_their_code() {
+    let expected = fixture_json("images/expected.json");
+    for (name, about) in expected["refused"].as_object().unwrap() {
+        let answer = SERVER.post("/classify", &fixture_bytes(&format!("images/{name}")));
+        assert_eq!(answer.status, 422, "{name}");
+        let due = about["code"].as_str().unwrap();
+        let code = refused_as_listed(name).unwrap_or(due);
+        assert_eq!(answer.code(), code, "{name}");
+    }
+}
+
+#[test]
+fn every_fixture_has_a_line_in_expected() {
+    let expected = fixture_json("images/expected.json");
+    for entry in std::fs::read_dir(fixture("images")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let known = ["images", "refused"]
+            .iter()
+            .any(|part| expected[part].get(&name).is_some());
+        assert!(known || name == "expected.json", "{name}");
+    }
+}
