@@ -1,4 +1,4 @@
-//! Encoded bytes to rows of 8-bit RGB: JPEG by zune-jpeg; PNG, WebP and GIF by `image`.
+//! Encoded bytes to rows of 8-bit RGB: PNG, WebP and GIF by `image`, JPEG by our own `jpeg`.
 //!
 //! Called by `Preprocessor`. Checks the size in the header before it allocates, and never accepts a picture whose
 //! data ends early: the reference stack refuses it too.
@@ -8,17 +8,10 @@ use std::io::Cursor;
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::exif::orientation;
+use super::jpeg::{Jpeg, JpegError};
 use super::{Format, ImageLimits, PreprocessError};
-
-/// Scans a progressive JPEG may have. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
-const MAX_JPEG_SCANS: usize = 100;
 
 /// What a PNG's chunks besides the picture may take in memory (color profile, text), in bytes.
 const MAX_PNG_CHUNK_BYTES: u64 = 64 << 20;
@@ -78,7 +71,11 @@ pub(super) fn open<'a>(
     limits: ImageLimits,
 ) -> Result<Box<dyn Decoder + 'a>, PreprocessError> {
     Ok(match format {
-        Format::Jpeg => Box::new(JpegSource::open(bytes, limits)?),
+        Format::Jpeg => {
+            let jpeg = Jpeg::open(bytes)?;
+            check_size(format, jpeg.size(), limits)?;
+            Box::new(jpeg)
+        }
         Format::Png => {
             let mut chunk_limits = Limits::no_limits();
             chunk_limits.max_alloc = Some(MAX_PNG_CHUNK_BYTES);
@@ -138,92 +135,35 @@ fn check_size(
     Ok(())
 }
 
-struct JpegSource<'a> {
-    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
-    bytes: &'a [u8],
-    size: (u32, u32),
-    turn: Orientation,
-}
-
-impl<'a> JpegSource<'a> {
-    fn open(bytes: &'a [u8], limits: ImageLimits) -> Result<JpegSource<'a>, PreprocessError> {
-        let options = DecoderOptions::default()
-            .set_strict_mode(true)
-            .set_max_width(usize::MAX) // ours are checked below, with our own words
-            .set_max_height(usize::MAX)
-            .jpeg_set_max_scans(MAX_JPEG_SCANS)
-            .jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-        decoder
-            .decode_headers()
-            .map_err(|e| jpeg_error(bytes, &e))?;
-        let info = decoder.info().expect("headers are decoded");
-        let size = (u32::from(info.width), u32::from(info.height));
-        check_size(Format::Jpeg, size, limits)?;
-        if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
-            // The decoder inverts the colors of Adobe's YCCK, and a wrong answer is worse than none.
-            return Err(PreprocessError::UnsupportedVariant {
-                format: Format::Jpeg,
-                variant: "YCCK color",
-            });
-        }
-        let turn = orientation(decoder.exif().map(Vec::as_slice));
-        Ok(JpegSource {
-            decoder,
-            bytes,
-            size,
-            turn,
-        })
-    }
-}
-
-impl Decoder for JpegSource<'_> {
+impl Decoder for Jpeg<'_> {
     fn size(&self) -> (u32, u32) {
-        self.size
+        self.size()
     }
 
     fn orientation(&self) -> Orientation {
-        self.turn
+        orientation(self.exif())
     }
 
     fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
-        let mut data = vec![0; self.size.0 as usize * self.size.1 as usize * 3];
-        self.decoder
-            .decode_into(&mut data)
-            .map_err(|e| jpeg_error(self.bytes, &e))?;
-        hand_over(&data, self.size.0, region, sink);
-        Ok(())
+        Ok(self.decode(region, 8, sink)?)
     }
 }
 
-/// The decoder does not tell an early end from damage; the end-of-image marker after the picture's data does.
-fn jpeg_error(bytes: &[u8], error: &DecodeErrors) -> PreprocessError {
-    let (format, detail) = (Format::Jpeg, error.to_string());
-    match error {
-        DecodeErrors::Unsupported(_) => PreprocessError::UnsupportedVariant {
-            format,
-            variant: "arithmetic coding, lossless or 12-bit",
-        },
-        _ if jpeg_scan(bytes).windows(2).any(|pair| pair == [0xFF, 0xD9]) => {
-            PreprocessError::Corrupt { format, detail }
-        }
-        _ => PreprocessError::Truncated { format, detail },
-    }
-}
-
-/// What follows the header of the first scan; empty if the file ends before. The segments before it are skipped by
-/// their lengths, because a thumbnail in one of them has an end-of-image marker of its own.
-fn jpeg_scan(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        match rest {
-            [0xFF, 0xDA, scan @ ..] => return scan,
-            [0xFF, 0xFF, ..] => rest = &rest[1..], // fill byte
-            [0xFF, _, high, low, ..] => {
-                let length = usize::from(u16::from_be_bytes([*high, *low]));
-                rest = rest.get(2 + length.max(2)..).unwrap_or_default();
+impl From<JpegError> for PreprocessError {
+    fn from(error: JpegError) -> PreprocessError {
+        let format = Format::Jpeg;
+        match error {
+            JpegError::Truncated(detail) => PreprocessError::Truncated {
+                format,
+                detail: detail.into(),
+            },
+            JpegError::Corrupt(detail) => PreprocessError::Corrupt {
+                format,
+                detail: detail.into(),
+            },
+            JpegError::Unsupported(variant) => {
+                PreprocessError::UnsupportedVariant { format, variant }
             }
-            _ => return rest,
         }
     }
 }

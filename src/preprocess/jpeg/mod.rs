@@ -1,0 +1,201 @@
+//! JPEG, decoded to the very samples that libjpeg-turbo gives Pillow, and no more of them than the crop needs.
+//!
+//! Called by `preprocess::decode`. Our own, because no Rust decoder gives the reference's pixels, and the largest part
+//! of a photo's preprocessing is spent here. Safe code throughout; what a file claims is checked before it is believed,
+//! and damaged data is treated as libjpeg treats it.
+//!
+//! The way of the bytes: `header` reads segments, `bits` undoes byte stuffing, `huffman` finds symbols, `sequential`
+//! and `progressive` make coefficients of them, `idct` makes samples of those, and `planes` rows of RGB.
+
+mod bits;
+mod header;
+mod huffman;
+mod idct;
+mod planes;
+mod progressive;
+mod sequential;
+
+use self::header::{Color, Frame, Process, Scan, Segments, next_marker};
+use self::planes::Planes;
+use self::progressive::{Coefficients, ProgressiveScan};
+use self::sequential::{BlockSink, SequentialScan};
+use super::decode::{Region, RowSink};
+
+/// Scans a picture may come in. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
+const MAX_SCANS: usize = 100;
+
+/// Why a JPEG has no pixels; the words are for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum JpegError {
+    /// The file ends before the picture does.
+    #[error("{0}")]
+    Truncated(&'static str),
+    /// The file contradicts itself or the standard.
+    #[error("{0}")]
+    Corrupt(&'static str),
+    /// Not decoded here, though it may be right.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+/// A JPEG whose segments have been read up to its first scan.
+pub(super) struct Jpeg<'a> {
+    segments: Segments<'a>,
+    frame: Frame,
+    scan: Scan,
+    color: Color,
+}
+
+impl<'a> Jpeg<'a> {
+    /// Reads the segments up to the first scan.
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Jpeg<'a>, JpegError> {
+        let mut segments = Segments::new(bytes)?;
+        let scan = segments
+            .next_scan()?
+            .ok_or(JpegError::Corrupt("no scan before the end of the image"))?;
+        let frame = segments
+            .frame
+            .clone()
+            .expect("a scan header needs a frame header before it");
+        if frame.arithmetic {
+            return Err(JpegError::Unsupported("arithmetic coding"));
+        }
+        let color = segments.color(&frame);
+        Ok(Jpeg {
+            segments,
+            frame,
+            scan,
+            color,
+        })
+    }
+
+    /// Width and height in pixels.
+    pub(super) fn size(&self) -> (u32, u32) {
+        (self.frame.width as u32, self.frame.height as u32)
+    }
+
+    /// The content of the EXIF segment.
+    pub(super) fn exif(&self) -> Option<&'a [u8]> {
+        self.segments.exif
+    }
+
+    /// What decoding holds besides the file, in bytes: rows of two MCUs, and all coefficients where several scans must
+    /// be put together.
+    pub(super) fn memory(&self, region: Region) -> u64 {
+        let rows = 2 * 8 * self.frame.max_v as u64 + 8 * self.frame.max_v as u64;
+        let samples = (u64::from(region.width) + 64) * rows * 4;
+        let kept = if self.in_several_scans() {
+            Coefficients::bytes(&self.frame)
+        } else {
+            0
+        };
+        samples + kept
+    }
+
+    fn in_several_scans(&self) -> bool {
+        self.frame.process == Process::Progressive
+            || self.scan.components.len() < self.frame.components.len()
+    }
+
+    /// Decodes and hands the rows of `region` to `sink`, from top to bottom, several at a time.
+    ///
+    /// `size` of 4, 2 or 1 instead of 8 reduces the picture to that many eighths while decoding; `region` is then one
+    /// of the reduced picture.
+    pub(super) fn decode(
+        &mut self,
+        region: Region,
+        size: usize,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), JpegError> {
+        if self.in_several_scans() {
+            let coefficients = self.collect()?;
+            let mut planes = Planes::new(&self.frame, self.color, region, size);
+            self.show(&coefficients, &mut planes, sink);
+            return Ok(());
+        }
+        let bytes = self.segments.bytes;
+        let mut planes = Planes::new(&self.frame, self.color, region, size);
+        let at = self.segments.at;
+        let tables = &self.segments.tables;
+        let mut scan = SequentialScan::new(bytes, at, &self.frame, &self.scan, tables)?;
+        // What lies below the region is not decoded.
+        for mcu_y in 0..planes.needed_mcu_rows(&scan.geometry.parts) {
+            scan.row(mcu_y, &mut planes)?;
+            let parts = &scan.geometry.parts;
+            planes.emit(|component| (mcu_y + 1) * parts[component].2, sink);
+        }
+        planes.emit(|_| usize::MAX >> 8, sink);
+        ends_with_marker(bytes, scan.position())
+    }
+
+    /// Decodes all scans.
+    fn collect(&mut self) -> Result<Coefficients, JpegError> {
+        let mut coefficients = Coefficients::new(&self.frame);
+        let bytes = self.segments.bytes;
+        let mut next = Some(self.scan.clone());
+        let mut count = 0;
+        while let Some(header) = next {
+            count += 1;
+            if count > MAX_SCANS {
+                return Err(JpegError::Corrupt("more than 100 scans"));
+            }
+            let (at, tables) = (self.segments.at, &self.segments.tables);
+            self.segments.at = if self.frame.process == Process::Progressive {
+                let mut scan = ProgressiveScan::new(bytes, at, &self.frame, header, tables)?;
+                for mcu_y in 0..scan.geometry.mcus_y {
+                    scan.row(mcu_y, &mut coefficients)?;
+                }
+                scan.position()
+            } else {
+                let mut scan = SequentialScan::new(bytes, at, &self.frame, &header, tables)?;
+                for mcu_y in 0..scan.geometry.mcus_y {
+                    scan.row(mcu_y, &mut coefficients)?;
+                }
+                scan.position()
+            };
+            next = self.segments.next_scan()?;
+        }
+        // Each component has the quantization table of its first scan.
+        self.frame = self
+            .segments
+            .frame
+            .clone()
+            .expect("it has been there since the first scan");
+        Ok(coefficients)
+    }
+
+    /// Makes rows of coefficients.
+    fn show(&self, coefficients: &Coefficients, planes: &mut Planes, sink: &mut RowSink<'_>) {
+        let frame = &self.frame;
+        let (_, mcu_rows) = frame.mcus();
+        for mcu_y in 0..mcu_rows {
+            for (index, component) in frame.components.iter().enumerate() {
+                let (columns, rows) = frame.blocks(component);
+                for y in (mcu_y * component.v..(mcu_y + 1) * component.v).take_while(|&y| y < rows)
+                {
+                    for x in (0..columns)
+                        .filter(|&x| planes.wants(index, x, y))
+                        .collect::<Vec<_>>()
+                    {
+                        let block = coefficients.block(index, x, y);
+                        let last = usize::from(block[1..].iter().any(|&c| c != 0));
+                        planes.put(index, x, y, block, last);
+                    }
+                }
+            }
+            planes.emit(|c| (mcu_y + 1) * frame.components[c].v, sink);
+        }
+        planes.emit(|_| usize::MAX >> 8, sink);
+    }
+}
+
+/// Whether the data of a picture's only scan is ended by a marker, as libjpeg wants it.
+fn ends_with_marker(bytes: &[u8], mut at: usize) -> Result<(), JpegError> {
+    loop {
+        let (marker, behind) = next_marker(bytes, at)?;
+        if !(0xD0..=0xD7).contains(&marker) {
+            return Ok(());
+        }
+        at = behind;
+    }
+}

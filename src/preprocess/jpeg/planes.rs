@@ -1,0 +1,293 @@
+//! Blocks to rows of RGB: inverse transform, upsampling and color conversion, for the region that is wanted.
+//!
+//! Fed by `decode` with blocks in the order of the file; keeps no more rows than two rows of MCUs.
+//!
+//! Source: libjpeg's `jdsample.c` ("fancy" upsampling: a triangle filter where a component has half the samples,
+//! repetition elsewhere) and `jdcolor.c`, restated here with the same roundings; Pillow's `Convert.c` for CMYK.
+
+use super::header::{Color, Component, Frame};
+use super::idct;
+use super::sequential::{Block, BlockSink};
+use crate::preprocess::decode::{Region, RowSink};
+
+/// A component's samples: a ring of rows, columns of the wanted blocks only.
+struct Plane {
+    quant: [u16; 64],
+    /// Samples of a block's side that the inverse transform gives: 8, or less for a reduced picture.
+    block: usize,
+    /// Samples without padding.
+    width: usize,
+    height: usize,
+    /// How many output pixels a sample spans.
+    expand: (usize, usize),
+    /// Whether the triangle filter is used along x and y.
+    fancy: (bool, bool),
+    /// Wanted blocks, as half-open ranges.
+    columns: (usize, usize),
+    rows: (usize, usize),
+    stride: usize,
+    ring: usize,
+    data: Vec<u8>,
+}
+
+/// All components, and the output rows that have not been made yet.
+pub(super) struct Planes {
+    planes: Vec<Plane>,
+    color: Color,
+    region: Region,
+    next_row: usize,
+    lines: Vec<Vec<u8>>,
+    sums: Vec<u16>,
+    out: Vec<u8>,
+}
+
+impl Planes {
+    /// Prepares for a region of the picture reduced to `size`/8 of its sides, `size` being 8, 4, 2 or 1.
+    pub(super) fn new(frame: &Frame, color: Color, region: Region, size: usize) -> Planes {
+        let plane = |c: &Component| Plane::new(frame, c, region, size);
+        Planes {
+            planes: frame.components.iter().map(plane).collect(),
+            color,
+            region,
+            next_row: region.top as usize,
+            lines: vec![Vec::new(); frame.components.len()],
+            sums: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// How many rows of MCUs of these heights in blocks must be decoded for the region's last row.
+    pub(super) fn needed_mcu_rows(&self, parts: &[(usize, usize, usize)]) -> usize {
+        let rows = |&(component, _, rows): &(usize, usize, usize)| {
+            self.planes[component].rows.1.div_ceil(rows)
+        };
+        parts.iter().map(rows).max().unwrap_or(0)
+    }
+
+    /// Makes the output rows for which `decoded` rows of blocks a component are enough, and hands them over.
+    pub(super) fn emit(&mut self, decoded: impl Fn(usize) -> usize, sink: &mut RowSink<'_>) {
+        let end = (self.region.top + self.region.height) as usize;
+        self.out.clear();
+        while self.next_row < end
+            && self
+                .planes
+                .iter()
+                .enumerate()
+                .all(|(i, p)| p.last_row_for(self.next_row) < decoded(i) * p.block)
+        {
+            self.make_row(self.next_row);
+            self.next_row += 1;
+        }
+        if !self.out.is_empty() {
+            sink(&self.out);
+        }
+    }
+
+    fn make_row(&mut self, y: usize) {
+        let (left, width) = (self.region.left as usize, self.region.width as usize);
+        for (plane, line) in self.planes.iter().zip(&mut self.lines) {
+            plane.line(y, left, width, &mut self.sums, line);
+        }
+        let start = self.out.len();
+        self.out.resize(start + width * 3, 0);
+        let out = self.out[start..].as_chunks_mut::<3>().0;
+        match (self.color, &self.lines[..]) {
+            (Color::Grey, [grey, ..]) => {
+                for (out, &v) in out.iter_mut().zip(grey) {
+                    *out = [v; 3];
+                }
+            }
+            (Color::Rgb, [red, green, blue, ..]) => {
+                for (((out, &r), &g), &b) in out.iter_mut().zip(red).zip(green).zip(blue) {
+                    *out = [r, g, b];
+                }
+            }
+            (Color::YCbCr, [luma, cb, cr, ..]) => {
+                for (((out, &y), &cb), &cr) in out.iter_mut().zip(luma).zip(cb).zip(cr) {
+                    *out = rgb(y, cb, cr);
+                }
+            }
+            (Color::Cmyk, [c, m, y, k]) => {
+                for ((((out, &c), &m), &y), &k) in out.iter_mut().zip(c).zip(m).zip(y).zip(k) {
+                    *out = [ink(c, k), ink(m, k), ink(y, k)];
+                }
+            }
+            (Color::Ycck, [luma, cb, cr, k]) => {
+                for ((((out, &y), &cb), &cr), &k) in out.iter_mut().zip(luma).zip(cb).zip(cr).zip(k)
+                {
+                    *out = rgb(y, cb, cr).map(|v| ink(255 - v, k));
+                }
+            }
+            _ => unreachable!("a color has as many components as the frame it was told from"),
+        }
+    }
+}
+
+impl BlockSink for Planes {
+    #[inline(always)]
+    fn wants(&self, component: usize, x: usize, y: usize) -> bool {
+        let plane = &self.planes[component];
+        (plane.columns.0..plane.columns.1).contains(&x) && (plane.rows.0..plane.rows.1).contains(&y)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, component: usize, x: usize, y: usize, block: &Block, last: usize) {
+        let plane = &mut self.planes[component];
+        let size = plane.block;
+        let row = y * size % plane.ring;
+        let at = row * plane.stride + (x - plane.columns.0) * size;
+        idct::inverse(
+            size,
+            block,
+            last,
+            &plane.quant,
+            &mut plane.data[at..],
+            plane.stride,
+        );
+    }
+}
+
+impl Plane {
+    fn new(frame: &Frame, c: &Component, region: Region, size: usize) -> Plane {
+        // As libjpeg: a subsampled component is rather reduced less than upsampled afterwards.
+        let mut block = size;
+        while block < 8
+            && (frame.max_h * size) % (c.h * block * 2) == 0
+            && (frame.max_v * size) % (c.v * block * 2) == 0
+        {
+            block *= 2;
+        }
+        let width = (frame.width * c.h * block).div_ceil(frame.max_h * 8);
+        let height = (frame.height * c.v * block).div_ceil(frame.max_v * 8);
+        let expand = (
+            frame.max_h * size / (c.h * block),
+            frame.max_v * size / (c.v * block),
+        );
+        let fancy = match expand {
+            _ if size == 1 => (false, false),
+            (2, 1) => (width > 2, false),
+            (1, 2) => (false, true),
+            (2, 2) => (width > 2, width > 2),
+            _ => (false, false),
+        };
+        let blocks = |first: u32, count: u32, expand: usize, fancy: bool, side: usize| {
+            let around = usize::from(fancy);
+            let last = (first + count - 1) as usize / expand + around;
+            let first = (first as usize / expand).saturating_sub(around);
+            (first / block, last.min(side - 1) / block + 1)
+        };
+        let columns = blocks(region.left, region.width, expand.0, fancy.0, width);
+        let rows = blocks(region.top, region.height, expand.1, fancy.1, height);
+        let stride = (columns.1 - columns.0) * block;
+        // Two rows of MCUs: the one being decoded, and the one whose last rows still wait for it.
+        let ring = 2 * c.v * block;
+        Plane {
+            quant: c.quant.unwrap_or([0; 64]),
+            block,
+            width,
+            height,
+            expand,
+            fancy,
+            columns,
+            rows,
+            stride,
+            ring,
+            data: vec![0; ring * stride],
+        }
+    }
+
+    /// The two sample rows that an output row lies between, the nearer first.
+    fn rows_for(&self, y: usize) -> (usize, usize) {
+        let near = y / self.expand.1;
+        let far = match (self.fancy.1, y % 2) {
+            (false, _) => near,
+            (true, 0) => near.saturating_sub(1),
+            (true, _) => (near + 1).min(self.height - 1),
+        };
+        (near, far)
+    }
+
+    fn last_row_for(&self, y: usize) -> usize {
+        let (near, far) = self.rows_for(y);
+        near.max(far)
+    }
+
+    fn row(&self, y: usize) -> &[u8] {
+        let at = y % self.ring * self.stride;
+        &self.data[at..at + self.stride]
+    }
+
+    /// One output row's samples of this component, upsampled, columns `left..left + width`.
+    fn line(&self, y: usize, left: usize, width: usize, sums: &mut Vec<u16>, out: &mut Vec<u8>) {
+        let (near, far) = self.rows_for(y);
+        let (near, far) = (self.row(near), self.row(far));
+        let origin = self.columns.0 * self.block;
+        out.clear();
+        match (self.expand, self.fancy) {
+            ((1, 1), _) => out.extend_from_slice(&near[left - origin..][..width]),
+            (_, (true, vertical)) => {
+                let (first, last) = (left / 2, (left + width - 1) / 2);
+                // One more on each side; at the picture's edge the outermost is its own neighbour.
+                let from = first.saturating_sub(1) - origin;
+                let to = (last + 1).min(self.width - 1) - origin;
+                sums.clear();
+                let weigh = |(&n, &f): (&u8, &u8)| {
+                    if vertical {
+                        3 * u16::from(n) + u16::from(f)
+                    } else {
+                        u16::from(n)
+                    }
+                };
+                if first == 0 {
+                    sums.push(weigh((&near[from], &far[from])));
+                }
+                sums.extend(near[from..=to].iter().zip(&far[from..=to]).map(weigh));
+                if last + 1 == self.width {
+                    sums.push(weigh((&near[to], &far[to])));
+                }
+                let (even, odd, shift) = if vertical { (8, 7, 4) } else { (1, 2, 2) };
+                out.resize((last - first + 1) * 2, 0);
+                for (pair, s) in out.as_chunks_mut::<2>().0.iter_mut().zip(sums.windows(3)) {
+                    *pair = [
+                        ((3 * s[1] + s[0] + even) >> shift) as u8,
+                        ((3 * s[1] + s[2] + odd) >> shift) as u8,
+                    ];
+                }
+                out.drain(..left - first * 2);
+                out.truncate(width);
+            }
+            ((1, _), (false, true)) => {
+                let bias = if y.is_multiple_of(2) { 1 } else { 2 };
+                let columns = left - origin..left - origin + width;
+                let weigh =
+                    |(&n, &f): (&u8, &u8)| ((3 * u16::from(n) + u16::from(f) + bias) >> 2) as u8;
+                out.extend(near[columns.clone()].iter().zip(&far[columns]).map(weigh));
+            }
+            ((repeat, _), _) => {
+                out.extend((left..left + width).map(|x| near[x / repeat - origin]));
+            }
+        }
+    }
+}
+
+/// YCbCr to RGB in 16-bit fixed point. Source: ITU-T T.871, with the rounding of libjpeg's `build_ycc_rgb_table`.
+#[inline(always)]
+fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+    const fn fix(value: f64) -> i32 {
+        (value * 65536.0 + 0.5) as i32
+    }
+    const HALF: i32 = 1 << 15;
+    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+    let red = y + ((fix(1.40200) * cr + HALF) >> 16);
+    let green = y + ((-fix(0.34414) * cb - fix(0.71414) * cr + HALF) >> 16);
+    let blue = y + ((fix(1.77200) * cb + HALF) >> 16);
+    [red, green, blue].map(|v| v.clamp(0, 255) as u8)
+}
+
+/// Light that an inverted ink and inverted black, as Adobe stores them, let through.
+#[inline(always)]
+fn ink(inverted: u8, black: u8) -> u8 {
+    // Pillow: nk - MULDIV255(ink, nk), the division by 255 rounded to the nearest.
+    let product = u32::from(255 - inverted) * u32::from(black) + 128;
+    black - (((product >> 8) + product) >> 8) as u8
+}
