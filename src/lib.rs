@@ -30,4 +30,5 @@ pub mod engine;
 
 pub mod config;
 pub mod metrics;
+pub mod npy;
 pub mod tensor;

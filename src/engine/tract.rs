@@ -45,11 +45,20 @@ impl TractModel {
     /// [`LoadError`], naming the node where there is one.
     pub fn load(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
         let loaded = catch_unwind(AssertUnwindSafe(|| import(source)));
-        loaded.unwrap_or_else(|_| {
-            Err(LoadError::BadGraph(
-                "the importer gave up on it (the log has the reason)".into(),
-            ))
-        })
+        loaded.unwrap_or_else(|_| Err(gave_up()))
+    }
+
+    /// The side of the network's square input, in pixels; reads the file without optimizing or running it.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it is not ONNX or its input is not that of an image classifier.
+    pub fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
+        let parsed = catch_unwind(AssertUnwindSafe(|| {
+            let default_side = source.default_side;
+            classifier_input(&parse(source)?, default_side)
+        }));
+        let (_, input) = parsed.unwrap_or_else(|_| Err(gave_up()))?;
+        Ok(input.side)
     }
 
     /// The raw output for a test image; tells logits from probabilities, and damaged weights from sound ones.
@@ -140,7 +149,12 @@ fn failed(e: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("{e:#}"))
 }
 
-fn import(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
+fn gave_up() -> LoadError {
+    LoadError::BadGraph("the importer gave up on it (the log has the reason)".into())
+}
+
+/// The file as tract's graph, before any optimization.
+fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
     // value_info repeats shapes that tract infers, for the batch size of the export only.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
     let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
@@ -151,7 +165,13 @@ fn import(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
         .map_err(|e| graph_error(&e))?
         .model;
     drop(proto); // its copy of the weights is as large as the file
-    let (input_name, input) = classifier_input(&model, source.default_side)?;
+    Ok(model)
+}
+
+fn import(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
+    let default_side = source.default_side;
+    let model = parse(source)?;
+    let (input_name, input) = classifier_input(&model, default_side)?;
     let output_name = output_name(&model)?;
 
     let side = input.side;

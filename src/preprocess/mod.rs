@@ -11,6 +11,7 @@ mod pool;
 mod resize;
 mod sniff;
 mod spec;
+mod stage;
 
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,11 @@ pub use self::exif::ExifMode;
 pub use self::pool::{Pool, PoolClosed};
 pub use self::sniff::{Format, sniff};
 pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
+pub use self::stage::{Pixels, Stage, StageOutput};
 
 use image::metadata::Orientation;
 
+use self::decode::{Decoder, Region, RowSink};
 use self::normalize::Normalizer;
 use self::resize::{Resampler, ResizePlan};
 
@@ -164,43 +167,92 @@ impl Preprocessor {
     /// [`PreprocessError`]: the image's fault, each with its cause.
     pub fn run(&self, bytes: &[u8], exif: ExifMode) -> Result<Preprocessed, PreprocessError> {
         let start = Instant::now();
+        let mut source = self.open(bytes, exif)?;
+        let plan = self.plan(source.size());
+        let (crop, resampling) = source.resample(&plan)?;
+        let resampled = Instant::now();
+        let tensor = self.normalizer.run(&crop, self.spec.crop as usize);
+        Ok(Preprocessed {
+            tensor,
+            info: source.info(),
+            decode: (resampled - start).saturating_sub(resampling),
+            preprocess: resampling + resampled.elapsed(),
+        })
+    }
+
+    fn open<'a>(
+        &self,
+        bytes: &'a [u8],
+        exif: ExifMode,
+    ) -> Result<UprightSource<'a>, PreprocessError> {
         let format = self::sniff::accepted_format(bytes)?;
-        let mut decoder = decode::open(bytes, format, self.limits)?;
-        let stored = decoder.size();
+        let decoder = decode::open(bytes, format, self.limits)?;
         let turn = match exif {
             ExifMode::Apply => decoder.orientation(),
             ExifMode::Ignore => Orientation::NoTransforms,
         };
-        let (width, height) = exif::upright_size(stored, turn);
-        let plan = ResizePlan::new((width, height), self.spec.resize, self.spec.crop);
-        let mut resampler = Resampler::new(&plan);
-        let mut preprocess = Duration::ZERO;
-        let mut push = |rows: &[u8]| {
-            let start = Instant::now();
-            resampler.push(rows);
-            preprocess += start.elapsed();
-        };
-        let region = exif::stored_region(plan.region(), stored, turn);
-        if turn == Orientation::NoTransforms {
-            decoder.decode(region, &mut push)?;
-        } else {
-            let mut pixels = Vec::with_capacity(region.width as usize * region.height as usize * 3);
-            decoder.decode(region, &mut |rows| pixels.extend_from_slice(rows))?;
-            push(&exif::upright(&pixels, (region.width, region.height), turn));
-        }
-        let decoded = Instant::now();
-        let crop = resampler.finish();
-        let tensor = self.normalizer.run(&crop, self.spec.crop as usize);
-        let info = ImageInfo {
+        Ok(UprightSource {
+            decoder,
             format,
+            turn,
+        })
+    }
+
+    /// How an upright image of this size becomes the crop.
+    fn plan(&self, size: (u32, u32)) -> ResizePlan {
+        ResizePlan::new(size, self.spec.resize, self.spec.crop)
+    }
+}
+
+/// An image whose header has been read, seen upright.
+struct UprightSource<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    format: Format,
+    turn: Orientation,
+}
+
+impl UprightSource<'_> {
+    fn size(&self) -> (u32, u32) {
+        exif::upright_size(self.decoder.size(), self.turn)
+    }
+
+    fn info(&self) -> ImageInfo {
+        let (width, height) = self.size();
+        ImageInfo {
+            format: self.format,
             width,
             height,
-        };
-        Ok(Preprocessed {
-            tensor,
-            info,
-            decode: (decoded - start).saturating_sub(preprocess),
-            preprocess: preprocess + decoded.elapsed(),
-        })
+        }
+    }
+
+    /// Decodes and hands the rows of a region of the upright image to `sink`, from top to bottom.
+    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
+        let region = exif::stored_region(region, self.decoder.size(), self.turn);
+        if self.turn == Orientation::NoTransforms {
+            return self.decoder.decode(region, sink);
+        }
+        let mut pixels = Vec::with_capacity(region.width as usize * region.height as usize * 3);
+        self.decoder
+            .decode(region, &mut |rows| pixels.extend_from_slice(rows))?;
+        sink(&exif::upright(
+            &pixels,
+            (region.width, region.height),
+            self.turn,
+        ));
+        Ok(())
+    }
+
+    /// What the plan makes of the image, `[rows, columns, 3]`, and how long that took besides decoding.
+    fn resample(&mut self, plan: &ResizePlan) -> Result<(Vec<u8>, Duration), PreprocessError> {
+        let mut resampler = Resampler::new(plan);
+        let mut spent = Duration::ZERO;
+        self.decode(plan.region(), &mut |rows| {
+            let start = Instant::now();
+            resampler.push(rows);
+            spent += start.elapsed();
+        })?;
+        let last = Instant::now();
+        let pixels = resampler.finish();
+        Ok((pixels, spent + last.elapsed()))
     }
 }

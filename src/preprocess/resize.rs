@@ -13,7 +13,7 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// Size after the shorter side is resized to `short`: torchvision truncates the longer side.
 #[must_use]
-pub fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
+pub(super) fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
     let scale =
         |long: u32, side: u32| (f64::from(short) * f64::from(long) / f64::from(side)) as u32;
     if width <= height {
@@ -25,17 +25,18 @@ pub fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
 
 /// First row or column of a centered crop: `int(round((size - crop) / 2.0))`, halves rounded to even as Python does.
 #[must_use]
-pub fn center_crop_offset(size: u32, crop: u32) -> u32 {
+pub(super) fn center_crop_offset(size: u32, crop: u32) -> u32 {
     (f64::from(size - crop) / 2.0).round_ties_even() as u32
 }
 
-/// How an image of one size becomes the crop: the filter weights of both passes.
+/// How an image of one size becomes the crop, or the whole resized image: the filter weights of both passes.
 #[derive(Debug)]
 pub(super) struct ResizePlan {
     columns: Weights,
     rows: Weights,
     region: Region,
-    crop: usize,
+    /// Columns of the result.
+    width: usize,
 }
 
 impl ResizePlan {
@@ -51,6 +52,20 @@ impl ResizePlan {
         );
         let columns = Weights::window(width, to_width, left, crop);
         let rows = Weights::window(height, to_height, top, crop);
+        ResizePlan::of(columns, rows)
+    }
+
+    /// Plans a resize of an upright image to all of the size given.
+    pub(super) fn whole(
+        (width, height): (u32, u32),
+        (to_width, to_height): (u32, u32),
+    ) -> ResizePlan {
+        let columns = Weights::window(width, to_width, 0, to_width);
+        let rows = Weights::window(height, to_height, 0, to_height);
+        ResizePlan::of(columns, rows)
+    }
+
+    fn of(columns: Weights, rows: Weights) -> ResizePlan {
         let ((first_column, last_column), (first_row, last_row)) =
             (columns.source_range(), rows.source_range());
         ResizePlan {
@@ -60,30 +75,30 @@ impl ResizePlan {
                 width: (last_column - first_column) as u32,
                 height: (last_row - first_row) as u32,
             },
+            width: columns.bounds.len(),
             columns,
             rows,
-            crop: crop as usize,
         }
     }
 
-    /// The pixels of the upright image that any pixel of the crop depends on.
+    /// The pixels of the upright image that any pixel of the result depends on.
     pub(super) fn region(&self) -> Region {
         self.region
     }
 }
 
-/// Takes the rows of a plan's region from top to bottom and makes the crop of them.
+/// Takes the rows of a plan's region from top to bottom and makes the crop, or the whole resized image, of them.
 #[derive(Debug)]
 pub(super) struct Resampler<'a> {
     plan: &'a ResizePlan,
-    /// What the horizontal pass has made so far: `[rows, crop, 3]`.
+    /// What the horizontal pass has made so far: `[rows, columns, 3]`.
     between: Vec<u8>,
 }
 
 impl<'a> Resampler<'a> {
     /// Starts with the first row of the plan's region.
     pub(super) fn new(plan: &'a ResizePlan) -> Resampler<'a> {
-        let between = Vec::with_capacity(plan.region.height as usize * plan.crop * 3);
+        let between = Vec::with_capacity(plan.region.height as usize * plan.width * 3);
         Resampler { plan, between }
     }
 
@@ -98,11 +113,11 @@ impl<'a> Resampler<'a> {
         }
     }
 
-    /// The crop, `[crop, crop, 3]`, once all rows have been pushed.
+    /// The result, `[rows, columns, 3]`, once all rows have been pushed.
     pub(super) fn finish(self) -> Vec<u8> {
         let plan = self.plan;
         plan.rows
-            .resample_columns(&self.between, plan.region.top as usize, plan.crop * 3)
+            .resample_columns(&self.between, plan.region.top as usize, plan.width * 3)
     }
 }
 

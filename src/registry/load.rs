@@ -76,29 +76,12 @@ pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
         path: PathBuf::from(&parts.origin),
         reason,
     };
-    let default_side = parts
-        .preprocess
-        .as_ref()
-        .map_or(PreprocessSpec::default().crop, |p| p.crop) as usize;
     let bytes = parts.onnx.len() as u64;
-    let source = ModelSource {
-        bytes: parts.onnx,
-        dir: parts.dir.as_deref(),
-        default_side,
-    };
+    let preprocess = parts.preprocess;
+    let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref());
     let model = TractModel::load(source).map_err(refuse)?;
     let (side, classes) = (model.spec().side, model.spec().classes);
-
-    let preprocess = parts
-        .preprocess
-        .unwrap_or_else(|| standard_preprocess(side));
-    if preprocess.crop as usize != side {
-        return Err(bad_spec(format!(
-            "the preprocessing crops to {}, the network takes {side}×{side}",
-            preprocess.crop
-        )));
-    }
-    preprocess.validate().map_err(bad_spec)?;
+    let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
     let labels = parts.labels.unwrap_or_else(|| standard_labels(classes));
     if labels.len() != classes {
         return Err(bad_spec(format!(
@@ -122,6 +105,52 @@ pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
         model: Arc::new(model),
         load_time: start.elapsed(),
     })
+}
+
+/// How images become the input of the model that `reference` names, without optimizing or running its network.
+///
+/// # Errors
+/// [`ModelError`], one line naming the file and the reason.
+pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError> {
+    if let Source::Catalog(entry, _) = &reference.source {
+        return Ok(entry.preprocess.clone());
+    }
+    let parts = parts(reference)?;
+    let source = model_source(parts.onnx, parts.dir.as_deref(), parts.preprocess.as_ref());
+    let side = TractModel::input_side(source).map_err(|reason| ModelError::Load {
+        origin: parts.origin.clone(),
+        reason,
+    })?;
+    preprocess_for(side, parts.preprocess).map_err(|reason| ModelError::BadSpec {
+        path: PathBuf::from(parts.origin),
+        reason,
+    })
+}
+
+fn model_source<'a>(
+    bytes: std::borrow::Cow<'static, [u8]>,
+    dir: Option<&'a Path>,
+    preprocess: Option<&PreprocessSpec>,
+) -> ModelSource<'a> {
+    let default_side = preprocess.map_or(PreprocessSpec::default().crop, |p| p.crop) as usize;
+    ModelSource {
+        bytes,
+        dir,
+        default_side,
+    }
+}
+
+/// The preprocessing given, or the standard one, checked against the side of the network's input.
+fn preprocess_for(side: usize, given: Option<PreprocessSpec>) -> Result<PreprocessSpec, String> {
+    let preprocess = given.unwrap_or_else(|| standard_preprocess(side));
+    if preprocess.crop as usize != side {
+        return Err(format!(
+            "the preprocessing crops to {}, the network takes {side}×{side}",
+            preprocess.crop
+        ));
+    }
+    preprocess.validate()?;
+    Ok(preprocess)
 }
 
 fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {

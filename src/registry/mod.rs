@@ -21,7 +21,7 @@ pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet};
 pub use self::error::ModelError;
 pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySettings, fetch};
 pub use self::labels::{Label, Labels, LabelsError};
-pub use self::load::{LoadedModel, load};
+pub use self::load::{LoadedModel, load, preprocess_of};
 pub use self::reference::{ModelRef, Source};
 pub use self::spec::{ModelSpec, OutputKind};
 pub use self::store::{ModelState, Store, Verdict, sha256_of};

@@ -1,0 +1,197 @@
+//! The stages of preprocessing one by one, for whoever wants to see what the network sees.
+//!
+//! Called by `resnet preprocess`. `Cropped` and `Tensor` come from the code that serves; `Decoded` and `Resized` ask the
+//! same decoder and resampler for the whole picture, where serving asks for what the crop needs.
+
+use super::decode::Region;
+use super::resize::{ResizePlan, resized_size};
+use super::{ExifMode, PreprocessError, Preprocessor};
+use crate::tensor::Tensor;
+
+/// How far an image is taken on its way to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Decoded and turned upright.
+    Decoded,
+    /// Then resized, all of it.
+    Resized,
+    /// Then cropped.
+    Cropped,
+    /// Then normalized: the network's input.
+    Tensor,
+}
+
+/// 8-bit RGB pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pixels {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `[height, width, 3]`, row-major.
+    pub rgb: Vec<u8>,
+}
+
+/// What an image is after a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StageOutput {
+    /// After every stage but the last.
+    Pixels(Pixels),
+    /// After the last: `[3, crop, crop]`.
+    Tensor(Tensor),
+}
+
+impl Preprocessor {
+    /// Takes one image through the stages up to `stage`.
+    ///
+    /// # Errors
+    /// [`PreprocessError`]: the image's fault. [`PreprocessError::TooManyPixels`] also for a resized image of more
+    /// pixels than an image may have: one of 1×16384 pixels would become 256×4194304. Serving never makes it whole.
+    pub fn stage(
+        &self,
+        bytes: &[u8],
+        exif: ExifMode,
+        stage: Stage,
+    ) -> Result<StageOutput, PreprocessError> {
+        if stage == Stage::Tensor {
+            return Ok(StageOutput::Tensor(self.run(bytes, exif)?.tensor));
+        }
+        let mut source = self.open(bytes, exif)?;
+        let size = source.size();
+        let ((width, height), rgb) = match stage {
+            Stage::Decoded => {
+                let mut rgb = Vec::with_capacity(size.0 as usize * size.1 as usize * 3);
+                source.decode(Region::whole(size), &mut |rows| rgb.extend_from_slice(rows))?;
+                (size, rgb)
+            }
+            Stage::Resized => {
+                let to = resized_size(size.0, size.1, self.spec.resize);
+                self.check_resized(to)?;
+                (to, source.resample(&ResizePlan::whole(size, to))?.0)
+            }
+            Stage::Cropped | Stage::Tensor => {
+                let crop = (self.spec.crop, self.spec.crop);
+                (crop, source.resample(&self.plan(size))?.0)
+            }
+        };
+        Ok(StageOutput::Pixels(Pixels { width, height, rgb }))
+    }
+
+    fn check_resized(&self, (width, height): (u32, u32)) -> Result<(), PreprocessError> {
+        let max = self.limits.max_pixels;
+        if u64::from(width) * u64::from(height) > max {
+            return Err(PreprocessError::TooManyPixels { width, height, max });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resize::center_crop_offset;
+    use super::*;
+    use crate::preprocess::{ImageLimits, PreprocessSpec};
+    use image::codecs::png::PngEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+    use proptest::prelude::*;
+
+    const LIMITS: ImageLimits = ImageLimits {
+        max_pixels: 1_000_000,
+        max_side: 16_384,
+    };
+
+    fn preprocessor(resize: u32, crop: u32) -> Preprocessor {
+        let spec = PreprocessSpec {
+            resize,
+            crop,
+            ..PreprocessSpec::default()
+        };
+        Preprocessor::new(spec, LIMITS)
+    }
+
+    fn png(rgb: &[u8], width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(rgb, width, height, ExtendedColorType::Rgb8)
+            .expect("a picture of this size");
+        bytes
+    }
+
+    fn pixels(preprocessor: &Preprocessor, bytes: &[u8], stage: Stage) -> Pixels {
+        match preprocessor.stage(bytes, ExifMode::Apply, stage) {
+            Ok(StageOutput::Pixels(pixels)) => pixels,
+            other => panic!("{stage:?}: {other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn crop_of_the_resized_picture_is_the_crop_that_is_served(
+            width in 1u32..120, height in 1u32..120, resize in 1u32..90, less in 0u32..90,
+        ) {
+            let crop = resize.saturating_sub(less).max(1);
+            let rgb: Vec<u8> = (0..width * height * 3).map(|i| (i * i % 251) as u8).collect();
+            let (bytes, preprocessor) = (png(&rgb, width, height), preprocessor(resize, crop));
+            let decoded = pixels(&preprocessor, &bytes, Stage::Decoded);
+            prop_assert_eq!((decoded.width, decoded.height, &decoded.rgb), (width, height, &rgb));
+
+            let resized = pixels(&preprocessor, &bytes, Stage::Resized);
+            let cropped = pixels(&preprocessor, &bytes, Stage::Cropped);
+            prop_assert_eq!(resized.width.min(resized.height), resize);
+            prop_assert_eq!((cropped.width, cropped.height), (crop, crop));
+            let left = center_crop_offset(resized.width, crop) as usize * 3;
+            let top = center_crop_offset(resized.height, crop) as usize;
+            let cut: Vec<u8> = resized.rgb
+                .chunks_exact(resized.width as usize * 3)
+                .skip(top)
+                .take(crop as usize)
+                .flat_map(|row| row[left..left + crop as usize * 3].to_vec())
+                .collect();
+            prop_assert_eq!(&cut, &cropped.rgb);
+
+            let Ok(StageOutput::Tensor(tensor)) = preprocessor.stage(&bytes, ExifMode::Apply, Stage::Tensor) else {
+                panic!("a tensor");
+            };
+            prop_assert_eq!(&tensor, &preprocessor.normalizer.run(&cropped.rgb, crop as usize));
+        }
+    }
+
+    #[test]
+    fn resized_picture_beyond_the_limit_is_refused_although_its_crop_is_served() {
+        let (strip, preprocessor) = (png(&[9; 3 * 600], 1, 600), preprocessor(64, 64));
+        let error = preprocessor
+            .stage(&strip, ExifMode::Apply, Stage::Resized)
+            .expect_err("64×38400 pixels");
+        assert!(
+            matches!(
+                error,
+                PreprocessError::TooManyPixels {
+                    width: 64,
+                    height: 38_400,
+                    max: 1_000_000
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(
+            pixels(&preprocessor, &strip, Stage::Cropped).rgb,
+            [9; 3 * 64 * 64]
+        );
+    }
+
+    #[test]
+    fn stages_are_upright_unless_the_orientation_is_ignored() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/images/exif_orientation_6.jpg"
+        );
+        let bytes = std::fs::read(path).expect("a fixture");
+        let preprocessor = preprocessor(32, 32);
+        let size = |exif| match preprocessor.stage(&bytes, exif, Stage::Decoded) {
+            Ok(StageOutput::Pixels(p)) => (p.width, p.height),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(size(ExifMode::Apply), (64, 48));
+        assert_eq!(size(ExifMode::Ignore), (48, 64));
+    }
+}
