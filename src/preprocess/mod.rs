@@ -5,11 +5,17 @@
 
 mod decode;
 mod exif;
+#[cfg(test)]
+mod formats;
+mod gif;
 mod normalize;
+mod png;
 mod pool;
 mod resize;
+mod samples;
 mod sniff;
 mod spec;
+mod webp;
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +26,7 @@ pub use self::pool::{Pool, PoolClosed};
 pub use self::sniff::{Format, sniff};
 pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
 
-use image::metadata::Orientation;
-
+use self::exif::Orientation;
 use self::normalize::Normalizer;
 use self::resize::{Resampler, ResizePlan};
 
