@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 pub use self::threads::{CpuBudget, ThreadPlan};
 pub use self::units::{parse_bytes, parse_duration};
@@ -45,6 +46,22 @@ pub struct ImageConfig {
     /// Longest image side, in pixels
     #[arg(long, env = "RESNET_MAX_SIDE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=65_535), value_name = "N")]
     pub max_side: u32,
+
+    /// Memory for decoding all images together; an image waits until its share is free
+    #[arg(long, env = "RESNET_DECODE_MEMORY", default_value = "512MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub decode_memory: u64,
+
+    /// How long one image may take to decode, waiting for memory included
+    #[arg(long, env = "RESNET_DECODE_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
+    pub decode_timeout: Duration,
+
+    /// Classify damaged and truncated images too, as far as they can be decoded; what is missing is grey or black
+    #[arg(long, env = "RESNET_DECODE_LENIENT", value_parser = BoolishValueParser::new())]
+    pub decode_lenient: bool,
+
+    /// Decode large JPEGs at a half, a quarter or an eighth of their size: faster, but not the pixels of training
+    #[arg(long, env = "RESNET_FAST_DECODE", value_parser = BoolishValueParser::new())]
+    pub fast_decode: bool,
 }
 
 /// What requests may cost.

@@ -1,23 +1,16 @@
-//! Encoded bytes to rows of 8-bit RGB: PNG, WebP and GIF by `image`, JPEG by our own `jpeg`.
+//! What every format's decoder is to its caller: a size from the header, then rows of 8-bit RGB.
 //!
-//! Called by `Preprocessor`. Checks the size in the header before it allocates, and never accepts a picture whose
-//! data ends early: the reference stack refuses it too.
+//! Called by `Preprocessor`; `jpeg`, `png`, `webp` and `gif` have the formats. The size in the header is checked before
+//! anything is allocated.
 
-use std::io::Cursor;
-
-use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, Limits};
-
-use super::exif::orientation;
+use super::exif::{Orientation, orientation};
+use super::gif::GifSource;
 use super::jpeg::{Jpeg, JpegError};
+use super::png::PngSource;
+use super::watch::{Stopped, Watch};
+use super::webp::WebPSource;
 use super::{Format, ImageLimits, PreprocessError};
-
-/// What a PNG's chunks besides the picture may take in memory (color profile, text), in bytes.
-const MAX_PNG_CHUNK_BYTES: u64 = 64 << 20;
-
-/// What a decoder may allocate for each allowed pixel, in bytes: RGBA of 16 bits.
-const MAX_BYTES_PER_PIXEL: u64 = 8;
+use crate::kernels::Isa;
 
 /// A rectangle of an image's pixels as they are stored, before any orientation is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +48,28 @@ pub(super) trait Decoder {
     /// How the stored picture must be turned to be upright.
     fn orientation(&self) -> Orientation;
 
+    /// What [`Decoder::decode`] of this region holds at most, in bytes, besides the encoded image and what `sink` keeps.
+    fn memory(&self, region: Region) -> u64;
+
+    /// Makes the picture smaller while decoding where the format can, its shorter side at least `shortest` pixels;
+    /// `size` then tells what it has become.
+    fn reduce(&mut self, shortest: u32) {
+        let _ = shortest;
+    }
+
     /// Decodes the first frame and hands the rows of `region` to `sink`, each exactly once, from top to bottom.
     ///
-    /// Alpha is dropped and color profiles are ignored, as Pillow's `convert("RGB")` does.
+    /// Alpha is dropped and color profiles are ignored, as Pillow's `convert("RGB")` does. `watch` is asked now and
+    /// then whether to go on.
     ///
     /// # Errors
-    /// The image's fault; rows may have been handed over before.
-    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError>;
+    /// The image's fault, or that `watch` stopped it; rows may have been handed over before.
+    fn decode(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError>;
 }
 
 /// Reads an image's header and refuses it if it is damaged or over the limits.
@@ -69,29 +77,17 @@ pub(super) fn open<'a>(
     bytes: &'a [u8],
     format: Format,
     limits: ImageLimits,
+    isa: Isa,
 ) -> Result<Box<dyn Decoder + 'a>, PreprocessError> {
     Ok(match format {
         Format::Jpeg => {
-            let jpeg = Jpeg::open(bytes)?;
+            let jpeg = Jpeg::open(bytes, isa)?;
             check_size(format, jpeg.size(), limits)?;
             Box::new(jpeg)
         }
-        Format::Png => {
-            let mut chunk_limits = Limits::no_limits();
-            chunk_limits.max_alloc = Some(MAX_PNG_CHUNK_BYTES);
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), chunk_limits);
-            Box::new(ImageSource::open(decoder, format, limits)?)
-        }
-        Format::WebP => Box::new(ImageSource::open(
-            WebPDecoder::new(Cursor::new(bytes)),
-            format,
-            limits,
-        )?),
-        Format::Gif => Box::new(ImageSource::open(
-            GifDecoder::new(Cursor::new(bytes)),
-            format,
-            limits,
-        )?),
+        Format::Png => Box::new(PngSource::open(bytes, limits)?),
+        Format::WebP => Box::new(WebPSource::open(bytes, limits)?),
+        Format::Gif => Box::new(GifSource::open(bytes, limits)?),
     })
 }
 
@@ -108,8 +104,24 @@ pub(super) fn hand_over(rgb: &[u8], width: u32, region: Region, sink: &mut RowSi
     }
 }
 
+/// Lays a row of a picture whose first column is `left` over `line`, a row of `region`; the rest stays as it is.
+///
+/// # Shapes
+/// - `line`: `[region.width, 3]` `u8`
+/// - `picture`: `[columns, 3]` `u8`
+pub(super) fn overlay(line: &mut [u8], region: Region, left: u32, picture: &[u8]) {
+    let (first, skipped) = (
+        left.saturating_sub(region.left) as usize * 3,
+        region.left.saturating_sub(left) as usize * 3,
+    );
+    let to = line.get_mut(first..).unwrap_or_default();
+    let from = picture.get(skipped..).unwrap_or_default();
+    let length = to.len().min(from.len());
+    to[..length].copy_from_slice(&from[..length]);
+}
+
 /// Refuses by the size in the header; a picture that passes has at least one pixel.
-fn check_size(
+pub(super) fn check_size(
     format: Format,
     (width, height): (u32, u32),
     limits: ImageLimits,
@@ -144,8 +156,21 @@ impl Decoder for Jpeg<'_> {
         orientation(self.exif())
     }
 
-    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
-        Ok(self.decode(region, 8, sink)?)
+    fn memory(&self, region: Region) -> u64 {
+        self.memory(region)
+    }
+
+    fn reduce(&mut self, shortest: u32) {
+        self.reduce(shortest);
+    }
+
+    fn decode(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError> {
+        Ok(self.decode(region, watch, sink)?)
     }
 }
 
@@ -164,82 +189,16 @@ impl From<JpegError> for PreprocessError {
             JpegError::Unsupported(variant) => {
                 PreprocessError::UnsupportedVariant { format, variant }
             }
+            JpegError::Stopped(stopped) => stopped.into(),
         }
     }
 }
 
-struct ImageSource<D> {
-    decoder: Option<D>,
-    format: Format,
-    limits: ImageLimits,
-    size: (u32, u32),
-    turn: Orientation,
-}
-
-impl<D: ImageDecoder> ImageSource<D> {
-    fn open(
-        decoder: Result<D, ImageError>,
-        format: Format,
-        limits: ImageLimits,
-    ) -> Result<ImageSource<D>, PreprocessError> {
-        let refuse = |e: ImageError| image_error(format, &e, limits);
-        let mut decoder = decoder.map_err(refuse)?;
-        let size = decoder.dimensions();
-        check_size(format, size, limits)?;
-        // A GIF's frame can be larger than the canvas in its header, and is allocated as it says.
-        let mut memory = Limits::no_limits();
-        memory.max_alloc = Some(limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL));
-        decoder.set_limits(memory).map_err(refuse)?;
-        let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        Ok(ImageSource {
-            decoder: Some(decoder),
-            format,
-            limits,
-            size,
-            turn,
-        })
-    }
-}
-
-impl<D: ImageDecoder> Decoder for ImageSource<D> {
-    fn size(&self) -> (u32, u32) {
-        self.size
-    }
-
-    fn orientation(&self) -> Orientation {
-        self.turn
-    }
-
-    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
-        let decoder = self.decoder.take().expect("an image is decoded once");
-        let image = DynamicImage::from_decoder(decoder)
-            .map_err(|e| image_error(self.format, &e, self.limits))?;
-        hand_over(&image.into_rgb8(), self.size.0, region, sink);
-        Ok(())
-    }
-}
-
-fn image_error(format: Format, error: &ImageError, limits: ImageLimits) -> PreprocessError {
-    let detail = error.to_string();
-    match error {
-        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            PreprocessError::Truncated { format, detail }
+impl From<Stopped> for PreprocessError {
+    fn from(stopped: Stopped) -> PreprocessError {
+        match stopped {
+            Stopped::TimedOut => PreprocessError::DecodeTimeout,
+            Stopped::Canceled => PreprocessError::Canceled,
         }
-        ImageError::Limits(_) => PreprocessError::TooMuchMemory {
-            format,
-            max: limits.max_pixels,
-        },
-        ImageError::Unsupported(_) => PreprocessError::UnsupportedVariant {
-            format,
-            variant: "its color type or compression",
-        },
-        // The decoders wrap an early end in errors of their own, out of reach of a match.
-        _ if detail.contains("unexpected end")
-            || detail.contains("UnexpectedEof")
-            || detail.contains("end of file") =>
-        {
-            PreprocessError::Truncated { format, detail }
-        }
-        _ => PreprocessError::Corrupt { format, detail },
     }
 }

@@ -1,8 +1,6 @@
 //! The orientation that a camera wrote into the image's EXIF block.
 //!
-//! Read by `decode`, applied by `Preprocessor`. Reads one tag and nothing else of the block.
-
-use image::metadata::Orientation;
+//! Read by the decoders, applied by `Preprocessor`. Reads one tag and nothing else of the block.
 
 use super::decode::Region;
 
@@ -16,10 +14,86 @@ pub enum ExifMode {
     Ignore,
 }
 
+/// How a stored picture must be turned to be upright; the values of the EXIF tag from 1 to 8, in order.
+///
+/// Turns are clockwise; where a name has two parts, the turn comes first. Source: EXIF 2.32, section 4.6.4, tag 274.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Orientation {
+    #[default]
+    NoTransforms,
+    FlipHorizontal,
+    Rotate180,
+    FlipVertical,
+    Rotate90FlipH,
+    Rotate90,
+    Rotate270FlipH,
+    Rotate270,
+}
+
+impl Orientation {
+    fn of_tag(value: u32) -> Option<Orientation> {
+        use Orientation as O;
+        let all = [
+            O::NoTransforms,
+            O::FlipHorizontal,
+            O::Rotate180,
+            O::FlipVertical,
+            O::Rotate90FlipH,
+            O::Rotate90,
+            O::Rotate270FlipH,
+            O::Rotate270,
+        ];
+        all.get((value as usize).checked_sub(1)?).copied()
+    }
+}
+
 /// The orientation in an EXIF block; upright if the block is damaged or has none.
+///
+/// The block is a TIFF header and its first directory, with or without `Exif\0\0` in front: JPEG has it, PNG does not,
+/// WebP has seen both.
 pub(super) fn orientation(exif: Option<&[u8]>) -> Orientation {
-    exif.and_then(Orientation::from_exif_chunk)
-        .unwrap_or(Orientation::NoTransforms)
+    exif.and_then(orientation_tag)
+        .and_then(Orientation::of_tag)
+        .unwrap_or_default()
+}
+
+/// The value of tag 274 in the first directory; each of its entries is looked at once.
+fn orientation_tag(block: &[u8]) -> Option<u32> {
+    const TAG: u16 = 274;
+    let tiff = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
+    let little = match tiff.get(..4)? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    let u16_of = |bytes: &[u8]| {
+        let bytes: &[u8; 2] = bytes.first_chunk()?;
+        Some(if little {
+            u16::from_le_bytes(*bytes)
+        } else {
+            u16::from_be_bytes(*bytes)
+        })
+    };
+    let u32_of = |bytes: &[u8]| {
+        let bytes: &[u8; 4] = bytes.first_chunk()?;
+        Some(if little {
+            u32::from_le_bytes(*bytes)
+        } else {
+            u32::from_be_bytes(*bytes)
+        })
+    };
+    let directory = tiff.get(u32_of(&tiff[4..])? as usize..)?;
+    let count = usize::from(u16_of(directory)?);
+    let entries = directory[2..].chunks_exact(12).take(count);
+    let mut found = entries.filter(|entry| u16_of(entry) == Some(TAG));
+    let entry = found.next()?;
+    // A value of up to four bytes stands in the entry itself, at its start.
+    match u16_of(&entry[2..])? {
+        1 => Some(u32::from(entry[8])),
+        3 => u16_of(&entry[8..]).map(u32::from),
+        4 => u32_of(&entry[8..]),
+        _ => None,
+    }
 }
 
 /// Width and height of an image of this stored size once it is upright.
@@ -106,37 +180,139 @@ fn swaps_sides(turn: Orientation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{DynamicImage, RgbImage};
+    use crate::preprocess::decode::hand_over;
+
+    /// Where EXIF says that a stored pixel is seen: its row 0 and column 0 are the named sides of the scene.
+    fn seen_at(value: u32, (x, y): (u32, u32), (w, h): (u32, u32)) -> (u32, u32) {
+        match value {
+            1 => (x, y),                 // top, left
+            2 => (w - 1 - x, y),         // top, right
+            3 => (w - 1 - x, h - 1 - y), // bottom, right
+            4 => (x, h - 1 - y),         // bottom, left
+            5 => (y, x),                 // left, top
+            6 => (h - 1 - y, x),         // right, top
+            7 => (h - 1 - y, w - 1 - x), // right, bottom
+            _ => (y, w - 1 - x),         // left, bottom
+        }
+    }
 
     #[test]
-    fn region_of_the_turned_image_is_the_turned_region() {
-        let (width, height) = (7, 5);
-        let stored = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    fn upright_puts_each_pixel_where_exif_says_it_is_seen() {
+        let size @ (width, height) = (7, 5);
+        let pixels: Vec<u8> = (0..width * height)
+            .flat_map(|i| [i as u8, (i * 7) as u8, 9])
+            .collect();
         for value in 1..=8 {
-            let turn = Orientation::from_exif(value).expect("eight of them");
-            let mut turned = DynamicImage::ImageRgb8(stored.clone());
-            turned.apply_orientation(turn);
-            assert_eq!(
-                upright(&stored, (width, height), turn),
-                turned.as_bytes(),
-                "{turn:?}"
-            );
-            let (w, h) = upright_size((width, height), turn);
+            let turn = Orientation::of_tag(value).expect("eight of them");
+            let (w, h) = upright_size(size, turn);
+            let mut expected = vec![0; pixels.len()];
+            for y in 0..height {
+                for x in 0..width {
+                    let (to_x, to_y) = seen_at(value, (x, y), size);
+                    let (from, to) = ((y * width + x) as usize * 3, (to_y * w + to_x) as usize * 3);
+                    expected[to..to + 3].copy_from_slice(&pixels[from..from + 3]);
+                }
+            }
+            assert_eq!(upright(&pixels, size, turn), expected, "{turn:?}");
+
             let wanted = Region {
                 left: 1,
                 top: 2,
                 width: w - 3,
                 height: h - 3,
             };
-            let from = stored_region(wanted, (width, height), turn);
-            let part =
-                image::imageops::crop_imm(&stored, from.left, from.top, from.width, from.height);
-            let expected = turned.crop_imm(wanted.left, wanted.top, wanted.width, wanted.height);
+            let cut = |pixels: &[u8], width, region| {
+                let mut part = Vec::new();
+                hand_over(pixels, width, region, &mut |rows| {
+                    part.extend_from_slice(rows)
+                });
+                part
+            };
+            let from = stored_region(wanted, size, turn);
+            let part = cut(&pixels, width, from);
             assert_eq!(
-                upright(&part.to_image(), (from.width, from.height), turn),
-                expected.as_bytes(),
+                upright(&part, (from.width, from.height), turn),
+                cut(&expected, w, wanted),
                 "{turn:?}"
             );
         }
+    }
+
+    /// A block with one entry of another tag and the orientation, in either byte order.
+    fn block(little: bool, kind: u16, value: u32) -> Vec<u8> {
+        let short = |v: u16| {
+            if little {
+                v.to_le_bytes()
+            } else {
+                v.to_be_bytes()
+            }
+        };
+        let long = |v: u32| {
+            if little {
+                v.to_le_bytes()
+            } else {
+                v.to_be_bytes()
+            }
+        };
+        let mut out = if little { b"II*\0" } else { b"MM\0*" }.to_vec();
+        out.extend(long(10)); // two bytes of nothing before the directory
+        out.extend([0xEE; 2]);
+        out.extend(short(2));
+        for (tag, value) in [(256, 6), (274, value)] {
+            out.extend(short(tag));
+            out.extend(short(kind));
+            out.extend(long(1));
+            match kind {
+                1 => out.extend([value as u8, 0, 0, 0]),
+                3 => out.extend([short(value as u16), [0; 2]].concat()),
+                _ => out.extend(long(value)),
+            }
+        }
+        out.extend(long(0));
+        out
+    }
+
+    #[test]
+    fn orientation_is_read_in_both_byte_orders_with_and_without_prefix() {
+        for little in [true, false] {
+            for kind in [1, 3, 4] {
+                for value in 1..=8 {
+                    let bare = block(little, kind, value);
+                    let prefixed = [b"Exif\0\0", &bare[..]].concat();
+                    let expected = Orientation::of_tag(value).expect("eight of them");
+                    assert_eq!(orientation(Some(&bare)), expected);
+                    assert_eq!(orientation(Some(&prefixed)), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_exif_is_upright() {
+        let good = block(true, 3, 6);
+        let end_of_entry = 8 + 2 + 2 + 24;
+        for length in 0..end_of_entry {
+            let cut = orientation(Some(&good[..length]));
+            assert_eq!(cut, Orientation::NoTransforms, "{length} bytes");
+        }
+        assert_eq!(
+            orientation(Some(&good[..end_of_entry])),
+            Orientation::Rotate90
+        );
+        for value in [0, 9, 0xFFFF, 0xFFFF_FFFF] {
+            let block = block(false, 4, value);
+            assert_eq!(
+                orientation(Some(&block)),
+                Orientation::NoTransforms,
+                "{value}"
+            );
+        }
+        let mut far = good.clone();
+        far[4..8].fill(0xFF); // a directory beyond the block
+        assert_eq!(orientation(Some(&far)), Orientation::NoTransforms);
+        let mut many = good;
+        many[10..12].fill(0xFF); // more entries than there are
+        assert_eq!(orientation(Some(&many)), Orientation::Rotate90);
+        assert_eq!(orientation(None), Orientation::NoTransforms);
     }
 }

@@ -3,15 +3,23 @@
 //! Called by `classifier` on a `prep-N` thread; hands a `[3, H, W]` tensor to the batcher. Never touches the network,
 //! the disk or another image.
 
+mod budget;
 mod decode;
 mod exif;
+#[cfg(test)]
+mod formats;
+mod gif;
 mod jpeg;
 mod normalize;
+mod png;
 mod pool;
 mod resize;
+mod samples;
 mod sniff;
 mod spec;
 mod stage;
+mod watch;
+mod webp;
 
 use std::time::{Duration, Instant};
 
@@ -23,9 +31,8 @@ pub use self::sniff::{Format, sniff};
 pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
 pub use self::stage::{Pixels, Stage, StageOutput};
 
-use image::metadata::Orientation;
-
 use self::decode::{Decoder, Region, RowSink};
+use self::exif::Orientation;
 use self::normalize::Normalizer;
 use self::resize::{Resampler, ResizePlan};
 

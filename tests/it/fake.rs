@@ -144,8 +144,11 @@ impl Engine for FakeEngine {
 
 /// A PNG of one color.
 pub(crate) fn plain_png(red: u8) -> Vec<u8> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    let image = image::RgbImage::from_pixel(2, 2, image::Rgb([red, 0, 0]));
-    image.write_to(&mut png, image::ImageFormat::Png).unwrap();
-    png.into_inner()
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 2);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[red, 0, 0].repeat(4)).unwrap();
+    writer.finish().unwrap();
+    bytes
 }

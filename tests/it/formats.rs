@@ -43,8 +43,9 @@ fn refused_variants_get_their_code() {
     let expected = fixture_json("images/expected.json");
     for (name, about) in expected["refused"].as_object().unwrap() {
         let answer = SERVER.post("/classify", &fixture_bytes(&format!("images/{name}")));
-        assert_eq!(answer.status, 422, "{name}");
         let due = about["code"].as_str().unwrap();
+        let known = due != "unsupported_media_type";
+        assert_eq!(answer.status, if known { 422 } else { 415 }, "{name}");
         let code = refused_as_listed(name).unwrap_or(due);
         assert_eq!(answer.code(), code, "{name}");
     }

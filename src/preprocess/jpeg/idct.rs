@@ -1,21 +1,13 @@
-//! Inverse discrete cosine transforms of one block: 8×8, and the reduced ones that halve, quarter or take an eighth.
+//! Inverse transforms of one block: the kernel's to 8×8 samples, and the reduced ones to 4×4, 2×2 and one.
 //!
 //! Called by `planes` for each block that the crop needs.
 //!
-//! Source: the accurate integer method of the Independent JPEG Group (`jidctint.c`, `jidctred.c`), after Loeffler,
-//! Ligtenberg and Moschytz, ICASSP 1989, restated here: the same constants, roundings and shifts, so the same samples.
+//! Source: the accurate integer method of the Independent JPEG Group (`jidctred.c`), restated here with
+//! the same constants, roundings and shifts, so the same samples.
 
 use super::sequential::Block;
-
-/// Fraction bits of the constants.
-const CONST_BITS: u32 = 13;
-/// Bits kept beyond the integer between the two passes.
-const PASS1_BITS: u32 = 2;
-
-/// A constant in fixed point.
-const fn fix(value: f64) -> i32 {
-    (value * (1 << CONST_BITS) as f64 + 0.5) as i32
-}
+use crate::kernels::idct::{CONST_BITS, PASS1_BITS, fix};
+use crate::kernels::IdctKernel;
 
 /// Shifts right with rounding to the nearest.
 #[inline(always)]
@@ -31,7 +23,9 @@ fn sample(value: i32) -> u8 {
 /// Writes the samples of a block: `size`×`size` of them (8, 4, 2 or 1), rows `stride` apart.
 ///
 /// `last` is the zigzag position of the last coefficient that may differ from zero.
+#[inline(always)]
 pub(super) fn inverse(
+    kernel: IdctKernel,
     size: usize,
     block: &Block,
     last: usize,
@@ -53,87 +47,9 @@ pub(super) fn inverse(
         return;
     }
     match size {
-        8 => full(block, quant, out, stride),
+        8 => kernel.run(block, quant, out, stride),
         4 => half(block, quant, out, stride),
         _ => quarter(block, quant, out, stride),
-    }
-}
-
-fn full(block: &Block, quant: &[u16; 64], out: &mut [u8], stride: usize) {
-    let mut rows = [[0; 8]; 8];
-    for ((row, coefficients), steps) in rows
-        .iter_mut()
-        .zip(block.chunks_exact(8))
-        .zip(quant.chunks_exact(8))
-    {
-        for ((value, &c), &q) in row.iter_mut().zip(coefficients).zip(steps) {
-            *value = i32::from(c).wrapping_mul(i32::from(q));
-        }
-    }
-    pass::<{ CONST_BITS - PASS1_BITS }>(&mut rows);
-    let mut columns = transposed(&rows);
-    pass::<{ CONST_BITS + PASS1_BITS + 3 }>(&mut columns);
-    let rows = transposed(&columns);
-    for (line, row) in out.chunks_mut(stride).zip(&rows) {
-        for (out, &value) in line[..8].iter_mut().zip(row) {
-            *out = sample(value);
-        }
-    }
-}
-
-fn transposed(from: &[[i32; 8]; 8]) -> [[i32; 8]; 8] {
-    let mut to = [[0; 8]; 8];
-    for (y, row) in from.iter().enumerate() {
-        for (x, &value) in row.iter().enumerate() {
-            to[x][y] = value;
-        }
-    }
-    to
-}
-
-/// One dimension of the 8-point transform, on the eight columns side by side.
-#[inline(always)]
-fn pass<const SHIFT: u32>(x: &mut [[i32; 8]; 8]) {
-    for c in 0..8 {
-        let mul = |value: i32, constant: f64| value.wrapping_mul(fix(constant));
-        // Even part
-        let (z2, z3) = (x[2][c], x[6][c]);
-        let z1 = mul(z2.wrapping_add(z3), 0.541196100);
-        let tmp2 = z1.wrapping_sub(mul(z3, 1.847759065));
-        let tmp3 = z1.wrapping_add(mul(z2, 0.765366865));
-        let tmp0 = x[0][c].wrapping_add(x[4][c]) << CONST_BITS;
-        let tmp1 = x[0][c].wrapping_sub(x[4][c]) << CONST_BITS;
-        let tmp10 = tmp0.wrapping_add(tmp3);
-        let tmp13 = tmp0.wrapping_sub(tmp3);
-        let tmp11 = tmp1.wrapping_add(tmp2);
-        let tmp12 = tmp1.wrapping_sub(tmp2);
-        // Odd part
-        let (tmp0, tmp1, tmp2, tmp3) = (x[7][c], x[5][c], x[3][c], x[1][c]);
-        let z1 = tmp0.wrapping_add(tmp3);
-        let z2 = tmp1.wrapping_add(tmp2);
-        let z3 = tmp0.wrapping_add(tmp2);
-        let z4 = tmp1.wrapping_add(tmp3);
-        let z5 = mul(z3.wrapping_add(z4), 1.175875602);
-        let tmp0 = mul(tmp0, 0.298631336);
-        let tmp1 = mul(tmp1, 2.053119869);
-        let tmp2 = mul(tmp2, 3.072711026);
-        let tmp3 = mul(tmp3, 1.501321110);
-        let z1 = mul(z1, 0.899976223).wrapping_neg();
-        let z2 = mul(z2, 2.562915447).wrapping_neg();
-        let z3 = z5.wrapping_sub(mul(z3, 1.961570560));
-        let z4 = z5.wrapping_sub(mul(z4, 0.390180644));
-        let tmp0 = tmp0.wrapping_add(z1).wrapping_add(z3);
-        let tmp1 = tmp1.wrapping_add(z2).wrapping_add(z4);
-        let tmp2 = tmp2.wrapping_add(z2).wrapping_add(z3);
-        let tmp3 = tmp3.wrapping_add(z1).wrapping_add(z4);
-        x[0][c] = descale(tmp10.wrapping_add(tmp3), SHIFT);
-        x[7][c] = descale(tmp10.wrapping_sub(tmp3), SHIFT);
-        x[1][c] = descale(tmp11.wrapping_add(tmp2), SHIFT);
-        x[6][c] = descale(tmp11.wrapping_sub(tmp2), SHIFT);
-        x[2][c] = descale(tmp12.wrapping_add(tmp1), SHIFT);
-        x[5][c] = descale(tmp12.wrapping_sub(tmp1), SHIFT);
-        x[3][c] = descale(tmp13.wrapping_add(tmp0), SHIFT);
-        x[4][c] = descale(tmp13.wrapping_sub(tmp0), SHIFT);
     }
 }
 

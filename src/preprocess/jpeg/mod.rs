@@ -20,6 +20,8 @@ use self::planes::Planes;
 use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};
 use super::decode::{Region, RowSink};
+use super::watch::{Stopped, Watch};
+use crate::kernels::{IdctKernel, Isa, Vectorized};
 
 /// Scans a picture may come in. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
 const MAX_SCANS: usize = 100;
@@ -36,6 +38,15 @@ pub(super) enum JpegError {
     /// Not decoded here, though it may be right.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// Not the file's fault.
+    #[error("decoding was stopped: {0:?}")]
+    Stopped(Stopped),
+}
+
+impl From<Stopped> for JpegError {
+    fn from(stopped: Stopped) -> JpegError {
+        JpegError::Stopped(stopped)
+    }
 }
 
 /// A JPEG whose segments have been read up to its first scan.
@@ -44,11 +55,14 @@ pub(super) struct Jpeg<'a> {
     frame: Frame,
     scan: Scan,
     color: Color,
+    isa: Isa,
+    /// Samples a block side becomes: 8, or 4, 2 or 1 to reduce the picture while decoding.
+    block: usize,
 }
 
 impl<'a> Jpeg<'a> {
     /// Reads the segments up to the first scan.
-    pub(super) fn open(bytes: &'a [u8]) -> Result<Jpeg<'a>, JpegError> {
+    pub(super) fn open(bytes: &'a [u8], isa: Isa) -> Result<Jpeg<'a>, JpegError> {
         let mut segments = Segments::new(bytes)?;
         let scan = segments
             .next_scan()?
@@ -66,12 +80,27 @@ impl<'a> Jpeg<'a> {
             frame,
             scan,
             color,
+            isa,
+            block: 8,
         })
     }
 
     /// Width and height in pixels.
     pub(super) fn size(&self) -> (u32, u32) {
-        (self.frame.width as u32, self.frame.height as u32)
+        let reduced = |side: usize| (side * self.block).div_ceil(8) as u32;
+        (reduced(self.frame.width), reduced(self.frame.height))
+    }
+
+    /// Reduces the picture to a half, a quarter or an eighth while decoding, as far as no side falls below `shortest`.
+    pub(super) fn reduce(&mut self, shortest: u32) {
+        while self.block > 1 {
+            self.block /= 2;
+            let (width, height) = self.size();
+            if width.min(height) < shortest {
+                self.block *= 2;
+                return;
+            }
+        }
     }
 
     /// The content of the EXIF segment.
@@ -98,38 +127,44 @@ impl<'a> Jpeg<'a> {
     }
 
     /// Decodes and hands the rows of `region` to `sink`, from top to bottom, several at a time.
-    ///
-    /// `size` of 4, 2 or 1 instead of 8 reduces the picture to that many eighths while decoding; `region` is then one
-    /// of the reduced picture.
     pub(super) fn decode(
         &mut self,
         region: Region,
-        size: usize,
+        watch: &Watch,
         sink: &mut RowSink<'_>,
     ) -> Result<(), JpegError> {
-        if self.in_several_scans() {
-            let coefficients = self.collect()?;
-            let mut planes = Planes::new(&self.frame, self.color, region, size);
-            self.show(&coefficients, &mut planes, sink);
-            return Ok(());
+        const SUPPORTED: &str = "the instruction set has been detected on this CPU";
+        let idct = IdctKernel::new(self.isa).expect(SUPPORTED);
+        let vectorized = Vectorized::new(self.isa).expect(SUPPORTED);
+        let kept = match self.in_several_scans() {
+            true => Some(self.collect(vectorized, watch)?),
+            false => None,
+        };
+        let (frame, color) = (&self.frame, self.color);
+        let mut planes = Planes::new(frame, color, region, self.block, (idct, vectorized));
+        if let Some(coefficients) = kept {
+            return self.show(&coefficients, &mut planes, watch, sink);
         }
-        let bytes = self.segments.bytes;
-        let mut planes = Planes::new(&self.frame, self.color, region, size);
-        let at = self.segments.at;
+        let (bytes, at) = (self.segments.bytes, self.segments.at);
         let tables = &self.segments.tables;
-        let mut scan = SequentialScan::new(bytes, at, &self.frame, &self.scan, tables)?;
+        let mut scan = SequentialScan::new(bytes, at, frame, &self.scan, tables)?;
         // What lies below the region is not decoded.
         for mcu_y in 0..planes.needed_mcu_rows(&scan.geometry.parts) {
-            scan.row(mcu_y, &mut planes)?;
+            watch.check()?;
+            scan.row(mcu_y, &mut planes, vectorized)?;
             let parts = &scan.geometry.parts;
             planes.emit(|component| (mcu_y + 1) * parts[component].2, sink);
         }
-        planes.emit(|_| usize::MAX >> 8, sink);
+        planes.emit_rest(sink);
         ends_with_marker(bytes, scan.position())
     }
 
     /// Decodes all scans.
-    fn collect(&mut self) -> Result<Coefficients, JpegError> {
+    fn collect(
+        &mut self,
+        vectorized: Vectorized,
+        watch: &Watch,
+    ) -> Result<Coefficients, JpegError> {
         let mut coefficients = Coefficients::new(&self.frame);
         let bytes = self.segments.bytes;
         let mut next = Some(self.scan.clone());
@@ -143,13 +178,15 @@ impl<'a> Jpeg<'a> {
             self.segments.at = if self.frame.process == Process::Progressive {
                 let mut scan = ProgressiveScan::new(bytes, at, &self.frame, header, tables)?;
                 for mcu_y in 0..scan.geometry.mcus_y {
-                    scan.row(mcu_y, &mut coefficients)?;
+                    watch.check()?;
+                    scan.row(mcu_y, &mut coefficients, vectorized)?;
                 }
                 scan.position()
             } else {
                 let mut scan = SequentialScan::new(bytes, at, &self.frame, &header, tables)?;
                 for mcu_y in 0..scan.geometry.mcus_y {
-                    scan.row(mcu_y, &mut coefficients)?;
+                    watch.check()?;
+                    scan.row(mcu_y, &mut coefficients, vectorized)?;
                 }
                 scan.position()
             };
@@ -165,18 +202,21 @@ impl<'a> Jpeg<'a> {
     }
 
     /// Makes rows of coefficients.
-    fn show(&self, coefficients: &Coefficients, planes: &mut Planes, sink: &mut RowSink<'_>) {
+    fn show(
+        &self,
+        coefficients: &Coefficients,
+        planes: &mut Planes,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), JpegError> {
         let frame = &self.frame;
         let (_, mcu_rows) = frame.mcus();
         for mcu_y in 0..mcu_rows {
+            watch.check()?;
             for (index, component) in frame.components.iter().enumerate() {
-                let (columns, rows) = frame.blocks(component);
-                for y in (mcu_y * component.v..(mcu_y + 1) * component.v).take_while(|&y| y < rows)
-                {
-                    for x in (0..columns)
-                        .filter(|&x| planes.wants(index, x, y))
-                        .collect::<Vec<_>>()
-                    {
+                let (_, rows) = frame.blocks(component);
+                for y in (mcu_y * component.v..(mcu_y + 1) * component.v).filter(|&y| y < rows) {
+                    for x in planes.wanted_columns(index, y) {
                         let block = coefficients.block(index, x, y);
                         let last = usize::from(block[1..].iter().any(|&c| c != 0));
                         planes.put(index, x, y, block, last);
@@ -185,7 +225,8 @@ impl<'a> Jpeg<'a> {
             }
             planes.emit(|c| (mcu_y + 1) * frame.components[c].v, sink);
         }
-        planes.emit(|_| usize::MAX >> 8, sink);
+        planes.emit_rest(sink);
+        Ok(())
     }
 }
 

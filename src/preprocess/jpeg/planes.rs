@@ -8,6 +8,7 @@
 use super::header::{Color, Component, Frame};
 use super::idct;
 use super::sequential::{Block, BlockSink};
+use crate::kernels::{IdctKernel, Task, Vectorized};
 use crate::preprocess::decode::{Region, RowSink};
 
 /// A component's samples: a ring of rows, columns of the wanted blocks only.
@@ -39,11 +40,19 @@ pub(super) struct Planes {
     lines: Vec<Vec<u8>>,
     sums: Vec<u16>,
     out: Vec<u8>,
+    kernel: IdctKernel,
+    vectorized: Vectorized,
 }
 
 impl Planes {
     /// Prepares for a region of the picture reduced to `size`/8 of its sides, `size` being 8, 4, 2 or 1.
-    pub(super) fn new(frame: &Frame, color: Color, region: Region, size: usize) -> Planes {
+    pub(super) fn new(
+        frame: &Frame,
+        color: Color,
+        region: Region,
+        size: usize,
+        (kernel, vectorized): (IdctKernel, Vectorized),
+    ) -> Planes {
         let plane = |c: &Component| Plane::new(frame, c, region, size);
         Planes {
             planes: frame.components.iter().map(plane).collect(),
@@ -53,6 +62,8 @@ impl Planes {
             lines: vec![Vec::new(); frame.components.len()],
             sums: Vec::new(),
             out: Vec::new(),
+            kernel,
+            vectorized,
         }
     }
 
@@ -62,6 +73,22 @@ impl Planes {
             self.planes[component].rows.1.div_ceil(rows)
         };
         parts.iter().map(rows).max().unwrap_or(0)
+    }
+
+    /// The wanted columns of a row of blocks.
+    pub(super) fn wanted_columns(&self, component: usize, y: usize) -> std::ops::Range<usize> {
+        let plane = &self.planes[component];
+        if (plane.rows.0..plane.rows.1).contains(&y) {
+            plane.columns.0..plane.columns.1
+        } else {
+            0..0
+        }
+    }
+
+    /// Makes the rows that are left, all blocks having been put.
+    pub(super) fn emit_rest(&mut self, sink: &mut RowSink<'_>) {
+        // As many rows of blocks as no picture has.
+        self.emit(|_| usize::from(u16::MAX), sink);
     }
 
     /// Makes the output rows for which `decoded` rows of blocks a component are enough, and hands them over.
@@ -75,7 +102,7 @@ impl Planes {
                 .enumerate()
                 .all(|(i, p)| p.last_row_for(self.next_row) < decoded(i) * p.block)
         {
-            self.make_row(self.next_row);
+            self.vectorized.run(MakeRow(self));
             self.next_row += 1;
         }
         if !self.out.is_empty() {
@@ -83,6 +110,7 @@ impl Planes {
         }
     }
 
+    #[inline(always)]
     fn make_row(&mut self, y: usize) {
         let (left, width) = (self.region.left as usize, self.region.width as usize);
         for (plane, line) in self.planes.iter().zip(&mut self.lines) {
@@ -123,6 +151,17 @@ impl Planes {
     }
 }
 
+struct MakeRow<'a>(&'a mut Planes);
+
+impl Task for MakeRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.make_row(self.0.next_row);
+    }
+}
+
 impl BlockSink for Planes {
     #[inline(always)]
     fn wants(&self, component: usize, x: usize, y: usize) -> bool {
@@ -137,6 +176,7 @@ impl BlockSink for Planes {
         let row = y * size % plane.ring;
         let at = row * plane.stride + (x - plane.columns.0) * size;
         idct::inverse(
+            self.kernel,
             size,
             block,
             last,
@@ -218,6 +258,7 @@ impl Plane {
     }
 
     /// One output row's samples of this component, upsampled, columns `left..left + width`.
+    #[inline(always)]
     fn line(&self, y: usize, left: usize, width: usize, sums: &mut Vec<u16>, out: &mut Vec<u8>) {
         let (near, far) = self.rows_for(y);
         let (near, far) = (self.row(near), self.row(far));

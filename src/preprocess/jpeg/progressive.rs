@@ -9,6 +9,7 @@ use super::bits::{Bits, Restarts};
 use super::header::{Frame, Scan, Tables, ZIGZAG};
 use super::huffman::{Huffman, extend};
 use super::sequential::{Block, BlockSink, ScanGeometry};
+use crate::kernels::{Task, Vectorized};
 
 /// The coefficients of a whole picture.
 pub(super) struct Coefficients {
@@ -118,6 +119,20 @@ impl<'a> ProgressiveScan<'a> {
         &mut self,
         mcu_y: usize,
         coefficients: &mut Coefficients,
+        vectorized: Vectorized,
+    ) -> Result<(), JpegError> {
+        vectorized.run(Row {
+            scan: self,
+            mcu_y,
+            coefficients,
+        })
+    }
+
+    #[inline(always)]
+    fn decode_row(
+        &mut self,
+        mcu_y: usize,
+        coefficients: &mut Coefficients,
     ) -> Result<(), JpegError> {
         let mut bits = self.bits;
         for mcu_x in 0..self.geometry.mcus_x {
@@ -130,8 +145,9 @@ impl<'a> ProgressiveScan<'a> {
                 continue; // as libjpeg: what is missing leaves the coefficients as they are
             }
             for (part, &(component, columns, rows)) in self.geometry.parts.iter().enumerate() {
-                for i in 0..columns * rows {
-                    let (x, y) = (mcu_x * columns + i % columns, mcu_y * rows + i / columns);
+                let blocks = (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y)));
+                for (x, y) in blocks {
+                    let (x, y) = (mcu_x * columns + x, mcu_y * rows + y);
                     let block = coefficients.block_mut(component, x, y);
                     match (self.scan.first, self.scan.high) {
                         (0, 0) => {
@@ -163,6 +179,21 @@ impl<'a> ProgressiveScan<'a> {
     /// Where the segments go on.
     pub(super) fn position(&self) -> usize {
         self.bits.position()
+    }
+}
+
+struct Row<'s, 'a> {
+    scan: &'s mut ProgressiveScan<'a>,
+    mcu_y: usize,
+    coefficients: &'s mut Coefficients,
+}
+
+impl Task for Row<'_, '_> {
+    type Output = Result<(), JpegError>;
+
+    #[inline(always)]
+    fn run(self) -> Result<(), JpegError> {
+        self.scan.decode_row(self.mcu_y, self.coefficients)
     }
 }
 

@@ -9,6 +9,7 @@ use super::JpegError;
 use super::bits::{Bits, Restarts};
 use super::header::{Frame, Scan, Tables, ZIGZAG};
 use super::huffman::{Huffman, extend};
+use crate::kernels::{Task, Vectorized};
 
 /// The coefficients of one block, row-major, not yet multiplied by the quantization table.
 pub(super) type Block = [i16; 64];
@@ -88,13 +89,27 @@ impl<'a> SequentialScan<'a> {
                 .components
                 .iter()
                 .map(table)
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, JpegError>>()?,
             predictions: vec![0; scan.components.len()],
         })
     }
 
     /// Decodes the next row of MCUs.
-    pub(super) fn row(&mut self, mcu_y: usize, sink: &mut impl BlockSink) -> Result<(), JpegError> {
+    pub(super) fn row(
+        &mut self,
+        mcu_y: usize,
+        sink: &mut impl BlockSink,
+        vectorized: Vectorized,
+    ) -> Result<(), JpegError> {
+        vectorized.run(Row {
+            scan: self,
+            mcu_y,
+            sink,
+        })
+    }
+
+    #[inline(always)]
+    fn decode_row(&mut self, mcu_y: usize, sink: &mut impl BlockSink) -> Result<(), JpegError> {
         let mut bits = self.bits;
         let mut block = [0; 64];
         for mcu_x in 0..self.geometry.mcus_x {
@@ -108,8 +123,9 @@ impl<'a> SequentialScan<'a> {
             for ((&(component, columns, rows), (dc, ac)), prediction) in
                 parts.zip(&mut self.predictions)
             {
-                for i in 0..columns * rows {
-                    let (x, y) = (mcu_x * columns + i % columns, mcu_y * rows + i / columns);
+                let blocks = (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y)));
+                for (x, y) in blocks {
+                    let (x, y) = (mcu_x * columns + x, mcu_y * rows + y);
                     let wanted = sink.wants(component, x, y);
                     if missing {
                         if wanted {
@@ -140,6 +156,21 @@ impl<'a> SequentialScan<'a> {
     /// Where the segments go on.
     pub(super) fn position(&self) -> usize {
         self.bits.position()
+    }
+}
+
+struct Row<'s, 'a, S> {
+    scan: &'s mut SequentialScan<'a>,
+    mcu_y: usize,
+    sink: &'s mut S,
+}
+
+impl<S: BlockSink> Task for Row<'_, '_, S> {
+    type Output = Result<(), JpegError>;
+
+    #[inline(always)]
+    fn run(self) -> Result<(), JpegError> {
+        self.scan.decode_row(self.mcu_y, self.sink)
     }
 }
 

@@ -1,0 +1,230 @@
+//! Tests of the decoders against Pillow: every fixture of `tests/fixtures/images`, as a whole, in parts and cut short.
+//!
+//! `expected.json` beside the fixtures has what Pillow makes of them and the versions it was made with.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::decode::{Region, hand_over, open};
+use super::exif::{Orientation, upright};
+use super::{ImageLimits, PreprocessError, sniff};
+
+const LIMITS: ImageLimits = ImageLimits {
+    max_pixels: 50_000_000,
+    max_side: 16_384,
+};
+
+/// JPEGs whose pixels the present decoder gets wrong, beyond the tolerance that the others are held to.
+const JPEG_WRONG: &[&str] = &[
+    "jfif_and_adobe_rgb.jpg",
+    "one_component_a_scan.jpg",
+    "progressive_dc_only.jpg",
+    "sampling_luma_halved.jpg",
+];
+
+/// JPEGs that the present decoder refuses.
+const JPEG_REFUSED: &[&str] = &[
+    "arithmetic.jpg",
+    "arithmetic_progressive.jpg",
+    "arithmetic_restart.jpg",
+    "odd_33x7_420_arithmetic.jpg",
+    "odd_33x7_ycck.jpg",
+    "ycck_adobe.jpg",
+    "ycck_one_component_a_scan.jpg",
+    "ycck_progressive.jpg",
+];
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+
+fn fixture(path: &str) -> Vec<u8> {
+    std::fs::read(format!("{FIXTURES}/{path}")).expect("a fixture")
+}
+
+/// Every accepted image: its name, its bytes, and what `expected.json` says about it.
+fn images() -> Vec<(String, Vec<u8>, Value)> {
+    let all: Value = serde_json::from_slice(&fixture("images/expected.json")).expect("JSON");
+    let images = all["images"].as_object().expect("an object");
+    assert!(images.len() > 150, "the fixtures are found");
+    let read = |(name, about): (&String, &Value)| {
+        let bytes = fixture(&format!("images/{name}"));
+        (name.clone(), bytes, about.clone())
+    };
+    images.iter().map(read).collect()
+}
+
+fn is_jpeg(name: &str) -> bool {
+    name.ends_with(".jpg")
+}
+
+/// Size, orientation and RGB of the whole image as stored.
+#[derive(Debug, PartialEq)]
+struct Whole {
+    size: (u32, u32),
+    turn: Orientation,
+    rgb: Vec<u8>,
+}
+
+fn decode(bytes: &[u8]) -> Result<Whole, PreprocessError> {
+    let format = sniff(bytes).ok_or(PreprocessError::UnsupportedFormat { looks_like: None })?;
+    let decoder = open(bytes, format, LIMITS)?;
+    let (size, turn) = (decoder.size(), decoder.orientation());
+    drop(decoder);
+    let rgb = decode_region(bytes, Region::whole(size))?;
+    Ok(Whole { size, turn, rgb })
+}
+
+fn decode_region(bytes: &[u8], region: Region) -> Result<Vec<u8>, PreprocessError> {
+    let mut rgb = Vec::new();
+    open(bytes, sniff(bytes).expect("a format"), LIMITS)?
+        .decode(region, &mut |rows| rgb.extend_from_slice(rows))?;
+    assert_eq!(rgb.len(), (region.width * region.height * 3) as usize);
+    Ok(rgb)
+}
+
+#[test]
+fn png_gif_and_webp_pixels_are_pillows() {
+    let (mut seen, mut better) = (0, 0);
+    for (name, bytes, about) in images() {
+        if is_jpeg(&name) {
+            continue;
+        }
+        let whole = decode(&bytes).expect(&name);
+        assert_eq!(about["width"], whole.size.0, "{name}");
+        assert_eq!(about["height"], whole.size.1, "{name}");
+        let due = about.get("due_sha256");
+        better += u32::from(due.is_some());
+        let digest = Sha256::digest(&whole.rgb);
+        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(due.unwrap_or(&about["rgb_sha256"]), &digest, "{name}");
+        seen += 1;
+    }
+    assert!(seen > 90, "{seen}");
+    assert_eq!(better, 2);
+}
+
+#[test]
+fn jpeg_means_are_near_pillows() {
+    for (name, bytes, about) in images() {
+        if !is_jpeg(&name) {
+            continue;
+        }
+        let Ok(whole) = decode(&bytes) else {
+            assert!(JPEG_REFUSED.contains(&name.as_str()), "{name} is refused");
+            continue;
+        };
+        assert!(!JPEG_REFUSED.contains(&name.as_str()), "{name} is accepted");
+        let pixels = (whole.rgb.len() / 3) as f64;
+        let apart = (0..3).map(|channel| {
+            let values = whole.rgb.iter().skip(channel).step_by(3);
+            let mean = values.map(|v| f64::from(*v)).sum::<f64>() / pixels;
+            (mean - about["rgb_mean"][channel].as_f64().expect("a number")).abs()
+        });
+        // Measured: up to 0.42 where chroma is upsampled.
+        let near = apart.fold(0.0, f64::max) < 0.45;
+        assert_eq!(near, !JPEG_WRONG.contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn a_region_is_a_part_of_the_whole() {
+    for (name, bytes, _) in images() {
+        let Ok(whole) = decode(&bytes) else { continue };
+        let (width, height) = whole.size;
+        let (left, top) = (width / 3, height / 4);
+        for region in [
+            (left, top, (width / 2).max(1), (height / 2).max(1)),
+            (0, 0, 1, 1),
+            (width - 1, height - 1, 1, 1),
+            (width / 2, 0, 1, height),
+            (0, height / 2, width, 1),
+        ] {
+            let (left, top, width, height) = region;
+            let region = Region {
+                left,
+                top,
+                width,
+                height,
+            };
+            let mut part = Vec::new();
+            hand_over(&whole.rgb, whole.size.0, region, &mut |rows| {
+                part.extend_from_slice(rows);
+            });
+            assert_eq!(decode_region(&bytes, region).expect(&name), part, "{name}");
+        }
+    }
+}
+
+#[test]
+fn orientation_of_every_format_is_found() {
+    let plain = decode(&fixture("images/interlaced.png")).expect("a PNG");
+    for name in [
+        "exif_orientation_6.png",
+        "exif_behind_data.png",
+        "lossless_exif_orientation_6.webp",
+        "lossless_exif_bare.webp",
+    ] {
+        let whole = decode(&fixture(&format!("images/{name}"))).expect(name);
+        assert_eq!(whole.turn, Orientation::Rotate90, "{name}");
+        assert_eq!(
+            upright(&whole.rgb, whole.size, whole.turn),
+            plain.rgb,
+            "{name}"
+        );
+    }
+    let plain = decode(&fixture("images/baseline_444.jpg")).expect("a JPEG");
+    for value in 1..=8 {
+        let name = format!("exif_orientation_{value}.jpg");
+        let whole = decode(&fixture(&format!("images/{name}"))).expect(&name);
+        let turned = upright(&whole.rgb, whole.size, whole.turn);
+        let pairs = turned.iter().zip(&plain.rgb);
+        let apart: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        // Other blocks were compressed, so it is not the same; unturned it is 40 levels apart and more.
+        assert!(apart < plain.rgb.len() as u64 * 8, "{name}: {apart}");
+    }
+}
+
+#[test]
+fn a_cut_file_is_refused_or_complete() {
+    let (mut cuts, mut accepted) = (0, 0);
+    for (name, bytes, about) in images() {
+        let Some(whole_from) = about["whole_from"].as_u64() else {
+            continue;
+        };
+        let whole = decode(&bytes).expect(&name);
+        // Pillow wants the byte of the end code, which no pixel needs.
+        let slack = u64::from(name.ends_with(".gif"));
+        for length in 0..bytes.len() {
+            cuts += 1;
+            if let Ok(cut) = decode(&bytes[..length]) {
+                accepted += 1;
+                assert_eq!(cut.rgb, whole.rgb, "{name}, {length} bytes");
+                assert!(
+                    length as u64 + slack >= whole_from,
+                    "{name}, {length} bytes: Pillow refuses"
+                );
+            }
+        }
+    }
+    assert!(cuts > 20_000, "{cuts}");
+    assert!(accepted > 0, "ends that no pixel needs");
+}
+
+#[test]
+fn memory_of_a_png_is_that_of_a_few_rows() {
+    let memory = |path: &str| {
+        let bytes = fixture(path);
+        let decoder = open(&bytes, sniff(&bytes).expect("a format"), LIMITS).expect(path);
+        decoder.memory(Region::whole(decoder.size()))
+    };
+    let (rows, whole) = (memory("hostile/whole_7071x7071.png"), 7071 * 7071 * 3);
+    assert!(rows < whole / 50, "{rows}");
+    for (name, pixels) in [
+        ("interlaced.png", 32 * 24 * 3),
+        ("interlaced.gif", 32 * 24),
+        ("lossless.webp", 32 * 24 * 4),
+        ("lossy.webp", 64 * 48 * 9 / 2),
+        ("baseline_420.jpg", 64 * 48 * 3),
+    ] {
+        assert!(memory(&format!("images/{name}")) >= pixels, "{name}");
+    }
+}

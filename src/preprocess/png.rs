@@ -1,0 +1,250 @@
+//! PNG by the `png` crate: row by row, or the asked region as a whole where the rows come interlaced.
+//!
+//! Called by `decode::open`. Of an animated PNG the default image. The crate hands out rows as they are stored, and
+//! `samples` makes RGB of them.
+
+use std::io::{Cursor, ErrorKind};
+
+use ::png::{DecodeOptions, DecodingError, Limits, Reader};
+
+use super::decode::{Decoder, Region, RowSink, check_size};
+use super::exif::{Orientation, orientation};
+use super::samples::Samples;
+use super::watch::Watch;
+use super::{Format, ImageLimits, PreprocessError};
+
+/// What the crate may hold besides pixels, in bytes: a chunk as it is stored (never unpacked) and one output row. Far
+/// above both; EXIF with a large preview is the largest chunk seen.
+const MAX_CHUNK_BYTES: usize = 64 << 20;
+
+/// The crate's inflate window, tables and row buffer before they grow with the row, in bytes; rounded up from its source.
+const FIXED_BUFFERS: u64 = 512 << 10;
+
+/// The seven passes of Adam7: first column, first row, column step, row step. Source: PNG (third edition), section 8.1.
+const ADAM7: [(u32, u32, usize, usize); 7] = [
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+];
+
+/// A PNG whose chunks before the image data have been read.
+pub(super) struct PngSource<'a> {
+    reader: Reader<Cursor<&'a [u8]>>,
+    samples: Samples,
+    limits: ImageLimits,
+    size: (u32, u32),
+    turn: Orientation,
+    bytes: &'a [u8],
+}
+
+impl<'a> PngSource<'a> {
+    pub(super) fn open(
+        bytes: &'a [u8],
+        limits: ImageLimits,
+    ) -> Result<PngSource<'a>, PreprocessError> {
+        let refuse = |e: DecodingError| png_error(&e, limits);
+        let mut options = DecodeOptions::default();
+        // Not needed, and small ones can inflate to gigabytes.
+        options.set_ignore_text_chunk(true);
+        options.set_ignore_iccp_chunk(true);
+        // Pillow refuses a wrong checksum of the inflated data.
+        options.set_ignore_adler32(false);
+        let mut decoder = ::png::Decoder::new_with_options(Cursor::new(bytes), options);
+        decoder.set_limits(Limits {
+            bytes: MAX_CHUNK_BYTES,
+        });
+        let size = decoder.read_header_info().map_err(refuse)?.size();
+        check_size(Format::Png, size, limits)?;
+        let reader = decoder.read_info().map_err(refuse)?;
+        let info = reader.info();
+        let samples = Samples::new(info.color_type, info.bit_depth, info.palette.as_deref())?;
+        Ok(PngSource {
+            samples,
+            limits,
+            size,
+            turn: orientation(exif_chunk(bytes)),
+            bytes,
+            reader,
+        })
+    }
+
+    /// Reads on to the end of the image data, whose checksums may tell that it is damaged.
+    fn finish(&mut self) -> Result<(), PreprocessError> {
+        match self.reader.next_row() {
+            // Only what follows the image data is missing. Pillow does not miss it either.
+            Err(DecodingError::IoError(e))
+                if e.kind() == ErrorKind::UnexpectedEof && data_is_whole(self.bytes) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(png_error(&e, self.limits)),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn decode_rows(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError> {
+        let columns = region.left as usize..(region.left + region.width) as usize;
+        let mut rgb = Vec::with_capacity(region.width as usize * 3);
+        for y in 0..self.size.1 {
+            watch.check()?;
+            let row = next_row(&mut self.reader, self.limits)?;
+            if (region.top..region.top + region.height).contains(&y) {
+                rgb.clear();
+                self.samples.expand(row, columns.clone(), &mut rgb);
+                sink(&rgb);
+            }
+        }
+        self.finish()
+    }
+
+    fn decode_interlaced(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError> {
+        let (width, height) = self.size;
+        let (left, stride) = (region.left as usize, region.width as usize * 3);
+        let mut picture = vec![0; stride * region.height as usize];
+        let mut rgb = Vec::new();
+        for (first_column, first_row, column_step, row_step) in ADAM7 {
+            let pass_width = (width.saturating_sub(first_column) as usize).div_ceil(column_step);
+            if pass_width == 0 {
+                continue;
+            }
+            for y in (first_row..height).step_by(row_step) {
+                watch.check()?;
+            let row = next_row(&mut self.reader, self.limits)?;
+                if !(region.top..region.top + region.height).contains(&y) {
+                    continue;
+                }
+                rgb.clear();
+                self.samples.expand(row, 0..pass_width, &mut rgb);
+                let line = &mut picture[(y - region.top) as usize * stride..][..stride];
+                let columns = (first_column as usize..).step_by(column_step);
+                for (x, pixel) in columns.zip(rgb.chunks_exact(3)) {
+                    let at = x.checked_sub(left).map(|x| x * 3);
+                    if let Some(to) = at.and_then(|at| line.get_mut(at..at + 3)) {
+                        to.copy_from_slice(pixel);
+                    }
+                }
+            }
+        }
+        self.finish()?;
+        sink(&picture);
+        Ok(())
+    }
+}
+
+impl Decoder for PngSource<'_> {
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn orientation(&self) -> Orientation {
+        self.turn
+    }
+
+    fn memory(&self, region: Region) -> u64 {
+        let row = u64::from(self.size.0) * 8; // RGBA of 16 bits, the widest there is
+        let rows = if self.reader.info().interlaced {
+            u64::from(region.height)
+        } else {
+            1
+        };
+        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours.
+        let chunk = self.bytes.len().min(MAX_CHUNK_BYTES) as u64;
+        FIXED_BUFFERS + 12 * row + chunk + rows * u64::from(region.width) * 3
+    }
+
+    fn decode(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError> {
+        if self.reader.info().interlaced {
+            self.decode_interlaced(region, watch, sink)
+        } else {
+            self.decode_rows(region, watch, sink)
+        }
+    }
+}
+
+/// The chunks that are whole, from the first on: name and data. What is left at the end is not a whole chunk.
+struct Chunks<'a>(&'a [u8]);
+
+impl<'a> Chunks<'a> {
+    fn of(bytes: &'a [u8]) -> Chunks<'a> {
+        Chunks(bytes.get(8..).unwrap_or_default())
+    }
+}
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = (&'a [u8; 4], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        let (name, rest) = rest.split_first_chunk()?;
+        let (data, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        self.0 = rest.get(4..)?; // the checksum
+        Some((name, data))
+    }
+}
+
+/// The data of the eXIf chunk, which may stand on either side of the image data.
+fn exif_chunk(bytes: &[u8]) -> Option<&[u8]> {
+    Chunks::of(bytes)
+        .take_while(|(name, _)| *name != b"IEND")
+        .find(|(name, _)| *name == b"eXIf")
+        .map(|(_, data)| data)
+}
+
+/// Whether the file does not end inside a chunk of image data.
+fn data_is_whole(bytes: &[u8]) -> bool {
+    let mut chunks = Chunks::of(bytes);
+    while chunks.next().is_some() {}
+    chunks.0.get(4..8) != Some(b"IDAT")
+}
+
+/// One row as stored, of the image or of a pass.
+fn next_row<'r>(
+    reader: &'r mut Reader<Cursor<&[u8]>>,
+    limits: ImageLimits,
+) -> Result<&'r [u8], PreprocessError> {
+    match reader.next_row() {
+        Ok(Some(row)) => Ok(row.data()),
+        Ok(None) => Err(PreprocessError::Truncated {
+            format: Format::Png,
+            detail: "fewer rows than the header says".to_owned(),
+        }),
+        Err(e) => Err(png_error(&e, limits)),
+    }
+}
+
+fn png_error(error: &DecodingError, limits: ImageLimits) -> PreprocessError {
+    let (format, detail) = (Format::Png, error.to_string());
+    match error {
+        DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            PreprocessError::Truncated { format, detail }
+        }
+        DecodingError::LimitsExceeded => PreprocessError::TooMuchMemory {
+            format,
+            max: limits.max_pixels,
+        },
+        // Rows are missing at a sound end of the data; the crate's enum of causes is private.
+        DecodingError::Format(_) if detail.contains("does not have enough data") => {
+            PreprocessError::Truncated { format, detail }
+        }
+        _ => PreprocessError::Corrupt { format, detail },
+    }
+}

@@ -1,0 +1,148 @@
+//! Stored samples of a PNG, and palettes, to 8-bit RGB.
+//!
+//! Used by `png`; `gif` uses the palettes. Alpha and transparent colors are dropped, 16 bits keep their high byte, less
+//! than 8 bits of grey are spread over 0 to 255, and an index beyond the palette is black. Source: what Pillow 13 does,
+//! by experiment, but for 16-bit grey, which it clips; see `docs/PREPROCESSING.md`.
+
+use std::ops::Range;
+
+use ::png::{BitDepth, ColorType};
+
+use super::{Format, PreprocessError};
+
+/// How the samples of one image become RGB.
+pub(super) enum Samples {
+    /// Whole bytes, `step` of them a pixel; the high bytes of red, green and blue lie at `bytes`.
+    Direct { step: usize, bytes: [usize; 3] },
+    /// One sample of `bits` bits a pixel, looked up: palettes, and grey of less than 8 bits.
+    LookUp { bits: usize, colors: Vec<[u8; 3]> },
+}
+
+impl Samples {
+    /// What the samples of this color type and depth mean.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Corrupt`] for indexed colors without a palette.
+    pub(super) fn new(
+        color: ColorType,
+        depth: BitDepth,
+        palette: Option<&[u8]>,
+    ) -> Result<Samples, PreprocessError> {
+        let bits = depth as usize;
+        let (size, step) = (bits / 8, bits / 8 * color.samples());
+        Ok(match color {
+            ColorType::Indexed => {
+                let palette = palette.ok_or_else(|| PreprocessError::Corrupt {
+                    format: Format::Png,
+                    detail: "indexed colors without a palette".to_owned(),
+                })?;
+                Samples::LookUp {
+                    bits,
+                    colors: colors_of(palette),
+                }
+            }
+            ColorType::Grayscale if bits < 8 => {
+                let most = (1 << bits) - 1;
+                let colors = (0..=most).map(|v: usize| [(v * 255 / most) as u8; 3]);
+                Samples::LookUp {
+                    bits,
+                    colors: colors.collect(),
+                }
+            }
+            ColorType::Grayscale | ColorType::GrayscaleAlpha => Samples::Direct {
+                step,
+                bytes: [0; 3],
+            },
+            ColorType::Rgb | ColorType::Rgba => Samples::Direct {
+                step,
+                bytes: [0, size, 2 * size],
+            },
+        })
+    }
+
+    /// Appends the RGB of some columns of a row to `out`.
+    ///
+    /// # Shapes
+    /// - `row`: the samples of a row, packed as PNG stores them
+    /// - `out`: gains `[columns, 3]` `u8`
+    pub(super) fn expand(&self, row: &[u8], columns: Range<usize>, out: &mut Vec<u8>) {
+        match self {
+            Samples::Direct {
+                step: 3,
+                bytes: [0, 1, 2],
+            } => out.extend_from_slice(&row[columns.start * 3..columns.end * 3]),
+            Samples::Direct { step, bytes } => {
+                for pixel in row[columns.start * step..columns.end * step].chunks_exact(*step) {
+                    out.extend(bytes.map(|at| pixel[at]));
+                }
+            }
+            Samples::LookUp { bits, colors } => {
+                for x in columns {
+                    let shift = 8 - bits - x * bits % 8;
+                    let sample = usize::from(row[x * bits / 8] >> shift) & ((1 << bits) - 1);
+                    out.extend(colors.get(sample).copied().unwrap_or_default());
+                }
+            }
+        }
+    }
+}
+
+/// The colors of a palette; a last one that is not whole is left out.
+pub(super) fn colors_of(palette: &[u8]) -> Vec<[u8; 3]> {
+    let (colors, _) = palette.as_chunks();
+    colors.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(color: ColorType, depth: BitDepth, row: &[u8], columns: Range<usize>) -> Vec<u8> {
+        let palette = [10, 20, 30, 40, 50, 60, 7];
+        let samples = Samples::new(color, depth, Some(&palette)).expect("a palette is there");
+        let mut out = Vec::new();
+        samples.expand(row, columns, &mut out);
+        out
+    }
+
+    #[test]
+    fn grey_of_few_bits_spreads_over_the_whole_range() {
+        let grey = |depth, row: &[u8], columns| {
+            let rgb = expanded(ColorType::Grayscale, depth, row, columns);
+            rgb.chunks_exact(3)
+                .map(|pixel| pixel[0])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(grey(BitDepth::One, &[0b1010_0001], 5..8), [0, 0, 255]);
+        assert_eq!(grey(BitDepth::Two, &[0b0001_1011], 0..4), [0, 85, 170, 255]);
+        assert_eq!(grey(BitDepth::Four, &[0x01, 0xEF], 1..4), [17, 238, 255]);
+        assert_eq!(
+            grey(BitDepth::Sixteen, &[1, 255, 0xFE, 0x80], 0..2),
+            [1, 254]
+        );
+    }
+
+    #[test]
+    fn alpha_is_dropped_and_the_high_byte_kept() {
+        let row = [1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(
+            expanded(ColorType::Rgba, BitDepth::Eight, &row, 1..2),
+            [5, 6, 7]
+        );
+        assert_eq!(
+            expanded(ColorType::Rgba, BitDepth::Sixteen, &row, 0..1),
+            [1, 3, 5]
+        );
+        assert_eq!(
+            expanded(ColorType::GrayscaleAlpha, BitDepth::Eight, &row, 3..4),
+            [7, 7, 7]
+        );
+    }
+
+    #[test]
+    fn index_beyond_the_palette_is_black_and_no_palette_an_error() {
+        let rgb = expanded(ColorType::Indexed, BitDepth::Two, &[0b0001_1000], 0..3);
+        assert_eq!(rgb, [10, 20, 30, 40, 50, 60, 0, 0, 0]);
+        assert!(Samples::new(ColorType::Indexed, BitDepth::Eight, None).is_err());
+    }
+}

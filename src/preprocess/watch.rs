@@ -1,0 +1,67 @@
+//! Whether decoding should go on: its time may be up, and its client may have left.
+//!
+//! Made by `Preprocessor::run`, asked by decoders between rows and by the memory budget while it waits.
+
+use std::time::{Duration, Instant};
+
+/// Why decoding stopped although nothing is wrong with the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The deadline has passed.
+    TimedOut,
+    /// Nobody waits for the result.
+    Canceled,
+}
+
+/// A deadline and somebody who may lose interest.
+#[derive(Clone, Copy)]
+pub(super) struct Watch<'a> {
+    deadline: Instant,
+    canceled: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Watch<'a> {
+    /// Starts now.
+    pub(super) fn start(timeout: Duration, canceled: &'a dyn Fn() -> bool) -> Watch<'a> {
+        Watch {
+            deadline: Instant::now() + timeout,
+            canceled,
+        }
+    }
+
+    /// Whether to go on.
+    pub(super) fn check(&self) -> Result<(), Stopped> {
+        self.left().map(|_| ())
+    }
+
+    /// The time that is left to go on.
+    pub(super) fn left(&self) -> Result<Duration, Stopped> {
+        if (self.canceled)() {
+            return Err(Stopped::Canceled);
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Stopped::TimedOut);
+        }
+        Ok(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canceled_and_timed_out_are_told_apart() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(Watch::start(hour, &|| false).check(), Ok(()));
+        assert_eq!(
+            Watch::start(hour, &|| true).check(),
+            Err(Stopped::Canceled)
+        );
+        assert_eq!(
+            Watch::start(Duration::ZERO, &|| false).check(),
+            Err(Stopped::TimedOut)
+        );
+    }
+}
