@@ -18,18 +18,13 @@ use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
 use resnet::http::{App, RequestLimits};
 use resnet::metrics::Metrics;
-use resnet::preprocess::{ExifMode, ImageLimits, Preprocessor};
+use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, ModelRef, load};
 use resnet::server::{Server, ServerOptions};
 
 /// The binary's allocator: the figures are to be the binary's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const LIMITS: ImageLimits = ImageLimits {
-    max_pixels: 50_000_000,
-    max_side: 16_384,
-};
 
 fn main() {
     let (model, photos) = inputs();
@@ -75,7 +70,7 @@ fn inputs() -> (ModelRef, Vec<Vec<u8>>) {
 fn start(model: &ModelRef, workers: usize) -> SocketAddr {
     let metrics = Arc::new(Metrics::new());
     let options = ClassifierOptions {
-        limits: LIMITS,
+        images: ImageOptions::default(),
         batching: BatchPolicy {
             max_batch_size: 8,
             max_queue_delay: Duration::ZERO,
@@ -126,7 +121,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// what it took beyond the decode, resize and inference that the server itself timed for it.
 fn overhead(reference: &ModelRef, photos: &[Vec<u8>]) {
     let model = load(reference).unwrap();
-    let preprocessor = Preprocessor::new(model.preprocess.clone(), LIMITS);
+    let preprocessor = Preprocessor::new(model.preprocess.clone(), ImageOptions::default());
     let mut engine = model.model.spawn().unwrap();
     let url = format!("http://{}/classify", start(reference, 1));
     let agent = ureq::Agent::new_with_defaults();
@@ -134,7 +129,10 @@ fn overhead(reference: &ModelRef, photos: &[Vec<u8>]) {
     for round in 0..3 {
         for photo in photos {
             let begin = Instant::now();
-            let tensor = preprocessor.run(photo, ExifMode::Apply).unwrap().tensor;
+            let tensor = preprocessor
+                .run(photo, ExifMode::Apply, &|| false)
+                .unwrap()
+                .tensor;
             engine.run(&[tensor]).unwrap();
             let alone = millis(begin);
             let begin = Instant::now();

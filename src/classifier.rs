@@ -13,15 +13,15 @@ use crate::engine::EngineError;
 use crate::metrics::Metrics;
 use crate::postprocess::{self, NotFinite, Ranked};
 use crate::preprocess::{
-    ExifMode, ImageInfo, ImageLimits, Pool, PreprocessError, Preprocessed, Preprocessor,
+    ExifMode, ImageInfo, ImageOptions, Pool, PreprocessError, Preprocessed, Preprocessor,
 };
 use crate::registry::{Label, LoadedModel, OutputKind};
 
 /// Sizes of the classifier's pools and queues.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ClassifierOptions {
-    /// What one image may cost.
-    pub limits: ImageLimits,
+    /// How images are decoded and what they may cost.
+    pub images: ImageOptions,
     /// Batch forming, and the number of engine threads.
     pub batching: BatchPolicy,
     /// Threads that decode and resize.
@@ -181,7 +181,7 @@ impl Classifier {
         let batcher = Arc::new(Batcher::start(lanes, options.batching, &metrics)?);
         let pool = Pool::start("prep", options.prep_threads)?;
         let serve = |(lane, info): (usize, LoadedModel)| {
-            let preprocessor = Preprocessor::new(info.preprocess.clone(), options.limits);
+            let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
             Arc::new(ServedModel {
                 info,
                 preprocessor,
@@ -219,6 +219,12 @@ impl Classifier {
     #[must_use]
     pub fn queue_depth(&self, model: &ServedModel) -> usize {
         self.batcher.depth(model.lane)
+    }
+
+    /// Bytes that decoders hold at the moment.
+    #[must_use]
+    pub fn decode_memory_in_use(&self) -> u64 {
+        self.options.images.memory.in_use()
     }
 
     /// Looks whether there is a place in the queue, without taking it.
@@ -318,7 +324,11 @@ impl Job {
         }
         let waited = self.submitted.elapsed();
         let encoded_len = self.image.len();
-        let result = self.model.preprocessor.run(&self.image, self.exif);
+        let canceled = || self.prepared.is_closed();
+        let result = self
+            .model
+            .preprocessor
+            .run(&self.image, self.exif, &canceled);
         drop(self.image);
         match result {
             Ok(Preprocessed {
@@ -352,7 +362,16 @@ impl Job {
                     preprocess,
                 }));
             }
+            Err(PreprocessError::Canceled) => self
+                .metrics
+                .requests_canceled
+                .with_label_values(&["decode"])
+                .inc(),
             Err(e) => {
+                if let PreprocessError::Panicked { format } = e {
+                    let panics = &self.metrics.decode_panics;
+                    panics.with_label_values(&[format.name()]).inc();
+                }
                 let _ = self.prepared.send(Err(e));
             }
         }

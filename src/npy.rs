@@ -43,13 +43,17 @@ pub enum NpyError {
     #[error("is no .npy file: it does not start with \\x93NUMPY")]
     NotNpy,
     /// A version of the format that numpy writes only for records and very long headers.
-    #[error("is .npy of version {0}.{1}, only 1.0 is read: that is what numpy.save writes for a plain array")]
+    #[error(
+        "is .npy of version {0}.{1}, only 1.0 is read: that is what numpy.save writes for a plain array"
+    )]
     Version(u8, u8),
     /// The header contradicts the format.
     #[error("has a damaged header: {0}")]
     Header(String),
     /// Values of another type.
-    #[error("holds values of type {0:?}, only uint8 (|u1) and float32 (<f4) are read: save x.astype(numpy.float32)")]
+    #[error(
+        "holds values of type {0:?}, only uint8 (|u1) and float32 (<f4) are read: save x.astype(numpy.float32)"
+    )]
     Type(String),
     /// Columns first.
     #[error("is in Fortran order, only C order is read: save numpy.ascontiguousarray(x)")]
@@ -305,7 +309,14 @@ mod tests {
 
     fn file(header: &str, values: &[u8]) -> Vec<u8> {
         let length = u16::try_from(header.len()).expect("a short header");
-        [MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), values].concat()
+        [
+            MAGIC,
+            &[1, 0],
+            &length.to_le_bytes(),
+            header.as_bytes(),
+            values,
+        ]
+        .concat()
     }
 
     fn read(bytes: &[u8]) -> Result<Array, String> {
@@ -315,7 +326,10 @@ mod tests {
     #[test]
     fn file_is_byte_for_byte_what_numpy_writes() {
         // numpy 2.4.6: numpy.save of numpy.arange(6, dtype=numpy.float32).reshape(1, 2, 3)
-        let array = Array::new(vec![1, 2, 3], Values::F32((0..6u8).map(f32::from).collect()));
+        let array = Array::new(
+            vec![1, 2, 3],
+            Values::F32((0..6u8).map(f32::from).collect()),
+        );
         let mut bytes = Vec::new();
         array.write(&mut bytes).expect("a vector takes it");
         let mut want = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
@@ -332,22 +346,35 @@ mod tests {
         let plain = |descr: &str, order: &str, shape: &str| {
             format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n")
         };
-        let with = |descr: &str, order: &str, shape: &str| file(&plain(descr, order, shape), &[0; 8]);
+        let with =
+            |descr: &str, order: &str, shape: &str| file(&plain(descr, order, shape), &[0; 8]);
         let mut version_2 = with("|u1", "False", "(8,)");
         version_2[6] = 2;
         for (bytes, words) in [
             (b"PK\x03\x04".to_vec(), "is no .npy file"),
             (b"\x93NUMPY\x01".to_vec(), "is no .npy file"),
             (b"\x93NUMPY\x01\x00\x76".to_vec(), "the file ends in it"),
-            (b"\x93NUMPY\x01\x00\x76\x00{".to_vec(), "the file ends in it"),
+            (
+                b"\x93NUMPY\x01\x00\x76\x00{".to_vec(),
+                "the file ends in it",
+            ),
             (version_2, "version 2.0"),
             (with("<f8", "False", "(1,)"), "\"<f8\""),
             (with(">f4", "False", "(2,)"), "\">f4\""),
             (with("<f4", "True", "(2, 1)"), "ascontiguousarray"),
-            (with("<f4", "False", "(3,)"), "8 bytes of values, shape [3] needs 12"),
-            (with("|u1", "False", "(7,)"), "8 bytes of values, shape [7] needs 7"),
+            (
+                with("<f4", "False", "(3,)"),
+                "8 bytes of values, shape [3] needs 12",
+            ),
+            (
+                with("|u1", "False", "(7,)"),
+                "8 bytes of values, shape [7] needs 7",
+            ),
             (with("|u1", "False", "(65536, 65536)"), "[65536, 65536]"),
-            (with("<f4", "False", "(9223372036854775807, 8)"), "9223372036854775807"),
+            (
+                with("<f4", "False", "(9223372036854775807, 8)"),
+                "9223372036854775807",
+            ),
             (with("|u1", "False", "(-1,)"), "no shape"),
             (with("|u1", "Maybe", "(8,)"), "no order"),
             (with("|u1", "False", "8"), "no shape"),

@@ -71,7 +71,13 @@ impl LogArgs {
         }
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
-            tracing::error!(thread = thread.name().unwrap_or("?"), "{panic}");
+            let name = thread.name().unwrap_or("?");
+            // A decoder that panics is caught, and an image brought it about: worth a look, no failure of the service.
+            if name.starts_with("prep-") {
+                tracing::warn!(thread = name, "{panic}");
+            } else {
+                tracing::error!(thread = name, "{panic}");
+            }
         }));
         Ok(())
     }

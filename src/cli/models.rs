@@ -10,8 +10,9 @@ use super::store_args::StoreArgs;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
+use crate::kernels::Isa;
 use crate::metrics::Metrics;
-use crate::preprocess::ImageLimits;
+use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
 use crate::registry::{self, Catalog, ModelError, ModelRef};
 
 /// Which models, and where pulled ones lie.
@@ -99,10 +100,7 @@ pub(crate) fn start(
             .set(model.load_time.as_secs_f64());
     }
     let options = ClassifierOptions {
-        limits: ImageLimits {
-            max_pixels: images.max_pixels,
-            max_side: images.max_side,
-        },
+        images: image_options(images),
         batching: BatchPolicy {
             max_batch_size: engine.max_batch_size,
             max_queue_delay: engine.max_queue_delay,
@@ -112,6 +110,27 @@ pub(crate) fn start(
         queue_capacity,
     };
     Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+}
+
+/// The room's own options for the flags.
+pub(crate) fn image_options(images: &ImageConfig) -> ImageOptions {
+    ImageOptions {
+        limits: ImageLimits {
+            max_pixels: images.max_pixels,
+            max_side: images.max_side,
+        },
+        timeout: images.decode_timeout,
+        damaged: match images.decode_lenient {
+            true => DamagedImages::Fill,
+            false => DamagedImages::Refuse,
+        },
+        size: match images.fast_decode {
+            true => DecodeSize::Reduced,
+            false => DecodeSize::Full,
+        },
+        memory: MemoryBudget::new(images.decode_memory),
+        isa: Isa::detect(),
+    }
 }
 
 /// Whole milliseconds, as a number that a JSON log keeps as one.

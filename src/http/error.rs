@@ -200,6 +200,9 @@ impl ApiError {
             ApiError::Classify(ClassifyError::Image(
                 PreprocessError::Truncated { detail, .. } | PreprocessError::Corrupt { detail, .. },
             )) => Some(detail.clone()),
+            ApiError::Classify(ClassifyError::Image(PreprocessError::Panicked { .. })) => {
+                Some("the decoder panicked".into())
+            }
             ApiError::Classify(e @ (ClassifyError::Engine(_) | ClassifyError::Output(_))) => {
                 Some(e.to_string())
             }
@@ -233,9 +236,20 @@ fn image_kind(error: &PreprocessError) -> (StatusCode, &'static str, &'static st
             "image_truncated",
             "Image truncated",
         ),
-        PreprocessError::Corrupt { .. } => {
+        PreprocessError::Corrupt { .. } | PreprocessError::Panicked { .. } => {
             (S::UNPROCESSABLE_ENTITY, "image_corrupt", "Image corrupt")
         }
+        PreprocessError::DecodeTimeout(_) => (
+            S::UNPROCESSABLE_ENTITY,
+            "image_decode_timeout",
+            "Image takes too long to decode",
+        ),
+        PreprocessError::MemoryBusy(_) => (
+            S::SERVICE_UNAVAILABLE,
+            "decode_memory_full",
+            "No memory to decode",
+        ),
+        PreprocessError::Canceled => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         PreprocessError::UnsupportedVariant { .. } => (
             S::UNPROCESSABLE_ENTITY,
             "image_unsupported",
@@ -243,7 +257,8 @@ fn image_kind(error: &PreprocessError) -> (StatusCode, &'static str, &'static st
         ),
         PreprocessError::TooManyPixels { .. }
         | PreprocessError::SideTooLong { .. }
-        | PreprocessError::TooMuchMemory { .. } => (
+        | PreprocessError::TooMuchMemory { .. }
+        | PreprocessError::OverBudget { .. } => (
             S::UNPROCESSABLE_ENTITY,
             "image_too_many_pixels",
             "Image too large",

@@ -27,6 +27,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     if let Ok(classifier) = app.classifier() {
+        let memory = i64::try_from(classifier.decode_memory_in_use()).unwrap_or(i64::MAX);
+        app.metrics.decode_memory.set(memory);
         for model in classifier.models() {
             let depth = i64::try_from(classifier.queue_depth(model)).unwrap_or(i64::MAX);
             app.metrics

@@ -50,7 +50,12 @@ impl IdctKernel {
             }
             _ => scalar(block, quant),
         };
-        for (row, line) in samples.as_chunks::<8>().0.iter().zip(out.chunks_mut(stride)) {
+        for (row, line) in samples
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .zip(out.chunks_mut(stride))
+        {
             line[..8].copy_from_slice(row);
         }
     }
@@ -132,8 +137,9 @@ fn avx2(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
         *row = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(c), _mm256_cvtepu16_epi32(q));
     }
     let columns = avx2_transposed(avx2_transform::<{ (CONST_BITS - PASS1_BITS) as i32 }>(rows));
-    let rows =
-        avx2_transposed(avx2_transform::<{ (CONST_BITS + PASS1_BITS + 3) as i32 }>(columns));
+    let rows = avx2_transposed(avx2_transform::<{ (CONST_BITS + PASS1_BITS + 3) as i32 }>(
+        columns,
+    ));
     let center = _mm256_set1_epi32(128);
     let rows = rows.map(|row| _mm256_add_epi32(row, center));
     // Saturating packs clamp; they work on halves, which the permutation puts in order again.

@@ -30,6 +30,10 @@ pub struct Metrics {
     pub requests_rejected: IntCounterVec,
     /// Images dropped because their client had gone, by the stage they had reached.
     pub requests_canceled: IntCounterVec,
+    /// Decoders that panicked over an image, by its format.
+    pub decode_panics: IntCounterVec,
+    /// Bytes that decoders hold.
+    pub decode_memory: IntGauge,
     /// Encoded size of an image.
     pub image_bytes: HistogramVec,
     /// Width × height of an image.
@@ -102,6 +106,15 @@ impl Metrics {
                 "resnet_requests_canceled_total",
                 "Images dropped because their client had gone, by the stage they had reached.",
                 &["stage"],
+            ),
+            decode_panics: made.counter(
+                "resnet_decode_panics_total",
+                "Images over which their decoder panicked, by format; each was refused as damaged.",
+                &["format"],
+            ),
+            decode_memory: made.plain_gauge(
+                "resnet_decode_memory_bytes",
+                "Memory that decoders hold, of --decode-memory.",
             ),
             image_bytes: made.histogram(
                 "resnet_image_bytes",

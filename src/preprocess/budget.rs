@@ -155,7 +155,7 @@ mod tests {
         let late = Watch::start(Duration::ZERO, &|| false);
         assert_eq!(
             budget.share(1, &late).expect_err("late"),
-            NoShare::Stopped(Stopped::TimedOut)
+            NoShare::Stopped(Stopped::TimedOut(Duration::ZERO))
         );
         let gone = Watch::start(LONG, &|| true);
         assert_eq!(

@@ -197,7 +197,7 @@ impl From<JpegError> for PreprocessError {
 impl From<Stopped> for PreprocessError {
     fn from(stopped: Stopped) -> PreprocessError {
         match stopped {
-            Stopped::TimedOut => PreprocessError::DecodeTimeout,
+            Stopped::TimedOut(limit) => PreprocessError::DecodeTimeout(limit),
             Stopped::Canceled => PreprocessError::Canceled,
         }
     }

@@ -152,7 +152,9 @@ impl Decoder for GifSource<'_> {
         sink: &mut RowSink<'_>,
     ) -> Result<(), PreprocessError> {
         if !self.interlaced {
-            return self.paint(region, watch, sink, |source, _, indices| source.read(indices));
+            return self.paint(region, watch, sink, |source, _, indices| {
+                source.read(indices)
+            });
         }
         let (width, height) = (self.frame.width as usize, self.frame.height as usize);
         let mut whole = vec![0; width * height];

@@ -5,17 +5,23 @@
 
 mod budget;
 mod decode;
+mod error;
 mod exif;
+mod filter;
 #[cfg(test)]
 mod formats;
 mod gif;
+#[cfg(test)]
+mod golden;
 mod jpeg;
 mod normalize;
+mod options;
 mod png;
 mod pool;
 mod resize;
 mod samples;
 mod sniff;
+mod source;
 mod spec;
 mod stage;
 mod watch;
@@ -23,96 +29,24 @@ mod webp;
 
 use std::time::{Duration, Instant};
 
+use crate::kernels::{NormalizeKernel, ResampleKernel};
 use crate::tensor::Tensor;
 
+pub use self::budget::MemoryBudget;
+pub use self::error::PreprocessError;
 pub use self::exif::ExifMode;
+pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
 pub use self::pool::{Pool, PoolClosed};
 pub use self::sniff::{Format, sniff};
-pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
+pub use self::spec::{
+    IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
+};
 pub use self::stage::{Pixels, Stage, StageOutput};
 
-use self::decode::{Decoder, Region, RowSink};
-use self::exif::Orientation;
 use self::normalize::Normalizer;
-use self::resize::{Resampler, ResizePlan};
-
-/// What an image may cost at most; checked against its header, before any pixel is decoded.
-#[derive(Debug, Clone, Copy)]
-pub struct ImageLimits {
-    /// Largest width × height, in pixels.
-    pub max_pixels: u64,
-    /// Largest width or height, in pixels.
-    pub max_side: u32,
-}
-
-/// Why an image was refused. The text is safe to show to a client, `detail` fields are for the log alone.
-#[derive(Debug, thiserror::Error)]
-pub enum PreprocessError {
-    /// Nothing was sent.
-    #[error("the image is empty: 0 bytes were sent")]
-    Empty,
-    /// The first bytes are those of no accepted format; `looks_like` names what they are, where that is known.
-    #[error(
-        "this is not an image in an accepted format{}: send JPEG, PNG, WebP or GIF",
-        looks_like.map(|l| format!(" (it looks like {l})")).unwrap_or_default()
-    )]
-    UnsupportedFormat {
-        /// The recognised format that is not accepted.
-        looks_like: Option<&'static str>,
-    },
-    /// The data ends before the image does.
-    #[error("the {format} ends before its picture is complete")]
-    Truncated {
-        /// Format by its first bytes.
-        format: Format,
-        /// The decoder's words.
-        detail: String,
-    },
-    /// The data contradicts its format.
-    #[error("the {format} is damaged and cannot be decoded")]
-    Corrupt {
-        /// Format by its first bytes.
-        format: Format,
-        /// The decoder's words.
-        detail: String,
-    },
-    /// The format is accepted, this variant of it is not.
-    #[error("this variant of {format} is not supported: {variant}")]
-    UnsupportedVariant {
-        /// Format by its first bytes.
-        format: Format,
-        /// What is special about it.
-        variant: &'static str,
-    },
-    /// More pixels than [`ImageLimits::max_pixels`].
-    #[error("the image has {width}×{height} = {} pixels, allowed are {max}", u64::from(*width) * u64::from(*height))]
-    TooManyPixels {
-        /// Width from the header.
-        width: u32,
-        /// Height from the header.
-        height: u32,
-        /// The limit.
-        max: u64,
-    },
-    /// A frame that needs more memory than the largest image allowed.
-    #[error("the {format} needs more memory to decode than an image of the allowed {max} pixels")]
-    TooMuchMemory {
-        /// Format by its first bytes.
-        format: Format,
-        /// The limit, in pixels.
-        max: u64,
-    },
-    /// A side longer than [`ImageLimits::max_side`].
-    #[error("the image is {width}×{height}, allowed are {max} pixels a side")]
-    SideTooLong {
-        /// Width from the header.
-        width: u32,
-        /// Height from the header.
-        height: u32,
-        /// The limit.
-        max: u32,
-    },
-}
+use self::resize::ResizePlan;
+use self::source::{Source, completed};
+use self::watch::Watch;
 
 /// Facts about an uploaded image that its answer repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,19 +76,25 @@ pub struct Preprocessed {
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     spec: PreprocessSpec,
-    limits: ImageLimits,
+    options: ImageOptions,
     normalizer: Normalizer,
+    resample: ResampleKernel,
 }
 
 impl Preprocessor {
     /// Prepares the tables for `spec`, which must be valid ([`PreprocessSpec::validate`]).
+    ///
+    /// # Panics
+    /// If the CPU does not support the instruction set of `options`.
     #[must_use]
-    pub fn new(spec: PreprocessSpec, limits: ImageLimits) -> Preprocessor {
-        let normalizer = Normalizer::new(spec.mean, spec.std);
+    pub fn new(spec: PreprocessSpec, options: ImageOptions) -> Preprocessor {
+        const SUPPORTED: &str = "an instruction set that this CPU supports";
+        let normalize = NormalizeKernel::new(options.isa).expect(SUPPORTED);
         Preprocessor {
+            normalizer: Normalizer::new(normalize, spec.mean, spec.std),
+            resample: ResampleKernel::new(options.isa).expect(SUPPORTED),
             spec,
-            limits,
-            normalizer,
+            options,
         }
     }
 
@@ -166,100 +106,46 @@ impl Preprocessor {
 
     /// Decodes, orients, resizes, crops and normalizes one image.
     ///
+    /// `canceled` is asked now and then whether anybody still waits for the result.
+    ///
     /// # Shapes
     /// - `bytes`: an encoded image
     /// - returns: a `[3, crop, crop]` tensor
     ///
     /// # Errors
-    /// [`PreprocessError`]: the image's fault, each with its cause.
-    pub fn run(&self, bytes: &[u8], exif: ExifMode) -> Result<Preprocessed, PreprocessError> {
+    /// [`PreprocessError`], each with its cause; a decoder's panic is one too.
+    pub fn run(
+        &self,
+        bytes: &[u8],
+        exif: ExifMode,
+        canceled: &dyn Fn() -> bool,
+    ) -> Result<Preprocessed, PreprocessError> {
         let start = Instant::now();
-        let mut source = self.open(bytes, exif)?;
-        let plan = self.plan(source.size());
-        let (crop, resampling) = source.resample(&plan)?;
+        let watch = Watch::start(self.options.timeout, canceled);
+        let bytes = completed(bytes, &self.options);
+        let mut source = Source::open(&bytes, exif, &self.options)?;
+        let info = source.info();
+        self.reduce(&mut source);
+        let (crop, resampling) = source.resample(self.plan(source.size()), &watch)?;
         let resampled = Instant::now();
         let tensor = self.normalizer.run(&crop, self.spec.crop as usize);
         Ok(Preprocessed {
             tensor,
-            info: source.info(),
+            info,
             decode: (resampled - start).saturating_sub(resampling),
             preprocess: resampling + resampled.elapsed(),
         })
     }
 
-    fn open<'a>(
-        &self,
-        bytes: &'a [u8],
-        exif: ExifMode,
-    ) -> Result<UprightSource<'a>, PreprocessError> {
-        let format = self::sniff::accepted_format(bytes)?;
-        let decoder = decode::open(bytes, format, self.limits)?;
-        let turn = match exif {
-            ExifMode::Apply => decoder.orientation(),
-            ExifMode::Ignore => Orientation::NoTransforms,
-        };
-        Ok(UprightSource {
-            decoder,
-            format,
-            turn,
-        })
+    /// Lets a large picture become smaller while it is decoded, if that is wanted.
+    fn reduce(&self, source: &mut Source<'_>) {
+        if self.options.size == DecodeSize::Reduced {
+            source.reduce(self.spec.resize.saturating_mul(2));
+        }
     }
 
     /// How an upright image of this size becomes the crop.
     fn plan(&self, size: (u32, u32)) -> ResizePlan {
-        ResizePlan::new(size, self.spec.resize, self.spec.crop)
-    }
-}
-
-/// An image whose header has been read, seen upright.
-struct UprightSource<'a> {
-    decoder: Box<dyn Decoder + 'a>,
-    format: Format,
-    turn: Orientation,
-}
-
-impl UprightSource<'_> {
-    fn size(&self) -> (u32, u32) {
-        exif::upright_size(self.decoder.size(), self.turn)
-    }
-
-    fn info(&self) -> ImageInfo {
-        let (width, height) = self.size();
-        ImageInfo {
-            format: self.format,
-            width,
-            height,
-        }
-    }
-
-    /// Decodes and hands the rows of a region of the upright image to `sink`, from top to bottom.
-    fn decode(&mut self, region: Region, sink: &mut RowSink<'_>) -> Result<(), PreprocessError> {
-        let region = exif::stored_region(region, self.decoder.size(), self.turn);
-        if self.turn == Orientation::NoTransforms {
-            return self.decoder.decode(region, sink);
-        }
-        let mut pixels = Vec::with_capacity(region.width as usize * region.height as usize * 3);
-        self.decoder
-            .decode(region, &mut |rows| pixels.extend_from_slice(rows))?;
-        sink(&exif::upright(
-            &pixels,
-            (region.width, region.height),
-            self.turn,
-        ));
-        Ok(())
-    }
-
-    /// What the plan makes of the image, `[rows, columns, 3]`, and how long that took besides decoding.
-    fn resample(&mut self, plan: &ResizePlan) -> Result<(Vec<u8>, Duration), PreprocessError> {
-        let mut resampler = Resampler::new(plan);
-        let mut spent = Duration::ZERO;
-        self.decode(plan.region(), &mut |rows| {
-            let start = Instant::now();
-            resampler.push(rows);
-            spent += start.elapsed();
-        })?;
-        let last = Instant::now();
-        let pixels = resampler.finish();
-        Ok((pixels, spent + last.elapsed()))
+        ResizePlan::new(size, &self.spec, self.resample)
     }
 }

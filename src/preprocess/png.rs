@@ -123,7 +123,7 @@ impl<'a> PngSource<'a> {
             }
             for y in (first_row..height).step_by(row_step) {
                 watch.check()?;
-            let row = next_row(&mut self.reader, self.limits)?;
+                let row = next_row(&mut self.reader, self.limits)?;
                 if !(region.top..region.top + region.height).contains(&y) {
                     continue;
                 }

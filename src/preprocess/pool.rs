@@ -112,7 +112,7 @@ fn run(shared: &Shared) {
         };
         drop(state);
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!(
+            tracing::warn!(
                 thread = std::thread::current().name(),
                 "a preprocessing job panicked; its request fails"
             );

@@ -4,7 +4,9 @@
 //! same decoder and resampler for the whole picture, where serving asks for what the crop needs.
 
 use super::decode::Region;
-use super::resize::{ResizePlan, resized_size};
+use super::resize::{ResizePlan, target_size};
+use super::source::{Source, completed};
+use super::watch::Watch;
 use super::{ExifMode, PreprocessError, Preprocessor};
 use crate::tensor::Tensor;
 
@@ -54,31 +56,42 @@ impl Preprocessor {
         stage: Stage,
     ) -> Result<StageOutput, PreprocessError> {
         if stage == Stage::Tensor {
-            return Ok(StageOutput::Tensor(self.run(bytes, exif)?.tensor));
+            return Ok(StageOutput::Tensor(
+                self.run(bytes, exif, &|| false)?.tensor,
+            ));
         }
-        let mut source = self.open(bytes, exif)?;
+        let watch = Watch::start(self.options.timeout, &|| false);
+        let bytes = completed(bytes, &self.options);
+        let mut source = Source::open(&bytes, exif, &self.options)?;
+        if stage != Stage::Decoded {
+            self.reduce(&mut source);
+        }
         let size = source.size();
         let ((width, height), rgb) = match stage {
             Stage::Decoded => {
                 let mut rgb = Vec::with_capacity(size.0 as usize * size.1 as usize * 3);
-                source.decode(Region::whole(size), &mut |rows| rgb.extend_from_slice(rows))?;
+                source.decode(Region::whole(size), &watch, &mut |rows| {
+                    rgb.extend_from_slice(rows)
+                })?;
                 (size, rgb)
             }
             Stage::Resized => {
-                let to = resized_size(size.0, size.1, self.spec.resize);
+                let to = target_size(size, &self.spec);
                 self.check_resized(to)?;
-                (to, source.resample(&ResizePlan::whole(size, to))?.0)
+                let plan = ResizePlan::whole(size, &self.spec, self.resample);
+                (to, interleaved(&source.resample(plan, &watch)?.0, to.0))
             }
             Stage::Cropped | Stage::Tensor => {
-                let crop = (self.spec.crop, self.spec.crop);
-                (crop, source.resample(&self.plan(size))?.0)
+                let crop = self.spec.crop;
+                let planes = source.resample(self.plan(size), &watch)?.0;
+                ((crop, crop), interleaved(&planes, crop))
             }
         };
         Ok(StageOutput::Pixels(Pixels { width, height, rgb }))
     }
 
     fn check_resized(&self, (width, height): (u32, u32)) -> Result<(), PreprocessError> {
-        let max = self.limits.max_pixels;
+        let max = self.options.limits.max_pixels;
         if u64::from(width) * u64::from(height) > max {
             return Err(PreprocessError::TooManyPixels { width, height, max });
         }
@@ -86,13 +99,21 @@ impl Preprocessor {
     }
 }
 
+/// `[rows, 3, columns]` to `[rows, columns, 3]`.
+fn interleaved(planes: &[u8], columns: u32) -> Vec<u8> {
+    let columns = columns as usize;
+    let row = |row: &[u8]| {
+        let pixel = |x: usize| [row[x], row[columns + x], row[2 * columns + x]];
+        (0..columns).flat_map(pixel).collect::<Vec<_>>()
+    };
+    planes.chunks_exact(3 * columns).flat_map(row).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::resize::center_crop_offset;
     use super::*;
-    use crate::preprocess::{ImageLimits, PreprocessSpec};
-    use image::codecs::png::PngEncoder;
-    use image::{ExtendedColorType, ImageEncoder};
+    use crate::preprocess::{ImageLimits, ImageOptions, PreprocessSpec};
     use proptest::prelude::*;
 
     const LIMITS: ImageLimits = ImageLimits {
@@ -106,14 +127,24 @@ mod tests {
             crop,
             ..PreprocessSpec::default()
         };
-        Preprocessor::new(spec, LIMITS)
+        Preprocessor::new(
+            spec,
+            ImageOptions {
+                limits: LIMITS,
+                ..ImageOptions::default()
+            },
+        )
     }
 
     fn png(rgb: &[u8], width: u32, height: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
-        PngEncoder::new(&mut bytes)
-            .write_image(rgb, width, height, ExtendedColorType::Rgb8)
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        let mut writer = encoder.write_header().expect("a vector takes everything");
+        writer
+            .write_image_data(rgb)
             .expect("a picture of this size");
+        drop(writer);
         bytes
     }
 
@@ -152,7 +183,13 @@ mod tests {
             let Ok(StageOutput::Tensor(tensor)) = preprocessor.stage(&bytes, ExifMode::Apply, Stage::Tensor) else {
                 panic!("a tensor");
             };
-            prop_assert_eq!(&tensor, &preprocessor.normalizer.run(&cropped.rgb, crop as usize));
+            let area = (crop * crop) as usize;
+            let PreprocessSpec { mean, std, .. } = preprocessor.spec;
+            for (i, &value) in tensor.data().iter().enumerate() {
+                let (channel, pixel) = (i / area, i % area);
+                let x = f32::from(cropped.rgb[pixel * 3 + channel]);
+                prop_assert_eq!(value, (x / 255.0 - mean[channel]) / std[channel]);
+            }
         }
     }
 

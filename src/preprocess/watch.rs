@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// Why decoding stopped although nothing is wrong with the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// The deadline has passed.
-    TimedOut,
+    /// More time has passed than this.
+    TimedOut(Duration),
     /// Nobody waits for the result.
     Canceled,
 }
@@ -17,6 +17,7 @@ pub(super) enum Stopped {
 #[derive(Clone, Copy)]
 pub(super) struct Watch<'a> {
     deadline: Instant,
+    timeout: Duration,
     canceled: &'a dyn Fn() -> bool,
 }
 
@@ -25,6 +26,7 @@ impl<'a> Watch<'a> {
     pub(super) fn start(timeout: Duration, canceled: &'a dyn Fn() -> bool) -> Watch<'a> {
         Watch {
             deadline: Instant::now() + timeout,
+            timeout,
             canceled,
         }
     }
@@ -41,7 +43,7 @@ impl<'a> Watch<'a> {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Stopped::TimedOut);
+            return Err(Stopped::TimedOut(self.timeout));
         }
         Ok(left)
     }
@@ -55,13 +57,10 @@ mod tests {
     fn canceled_and_timed_out_are_told_apart() {
         let hour = Duration::from_secs(3600);
         assert_eq!(Watch::start(hour, &|| false).check(), Ok(()));
-        assert_eq!(
-            Watch::start(hour, &|| true).check(),
-            Err(Stopped::Canceled)
-        );
+        assert_eq!(Watch::start(hour, &|| true).check(), Err(Stopped::Canceled));
         assert_eq!(
             Watch::start(Duration::ZERO, &|| false).check(),
-            Err(Stopped::TimedOut)
+            Err(Stopped::TimedOut(Duration::ZERO))
         );
     }
 }

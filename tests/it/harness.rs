@@ -11,7 +11,7 @@ use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
 use resnet::http::{App, RequestLimits};
 use resnet::metrics::Metrics;
-use resnet::preprocess::ImageLimits;
+use resnet::preprocess::ImageOptions;
 use resnet::registry::{LoadedModel, ModelRef, load};
 use resnet::server::{Drained, Server, ServerOptions};
 use serde_json::Value;
@@ -65,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) queue_capacity: usize,
     pub(crate) max_body_bytes: u64,
     pub(crate) body_timeout: Duration,
+    pub(crate) images: ImageOptions,
 }
 
 impl Default for Settings {
@@ -75,6 +76,7 @@ impl Default for Settings {
             queue_capacity: 256,
             max_body_bytes: 20 << 20,
             body_timeout: Duration::from_secs(30),
+            images: ImageOptions::default(),
         }
     }
 }
@@ -93,10 +95,7 @@ impl TestServer {
     pub(crate) fn start(models: Vec<LoadedModel>, settings: &Settings) -> TestServer {
         let server = TestServer::start_unready(settings);
         let options = ClassifierOptions {
-            limits: ImageLimits {
-                max_pixels: 50_000_000,
-                max_side: 16_384,
-            },
+            images: settings.images.clone(),
             batching: BatchPolicy {
                 max_batch_size: settings.max_batch_size,
                 max_queue_delay: Duration::ZERO,

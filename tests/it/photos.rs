@@ -8,7 +8,7 @@ use std::sync::Arc;
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classification, Classifier, ClassifierOptions, ClassifyOptions};
 use resnet::metrics::Metrics;
-use resnet::preprocess::{ExifMode, ImageLimits};
+use resnet::preprocess::{ExifMode, ImageOptions};
 use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
 
 use crate::harness::{Answer, Process, agent, assets, tiny};
@@ -36,10 +36,7 @@ fn photos(dir: &Path) -> Vec<Photo> {
 /// Classifies photos through the classifier, as stored (the reference ignores EXIF).
 fn classify_all(model: LoadedModel, dir: &Path, photos: &[&Photo]) -> Vec<Classification> {
     let options = ClassifierOptions {
-        limits: ImageLimits {
-            max_pixels: 50_000_000,
-            max_side: 16_384,
-        },
+        images: ImageOptions::default(),
         batching: BatchPolicy {
             max_batch_size: 8,
             max_queue_delay: std::time::Duration::ZERO,

@@ -6,8 +6,8 @@
 //! the same constants, roundings and shifts, so the same samples.
 
 use super::sequential::Block;
-use crate::kernels::idct::{CONST_BITS, PASS1_BITS, fix};
 use crate::kernels::IdctKernel;
+use crate::kernels::idct::{CONST_BITS, PASS1_BITS, fix};
 
 /// Shifts right with rounding to the nearest.
 #[inline(always)]

@@ -192,8 +192,8 @@ impl Plane {
         // As libjpeg: a subsampled component is rather reduced less than upsampled afterwards.
         let mut block = size;
         while block < 8
-            && (frame.max_h * size) % (c.h * block * 2) == 0
-            && (frame.max_v * size) % (c.v * block * 2) == 0
+            && (frame.max_h * size).is_multiple_of(c.h * block * 2)
+            && (frame.max_v * size).is_multiple_of(c.v * block * 2)
         {
             block *= 2;
         }

@@ -1,0 +1,167 @@
+//! One image on its way from bytes to upright pixels, within the limits of memory and time.
+//!
+//! Used by `Preprocessor`: it opens the decoder of the format, turns what comes out of it, takes the memory for it from
+//! the budget, and keeps a decoder's panic from harming anybody else.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::budget::NoShare;
+use super::decode::{Decoder, Region, RowSink};
+use super::exif::{self, Orientation};
+use super::options::{DamagedImages, ImageOptions};
+use super::resize::{Resampler, ResizePlan};
+use super::watch::{Stopped, Watch};
+use super::{ExifMode, Format, ImageInfo, PreprocessError, decode, sniff};
+
+/// An image whose header has been read, seen upright.
+pub(super) struct Source<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    format: Format,
+    turn: Orientation,
+    options: &'a ImageOptions,
+}
+
+impl<'a> Source<'a> {
+    /// Tells the format and reads the header.
+    pub(super) fn open(
+        bytes: &'a [u8],
+        exif: ExifMode,
+        options: &'a ImageOptions,
+    ) -> Result<Source<'a>, PreprocessError> {
+        let format = sniff::accepted_format(bytes)?;
+        let open = || decode::open(bytes, format, options.limits, options.isa);
+        let decoder = contained(format, open)?;
+        let turn = match exif {
+            ExifMode::Apply => decoder.orientation(),
+            ExifMode::Ignore => Orientation::NoTransforms,
+        };
+        Ok(Source {
+            decoder,
+            format,
+            turn,
+            options,
+        })
+    }
+
+    /// Width and height of the upright image.
+    pub(super) fn size(&self) -> (u32, u32) {
+        exif::upright_size(self.decoder.size(), self.turn)
+    }
+
+    /// What an answer tells about it.
+    pub(super) fn info(&self) -> ImageInfo {
+        let (width, height) = self.size();
+        ImageInfo {
+            format: self.format,
+            width,
+            height,
+        }
+    }
+
+    /// Makes the picture smaller while decoding where the format can, its shorter side at least `shortest` pixels.
+    pub(super) fn reduce(&mut self, shortest: u32) {
+        self.decoder.reduce(shortest);
+    }
+
+    /// Decodes and hands the rows of a region of the upright image to `sink`, from top to bottom.
+    pub(super) fn decode(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError> {
+        let stored = exif::stored_region(region, self.decoder.size(), self.turn);
+        let pixels = u64::from(stored.width) * u64::from(stored.height) * 3;
+        let turned = self.turn != Orientation::NoTransforms;
+        // The stored pixels and the turned ones.
+        let turning = if turned { 2 * pixels } else { 0 };
+        let needed = self.decoder.memory(stored) + turning;
+        let memory = &self.options.memory;
+        let _share = memory.share(needed, watch).map_err(|e| match e {
+            NoShare::TooLarge => PreprocessError::OverBudget {
+                format: self.format,
+                needed,
+                max: memory.total(),
+            },
+            NoShare::Stopped(Stopped::TimedOut(limit)) => PreprocessError::MemoryBusy(limit),
+            NoShare::Stopped(Stopped::Canceled) => PreprocessError::Canceled,
+        })?;
+        if !turned {
+            return self.decode_stored(stored, watch, sink);
+        }
+        let mut rows = Vec::with_capacity(pixels as usize);
+        self.decode_stored(stored, watch, &mut |r| rows.extend_from_slice(r))?;
+        sink(&exif::upright(
+            &rows,
+            (stored.width, stored.height),
+            self.turn,
+        ));
+        Ok(())
+    }
+
+    /// Decodes the stored picture; rows that a damaged one lacks are black where that is allowed.
+    fn decode_stored(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), PreprocessError> {
+        let (format, decoder) = (self.format, &mut self.decoder);
+        let row = region.width as usize * 3;
+        let mut handed = 0;
+        let result = contained(format, || {
+            decoder.decode(region, watch, &mut |rows| {
+                handed += rows.len() / row;
+                sink(rows);
+            })
+        });
+        match result {
+            Err(PreprocessError::Truncated { .. } | PreprocessError::Corrupt { .. })
+                if handed > 0 && self.options.damaged == DamagedImages::Fill =>
+            {
+                let black = vec![0; row];
+                (handed..region.height as usize).for_each(|_| sink(&black));
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// What the plan makes of the image, `[rows, 3, columns]`, and how long that took besides decoding.
+    pub(super) fn resample(
+        &mut self,
+        plan: ResizePlan,
+        watch: &Watch,
+    ) -> Result<(Vec<u8>, Duration), PreprocessError> {
+        let region = plan.region();
+        let mut resampler = Resampler::new(plan);
+        let mut spent = Duration::ZERO;
+        self.decode(region, watch, &mut |rows| {
+            let start = Instant::now();
+            resampler.push(rows);
+            spent += start.elapsed();
+        })?;
+        Ok((resampler.finish(), spent))
+    }
+}
+
+/// The image as it is decoded: a JPEG gets an end where a truncated one may be accepted, as Pillow does it for
+/// `LOAD_TRUNCATED_IMAGES`.
+pub(super) fn completed<'a>(bytes: &'a [u8], options: &ImageOptions) -> Cow<'a, [u8]> {
+    const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
+    if options.damaged == DamagedImages::Fill && sniff::sniff(bytes) == Some(Format::Jpeg) {
+        return Cow::Owned([bytes, &END_OF_IMAGE].concat());
+    }
+    Cow::Borrowed(bytes)
+}
+
+/// Runs a decoder and makes an error of its panic; the panic hook has logged it.
+fn contained<T>(
+    format: Format,
+    decode: impl FnOnce() -> Result<T, PreprocessError>,
+) -> Result<T, PreprocessError> {
+    // What the decoder leaves half done is dropped with it.
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(PreprocessError::Panicked { format }))
+}
