@@ -6,7 +6,7 @@
 //! 2. [`http`] gives the request an id, resolves the model, asks for a place in the queue, reads the body and finds the
 //!    images in it: raw, multipart or base64.
 //! 3. [`classifier`] sends each image to a `prep-N` thread, where [`preprocess`] decodes, resizes, crops and normalizes
-//!    it into a [`tensor`].
+//!    it into a [`tensor`]; the inner loops are those of [`kernels`].
 //! 4. [`batcher`] queues the tensor; a free `engine-N` thread takes its share of what waits and runs it through
 //!    [`engine`].
 //! 5. [`postprocess`] ranks the output, [`registry`]'s labels name the classes, and [`http`] writes the JSON.
@@ -27,6 +27,8 @@ pub mod preprocess;
 pub mod registry;
 
 pub mod engine;
+
+pub mod kernels;
 
 pub mod config;
 pub mod metrics;
