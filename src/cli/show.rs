@@ -9,7 +9,7 @@ use indicatif::DecimalBytes;
 
 use super::output::print;
 use super::store_args::StoreArgs;
-use crate::preprocess::PreprocessSpec;
+use crate::preprocess::{PreprocessSpec, ResizeMode};
 use crate::registry::{self, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 
 /// The flags of `resnet show`.
@@ -92,13 +92,22 @@ fn describe_entry(text: &mut Table, entry: &CatalogEntry) {
 fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
     let PreprocessSpec {
         resize,
+        resize_mode,
+        interpolation,
         crop,
         mean,
         std,
     } = spec;
+    let side = match resize_mode {
+        ResizeMode::ShorterSide => "shorter side",
+        ResizeMode::Stretch => "both sides",
+    };
     text.row(
         "preprocess",
-        &format!("shorter side to {resize}, center crop {crop}, mean {mean:?}, std {std:?}"),
+        &format!(
+            "{side} to {resize} ({}), center crop {crop}, mean {mean:?}, std {std:?}",
+            interpolation.name()
+        ),
     );
 }
 

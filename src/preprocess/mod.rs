@@ -5,6 +5,9 @@
 
 mod decode;
 mod exif;
+mod filter;
+#[cfg(test)]
+mod golden;
 mod normalize;
 mod pool;
 mod resize;
@@ -13,12 +16,15 @@ mod spec;
 
 use std::time::{Duration, Instant};
 
+use crate::kernels::{NormalizeKernel, ResampleKernel};
 use crate::tensor::Tensor;
 
 pub use self::exif::ExifMode;
 pub use self::pool::{Pool, PoolClosed};
 pub use self::sniff::{Format, sniff};
-pub use self::spec::{IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
+pub use self::spec::{
+    IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
+};
 
 use image::metadata::Orientation;
 
@@ -133,17 +139,19 @@ pub struct Preprocessor {
     spec: PreprocessSpec,
     limits: ImageLimits,
     normalizer: Normalizer,
+    resample: ResampleKernel,
 }
 
 impl Preprocessor {
     /// Prepares the tables for `spec`, which must be valid ([`PreprocessSpec::validate`]).
     #[must_use]
     pub fn new(spec: PreprocessSpec, limits: ImageLimits) -> Preprocessor {
-        let normalizer = Normalizer::new(spec.mean, spec.std);
+        let normalizer = Normalizer::new(NormalizeKernel::detect(), spec.mean, spec.std);
         Preprocessor {
             spec,
             limits,
             normalizer,
+            resample: ResampleKernel::detect(),
         }
     }
 
@@ -171,15 +179,16 @@ impl Preprocessor {
             ExifMode::Ignore => Orientation::NoTransforms,
         };
         let (width, height) = exif::upright_size(stored, turn);
-        let plan = ResizePlan::new((width, height), self.spec.resize, self.spec.crop);
-        let mut resampler = Resampler::new(&plan);
-        let mut preprocess = Duration::ZERO;
+        let planning = Instant::now();
+        let plan = ResizePlan::new((width, height), &self.spec, self.resample);
+        let region = exif::stored_region(plan.region(), stored, turn);
+        let mut resampler = Resampler::new(plan);
+        let mut preprocess = planning.elapsed();
         let mut push = |rows: &[u8]| {
             let start = Instant::now();
             resampler.push(rows);
             preprocess += start.elapsed();
         };
-        let region = exif::stored_region(plan.region(), stored, turn);
         if turn == Orientation::NoTransforms {
             decoder.decode(region, &mut push)?;
         } else {

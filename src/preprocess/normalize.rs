@@ -2,41 +2,33 @@
 //!
 //! Called by `Preprocessor::run` with the crop; the last stage before the batcher.
 
+use crate::kernels::{Normalization, NormalizeKernel};
 use crate::tensor::Tensor;
 
-/// `(x / 255 - mean[c]) / std[c]` for all 256 values of the three channels.
+/// `(x / 255 - mean[c]) / std[c]` for the three channels.
 #[derive(Debug, Clone)]
 pub(super) struct Normalizer {
-    table: Box<[[f32; 256]; 3]>,
+    channels: [Normalization; 3],
 }
 
 impl Normalizer {
-    /// Tabulates the three operations in `f32`, in the order and rounding of torchvision's `ToTensor` and `Normalize`.
-    pub(super) fn new(mean: [f32; 3], std: [f32; 3]) -> Normalizer {
-        let mut table = Box::new([[0.0; 256]; 3]);
-        for (channel, row) in table.iter_mut().enumerate() {
-            for (value, out) in row.iter_mut().enumerate() {
-                *out = (value as f32 / 255.0 - mean[channel]) / std[channel];
-            }
-        }
-        Normalizer { table }
+    /// The three operations in `f32`, in the order and rounding of torchvision's `ToTensor` and `Normalize`.
+    pub(super) fn new(kernel: NormalizeKernel, mean: [f32; 3], std: [f32; 3]) -> Normalizer {
+        let channels = std::array::from_fn(|c| Normalization::new(kernel, mean[c], std[c]));
+        Normalizer { channels }
     }
 
-    /// Normalizes a square crop and moves HWC to CHW in one pass.
+    /// Normalizes a square crop and makes each channel a plane.
     ///
     /// # Shapes
-    /// - `crop`: `[side, side, 3]` `u8`
+    /// - `crop`: `[side, 3, side]` `u8`: row, channel, column
     /// - returns: `[3, side, side]` `f32`
     pub(super) fn run(&self, crop: &[u8], side: usize) -> Tensor {
-        let area = side * side;
-        let mut data = vec![0.0; 3 * area];
-        let (red, rest) = data.split_at_mut(area);
-        let (green, blue) = rest.split_at_mut(area);
-        let [r, g, b] = &*self.table;
-        for (((pixel, red), green), blue) in crop.chunks_exact(3).zip(red).zip(green).zip(blue) {
-            *red = r[usize::from(pixel[0])];
-            *green = g[usize::from(pixel[1])];
-            *blue = b[usize::from(pixel[2])];
+        let mut data = Vec::with_capacity(3 * side * side);
+        for (channel, normalization) in self.channels.iter().enumerate() {
+            for row in crop.chunks_exact(3 * side) {
+                normalization.append(&row[channel * side..][..side], &mut data);
+            }
         }
         Tensor::new(vec![3, side, side], data)
     }
@@ -50,11 +42,12 @@ mod tests {
     #[test]
     fn channels_are_normalized_and_moved_to_planes() {
         let crop = [0, 128, 255, 10, 20, 30, 40, 50, 60, 70, 80, 90];
-        let tensor = Normalizer::new(IMAGENET_MEAN, IMAGENET_STD).run(&crop, 2);
+        let normalizer = Normalizer::new(NormalizeKernel::detect(), IMAGENET_MEAN, IMAGENET_STD);
+        let tensor = normalizer.run(&crop, 2);
         assert_eq!(tensor.shape(), [3, 2, 2]);
         for (i, value) in tensor.data().iter().enumerate() {
-            let (channel, pixel) = (i / 4, i % 4);
-            let x = f32::from(crop[pixel * 3 + channel]);
+            let (channel, row, column) = (i / 4, i / 2 % 2, i % 2);
+            let x = f32::from(crop[row * 6 + channel * 2 + column]);
             assert_eq!(
                 *value,
                 (x / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]

@@ -1,19 +1,19 @@
-//! Pillow's antialiased bilinear resize with torchvision's size and crop rounding, bit for bit.
+//! Pillow's antialiased resize with torchvision's size and crop rounding, bit for bit.
 //!
 //! Called by `Preprocessor` between decode and normalize. Rows are taken as they are decoded; only the rows and columns
-//! that the crop keeps are asked for.
+//! that the crop keeps are asked for, and only the rows that one row of the crop depends on are kept.
 //!
-//! Source: Pillow's `Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResampleHorizontal_8bpc`,
-//! `ImagingResampleVertical_8bpc`) and torchvision's `_compute_resized_output_size` and `center_crop`, restated here.
+//! Source: the order of passes and their rounding to 8 bits in between are those of Pillow 13's `Resample.c`
+//! (`ImagingResampleInner`); sizes and offsets are those of torchvision's `_compute_resized_output_size` and
+//! `center_crop`, restated here.
 
 use super::decode::Region;
-
-/// Fraction bits of a filter weight; Pillow keeps 8 bits for the value and 2 for the sum's headroom.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
+use super::filter;
+use super::{PreprocessSpec, ResizeMode};
+use crate::kernels::{HorizontalPass, ResampleKernel, VerticalPass};
 
 /// Size after the shorter side is resized to `short`: torchvision truncates the longer side.
-#[must_use]
-pub fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
+pub(super) fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
     let scale =
         |long: u32, side: u32| (f64::from(short) * f64::from(long) / f64::from(side)) as u32;
     if width <= height {
@@ -24,44 +24,76 @@ pub fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
 }
 
 /// First row or column of a centered crop: `int(round((size - crop) / 2.0))`, halves rounded to even as Python does.
-#[must_use]
-pub fn center_crop_offset(size: u32, crop: u32) -> u32 {
+pub(super) fn center_crop_offset(size: u32, crop: u32) -> u32 {
     (f64::from(size - crop) / 2.0).round_ties_even() as u32
 }
 
-/// How an image of one size becomes the crop: the filter weights of both passes.
+/// Which pass comes first; in between, values are rounded to 8 bits, so the order shows in the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    HorizontalFirst,
+    VerticalFirst,
+}
+
+impl Order {
+    /// Pillow's choice since version 13: vertical first if the height shrinks, and by more than twice the pixels that
+    /// the width does. Older versions always start horizontally.
+    fn of((width, height): (u32, u32), (to_width, to_height): (u32, u32)) -> Order {
+        let (across, down) = (
+            i64::from(width) - i64::from(to_width),
+            i64::from(height) - i64::from(to_height),
+        );
+        if down > 0 && down > 2 * across {
+            Order::VerticalFirst
+        } else {
+            Order::HorizontalFirst
+        }
+    }
+}
+
+/// How an image of one size becomes the crop: both passes with their weights, and their order.
 #[derive(Debug)]
 pub(super) struct ResizePlan {
-    columns: Weights,
-    rows: Weights,
+    columns: HorizontalPass,
+    rows: VerticalPass,
+    order: Order,
     region: Region,
     crop: usize,
 }
 
 impl ResizePlan {
-    /// Plans a resize of the shorter side to `resize` and the middle `crop`×`crop` of that, for an upright image.
+    /// Plans the resize and crop of `spec` for an upright image of this size, each side at least 1.
     ///
     /// # Panics
-    /// If `crop` is larger than `resize`; a validated spec rules that out.
-    pub(super) fn new((width, height): (u32, u32), resize: u32, crop: u32) -> ResizePlan {
-        let (to_width, to_height) = resized_size(width, height, resize);
-        let (left, top) = (
-            center_crop_offset(to_width, crop),
-            center_crop_offset(to_height, crop),
-        );
-        let columns = Weights::window(width, to_width, left, crop);
-        let rows = Weights::window(height, to_height, top, crop);
-        let ((first_column, last_column), (first_row, last_row)) =
-            (columns.source_range(), rows.source_range());
+    /// If the crop is larger than the resized image; a validated spec rules that out.
+    pub(super) fn new(
+        (width, height): (u32, u32),
+        spec: &PreprocessSpec,
+        kernel: ResampleKernel,
+    ) -> ResizePlan {
+        let PreprocessSpec { resize, crop, .. } = *spec;
+        let (to_width, to_height) = match spec.resize_mode {
+            ResizeMode::ShorterSide => resized_size(width, height, resize),
+            ResizeMode::Stretch => (resize, resize),
+        };
+        let weights = |from, to| {
+            let offset = center_crop_offset(to, crop);
+            filter::window(spec.interpolation, (from, to), offset, crop)
+        };
+        let (mut columns, mut rows) = (weights(width, to_width), weights(height, to_height));
+        let (across, down) = (columns.source_range(), rows.source_range());
+        columns.shift(across.start);
+        rows.shift(down.start);
         ResizePlan {
             region: Region {
-                left: first_column as u32,
-                top: first_row as u32,
-                width: (last_column - first_column) as u32,
-                height: (last_row - first_row) as u32,
+                left: across.start as u32,
+                top: down.start as u32,
+                width: across.len() as u32,
+                height: down.len() as u32,
             },
-            columns,
-            rows,
+            columns: HorizontalPass::new(kernel, columns, across.len()),
+            rows: VerticalPass::new(kernel, rows),
+            order: Order::of((width, height), (to_width, to_height)),
             crop: crop as usize,
         }
     }
@@ -74,148 +106,119 @@ impl ResizePlan {
 
 /// Takes the rows of a plan's region from top to bottom and makes the crop of them.
 #[derive(Debug)]
-pub(super) struct Resampler<'a> {
-    plan: &'a ResizePlan,
-    /// What the horizontal pass has made so far: `[rows, crop, 3]`.
-    between: Vec<u8>,
-}
-
-impl<'a> Resampler<'a> {
-    /// Starts with the first row of the plan's region.
-    pub(super) fn new(plan: &'a ResizePlan) -> Resampler<'a> {
-        let between = Vec::with_capacity(plan.region.height as usize * plan.crop * 3);
-        Resampler { plan, between }
-    }
-
-    /// Takes the next rows: `[rows, region.width, 3]`.
-    ///
-    /// Pillow's order: horizontal first, rounded to 8 bits in between.
-    pub(super) fn push(&mut self, rows: &[u8]) {
-        let plan = self.plan;
-        for row in rows.chunks_exact(plan.region.width as usize * 3) {
-            plan.columns
-                .resample_row(row, plan.region.left as usize, &mut self.between);
-        }
-    }
-
-    /// The crop, `[crop, crop, 3]`, once all rows have been pushed.
-    pub(super) fn finish(self) -> Vec<u8> {
-        let plan = self.plan;
-        plan.rows
-            .resample_columns(&self.between, plan.region.top as usize, plan.crop * 3)
-    }
-}
-
-/// For each output position, the first source position and the fixed-point weights from there on.
-#[derive(Debug)]
-struct Weights {
-    bounds: Vec<(usize, usize)>,
-    values: Vec<i32>,
+pub(super) struct Resampler {
+    plan: ResizePlan,
+    /// The vertical pass's input, as far as it is still needed: `[rows, 3, crop]` made by the horizontal pass, or
+    /// `[rows, region.width, 3]` as pushed where the vertical pass comes first. At most twice as many rows as one output
+    /// needs, so that they stay in the cache whatever the image's height.
+    window: Vec<u8>,
+    /// Bytes of a row in `window`.
     stride: usize,
+    /// One row between the passes where the vertical one comes first: `[region.width, 3]`.
+    between: Vec<u8>,
+    /// Rows in `window`, and the row of the region that the first of them is.
+    filled: usize,
+    first: usize,
+    /// Rows of the crop that are done.
+    done: usize,
+    /// `[done, 3, crop]`.
+    crop: Vec<u8>,
 }
 
-impl Weights {
-    /// Weights of the triangle filter for the outputs `offset..offset + count` of a resize from `from` to `to`.
-    fn window(from: u32, to: u32, offset: u32, count: u32) -> Weights {
-        if from == to {
-            // Pillow skips a pass that changes nothing.
-            let bounds = (offset..offset + count).map(|i| (i as usize, 1)).collect();
-            let values = vec![1 << PRECISION_BITS; count as usize];
-            return Weights {
-                bounds,
-                values,
-                stride: 1,
-            };
-        }
-        let scale = f64::from(from) / f64::from(to);
-        let support = scale.max(1.0);
-        let inverse = 1.0 / support;
-        let stride = support.ceil() as usize * 2 + 1;
-        let mut bounds = Vec::with_capacity(count as usize);
-        let mut values = vec![0; stride * count as usize];
-        let mut exact = vec![0.0; stride];
-        for (i, out) in (offset..offset + count).zip(values.chunks_exact_mut(stride)) {
-            let center = (f64::from(i) + 0.5) * scale;
-            // `as` truncates and clamps at zero, as C's cast and the `if (xmin < 0)` after it do.
-            let first = (center - support + 0.5) as usize;
-            let last = ((center + support + 0.5) as usize).min(from as usize);
-            let length = last - first;
-            let mut sum = 0.0;
-            for (k, weight) in exact[..length].iter_mut().enumerate() {
-                let distance = ((k + first) as f64 - center + 0.5) * inverse;
-                *weight = (1.0 - distance.abs()).max(0.0);
-                sum += *weight;
-            }
-            for (fixed, weight) in out.iter_mut().zip(&exact[..length]) {
-                let weight = if sum == 0.0 { *weight } else { weight / sum };
-                *fixed = (0.5 + weight * f64::from(1 << PRECISION_BITS)) as i32;
-            }
-            bounds.push((first, length));
-        }
-        Weights {
-            bounds,
-            values,
+/// Rows beyond what one output needs for which the window has room: how often the window is moved up.
+const WINDOW_SLACK: usize = 8;
+
+impl Resampler {
+    /// Starts with the first row of the plan's region.
+    pub(super) fn new(plan: ResizePlan) -> Resampler {
+        let longest = plan.rows.weights().longest();
+        let (stride, between) = match plan.order {
+            Order::HorizontalFirst => (plan.crop * 3, 0),
+            Order::VerticalFirst => (
+                plan.region.width as usize * 3,
+                plan.region.width as usize * 3,
+            ),
+        };
+        Resampler {
+            window: vec![0; (longest + longest.max(WINDOW_SLACK)) * stride],
             stride,
+            between: vec![0; between],
+            filled: 0,
+            first: 0,
+            done: 0,
+            crop: Vec::with_capacity(plan.crop * plan.crop * 3),
+            plan,
         }
     }
 
-    /// The source positions that any output reads, as a half-open range.
-    fn source_range(&self) -> (usize, usize) {
-        let first = self.bounds.iter().map(|b| b.0).min().unwrap_or(0);
-        let last = self.bounds.iter().map(|b| b.0 + b.1).max().unwrap_or(0);
-        (first, last)
+    /// Takes the next rows: `[rows, region.width, 3]`. Rows beyond the region are ignored.
+    pub(super) fn push(&mut self, rows: &[u8]) {
+        for row in rows.chunks_exact(self.plan.region.width as usize * 3) {
+            if self.done == self.plan.crop {
+                break;
+            }
+            if (self.filled + 1) * self.stride > self.window.len() {
+                self.forget_used_rows();
+            }
+            let to = &mut self.window[self.filled * self.stride..][..self.stride];
+            match self.plan.order {
+                Order::HorizontalFirst => self.plan.columns.run(row, to),
+                Order::VerticalFirst => to.copy_from_slice(row),
+            }
+            self.filled += 1;
+            self.finish_rows();
+        }
     }
 
-    fn taps(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.bounds
-            .iter()
-            .zip(self.values.chunks_exact(self.stride))
-            .map(|(&(first, n), w)| (first, &w[..n]))
+    /// Moves the rows that are still needed to the front of the window.
+    fn forget_used_rows(&mut self) {
+        let used = self.plan.rows.weights().taps(self.done).0 - self.first;
+        self.window
+            .copy_within(used * self.stride..self.filled * self.stride, 0);
+        self.first += used;
+        self.filled -= used;
     }
 
-    /// Appends one resampled RGB row to `out`; `row` starts at source column `first_column`.
-    fn resample_row(&self, row: &[u8], first_column: usize, out: &mut Vec<u8>) {
-        for (first, weights) in self.taps() {
-            let mut sum = [1 << (PRECISION_BITS - 1); 3];
-            for (pixel, &weight) in row[(first - first_column) * 3..]
-                .chunks_exact(3)
-                .zip(weights)
-            {
-                for (s, &value) in sum.iter_mut().zip(pixel) {
-                    *s += i32::from(value) * weight;
+    /// Makes the rows of the crop for which all source rows are there.
+    fn finish_rows(&mut self) {
+        let plan = &mut self.plan;
+        while self.done < plan.crop {
+            let (first, taps) = plan.rows.weights().taps(self.done);
+            if first + taps.len() > self.first + self.filled {
+                break;
+            }
+            let rows = &self.window[(first - self.first) * self.stride..];
+            let start = self.crop.len();
+            self.crop.resize(start + plan.crop * 3, 0);
+            let out = &mut self.crop[start..];
+            match plan.order {
+                Order::HorizontalFirst => plan.rows.run(self.done, rows, out),
+                Order::VerticalFirst => {
+                    plan.rows.run(self.done, rows, &mut self.between);
+                    plan.columns.run(&self.between, out);
                 }
             }
-            out.extend(sum.map(clip8));
+            self.done += 1;
         }
     }
 
-    /// Resamples along the columns of `rows`, whose first row is source row `first_row`.
-    fn resample_columns(&self, rows: &[u8], first_row: usize, row_len: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bounds.len() * row_len);
-        let mut sums = vec![0; row_len];
-        for (first, weights) in self.taps() {
-            sums.fill(1 << (PRECISION_BITS - 1));
-            for (row, &weight) in rows[(first - first_row) * row_len..]
-                .chunks_exact(row_len)
-                .zip(weights)
-            {
-                for (s, &value) in sums.iter_mut().zip(row) {
-                    *s += i32::from(value) * weight;
-                }
-            }
-            out.extend(sums.iter().copied().map(clip8));
-        }
-        out
+    /// The crop as `[row, channel, column]`, `[crop, 3, crop]`.
+    ///
+    /// # Panics
+    /// If not all rows of the region have been pushed.
+    pub(super) fn finish(self) -> Vec<u8> {
+        assert_eq!(
+            self.done, self.plan.crop,
+            "all rows of the region are pushed"
+        );
+        self.crop
     }
-}
-
-fn clip8(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preprocess::decode::hand_over;
     use proptest::prelude::*;
 
     #[test]
@@ -229,19 +232,77 @@ mod tests {
         assert_eq!(center_crop_offset(256, 224), 16);
     }
 
+    /// The crop of a picture `[height, width, 3]`, as `[crop, 3, crop]`.
     fn resize_and_crop(size: (u32, u32), data: &[u8], resize: u32, crop: u32) -> Vec<u8> {
-        let plan = ResizePlan::new(size, resize, crop);
-        let mut resampler = Resampler::new(&plan);
-        crate::preprocess::decode::hand_over(data, size.0, plan.region(), &mut |rows| {
-            resampler.push(rows);
-        });
+        let spec = PreprocessSpec {
+            resize,
+            crop,
+            ..PreprocessSpec::default()
+        };
+        let plan = ResizePlan::new(size, &spec, ResampleKernel::detect());
+        let region = plan.region();
+        let mut resampler = Resampler::new(plan);
+        hand_over(data, size.0, region, &mut |rows| resampler.push(rows));
         resampler.finish()
     }
 
     #[test]
     fn same_size_is_a_copy() {
         let data: Vec<u8> = (0..8 * 8 * 3).map(|i| (i * 37 % 256) as u8).collect();
-        assert_eq!(resize_and_crop((8, 8), &data, 8, 8), data);
+        for (i, value) in resize_and_crop((8, 8), &data, 8, 8).iter().enumerate() {
+            let (row, channel, column) = (i / 24, i / 8 % 3, i % 8);
+            assert_eq!(*value, data[(row * 8 + column) * 3 + channel]);
+        }
+    }
+
+    #[test]
+    fn rows_may_come_in_any_portions() {
+        let data: Vec<u8> = (0..90 * 70 * 3).map(|i| (i * i % 251) as u8).collect();
+        let expected = resize_and_crop((90, 70), &data, 40, 40);
+        for portion in [1, 2, 7, 16, 70] {
+            let spec = PreprocessSpec {
+                resize: 40,
+                crop: 40,
+                ..PreprocessSpec::default()
+            };
+            let plan = ResizePlan::new((90, 70), &spec, ResampleKernel::detect());
+            let mut cut = Vec::new();
+            hand_over(&data, 90, plan.region(), &mut |rows| {
+                cut.extend_from_slice(rows)
+            });
+            let stride = plan.region().width as usize * 3;
+            let mut resampler = Resampler::new(plan);
+            cut.chunks(portion * stride)
+                .for_each(|rows| resampler.push(rows));
+            assert_eq!(resampler.finish(), expected, "{portion} rows at a time");
+        }
+    }
+
+    #[test]
+    fn order_of_passes_is_that_of_pillow_13() {
+        // 2 × (100 - 50) = 100 rows fewer are the last that still start horizontally.
+        assert_eq!(Order::of((100, 140), (50, 40)), Order::HorizontalFirst);
+        assert_eq!(Order::of((100, 141), (50, 40)), Order::VerticalFirst);
+        // A width that grows lets any loss of height decide, a height that grows none.
+        assert_eq!(Order::of((50, 41), (100, 40)), Order::VerticalFirst);
+        assert_eq!(Order::of((50, 40), (100, 40)), Order::HorizontalFirst);
+        assert_eq!(Order::of((50, 39), (100, 40)), Order::HorizontalFirst);
+    }
+
+    #[test]
+    fn only_the_rows_and_columns_of_the_crop_are_asked_for() {
+        let spec = PreprocessSpec::default();
+        let plan = ResizePlan::new((500, 375), &spec, ResampleKernel::detect());
+        let Region {
+            left,
+            top,
+            width,
+            height,
+        } = plan.region();
+        // The crop is columns 58 to 281 and rows 16 to 239 of 341×256; (58 + 0.5) * 500 / 341 - 500 / 341 + 0.5 = 84.8, and
+        // so on.
+        assert_eq!((left, width), (84, 330));
+        assert_eq!((top, height), (23, 329));
     }
 
     proptest! {

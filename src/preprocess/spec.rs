@@ -12,13 +12,51 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of the ImageNet training set per RGB channel, on the scale 0 to 1. Source: as [`IMAGENET_MEAN`].
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// The preprocessing a network expects: `Resize(resize) → CenterCrop(crop) → ToTensor → Normalize(mean, std)`.
+/// Which size an image is resized to before the crop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResizeMode {
+    /// The shorter side to `resize`, the longer one in proportion: torchvision's `Resize(resize)`.
+    #[default]
+    ShorterSide,
+    /// Both sides to `resize`, whatever the proportion: torchvision's `Resize((resize, resize))`.
+    Stretch,
+}
+
+/// The filter that resizes; both are stretched when shrinking (antialiased), as Pillow does it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Pillow's `BILINEAR`: a triangle.
+    #[default]
+    Bilinear,
+    /// Pillow's `BICUBIC`: cubic convolution with `a` = -0.5.
+    Bicubic,
+}
+
+impl Interpolation {
+    /// The word for it in `model.toml` and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Bicubic => "bicubic",
+        }
+    }
+}
+
+/// The preprocessing a network expects: `Resize → CenterCrop(crop) → ToTensor → Normalize(mean, std)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreprocessSpec {
-    /// Length in pixels that the shorter side is resized to (antialiased bilinear, as Pillow does it).
+    /// Length in pixels that the shorter side is resized to, or both sides, as `resize_mode` says.
     pub resize: u32,
-    /// Side in pixels of the square cut out of the middle; the network's input height and width.
+    /// Which size that makes.
+    pub resize_mode: ResizeMode,
+    /// The filter.
+    pub interpolation: Interpolation,
+    /// Side in pixels of the square cut out of the middle; the network's input height and width. Equal to `resize`, it
+    /// cuts off what the longer side has too much, or nothing of a stretched image.
     pub crop: u32,
     /// Subtracted per RGB channel after scaling to 0–1.
     pub mean: [f32; 3],
@@ -27,10 +65,13 @@ pub struct PreprocessSpec {
 }
 
 impl Default for PreprocessSpec {
-    /// The ImageNet standard: shorter side 256, center crop 224, ImageNet mean and standard deviation.
+    /// The ImageNet standard: shorter side 256 by the bilinear filter, center crop 224, ImageNet mean and standard
+    /// deviation.
     fn default() -> Self {
         PreprocessSpec {
             resize: 256,
+            resize_mode: ResizeMode::ShorterSide,
+            interpolation: Interpolation::Bilinear,
             crop: 224,
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
@@ -70,5 +111,54 @@ impl PreprocessSpec {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spec_of_before_the_modes_means_what_it_meant() {
+        let spec: PreprocessSpec = toml::from_str("resize = 232\ncrop = 200").expect("valid");
+        assert_eq!(
+            (spec.resize_mode, spec.interpolation),
+            (ResizeMode::ShorterSide, Interpolation::Bilinear)
+        );
+    }
+
+    #[test]
+    fn modes_are_spelled_as_documented_and_others_are_refused_with_the_choice() {
+        let text = "resize_mode = \"stretch\"\ninterpolation = \"bicubic\"\nresize = 224";
+        let spec: PreprocessSpec = toml::from_str(text).expect("valid");
+        assert_eq!(spec.resize_mode, ResizeMode::Stretch);
+        assert_eq!(spec.interpolation, Interpolation::Bicubic);
+        assert_eq!(spec.validate(), Ok(()));
+        let json = serde_json::to_value(&spec).expect("plain values");
+        assert_eq!(json["resize_mode"], "stretch");
+        assert_eq!(json["interpolation"], spec.interpolation.name());
+        for (text, choice) in [
+            ("resize_mode = \"squash\"", "`shorter-side` or `stretch`"),
+            ("interpolation = \"lanczos\"", "`bilinear` or `bicubic`"),
+        ] {
+            let error = toml::from_str::<PreprocessSpec>(text).expect_err(text);
+            assert!(error.to_string().contains(choice), "{error}");
+        }
+    }
+
+    #[test]
+    fn crop_larger_than_the_resized_image_is_refused_in_every_mode() {
+        for resize_mode in [ResizeMode::ShorterSide, ResizeMode::Stretch] {
+            let spec = PreprocessSpec {
+                resize: 223,
+                resize_mode,
+                ..PreprocessSpec::default()
+            };
+            let error = spec.validate().expect_err("224 of 223");
+            assert!(
+                error.contains("crop is 224, larger than resize 223"),
+                "{error}"
+            );
+        }
     }
 }

@@ -90,6 +90,7 @@ impl FakeModel {
                 crop: 2,
                 mean: [0.0; 3],
                 std: [1.0; 3],
+                ..PreprocessSpec::default()
             },
             labels: Labels::numbers(2),
             output: OutputKind::Logits,

@@ -218,7 +218,8 @@ fn directory_brings_its_preprocessing_and_labels() {
     let dir = directory(&[
         (
             "model.toml",
-            "[preprocess]\nresize = 36\ncrop = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n",
+            "[preprocess]\nresize = 36\nresize_mode = \"stretch\"\ninterpolation = \"bicubic\"\ncrop = 32\n\
+             mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n",
         ),
         ("labels.txt", labels),
     ]);
@@ -230,6 +231,9 @@ fn directory_brings_its_preprocessing_and_labels() {
     let server = TestServer::start(vec![model], &Settings::default());
     let answer = server.post("/classify?top_k=7", &plain_png(9)).ok();
     assert_eq!(answer["model"], "mine");
+    let preprocess = &server.get("/models/mine").ok()["preprocess"];
+    assert_eq!(preprocess["resize_mode"], "stretch");
+    assert_eq!(preprocess["interpolation"], "bicubic");
     let predictions = answer["predictions"].as_array().unwrap();
     let last = predictions.iter().find(|p| p["class_index"] == 6).unwrap();
     assert_eq!(
@@ -262,6 +266,14 @@ fn specs_that_do_not_fit_are_refused() {
         (
             vec![("model.toml", "[preprocess]\nstd = [1.0, 0.0, 1.0]\n")],
             "std holds 0",
+        ),
+        (
+            vec![("model.toml", "[preprocess]\nresize_mode = \"squash\"\n")],
+            "unknown variant `squash`, expected `shorter-side` or `stretch`",
+        ),
+        (
+            vec![("model.toml", "[preprocess]\ninterpolation = \"area\"\n")],
+            "unknown variant `area`, expected `bilinear` or `bicubic`",
         ),
         (
             vec![("model.toml", "[output]\nkind = \"scores\"\n")],
