@@ -223,6 +223,27 @@ fn a_cut_file_is_refused_or_complete() {
 }
 
 #[test]
+fn a_canvas_that_the_frame_enlarges_is_within_the_limits() {
+    let bytes = fixture("images/frame_beyond_canvas.gif"); // 20×10, and 28×16 with its frame
+    let format = sniff(&bytes).expect("a GIF");
+    let refused = |max_side, max_pixels| {
+        let limits = ImageLimits {
+            max_side,
+            max_pixels,
+        };
+        open(&bytes, format, limits).err()
+    };
+    assert!(refused(28, 28 * 16).is_none());
+    let long = refused(27, 28 * 16);
+    assert!(matches!(
+        long,
+        Some(PreprocessError::SideTooLong { width: 28, .. })
+    ));
+    let large = refused(28, 28 * 16 - 1);
+    assert!(matches!(large, Some(PreprocessError::TooManyPixels { .. })));
+}
+
+#[test]
 fn memory_of_a_png_is_that_of_a_few_rows() {
     let memory = |path: &str| {
         let bytes = fixture(path);

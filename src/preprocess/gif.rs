@@ -14,7 +14,7 @@ use super::samples::colors_of;
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
-/// What the crate may collect of XMP and color profiles, in bytes. We use neither, so little is allowed.
+/// What the crate may collect of XMP, and of a color profile, in bytes. We use neither, so little is allowed.
 const MAX_METADATA_BYTES: u64 = 8 << 20;
 
 /// LZW tables, the reader's buffer and palettes, in bytes; rounded up from the crates' source.
@@ -34,6 +34,7 @@ pub(super) struct GifSource<'a> {
     /// The color of the canvas.
     fill: [u8; 3],
     limits: ImageLimits,
+    encoded: u64,
 }
 
 impl<'a> GifSource<'a> {
@@ -77,6 +78,7 @@ impl<'a> GifSource<'a> {
             interlaced,
             colors,
             limits,
+            encoded: bytes.len() as u64,
         })
     }
 
@@ -142,7 +144,9 @@ impl Decoder for GifSource<'_> {
         } else {
             0
         };
-        whole + frame.0 * 4 + u64::from(region.width) * 3 + FIXED_BUFFERS + MAX_METADATA_BYTES
+        // Both of the two kinds of metadata double as they grow.
+        let metadata = 4 * self.encoded.min(MAX_METADATA_BYTES);
+        whole + frame.0 * 4 + u64::from(region.width) * 3 + FIXED_BUFFERS + metadata
     }
 
     fn decode(

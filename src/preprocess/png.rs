@@ -161,9 +161,12 @@ impl Decoder for PngSource<'_> {
         } else {
             1
         };
-        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours.
-        let chunk = self.bytes.len().min(MAX_CHUNK_BYTES) as u64;
-        FIXED_BUFFERS + 12 * row + chunk + rows * u64::from(region.width) * 3
+        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours. A chunk
+        // doubles as well, and EXIF is kept once more.
+        FIXED_BUFFERS
+            + 12 * row
+            + 3 * largest_chunk(self.bytes)
+            + rows * u64::from(region.width) * 3
     }
 
     fn decode(
@@ -207,6 +210,21 @@ fn exif_chunk(bytes: &[u8]) -> Option<&[u8]> {
         .take_while(|(name, _)| *name != b"IEND")
         .find(|(name, _)| *name == b"eXIf")
         .map(|(_, data)| data)
+}
+
+/// The most bytes of a chunk that is not image data, be it cut short.
+fn largest_chunk(bytes: &[u8]) -> u64 {
+    let mut chunks = Chunks::of(bytes);
+    let mut largest = 0;
+    for (name, data) in chunks.by_ref() {
+        if name != b"IDAT" {
+            largest = largest.max(data.len());
+        }
+    }
+    if chunks.0.get(4..8) != Some(b"IDAT") {
+        largest = largest.max(chunks.0.len());
+    }
+    largest.min(MAX_CHUNK_BYTES) as u64
 }
 
 /// Whether the file does not end inside a chunk of image data.

@@ -73,9 +73,10 @@ impl Decoder for WebPSource<'_> {
                 let groups = blocks.min(MAX_GROUPS).min(data * 8 / GROUP_BITS + 1);
                 pixels * 4 + blocks * 4 * 5 + groups * GROUP_BYTES
             } else {
-                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels, with 1 KiB of state a column of them.
+                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels with 29 bytes of state each, in a vector that
+                // grows to twice that beside its old self; 1 KiB of state a column of them.
                 let columns = blocks(picture.width, 16);
-                pixels * 3 + columns * blocks(picture.height, 16) * 384 + columns * 1024
+                pixels * 3 + columns * blocks(picture.height, 16) * (384 + 3 * 29) + columns * 1024
             }
     }
 

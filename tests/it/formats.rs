@@ -62,3 +62,21 @@ fn every_fixture_has_a_line_in_expected() {
         assert!(known || name == "expected.json", "{name}");
     }
 }
+
+#[test]
+fn every_fixture_is_in_the_table_of_variants() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PREPROCESSING.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let expected = fixture_json("images/expected.json");
+    for part in ["images", "refused"] {
+        for name in expected[part].as_object().unwrap().keys() {
+            let (stem, _) = name.rsplit_once('.').unwrap();
+            let found = named.iter().any(|word| match word.strip_suffix('*') {
+                Some(start) => !start.is_empty() && stem.starts_with(start),
+                None => *word == stem || word == name,
+            });
+            assert!(found, "{name} is not in docs/PREPROCESSING.md");
+        }
+    }
+}
