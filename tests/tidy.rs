@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("tensor", &[]),
     ("metrics", &[]),
     ("config", &[]),
+    ("npy", &[]),
     ("engine", &["tensor"]),
     ("preprocess", &["tensor"]),
     ("postprocess", &["tensor"]),
