@@ -1,17 +1,18 @@
 //! `--model` and what follows from it: references, loading, and the classifier around them.
 //!
-//! Shared by `serve`, `classify` and `doctor`.
+//! Shared by the commands that serve, classify or look into a model.
 
 use std::sync::Arc;
 
 use clap::Args;
 
+use super::output::UsageError;
 use super::store_args::StoreArgs;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
 use crate::metrics::Metrics;
-use crate::preprocess::ImageLimits;
+use crate::preprocess::{ImageLimits, PreprocessSpec};
 use crate::registry::{self, Catalog, ModelError, ModelRef};
 
 /// Which models, and where pulled ones lie.
@@ -58,6 +59,33 @@ impl ModelArgs {
         }
         Ok(references)
     }
+
+    /// Finds what the only `--model` names, for a command that takes one.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::references`]; a usage error if there are more.
+    pub(crate) fn one_reference(&self, command: &str) -> anyhow::Result<ModelRef> {
+        let mut references = self.references()?;
+        if references.len() > 1 {
+            let count = references.len();
+            let text = format!("{command} takes one --model, {count} were given");
+            return Err(UsageError(text).into());
+        }
+        Ok(references.remove(0))
+    }
+
+    /// How images become the input of the only `--model`; a model of the catalogue need not be pulled for that.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::one_reference`], or if the model's file says nothing usable.
+    pub(crate) fn preprocess_spec(&self, command: &str) -> anyhow::Result<PreprocessSpec> {
+        if let [value] = &self.model[..]
+            && let Some(entry) = Catalog::builtin().find(value)
+        {
+            return Ok(entry.preprocess.clone());
+        }
+        Ok(registry::preprocess_of(&self.one_reference(command)?)?)
+    }
 }
 
 /// Loads the models and starts a classifier for them, warmed up.
@@ -99,10 +127,7 @@ pub(crate) fn start(
             .set(model.load_time.as_secs_f64());
     }
     let options = ClassifierOptions {
-        limits: ImageLimits {
-            max_pixels: images.max_pixels,
-            max_side: images.max_side,
-        },
+        limits: limits(images),
         batching: BatchPolicy {
             max_batch_size: engine.max_batch_size,
             max_queue_delay: engine.max_queue_delay,
@@ -112,6 +137,14 @@ pub(crate) fn start(
         queue_capacity,
     };
     Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+}
+
+/// The limits in the words of `preprocess`.
+pub(crate) fn limits(images: &ImageConfig) -> ImageLimits {
+    ImageLimits {
+        max_pixels: images.max_pixels,
+        max_side: images.max_side,
+    }
 }
 
 /// Whole milliseconds, as a number that a JSON log keeps as one.

@@ -17,4 +17,5 @@ mod metrics;
 mod models;
 mod overload;
 mod photos;
+mod preprocess;
 mod pull;
