@@ -37,6 +37,7 @@ fn help_names_every_command_flag_variable_and_default() {
     for command in [
         "serve",
         "classify",
+        "eval",
         "preprocess",
         "pull",
         "ls",

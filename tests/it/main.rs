@@ -12,6 +12,7 @@ mod harness;
 mod classify;
 mod cli;
 mod drain;
+mod eval;
 mod hostile;
 mod metrics;
 mod models;
