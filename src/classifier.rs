@@ -1,6 +1,6 @@
 //! One image in, a ranking with labels out: the way through preprocess, batcher and postprocess, protocol-free.
 //!
-//! Called by `http` and by `resnet classify`; both get the same answers because both come through here.
+//! Called by `http`, `resnet classify` and `resnet eval`; they get the same answers because all come through here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("tensor", &[]),
     ("metrics", &[]),
     ("config", &[]),
     ("kernels", &[]),
+    ("npy", &[]),
     ("engine", &["tensor"]),
     ("preprocess", &["kernels", "tensor"]),
     ("postprocess", &["tensor"]),

@@ -1,33 +1,18 @@
 //! `resnet classify FILE…`: the server's answers for files, without a server.
 //!
-//! Goes through the same `Classifier` as HTTP; files are read ahead only as far as the queue has places.
+//! Goes through the same `Classifier` as HTTP, by way of `feed`.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 
-use super::logging::LogArgs;
-use super::models::{self, ModelArgs};
+use super::feed::{FeedArgs, NoAnswer};
 use super::output::{UsageError, complain, print};
-use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
-use crate::config::{CpuBudget, EngineConfig, ImageConfig};
-use crate::http::{AnswerBody, ApiError, Problem};
-use crate::metrics::Metrics;
-use crate::preprocess::ExifMode;
-
-/// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
-const AHEAD: usize = 64;
-
-/// Largest image file, in bytes; a guard against devices and mistakes, far above any photo.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+use crate::classifier::{Classification, ClassifyOptions};
+use crate::http::{AnswerBody, Problem};
 
 /// The flags of `resnet classify`.
 #[derive(Debug, Args)]
@@ -50,18 +35,8 @@ pub(crate) struct ClassifyArgs {
     #[arg(long)]
     json: bool,
 
-    /// Leave the pixels as stored, whatever orientation the camera noted
-    #[arg(long)]
-    ignore_exif: bool,
-
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    images: ImageConfig,
-    #[command(flatten)]
-    engine: EngineConfig,
-    #[command(flatten)]
-    log: LogArgs,
+    feed: FeedArgs,
 }
 
 /// Classifies the files in order; exit code 1 if one of them has no answer.
@@ -69,41 +44,23 @@ pub(crate) struct ClassifyArgs {
 /// # Errors
 /// If the model cannot be served or standard output fails.
 pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
-    args.log.install("warn")?;
-    let references = args.model.references()?;
-    if references.len() > 1 {
-        let count = references.len();
-        return Err(UsageError(format!("classify takes one --model, {count} were given")).into());
-    }
-    let threads = args.engine.threads(&CpuBudget::detect());
-    let metrics = Arc::new(Metrics::new());
-    let classifier = models::start(
-        &references,
-        &args.engine,
-        &args.images,
-        AHEAD,
-        threads,
-        &metrics,
-    )?;
-    let model = Arc::clone(&classifier.models()[0]);
-    let classes = model.info.labels.len();
-    let exif = if args.ignore_exif {
-        ExifMode::Ignore
-    } else {
-        ExifMode::Apply
-    };
+    let feed = args.feed.start("classify")?;
+    let info = &feed.model.info;
+    let classes = info.labels.len();
     if args.top_k == 0 || (args.top_k > classes && args.top_k != 5) {
         let text = format!("--top-k is {}, allowed are 1 to {classes}", args.top_k);
         return Err(UsageError(text).into());
     }
     let options = ClassifyOptions {
         top_k: args.top_k.min(classes),
-        exif,
+        exif: args.feed.exif.mode(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .context("cannot start")?;
-    let all_answered = runtime.block_on(classify_all(args, &classifier, &model, options))?;
+    let mut all_answered = true;
+    let files = args.files.iter().map(PathBuf::as_path);
+    feed.run(files, options, |i, answer| {
+        all_answered &= answer.is_ok();
+        report(args, &args.files[i], &info.name, answer)
+    })?;
     Ok(if all_answered {
         ExitCode::SUCCESS
     } else {
@@ -111,90 +68,28 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn classify_all(
-    args: &ClassifyArgs,
-    classifier: &Classifier,
-    model: &Arc<ServedModel>,
-    options: ClassifyOptions,
-) -> anyhow::Result<bool> {
-    let mut all_answered = true;
-    let mut running: VecDeque<(&PathBuf, anyhow::Result<Pending>)> = VecDeque::new();
-    let mut files = args.files.iter();
-    loop {
-        while running.len() < AHEAD {
-            let Some(file) = files.next() else { break };
-            let pending = match read(file) {
-                Ok(bytes) => Ok(classifier.submit(model, bytes, options, classifier.place().await)),
-                Err(e) => Err(e),
-            };
-            running.push_back((file, pending));
-        }
-        let Some((file, pending)) = running.pop_front() else {
-            return Ok(all_answered);
-        };
-        let answer = match pending {
-            Ok(pending) => pending.wait().await.map_err(ApiError::from),
-            Err(error) => {
-                all_answered = false;
-                let (name, error) = (file.display().to_string(), format!("{error:#}"));
-                if args.json {
-                    print(&line(
-                        &name,
-                        &model.info.name,
-                        Outcome::Unreadable { error },
-                    )?)?;
-                } else {
-                    complain(&format!("{name}: {error}"));
-                }
-                continue;
-            }
-        };
-        all_answered &= answer.is_ok();
-        report(args, file, model, answer)?;
-    }
-}
-
 fn report(
     args: &ClassifyArgs,
-    file: &std::path::Path,
-    model: &ServedModel,
-    answer: Result<Classification, ApiError>,
+    file: &Path,
+    model: &str,
+    answer: Result<Classification, NoAnswer>,
 ) -> anyhow::Result<()> {
     let name = file.display().to_string();
     match (answer, args.json) {
-        (Ok(c), true) => print(&line(
-            &name,
-            &model.info.name,
-            Outcome::Answer(AnswerBody::new(&c)),
-        )?),
+        (Ok(c), true) => print(&line(&name, model, Outcome::Answer(AnswerBody::new(&c)))?),
         (Ok(c), false) => print(&table(&name, &c)),
-        (Err(e), true) => print(&line(
-            &name,
-            &model.info.name,
-            Outcome::Problem(e.problem()),
-        )?),
+        (Err(NoAnswer::Refused(e)), true) => {
+            print(&line(&name, model, Outcome::Problem(e.problem()))?)
+        }
+        (Err(NoAnswer::Unreadable(e)), true) => {
+            let error = format!("{e:#}");
+            print(&line(&name, model, Outcome::Unreadable { error })?)
+        }
         (Err(e), false) => {
             complain(&format!("{name}: {e}"));
             Ok(())
         }
     }
-}
-
-fn read(file: &PathBuf) -> anyhow::Result<Bytes> {
-    let mut bytes = Vec::new();
-    let read = if file.as_os_str() == "-" {
-        std::io::stdin()
-            .lock()
-            .take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-    };
-    read.context("cannot be read")?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        bail!("has more than {MAX_FILE_BYTES} bytes");
-    }
-    Ok(bytes.into())
 }
 
 #[derive(Serialize)]

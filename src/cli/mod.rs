@@ -4,11 +4,14 @@
 
 mod classify;
 mod doctor;
+mod eval;
+mod feed;
 mod healthcheck;
 mod logging;
 mod ls;
 mod models;
 mod output;
+mod preprocess;
 mod pull;
 mod rm;
 mod serve;
@@ -40,6 +43,10 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Classify image files without a server
     Classify(Box<classify::ClassifyArgs>),
+    /// Measure a model's accuracy on labelled photos
+    Eval(Box<eval::EvalArgs>),
+    /// Write what the network sees of an image as .npy, or compare it with a reference
+    Preprocess(Box<preprocess::PreprocessArgs>),
     Pull(pull::PullArgs),
     Ls(ls::LsArgs),
     /// Show one model: file, digest, license, input, preprocessing
@@ -71,6 +78,8 @@ impl Cli {
         let result = match self.command {
             Command::Serve(args) => serve::run(&args),
             Command::Classify(args) => classify::run(&args),
+            Command::Eval(args) => eval::run(&args),
+            Command::Preprocess(args) => preprocess::run(&args),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Ls(args) => ls::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Show(args) => show::run(&args).map(|()| ExitCode::SUCCESS),

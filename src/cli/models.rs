@@ -1,18 +1,21 @@
 //! `--model` and what follows from it: references, loading, and the classifier around them.
 //!
-//! Shared by `serve`, `classify` and `doctor`.
+//! Shared by the commands that serve, classify or look into a model.
 
 use std::sync::Arc;
 
 use clap::Args;
 
+use super::output::UsageError;
 use super::store_args::StoreArgs;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
 use crate::kernels::Isa;
 use crate::metrics::Metrics;
-use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
+use crate::preprocess::{
+    DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget, PreprocessSpec,
+};
 use crate::registry::{self, Catalog, ModelError, ModelRef};
 
 /// Which models, and where pulled ones lie.
@@ -58,6 +61,33 @@ impl ModelArgs {
             references.push(reference);
         }
         Ok(references)
+    }
+
+    /// Finds what the only `--model` names, for a command that takes one.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::references`]; a usage error if there are more.
+    pub(crate) fn one_reference(&self, command: &str) -> anyhow::Result<ModelRef> {
+        let mut references = self.references()?;
+        if references.len() > 1 {
+            let count = references.len();
+            let text = format!("{command} takes one --model, {count} were given");
+            return Err(UsageError(text).into());
+        }
+        Ok(references.remove(0))
+    }
+
+    /// How images become the input of the only `--model`; a model of the catalogue need not be pulled for that.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::one_reference`], or if the model's file says nothing usable.
+    pub(crate) fn preprocess_spec(&self, command: &str) -> anyhow::Result<PreprocessSpec> {
+        if let [value] = &self.model[..]
+            && let Some(entry) = Catalog::builtin().find(value)
+        {
+            return Ok(entry.preprocess.clone());
+        }
+        Ok(registry::preprocess_of(&self.one_reference(command)?)?)
     }
 }
 

@@ -19,8 +19,16 @@ pub(crate) struct UsageError(pub(crate) String);
 /// # Errors
 /// [`ReaderGone`] for a closed pipe, or the stream's error, as a full disk behind a redirection.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes a file's content to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         outcome => Ok(outcome?),
     }

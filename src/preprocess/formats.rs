@@ -231,7 +231,7 @@ fn a_canvas_that_the_frame_enlarges_is_within_the_limits() {
             max_side,
             max_pixels,
         };
-        open(&bytes, format, limits).err()
+        open(&bytes, format, limits, Isa::detect()).err()
     };
     assert!(refused(28, 28 * 16).is_none());
     let long = refused(27, 28 * 16);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{Process, fixture, resnet};
 
-fn run(args: &[&str]) -> (i32, String, String) {
+pub(crate) fn run(args: &[&str]) -> (i32, String, String) {
     let home = tempfile::tempdir().unwrap();
     let output = resnet()
         .args(args)
@@ -37,6 +37,8 @@ fn help_names_every_command_flag_variable_and_default() {
     for command in [
         "serve",
         "classify",
+        "eval",
+        "preprocess",
         "pull",
         "ls",
         "show",

@@ -4,7 +4,11 @@
 //!
 //! Source: numpy's `numpy.lib.format`, restated here.
 
+mod header;
+
 use std::io::{self, Read, Write};
+
+use self::header::Header;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -139,12 +143,8 @@ impl Array {
             Values::U8(_) => "|u1",
             Values::F32(_) => "<f4",
         };
-        let axes: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
-        let comma = if axes.len() == 1 { "," } else { "" };
-        let shape = format!("({}{comma})", axes.join(", "));
-        let mut header =
-            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         let before = MAGIC.len() + 4; // the version, and the header's length
+        let mut header = header::text(descr, &self.shape);
         let padded = (before + header.len() + 1).next_multiple_of(ALIGN) - before;
         header.extend(std::iter::repeat_n(' ', padded - header.len() - 1));
         header.push('\n');
@@ -186,12 +186,20 @@ impl Array {
         if header.len() < usize::from(length) {
             return Err(NpyError::Header("the file ends in it".into()));
         }
-        let Header { descr, shape } = Header::parse(&String::from_utf8_lossy(&header))?;
+        let Header {
+            descr,
+            fortran_order,
+            shape,
+        } = Header::parse(&String::from_utf8_lossy(&header)).map_err(NpyError::Header)?;
         let width = match &*descr {
             "|u1" | "u1" | "<u1" => 1,
             "<f4" => 4,
             _ => return Err(NpyError::Type(descr)),
         };
+        // Of one axis or none both orders are the same.
+        if fortran_order && shape.len() > 1 {
+            return Err(NpyError::FortranOrder);
+        }
         let expected = shape
             .iter()
             .try_fold(width, |bytes: usize, &axis| bytes.checked_mul(axis))
@@ -220,86 +228,6 @@ impl Array {
         };
         Ok(Array { shape, values })
     }
-}
-
-/// What the Python dictionary at the start of a file says.
-struct Header {
-    descr: String,
-    shape: Vec<usize>,
-}
-
-impl Header {
-    /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, its keys in any order.
-    fn parse(text: &str) -> Result<Header, NpyError> {
-        let damaged = |what: &str| NpyError::Header(format!("{what} in {:?}", text.trim()));
-        let (mut descr, mut shape, mut fortran) = (None, None, None);
-        let mut rest = text
-            .trim()
-            .strip_prefix('{')
-            .and_then(|t| t.strip_suffix('}'))
-            .ok_or_else(|| damaged("no dictionary"))?
-            .trim();
-        while !rest.is_empty() {
-            let (key, after) = quoted(rest).ok_or_else(|| damaged("no key"))?;
-            let value = after
-                .trim_start()
-                .strip_prefix(':')
-                .ok_or_else(|| damaged("no colon"))?
-                .trim_start();
-            rest = match key {
-                "descr" if value.starts_with('[') => return Err(NpyError::Type("a record".into())),
-                "descr" => {
-                    let (text, rest) = quoted(value).ok_or_else(|| damaged("no type"))?;
-                    descr = Some(text.to_owned());
-                    rest
-                }
-                "fortran_order" => {
-                    let yes = value.strip_prefix("True").map(|rest| (true, rest));
-                    let no = || value.strip_prefix("False").map(|rest| (false, rest));
-                    let (is, rest) = yes.or_else(no).ok_or_else(|| damaged("no order"))?;
-                    fortran = Some(is);
-                    rest
-                }
-                "shape" => {
-                    let (axes, rest) = value
-                        .strip_prefix('(')
-                        .and_then(|v| v.split_once(')'))
-                        .ok_or_else(|| damaged("no shape"))?;
-                    shape = Some(axes_of(axes).ok_or_else(|| damaged("no shape"))?);
-                    rest
-                }
-                _ => return Err(damaged("an unknown key")),
-            };
-            let trimmed = rest.trim_start();
-            rest = match trimmed.strip_prefix(',') {
-                Some(next) => next.trim_start(),
-                None if trimmed.is_empty() => trimmed,
-                None => return Err(damaged("no comma")),
-            };
-        }
-        match (descr, fortran, shape) {
-            // Of one axis or fewer both orders are the same.
-            (Some(_), Some(true), Some(shape)) if shape.len() > 1 => Err(NpyError::FortranOrder),
-            (Some(descr), Some(_), Some(shape)) => Ok(Header { descr, shape }),
-            _ => Err(damaged("not all of descr, fortran_order and shape")),
-        }
-    }
-}
-
-/// The text in quotes that `text` starts with, and what follows them.
-fn quoted(text: &str) -> Option<(&str, &str)> {
-    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    text[1..].split_once(quote)
-}
-
-/// The numbers of a Python tuple, `2, 3` or `2,`.
-fn axes_of(text: &str) -> Option<Vec<usize>> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Some(Vec::new());
-    }
-    let text = text.strip_suffix(',').unwrap_or(text);
-    text.split(',').map(|n| n.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,160 @@
+//! Image files through the classifier, in order, read ahead only as far as the queue has places.
+//!
+//! Shared by `classify` and `eval`, which so get what HTTP gets; `preprocess` reads its file here too.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+
+use super::logging::LogArgs;
+use super::models::{self, ModelArgs};
+use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
+use crate::config::{CpuBudget, EngineConfig, ImageConfig};
+use crate::http::ApiError;
+use crate::metrics::Metrics;
+use crate::preprocess::ExifMode;
+
+/// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
+const AHEAD: usize = 64;
+
+/// Largest image file, in bytes; a guard against devices and mistakes, far above any photo.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Whether pixels are turned upright.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ExifArgs {
+    /// Leave the pixels as stored, whatever orientation the camera noted
+    #[arg(long)]
+    ignore_exif: bool,
+}
+
+impl ExifArgs {
+    /// The flag as `preprocess` calls it.
+    pub(crate) fn mode(self) -> ExifMode {
+        match self.ignore_exif {
+            true => ExifMode::Ignore,
+            false => ExifMode::Apply,
+        }
+    }
+}
+
+/// The flags of a command that classifies files with one model.
+#[derive(Debug, Args)]
+pub(crate) struct FeedArgs {
+    #[command(flatten)]
+    pub(crate) exif: ExifArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    images: ImageConfig,
+    #[command(flatten)]
+    engine: EngineConfig,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// A running classifier of one model.
+pub(crate) struct Feed {
+    pub(crate) model: Arc<ServedModel>,
+    classifier: Classifier,
+}
+
+/// Why a file has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// The file system's reason.
+    #[error("{0:#}")]
+    Unreadable(anyhow::Error),
+    /// What an HTTP client would be told.
+    #[error("{0}")]
+    Refused(#[from] ApiError),
+}
+
+impl FeedArgs {
+    /// Loads the model and warms it up; the log starts first. `command` is for the message to who names two models.
+    ///
+    /// # Errors
+    /// If the model cannot be served or there is more than one.
+    pub(crate) fn start(&self, command: &str) -> anyhow::Result<Feed> {
+        self.log.install("warn")?;
+        let reference = self.model.one_reference(command)?;
+        let threads = self.engine.threads(&CpuBudget::detect());
+        let metrics = Arc::new(Metrics::new());
+        let classifier = models::start(
+            &[reference],
+            &self.engine,
+            &self.images,
+            AHEAD,
+            threads,
+            &metrics,
+        )?;
+        let model = Arc::clone(&classifier.models()[0]);
+        Ok(Feed { model, classifier })
+    }
+}
+
+impl Feed {
+    /// Classifies the files and hands each answer to `each` with the file's position, in order.
+    ///
+    /// # Errors
+    /// The first of `each`, which ends the run.
+    pub(crate) fn run<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a Path>,
+        options: ClassifyOptions,
+        mut each: impl FnMut(usize, Result<Classification, NoAnswer>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .context("cannot start")?;
+        runtime.block_on(async {
+            let mut running: VecDeque<anyhow::Result<Pending>> = VecDeque::new();
+            let mut files = files.into_iter();
+            for position in 0.. {
+                while running.len() < AHEAD {
+                    let Some(file) = files.next() else { break };
+                    running.push_back(self.submit(file, options).await);
+                }
+                let answer = match running.pop_front() {
+                    None => break,
+                    Some(Err(e)) => Err(NoAnswer::Unreadable(e)),
+                    Some(Ok(pending)) => pending.wait().await.map_err(|e| ApiError::from(e).into()),
+                };
+                each(position, answer)?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn submit(&self, file: &Path, options: ClassifyOptions) -> anyhow::Result<Pending> {
+        let bytes = read_image(file)?;
+        let place = self.classifier.place().await;
+        Ok(self.classifier.submit(&self.model, bytes, options, place))
+    }
+}
+
+/// Reads an image file; `-` is standard input.
+///
+/// # Errors
+/// Why it cannot be read, without its name.
+pub(crate) fn read_image(file: &Path) -> anyhow::Result<Bytes> {
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+    };
+    read.context("cannot be read")?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        bail!("has more than {MAX_FILE_BYTES} bytes");
+    }
+    Ok(bytes.into())
+}
