@@ -17,7 +17,7 @@ use resnet::kernels::{
     VerticalPass, Weights,
 };
 use resnet::preprocess::{
-    ExifMode, IMAGENET_MEAN, IMAGENET_STD, ImageOptions, PreprocessSpec, Preprocessor,
+    DecodeSize, ExifMode, IMAGENET_MEAN, IMAGENET_STD, ImageOptions, PreprocessSpec, Preprocessor,
 };
 
 /// The binary's allocator: the figures are to be the binary's.
@@ -68,14 +68,18 @@ fn quantile(values: &mut [f64], part: f64) -> f64 {
     values[((values.len() - 1) as f64 * part).round() as usize]
 }
 
-fn preprocessor() -> Preprocessor {
-    Preprocessor::new(PreprocessSpec::default(), ImageOptions::default())
+fn preprocessor(size: DecodeSize) -> Preprocessor {
+    let options = ImageOptions {
+        size,
+        ..ImageOptions::default()
+    };
+    Preprocessor::new(PreprocessSpec::default(), options)
 }
 
 /// For `preprocess_vs_pillow.py`: one pass over the photos for each line of standard input, answered by the seconds that
 /// decoding and the rest took a photo.
 fn passes(photos: &[Vec<u8>]) {
-    let preprocessor = preprocessor();
+    let preprocessor = preprocessor(DecodeSize::Full);
     for _ in std::io::stdin().lines() {
         let (mut decode, mut rest) = (Duration::ZERO, Duration::ZERO);
         for photo in photos {
@@ -96,14 +100,19 @@ fn passes(photos: &[Vec<u8>]) {
 
 /// Each photo through the whole of preprocessing, which times its stages itself.
 fn photos(photos: &[Vec<u8>]) {
-    let preprocessor = preprocessor();
-    let (mut decode, mut rest) = (vec![], vec![]);
+    let (full, reduced) = (
+        preprocessor(DecodeSize::Full),
+        preprocessor(DecodeSize::Reduced),
+    );
+    let (mut decode, mut rest, mut fast) = (vec![], vec![], vec![]);
     for round in 0..6 {
         for photo in photos {
-            let done = preprocessor.run(photo, ExifMode::Apply, &|| false).unwrap();
+            let done = full.run(photo, ExifMode::Apply, &|| false).unwrap();
+            let quick = reduced.run(photo, ExifMode::Apply, &|| false).unwrap();
             if round > 0 {
                 decode.push(micros(done.decode));
                 rest.push(micros(done.preprocess));
+                fast.push(micros(quick.decode + quick.preprocess));
             }
         }
     }
@@ -116,6 +125,7 @@ fn photos(photos: &[Vec<u8>]) {
     for (name, times) in [
         ("decode", &mut decode),
         ("resize, crop and normalize", &mut rest),
+        ("all with --fast-decode", &mut fast),
     ] {
         let mean = times.iter().sum::<f64>() / times.len() as f64;
         println!(

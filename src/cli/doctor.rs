@@ -10,6 +10,7 @@ use clap::Args;
 use super::models::ModelArgs;
 use super::output::print;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan};
+use crate::kernels::Isa;
 use crate::registry::{self, Catalog, ModelState};
 
 /// The flags of `resnet doctor`.
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         &format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
     );
     row(&mut text, "cpu features", &cpu_features().join(" "));
+    row(&mut text, "pixel kernels", Isa::detect().name());
     row(
         &mut text,
         "cpus",
