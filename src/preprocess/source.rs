@@ -165,3 +165,34 @@ fn contained<T>(
     // What the decoder leaves half done is dropped with it.
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(PreprocessError::Panicked { format }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panicking_decoder_is_the_images_own_error() {
+        let result: Result<(), _> = contained(Format::Gif, || panic!("a mistake"));
+        let error = result.expect_err("a panic");
+        assert!(matches!(
+            error,
+            PreprocessError::Panicked {
+                format: Format::Gif
+            }
+        ));
+        assert_eq!(
+            error.to_string(),
+            "the GIF is damaged and cannot be decoded"
+        );
+    }
+
+    #[test]
+    fn truncated_jpeg_gets_an_end_only_where_it_may_be_filled() {
+        let cut = [0xFF, 0xD8, 0xFF, 0xE0, 0];
+        let mut options = ImageOptions::default();
+        assert_eq!(&*completed(&cut, &options), cut);
+        options.damaged = DamagedImages::Fill;
+        assert!(completed(&cut, &options).ends_with(&[0, 0xFF, 0xD9]));
+        assert_eq!(&*completed(b"GIF89a", &options), b"GIF89a");
+    }
+}
