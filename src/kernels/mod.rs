@@ -13,11 +13,13 @@
     reason = "instruction sets and unaligned loads; the one room where unsafe may live"
 )]
 
+pub mod color;
 pub mod idct;
 mod normalize;
 mod resample;
 mod vectorize;
 
+pub use self::color::ColorKernel;
 pub use self::idct::IdctKernel;
 pub use self::normalize::{Normalization, NormalizeKernel};
 pub use self::resample::{HorizontalPass, PRECISION_BITS, ResampleKernel, VerticalPass, Weights};
@@ -100,6 +102,7 @@ mod tests {
         for isa in Isa::ALL {
             assert_eq!(ResampleKernel::new(isa).is_some(), isa.is_supported());
             assert_eq!(NormalizeKernel::new(isa).is_some(), isa.is_supported());
+            assert_eq!(ColorKernel::new(isa).is_some(), isa.is_supported());
             assert_eq!(IdctKernel::new(isa).is_some(), isa.is_supported());
             assert_eq!(Vectorized::new(isa).is_some(), isa.is_supported());
         }

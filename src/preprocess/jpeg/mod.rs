@@ -21,7 +21,7 @@ use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};
 use super::decode::{Region, RowSink};
 use super::watch::{Stopped, Watch};
-use crate::kernels::{IdctKernel, Isa, Vectorized};
+use crate::kernels::{ColorKernel, IdctKernel, Isa, Vectorized};
 
 /// Scans a picture may come in. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
 const MAX_SCANS: usize = 100;
@@ -58,6 +58,25 @@ pub(super) struct Jpeg<'a> {
     isa: Isa,
     /// Samples a block side becomes: 8, or 4, 2 or 1 to reduce the picture while decoding.
     block: usize,
+}
+
+/// The inner loops for one instruction set.
+#[derive(Debug, Clone, Copy)]
+struct Kernels {
+    idct: IdctKernel,
+    color: ColorKernel,
+    loops: Vectorized,
+}
+
+impl Kernels {
+    fn new(isa: Isa) -> Kernels {
+        const SUPPORTED: &str = "the instruction set has been detected on this CPU";
+        Kernels {
+            idct: IdctKernel::new(isa).expect(SUPPORTED),
+            color: ColorKernel::new(isa).expect(SUPPORTED),
+            loops: Vectorized::new(isa).expect(SUPPORTED),
+        }
+    }
 }
 
 impl<'a> Jpeg<'a> {
@@ -133,15 +152,14 @@ impl<'a> Jpeg<'a> {
         watch: &Watch,
         sink: &mut RowSink<'_>,
     ) -> Result<(), JpegError> {
-        const SUPPORTED: &str = "the instruction set has been detected on this CPU";
-        let idct = IdctKernel::new(self.isa).expect(SUPPORTED);
-        let vectorized = Vectorized::new(self.isa).expect(SUPPORTED);
+        let kernels = Kernels::new(self.isa);
+        let vectorized = kernels.loops;
         let kept = match self.in_several_scans() {
             true => Some(self.collect(vectorized, watch)?),
             false => None,
         };
         let (frame, color) = (&self.frame, self.color);
-        let mut planes = Planes::new(frame, color, region, self.block, (idct, vectorized));
+        let mut planes = Planes::new(frame, color, region, self.block, kernels);
         if let Some(coefficients) = kept {
             return self.show(&coefficients, &mut planes, watch, sink);
         }

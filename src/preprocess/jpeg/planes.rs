@@ -5,10 +5,12 @@
 //! Source: libjpeg's `jdsample.c` ("fancy" upsampling: a triangle filter where a component has half the samples,
 //! repetition elsewhere) and `jdcolor.c`, restated here with the same roundings; Pillow's `Convert.c` for CMYK.
 
+use super::Kernels;
 use super::header::{Color, Component, Frame};
 use super::idct;
 use super::sequential::{Block, BlockSink};
-use crate::kernels::{IdctKernel, Task, Vectorized};
+use crate::kernels::Task;
+use crate::kernels::color::ycc_to_rgb;
 use crate::preprocess::decode::{Region, RowSink};
 
 /// A component's samples: a ring of rows, columns of the wanted blocks only.
@@ -39,9 +41,10 @@ pub(super) struct Planes {
     next_row: usize,
     lines: Vec<Vec<u8>>,
     sums: Vec<u16>,
+    /// Rows that are ready, and how many bytes they are.
     out: Vec<u8>,
-    kernel: IdctKernel,
-    vectorized: Vectorized,
+    filled: usize,
+    kernels: Kernels,
 }
 
 impl Planes {
@@ -51,7 +54,7 @@ impl Planes {
         color: Color,
         region: Region,
         size: usize,
-        (kernel, vectorized): (IdctKernel, Vectorized),
+        kernels: Kernels,
     ) -> Planes {
         let plane = |c: &Component| Plane::new(frame, c, region, size);
         Planes {
@@ -62,8 +65,8 @@ impl Planes {
             lines: vec![Vec::new(); frame.components.len()],
             sums: Vec::new(),
             out: Vec::new(),
-            kernel,
-            vectorized,
+            filled: 0,
+            kernels,
         }
     }
 
@@ -94,7 +97,7 @@ impl Planes {
     /// Makes the output rows for which `decoded` rows of blocks a component are enough, and hands them over.
     pub(super) fn emit(&mut self, decoded: impl Fn(usize) -> usize, sink: &mut RowSink<'_>) {
         let end = (self.region.top + self.region.height) as usize;
-        self.out.clear();
+        self.filled = 0;
         while self.next_row < end
             && self
                 .planes
@@ -102,11 +105,11 @@ impl Planes {
                 .enumerate()
                 .all(|(i, p)| p.last_row_for(self.next_row) < decoded(i) * p.block)
         {
-            self.vectorized.run(MakeRow(self));
+            self.kernels.loops.run(MakeRow(self));
             self.next_row += 1;
         }
-        if !self.out.is_empty() {
-            sink(&self.out);
+        if self.filled > 0 {
+            sink(&self.out[..self.filled]);
         }
     }
 
@@ -116,9 +119,12 @@ impl Planes {
         for (plane, line) in self.planes.iter().zip(&mut self.lines) {
             plane.line(y, left, width, &mut self.sums, line);
         }
-        let start = self.out.len();
-        self.out.resize(start + width * 3, 0);
-        let out = self.out[start..].as_chunks_mut::<3>().0;
+        let start = self.filled;
+        self.filled += width * 3;
+        if self.out.len() < self.filled {
+            self.out.resize(self.filled, 0);
+        }
+        let out = self.out[start..self.filled].as_chunks_mut::<3>().0;
         match (self.color, &self.lines[..]) {
             (Color::Grey, [grey, ..]) => {
                 for (out, &v) in out.iter_mut().zip(grey) {
@@ -131,9 +137,8 @@ impl Planes {
                 }
             }
             (Color::YCbCr, [luma, cb, cr, ..]) => {
-                for (((out, &y), &cb), &cr) in out.iter_mut().zip(luma).zip(cb).zip(cr) {
-                    *out = rgb(y, cb, cr);
-                }
+                let color = self.kernels.color;
+                color.ycc_to_rgb(luma, cb, cr, out.as_flattened_mut());
             }
             (Color::Cmyk, [c, m, y, k]) => {
                 for ((((out, &c), &m), &y), &k) in out.iter_mut().zip(c).zip(m).zip(y).zip(k) {
@@ -143,7 +148,7 @@ impl Planes {
             (Color::Ycck, [luma, cb, cr, k]) => {
                 for ((((out, &y), &cb), &cr), &k) in out.iter_mut().zip(luma).zip(cb).zip(cr).zip(k)
                 {
-                    *out = rgb(y, cb, cr).map(|v| ink(255 - v, k));
+                    *out = ycc_to_rgb(y, cb, cr).map(|v| ink(255 - v, k));
                 }
             }
             _ => unreachable!("a color has as many components as the frame it was told from"),
@@ -176,7 +181,7 @@ impl BlockSink for Planes {
         let row = y * size % plane.ring;
         let at = row * plane.stride + (x - plane.columns.0) * size;
         idct::inverse(
-            self.kernel,
+            self.kernels.idct,
             size,
             block,
             last,
@@ -309,20 +314,6 @@ impl Plane {
             }
         }
     }
-}
-
-/// YCbCr to RGB in 16-bit fixed point. Source: ITU-T T.871, with the rounding of libjpeg's `build_ycc_rgb_table`.
-#[inline(always)]
-fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
-    const fn fix(value: f64) -> i32 {
-        (value * 65536.0 + 0.5) as i32
-    }
-    const HALF: i32 = 1 << 15;
-    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-    let red = y + ((fix(1.40200) * cr + HALF) >> 16);
-    let green = y + ((-fix(0.34414) * cb - fix(0.71414) * cr + HALF) >> 16);
-    let blue = y + ((fix(1.77200) * cb + HALF) >> 16);
-    [red, green, blue].map(|v| v.clamp(0, 255) as u8)
 }
 
 /// Light that an inverted ink and inverted black, as Adobe stores them, let through.
