@@ -15,7 +15,7 @@ mod planes;
 mod progressive;
 mod sequential;
 
-use self::header::{Color, Frame, Process, Scan, Segments, next_marker};
+use self::header::{Color, Frame, NO_MARKER, Process, Scan, Segments, next_marker};
 use self::planes::Planes;
 use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};
@@ -73,6 +73,9 @@ impl<'a> Jpeg<'a> {
             .expect("a scan header needs a frame header before it");
         if frame.arithmetic {
             return Err(JpegError::Unsupported("arithmetic coding"));
+        }
+        if frame.process == Process::Sequential {
+            segments.tables.fill_up(); // as libjpeg does, not for progressive ones
         }
         let color = segments.color(&frame);
         Ok(Jpeg {
@@ -156,7 +159,25 @@ impl<'a> Jpeg<'a> {
             planes.emit(|component| (mcu_y + 1) * parts[component].2, sink);
         }
         planes.emit_rest(sink);
-        ends_with_marker(bytes, scan.position())
+        self.segments.at = scan.position();
+        self.end()
+    }
+
+    /// Reads what follows the picture's only scan, whose last rows may not have been decoded, and refuses what libjpeg
+    /// refuses there: data without a marker at its end, a damaged segment, another scan.
+    fn end(&mut self) -> Result<(), JpegError> {
+        let segments = &mut self.segments;
+        let (mut marker, mut behind) = next_marker(segments.bytes, segments.at)?;
+        while segments.tables.restart_interval != 0 && (0xD0..=0xD7).contains(&marker) {
+            (marker, behind) = next_marker(segments.bytes, behind)?;
+        }
+        segments.at = behind - 2;
+        match segments.next_scan() {
+            // The picture is complete, even if nothing says that it is.
+            Ok(None) | Err(NO_MARKER) => Ok(()),
+            Ok(Some(_)) => Err(JpegError::Corrupt("a scan after that of all components")),
+            Err(error) => Err(error),
+        }
     }
 
     /// Decodes all scans.
@@ -227,16 +248,5 @@ impl<'a> Jpeg<'a> {
         }
         planes.emit_rest(sink);
         Ok(())
-    }
-}
-
-/// Whether the data of a picture's only scan is ended by a marker, as libjpeg wants it.
-fn ends_with_marker(bytes: &[u8], mut at: usize) -> Result<(), JpegError> {
-    loop {
-        let (marker, behind) = next_marker(bytes, at)?;
-        if !(0xD0..=0xD7).contains(&marker) {
-            return Ok(());
-        }
-        at = behind;
     }
 }
