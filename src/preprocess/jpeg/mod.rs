@@ -139,15 +139,20 @@ impl<'a> Jpeg<'a> {
         const SUPPORTED: &str = "the instruction set has been detected on this CPU";
         let idct = IdctKernel::new(self.isa).expect(SUPPORTED);
         let vectorized = Vectorized::new(self.isa).expect(SUPPORTED);
-        let kept = match self.in_several_scans() {
-            true => Some(self.collect(vectorized, watch)?),
-            false => None,
-        };
+        if self.in_several_scans() {
+            let mut coefficients = Coefficients::new(&self.frame);
+            let mut rows = 0;
+            let collected = self.collect(&mut coefficients, &mut rows, vectorized, watch);
+            // What there is of a damaged picture as well: it may be wanted all the same.
+            if rows > 0 {
+                let kernels = (idct, vectorized);
+                let mut planes = Planes::new(&self.frame, self.color, region, self.block, kernels);
+                self.show(&coefficients, &mut planes, watch, sink)?;
+            }
+            return collected;
+        }
         let (frame, color) = (&self.frame, self.color);
         let mut planes = Planes::new(frame, color, region, self.block, (idct, vectorized));
-        if let Some(coefficients) = kept {
-            return self.show(&coefficients, &mut planes, watch, sink);
-        }
         let (bytes, at) = (self.segments.bytes, self.segments.at);
         let tables = &self.segments.tables;
         let mut scan = SequentialScan::new(bytes, at, frame, &self.scan, tables)?;
@@ -180,13 +185,14 @@ impl<'a> Jpeg<'a> {
         }
     }
 
-    /// Decodes all scans.
+    /// Decodes all scans, and counts their rows of MCUs.
     fn collect(
         &mut self,
+        coefficients: &mut Coefficients,
+        rows: &mut usize,
         vectorized: Vectorized,
         watch: &Watch,
-    ) -> Result<Coefficients, JpegError> {
-        let mut coefficients = Coefficients::new(&self.frame);
+    ) -> Result<(), JpegError> {
         let bytes = self.segments.bytes;
         let mut next = Some(self.scan.clone());
         let mut count = 0;
@@ -195,31 +201,33 @@ impl<'a> Jpeg<'a> {
             if count > MAX_SCANS {
                 return Err(JpegError::Corrupt("more than 100 scans"));
             }
+            // A component has the quantization table of its first scan.
+            self.frame = self
+                .segments
+                .frame
+                .clone()
+                .expect("it has been there since the first scan");
             let (at, tables) = (self.segments.at, &self.segments.tables);
             self.segments.at = if self.frame.process == Process::Progressive {
                 let mut scan = ProgressiveScan::new(bytes, at, &self.frame, header, tables)?;
                 for mcu_y in 0..scan.geometry.mcus_y {
                     watch.check()?;
-                    scan.row(mcu_y, &mut coefficients, vectorized)?;
+                    scan.row(mcu_y, coefficients, vectorized)?;
+                    *rows += 1;
                 }
                 scan.position()
             } else {
                 let mut scan = SequentialScan::new(bytes, at, &self.frame, &header, tables)?;
                 for mcu_y in 0..scan.geometry.mcus_y {
                     watch.check()?;
-                    scan.row(mcu_y, &mut coefficients, vectorized)?;
+                    scan.row(mcu_y, coefficients, vectorized)?;
+                    *rows += 1;
                 }
                 scan.position()
             };
             next = self.segments.next_scan()?;
         }
-        // Each component has the quantization table of its first scan.
-        self.frame = self
-            .segments
-            .frame
-            .clone()
-            .expect("it has been there since the first scan");
-        Ok(coefficients)
+        Ok(())
     }
 
     /// Makes rows of coefficients.
