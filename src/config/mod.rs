@@ -56,11 +56,11 @@ pub struct ImageConfig {
     pub decode_timeout: Duration,
 
     /// Classify damaged and truncated images too, as far as they can be decoded; what is missing is grey or black
-    #[arg(long, env = "RESNET_DECODE_LENIENT", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "RESNET_DECODE_LENIENT", value_parser = parse_switch)]
     pub decode_lenient: bool,
 
     /// Decode large JPEGs at a half, a quarter or an eighth of their size: faster, but not the pixels of training
-    #[arg(long, env = "RESNET_FAST_DECODE", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "RESNET_FAST_DECODE", value_parser = parse_switch)]
     pub fast_decode: bool,
 }
 
@@ -139,6 +139,16 @@ pub fn parse_host(text: &str) -> Result<IpAddr, String> {
             format!("`{text}` is no IP address, allowed are those as 127.0.0.1, 0.0.0.0 or ::")
         }),
     }
+}
+
+/// Reads a switch from its variable; on the command line the flag alone turns it on.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    use clap::builder::TypedValueParser as _;
+    let wrong =
+        |_| format!("`{text}` is no switch, allowed are true, yes, on, 1, false, no, off and 0");
+    BoolishValueParser::new()
+        .parse_ref(&clap::Command::new(""), None, text.as_ref())
+        .map_err(wrong)
 }
 
 /// A number within bounds, whose error names them.

@@ -3,7 +3,9 @@
 //! Called by `preprocess::jpeg` for each block that the crop needs.
 //!
 //! Source: the accurate integer method of the Independent JPEG Group (`jidctint.c`), after Loeffler, Ligtenberg and
-//! Moschytz, ICASSP 1989, restated here: the same constants, roundings and shifts, so the same samples.
+//! Moschytz, ICASSP 1989, restated here: the same constants, roundings and shifts, so the same samples. Values that no
+//! encoder makes of a picture, but a damaged file or a huge quantization step can, overflow where they do in
+//! libjpeg-turbo's x86 code, which keeps 16 bits: products and the first sums wrap, the first pass's results saturate.
 
 use super::Isa;
 
@@ -61,12 +63,32 @@ impl IdctKernel {
     }
 }
 
+/// Keeps the lower 16 bits, with their sign.
+#[must_use]
+#[inline(always)]
+pub const fn wrap(value: i32) -> i32 {
+    value as i16 as i32
+}
+
+/// Limits to 16 bits.
+#[must_use]
+#[inline(always)]
+pub fn saturate(value: i32) -> i32 {
+    value.clamp(i16::MIN.into(), i16::MAX.into())
+}
+
 fn scalar(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
     let mut values: [i32; 64] =
-        std::array::from_fn(|i| i32::from(block[i]).wrapping_mul(i32::from(quant[i])));
+        std::array::from_fn(|i| wrap(i32::from(block[i]).wrapping_mul(i32::from(quant[i]))));
+    let only_first_row = block[8..].iter().all(|&c| c == 0);
     for x in 0..8 {
-        let column = std::array::from_fn(|y| values[y * 8 + x]);
-        let column = transform(column, CONST_BITS - PASS1_BITS);
+        let column = if only_first_row {
+            // What the transform gives, but for an overflow.
+            [wrap(values[x] << PASS1_BITS); 8]
+        } else {
+            let column = std::array::from_fn(|y| values[y * 8 + x]);
+            transform(column, CONST_BITS - PASS1_BITS).map(saturate)
+        };
         for (y, value) in column.into_iter().enumerate() {
             values[y * 8 + x] = value;
         }
@@ -87,8 +109,8 @@ fn transform(x: [i32; 8], shift: u32) -> [i32; 8] {
     let z1 = mul(add(x[2], x[6]), 0.541196100);
     let even2 = sub(z1, mul(x[6], 1.847759065));
     let even3 = add(z1, mul(x[2], 0.765366865));
-    let even0 = add(x[0], x[4]) << CONST_BITS;
-    let even1 = sub(x[0], x[4]) << CONST_BITS;
+    let even0 = wrap(add(x[0], x[4])) << CONST_BITS;
+    let even1 = wrap(sub(x[0], x[4])) << CONST_BITS;
     let even = [
         add(even0, even3),
         add(even1, even2),
@@ -96,11 +118,12 @@ fn transform(x: [i32; 8], shift: u32) -> [i32; 8] {
         sub(even0, even3),
     ];
     // Odd part
-    let z5 = mul(add(add(x[7], x[3]), add(x[5], x[1])), 1.175875602);
+    let (z3, z4) = (wrap(add(x[7], x[3])), wrap(add(x[5], x[1])));
+    let z5 = mul(add(z3, z4), 1.175875602);
     let z1 = mul(add(x[7], x[1]), 0.899976223);
     let z2 = mul(add(x[5], x[3]), 2.562915447);
-    let z3 = sub(z5, mul(add(x[7], x[3]), 1.961570560));
-    let z4 = sub(z5, mul(add(x[5], x[1]), 0.390180644));
+    let z3 = sub(z5, mul(z3, 1.961570560));
+    let z4 = sub(z5, mul(z4, 0.390180644));
     let odd = [
         add(sub(mul(x[1], 1.501321110), z1), z4),
         add(sub(mul(x[3], 3.072711026), z2), z3),
@@ -122,6 +145,7 @@ fn avx2(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
     use std::arch::x86_64::*;
 
     let mut rows = [_mm256_setzero_si256(); 8];
+    let mut below_first = _mm_setzero_si128();
     for ((row, coefficients), steps) in rows
         .iter_mut()
         .zip(block.as_chunks::<8>().0)
@@ -134,26 +158,47 @@ fn avx2(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
                 _mm_loadu_si128(steps.as_ptr().cast()),
             )
         };
-        *row = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(c), _mm256_cvtepu16_epi32(q));
+        *row = _mm256_cvtepi16_epi32(_mm_mullo_epi16(c, q));
     }
-    let columns = avx2_transposed(avx2_transform::<{ (CONST_BITS - PASS1_BITS) as i32 }>(rows));
-    let rows = avx2_transposed(avx2_transform::<{ (CONST_BITS + PASS1_BITS + 3) as i32 }>(
-        columns,
-    ));
-    let center = _mm256_set1_epi32(128);
-    let rows = rows.map(|row| _mm256_add_epi32(row, center));
-    // Saturating packs clamp; they work on halves, which the permutation puts in order again.
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    let pack = |a, b, c, d| {
-        let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-        _mm256_permutevar8x32_epi32(bytes, order)
+    for below in block.as_chunks::<8>().0[1..].iter() {
+        // SAFETY: the array has eight values of 16 bits, 128 bits in all.
+        let c = unsafe { _mm_loadu_si128(below.as_ptr().cast()) };
+        below_first = _mm_or_si128(below_first, c);
+    }
+    let rows = if _mm_testz_si128(below_first, below_first) != 0 {
+        // To 16 bits, and back with their sign.
+        let first = _mm256_slli_epi32::<{ 16 + PASS1_BITS as i32 }>(rows[0]);
+        [_mm256_srai_epi32::<16>(first); 8]
+    } else {
+        avx2_transform::<{ (CONST_BITS - PASS1_BITS) as i32 }>(rows)
     };
+    let [c04, c15, c26, c37] = avx2_transposed(rows);
+    let low = |v| _mm256_cvtepi16_epi32(_mm256_castsi256_si128(v));
+    let high = |v| _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(v));
+    let columns = [
+        low(c04),
+        low(c15),
+        low(c26),
+        low(c37),
+        high(c04),
+        high(c15),
+        high(c26),
+        high(c37),
+    ];
+    let columns = avx2_transform::<{ (CONST_BITS + PASS1_BITS + 3) as i32 }>(columns);
+    let [r04, r15, r26, r37] = avx2_transposed(columns);
+    // -128 to 127, then 0 to 255.
+    let center = _mm256_set1_epi8(-128);
+    let rows_0145 = _mm256_xor_si256(_mm256_packs_epi16(r04, r15), center);
+    let rows_2367 = _mm256_xor_si256(_mm256_packs_epi16(r26, r37), center);
     let mut out = [0; 64];
     // SAFETY: the array has room for two vectors of 32 bytes.
     unsafe {
         let at: *mut __m256i = out.as_mut_ptr().cast();
-        _mm256_storeu_si256(at, pack(rows[0], rows[1], rows[2], rows[3]));
-        _mm256_storeu_si256(at.add(1), pack(rows[4], rows[5], rows[6], rows[7]));
+        let rows_0123 = _mm256_permute2x128_si256::<0x20>(rows_0145, rows_2367);
+        let rows_4567 = _mm256_permute2x128_si256::<0x31>(rows_0145, rows_2367);
+        _mm256_storeu_si256(at, rows_0123);
+        _mm256_storeu_si256(at.add(1), rows_4567);
     }
     out
 }
@@ -171,7 +216,10 @@ fn avx2_transform<const SHIFT: i32>(
     let mul = |value, constant: f64| _mm256_mullo_epi32(value, _mm256_set1_epi32(fix(constant)));
     let half = _mm256_set1_epi32(1 << (SHIFT - 1));
     let descale = |value| _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(value, half));
-    let shifted = |value| _mm256_slli_epi32::<{ CONST_BITS as i32 }>(value);
+    // The lower 16 bits with their sign, as `wrap` has them, shifted by CONST_BITS.
+    let shifted =
+        |value| _mm256_srai_epi32::<{ 16 - CONST_BITS as i32 }>(_mm256_slli_epi32::<16>(value));
+    let wrap = |value| _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(value));
     let z1 = mul(add(x[2], x[6]), 0.541196100);
     let even2 = sub(z1, mul(x[6], 1.847759065));
     let even3 = add(z1, mul(x[2], 0.765366865));
@@ -183,7 +231,7 @@ fn avx2_transform<const SHIFT: i32>(
         sub(even1, even2),
         sub(even0, even3),
     ];
-    let (z3, z4) = (add(x[7], x[3]), add(x[5], x[1]));
+    let (z3, z4) = (wrap(add(x[7], x[3])), wrap(add(x[5], x[1])));
     let z5 = mul(add(z3, z4), 1.175875602);
     let z1 = mul(add(x[7], x[1]), 0.899976223);
     let z2 = mul(add(x[5], x[3]), 2.562915447);
@@ -207,29 +255,24 @@ fn avx2_transform<const SHIFT: i32>(
     ]
 }
 
+/// Saturates eight rows of eight values to 16 bits and turns them into columns: the first and the fifth in the halves of
+/// the first vector, and so on.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn avx2_transposed(r: [std::arch::x86_64::__m256i; 8]) -> [std::arch::x86_64::__m256i; 8] {
+fn avx2_transposed(r: [std::arch::x86_64::__m256i; 8]) -> [std::arch::x86_64::__m256i; 4] {
     use std::arch::x86_64::*;
 
-    let pair = |a, b| (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-    let four = |a, b| (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-    let ((a0, a1), (a2, a3)) = (pair(r[0], r[1]), pair(r[2], r[3]));
-    let ((a4, a5), (a6, a7)) = (pair(r[4], r[5]), pair(r[6], r[7]));
-    let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
-    let ((b4, b5), (b6, b7)) = (four(a4, a6), four(a5, a7));
-    let low = |a, b| _mm256_permute2x128_si256::<0x20>(a, b);
-    let high = |a, b| _mm256_permute2x128_si256::<0x31>(a, b);
-    [
-        low(b0, b4),
-        low(b1, b5),
-        low(b2, b6),
-        low(b3, b7),
-        high(b0, b4),
-        high(b1, b5),
-        high(b2, b6),
-        high(b3, b7),
-    ]
+    let narrow = |i: usize| _mm256_packs_epi32(r[i], r[i + 4]);
+    let words = |a, b| (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+    let pairs = |a, b| (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    let fours = |a, b| (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let (rows_01, rows_45) = words(narrow(0), narrow(1));
+    let (rows_23, rows_67) = words(narrow(2), narrow(3));
+    let (upper_0145, upper_2367) = pairs(rows_01, rows_23);
+    let (lower_0145, lower_2367) = pairs(rows_45, rows_67);
+    let (column_04, column_15) = fours(upper_0145, lower_0145);
+    let (column_26, column_37) = fours(upper_2367, lower_2367);
+    [column_04, column_15, column_26, column_37]
 }
 
 #[cfg(test)]
@@ -253,9 +296,11 @@ mod tests {
             coefficients in prop::collection::vec(any::<i16>(), 64),
             sparse in prop::collection::vec(any::<bool>(), 64),
             quant in prop::collection::vec(prop_oneof![0u16..64, any::<u16>()], 64),
+            rows in 1usize..=8,
             stride in 8usize..40,
         ) {
-            let block = std::array::from_fn(|i| if sparse[i] { coefficients[i] } else { 0 });
+            let kept = |i: usize| sparse[i] && i < rows * 8;
+            let block = std::array::from_fn(|i| if kept(i) { coefficients[i] } else { 0 });
             let quant = std::array::from_fn(|i| quant[i]);
             let run = |isa| {
                 let mut out = vec![7; 7 * stride + 8];

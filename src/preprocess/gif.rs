@@ -162,16 +162,23 @@ impl Decoder for GifSource<'_> {
         }
         let (width, height) = (self.frame.width as usize, self.frame.height as usize);
         let mut whole = vec![0; width * height];
-        for (first, step) in PASSES {
-            for y in (first..height).step_by(step) {
-                watch.check()?;
-                self.read(&mut whole[y * width..][..width])?;
-            }
+        let mut rows = PASSES
+            .iter()
+            .flat_map(|&(first, step)| (first..height).step_by(step));
+        let (mut read, mut any) = (Ok(()), false);
+        while let (Ok(()), Some(y)) = (&read, rows.next()) {
+            watch.check()?;
+            read = self.read(&mut whole[y * width..][..width]);
+            any |= read.is_ok();
         }
-        self.paint(region, watch, sink, |_, y, indices| {
-            indices.copy_from_slice(&whole[y * width..][..width]);
-            Ok(())
-        })
+        // What there is of a damaged picture as well: it may be wanted all the same.
+        if any {
+            self.paint(region, watch, sink, |_, y, indices| {
+                indices.copy_from_slice(&whole[y * width..][..width]);
+                Ok(())
+            })?;
+        }
+        read
     }
 }
 

@@ -112,9 +112,26 @@ impl<'a> PngSource<'a> {
         watch: &Watch,
         sink: &mut RowSink<'_>,
     ) -> Result<(), PreprocessError> {
+        let mut picture = vec![0; region.width as usize * 3 * region.height as usize];
+        let mut rows = 0;
+        let read = self.read_passes(region, watch, &mut picture, &mut rows);
+        // What there is of a damaged picture as well: it may be wanted all the same.
+        if rows > 0 {
+            sink(&picture);
+        }
+        read
+    }
+
+    /// Fills in the passes' pixels and counts their rows.
+    fn read_passes(
+        &mut self,
+        region: Region,
+        watch: &Watch,
+        picture: &mut [u8],
+        rows: &mut usize,
+    ) -> Result<(), PreprocessError> {
         let (width, height) = self.size;
         let (left, stride) = (region.left as usize, region.width as usize * 3);
-        let mut picture = vec![0; stride * region.height as usize];
         let mut rgb = Vec::new();
         for (first_column, first_row, column_step, row_step) in ADAM7 {
             let pass_width = (width.saturating_sub(first_column) as usize).div_ceil(column_step);
@@ -124,6 +141,7 @@ impl<'a> PngSource<'a> {
             for y in (first_row..height).step_by(row_step) {
                 watch.check()?;
                 let row = next_row(&mut self.reader, self.limits)?;
+                *rows += 1;
                 if !(region.top..region.top + region.height).contains(&y) {
                     continue;
                 }
@@ -139,9 +157,7 @@ impl<'a> PngSource<'a> {
                 }
             }
         }
-        self.finish()?;
-        sink(&picture);
-        Ok(())
+        self.finish()
     }
 }
 

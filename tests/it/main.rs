@@ -15,6 +15,7 @@ mod drain;
 mod eval;
 mod formats;
 mod hostile;
+mod limits;
 mod metrics;
 mod models;
 mod overload;

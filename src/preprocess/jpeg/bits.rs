@@ -262,9 +262,11 @@ impl<'a> Bits<'a> {
         let resume = restarts.resync(self.end, self.at, self.bytes)?;
         *self = match resume {
             Resume::Data(at) => Bits::new(self.bytes, at),
-            // At the marker itself, so that no byte before it is taken for data.
+            // At the marker itself, so that no byte before it is taken for data. As in libjpeg, a segment that had run
+            // out of data goes on being filled up with zero blocks, another one first decodes an MCU of zero bits.
             Resume::Missing(marker, behind) => Bits {
                 end: End::Marker(marker, behind),
+                missing: u32::from(self.exhausted()),
                 ..Bits::new(self.bytes, behind - 2)
             },
         };

@@ -129,32 +129,41 @@ pub(super) struct Scan {
 }
 
 /// What the segments set up for the scans after them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
     quant: [Option<[u16; 64]>; 4],
-    pub(super) dc: [HuffmanSpec; 4],
-    pub(super) ac: [HuffmanSpec; 4],
-    /// Conditioning of the arithmetic decoder: `(L, U)` a DC table, `Kx` an AC table.
-    pub(super) dc_conditioning: [(u8, u8); 16],
-    pub(super) ac_conditioning: [u8; 16],
+    dc: [Option<HuffmanSpec>; 4],
+    ac: [Option<HuffmanSpec>; 4],
     /// MCUs between restart markers; 0 for none.
     pub(super) restart_interval: usize,
 }
 
-impl Default for Tables {
-    /// No quantization table; the Huffman tables of T.81, annex K, which abbreviated streams leave out and libjpeg
-    /// then uses; the arithmetic decoder's conditioning of T.81, F.1.4.4.
-    fn default() -> Tables {
-        let [dc_luma, dc_chroma] = STANDARD_DC;
-        let [ac_luma, ac_chroma] = STANDARD_AC;
-        Tables {
-            quant: [None; 4],
-            dc: [dc_luma, dc_chroma, HuffmanSpec::EMPTY, HuffmanSpec::EMPTY],
-            ac: [ac_luma, ac_chroma, HuffmanSpec::EMPTY, HuffmanSpec::EMPTY],
-            dc_conditioning: [(0, 1); 16],
-            ac_conditioning: [5; 16],
-            restart_interval: 0,
+impl Tables {
+    /// Puts the tables of T.81, annex K, where there are none; motion JPEGs leave them out.
+    pub(super) fn fill_up(&mut self) {
+        for (table, standard) in self.dc.iter_mut().zip(STANDARD_DC) {
+            table.get_or_insert(standard);
         }
+        for (table, standard) in self.ac.iter_mut().zip(STANDARD_AC) {
+            table.get_or_insert(standard);
+        }
+    }
+
+    /// The DC table that a scan asks for.
+    pub(super) fn dc(&self, index: usize) -> Result<&HuffmanSpec, JpegError> {
+        Tables::defined(&self.dc, index)
+    }
+
+    /// The AC table that a scan asks for.
+    pub(super) fn ac(&self, index: usize) -> Result<&HuffmanSpec, JpegError> {
+        Tables::defined(&self.ac, index)
+    }
+
+    fn defined(tables: &[Option<HuffmanSpec>], index: usize) -> Result<&HuffmanSpec, JpegError> {
+        tables
+            .get(index)
+            .and_then(Option::as_ref)
+            .ok_or(JpegError::Corrupt("a Huffman table is missing"))
     }
 }
 
@@ -166,7 +175,7 @@ pub(super) fn next_marker(bytes: &[u8], mut at: usize) -> Result<(u8, usize), Jp
         let ff = rest.iter().position(|&b| b == 0xFF);
         let after = ff.and_then(|ff| rest[ff..].iter().position(|&b| b != 0xFF).map(|n| ff + n));
         let Some(after) = after else {
-            return Err(JpegError::Truncated("the data ends where a marker is due"));
+            return Err(NO_MARKER);
         };
         at += after + 1;
         if rest[after] != 0 {
@@ -174,6 +183,11 @@ pub(super) fn next_marker(bytes: &[u8], mut at: usize) -> Result<(u8, usize), Jp
         }
     }
 }
+
+/// What [`next_marker`] fails with.
+pub(super) const NO_MARKER: JpegError = JpegError::Truncated("the data ends where a marker is due");
+
+const TOO_SHORT: JpegError = JpegError::Corrupt("a segment shorter than its own length");
 
 /// A reader of segments, at a position between two markers.
 #[derive(Debug, Clone)]
@@ -221,7 +235,14 @@ impl<'a> Segments<'a> {
     }
 
     fn segment(&mut self, marker: u8) -> Result<(), JpegError> {
-        let content = self.content()?;
+        let content = match self.content() {
+            // As libjpeg, which looks at the length only where it reads the content.
+            Err(TOO_SHORT) if matches!(marker, 0xDC | 0xE0..=0xEF | 0xFE) => {
+                self.at += 2;
+                &[]
+            }
+            content => content?,
+        };
         match marker {
             0xC0 | 0xC1 => self.frame_header(content, Process::Sequential, false),
             0xC2 => self.frame_header(content, Process::Progressive, false),
@@ -230,7 +251,6 @@ impl<'a> Segments<'a> {
             0xC3 | 0xC7 | 0xCB | 0xCF => Err(JpegError::Unsupported("lossless coding")),
             0xC5 | 0xC6 | 0xCD | 0xCE => Err(JpegError::Unsupported("hierarchical coding")),
             0xC4 => self.huffman_tables(content),
-            0xCC => self.conditioning(content),
             0xDB => self.quantization_tables(content),
             0xDD => {
                 let &[high, low] = content else {
@@ -255,7 +275,8 @@ impl<'a> Segments<'a> {
                 }
                 Ok(())
             }
-            0xDC | 0xE2..=0xED | 0xEF | 0xFE => Ok(()),
+            // Of the skipped ones, 0xCC prepares for arithmetic coding, which is refused, and 0xDC tells the height late.
+            0xCC | 0xDC | 0xE2..=0xED | 0xEF | 0xFE => Ok(()),
             _ => Err(JpegError::Corrupt("an unknown marker")),
         }
     }
@@ -268,7 +289,7 @@ impl<'a> Segments<'a> {
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if length < 2 {
-            return Err(JpegError::Corrupt("a segment shorter than its own length"));
+            return Err(TOO_SHORT);
         }
         let content = self.bytes.get(self.at + 2..self.at + length).ok_or(EARLY)?;
         self.at += length;
@@ -353,7 +374,7 @@ impl<'a> Segments<'a> {
             *tables
                 .get_mut(usize::from(head[0] & 15))
                 .ok_or(JpegError::Corrupt("a Huffman table above 3"))? =
-                HuffmanSpec::new(counts, values).ok_or(BAD)?;
+                Some(HuffmanSpec::new(counts, values).ok_or(BAD)?);
             content = rest;
         }
         Ok(())
@@ -386,26 +407,6 @@ impl<'a> Segments<'a> {
         Ok(())
     }
 
-    /// T.81, B.2.4.3.
-    fn conditioning(&mut self, content: &[u8]) -> Result<(), JpegError> {
-        const BAD: JpegError = JpegError::Corrupt("a wrong arithmetic conditioning");
-        let pairs = content.chunks_exact(2);
-        if !pairs.remainder().is_empty() {
-            return Err(BAD);
-        }
-        for pair in pairs {
-            let (index, value) = (usize::from(pair[0] & 15), pair[1]);
-            match pair[0] >> 4 {
-                0 if value & 15 <= value >> 4 => {
-                    self.tables.dc_conditioning[index] = (value & 15, value >> 4);
-                }
-                1 => self.tables.ac_conditioning[index] = value,
-                _ => return Err(BAD),
-            }
-        }
-        Ok(())
-    }
-
     fn scan_header(&mut self) -> Result<Scan, JpegError> {
         const BAD: JpegError = JpegError::Corrupt("a wrong scan header");
         let content = self.content()?;
@@ -428,9 +429,6 @@ impl<'a> Segments<'a> {
                 .ok_or(JpegError::Corrupt(
                     "a scan of a component that the frame lacks",
                 ))?;
-            if (c[1] >> 4 > 3 || c[1] & 15 > 3) && !frame.arithmetic {
-                return Err(JpegError::Corrupt("a scan with a Huffman table above 3"));
-            }
             components.push(ScanComponent {
                 index,
                 dc_table: usize::from(c[1] >> 4),

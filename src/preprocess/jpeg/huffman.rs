@@ -14,12 +14,6 @@ pub(super) struct HuffmanSpec {
 }
 
 impl HuffmanSpec {
-    /// A table without codes.
-    pub(super) const EMPTY: HuffmanSpec = HuffmanSpec {
-        counts: [0; 16],
-        values: [0; 256],
-    };
-
     /// `None` for more than 256 symbols.
     pub(super) fn new(counts: [u8; 16], symbols: &[u8]) -> Option<HuffmanSpec> {
         let mut values = [0; 256];

@@ -7,7 +7,7 @@
 
 use super::sequential::Block;
 use crate::kernels::IdctKernel;
-use crate::kernels::idct::{CONST_BITS, PASS1_BITS, fix};
+use crate::kernels::idct::{CONST_BITS, PASS1_BITS, fix, saturate, wrap};
 
 /// Shifts right with rounding to the nearest.
 #[inline(always)]
@@ -35,11 +35,12 @@ pub(super) fn inverse(
 ) {
     let dc = i32::from(block[0]).wrapping_mul(i32::from(quant[0]));
     if last == 0 || size == 1 {
-        // What the transforms give for a block that is only its mean.
-        let value = if size == 1 {
-            descale(dc, 3)
-        } else {
-            descale(dc << PASS1_BITS, PASS1_BITS + 3)
+        // What the transforms give for a block that is only its mean, with their overflows.
+        let value = match size {
+            // Ten bits with their sign: libjpeg masks what indexes its table of samples.
+            1 => descale(dc, 3) << 22 >> 22,
+            2 => descale(wrap(dc), 3),
+            _ => descale(wrap(dc << PASS1_BITS), PASS1_BITS + 3),
         };
         for row in out.chunks_mut(stride).take(size) {
             row[..size].fill(sample(value));
@@ -78,8 +79,15 @@ fn to_four<const SHIFT: u32>(x: [i32; 8]) -> [i32; 4] {
 
 fn half(block: &Block, quant: &[u16; 64], out: &mut [u8], stride: usize) {
     let mut rows = [[0; 8]; 4];
+    let only_first_row = (8..64).all(|i| i / 8 == 4 || block[i] == 0);
     for c in (0..8).filter(|&c| c != 4) {
-        let column = to_four::<{ CONST_BITS - PASS1_BITS + 1 }>(column(block, quant, c));
+        let column = column(block, quant, c);
+        let column = if only_first_row {
+            // What the transform gives, but for an overflow.
+            [wrap(column[0] << PASS1_BITS); 4]
+        } else {
+            to_four::<{ CONST_BITS - PASS1_BITS + 1 }>(column).map(saturate)
+        };
         for (row, value) in rows.iter_mut().zip(column) {
             row[c] = value;
         }
@@ -112,7 +120,7 @@ fn quarter(block: &Block, quant: &[u16; 64], out: &mut [u8], stride: usize) {
     for c in [0, 1, 3, 5, 7] {
         let column = to_two::<{ CONST_BITS - PASS1_BITS + 2 }>(column(block, quant, c));
         for (row, value) in rows.iter_mut().zip(column) {
-            row[c] = value;
+            row[c] = if c == 0 { value } else { saturate(value) };
         }
     }
     for (line, row) in out.chunks_mut(stride).zip(rows) {
@@ -125,5 +133,7 @@ fn quarter(block: &Block, quant: &[u16; 64], out: &mut [u8], stride: usize) {
 
 /// A column of a block, multiplied by its quantization steps.
 fn column(block: &Block, quant: &[u16; 64], c: usize) -> [i32; 8] {
-    std::array::from_fn(|y| i32::from(block[y * 8 + c]).wrapping_mul(i32::from(quant[y * 8 + c])))
+    std::array::from_fn(|y| {
+        wrap(i32::from(block[y * 8 + c]).wrapping_mul(i32::from(quant[y * 8 + c])))
+    })
 }

@@ -15,7 +15,7 @@ mod planes;
 mod progressive;
 mod sequential;
 
-use self::header::{Color, Frame, Process, Scan, Segments, next_marker};
+use self::header::{Color, Frame, NO_MARKER, Process, Scan, Segments, next_marker};
 use self::planes::Planes;
 use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};
@@ -93,6 +93,9 @@ impl<'a> Jpeg<'a> {
         if frame.arithmetic {
             return Err(JpegError::Unsupported("arithmetic coding"));
         }
+        if frame.process == Process::Sequential {
+            segments.tables.fill_up(); // as libjpeg does, not for progressive ones
+        }
         let color = segments.color(&frame);
         Ok(Jpeg {
             segments,
@@ -154,15 +157,19 @@ impl<'a> Jpeg<'a> {
     ) -> Result<(), JpegError> {
         let kernels = Kernels::new(self.isa);
         let vectorized = kernels.loops;
-        let kept = match self.in_several_scans() {
-            true => Some(self.collect(vectorized, watch)?),
-            false => None,
-        };
+        if self.in_several_scans() {
+            let mut coefficients = Coefficients::new(&self.frame);
+            let mut rows = 0;
+            let collected = self.collect(&mut coefficients, &mut rows, vectorized, watch);
+            // What there is of a damaged picture as well: it may be wanted all the same.
+            if rows > 0 {
+                let mut planes = Planes::new(&self.frame, self.color, region, self.block, kernels);
+                self.show(&coefficients, &mut planes, watch, sink)?;
+            }
+            return collected;
+        }
         let (frame, color) = (&self.frame, self.color);
         let mut planes = Planes::new(frame, color, region, self.block, kernels);
-        if let Some(coefficients) = kept {
-            return self.show(&coefficients, &mut planes, watch, sink);
-        }
         let (bytes, at) = (self.segments.bytes, self.segments.at);
         let tables = &self.segments.tables;
         let mut scan = SequentialScan::new(bytes, at, frame, &self.scan, tables)?;
@@ -174,16 +181,35 @@ impl<'a> Jpeg<'a> {
             planes.emit(|component| (mcu_y + 1) * parts[component].2, sink);
         }
         planes.emit_rest(sink);
-        ends_with_marker(bytes, scan.position())
+        self.segments.at = scan.position();
+        self.end()
     }
 
-    /// Decodes all scans.
+    /// Reads what follows the picture's only scan, whose last rows may not have been decoded, and refuses what libjpeg
+    /// refuses there: data without a marker at its end, a damaged segment, another scan.
+    fn end(&mut self) -> Result<(), JpegError> {
+        let segments = &mut self.segments;
+        let (mut marker, mut behind) = next_marker(segments.bytes, segments.at)?;
+        while segments.tables.restart_interval != 0 && (0xD0..=0xD7).contains(&marker) {
+            (marker, behind) = next_marker(segments.bytes, behind)?;
+        }
+        segments.at = behind - 2;
+        match segments.next_scan() {
+            // The picture is complete, even if nothing says that it is.
+            Ok(None) | Err(NO_MARKER) => Ok(()),
+            Ok(Some(_)) => Err(JpegError::Corrupt("a scan after that of all components")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Decodes all scans, and counts their rows of MCUs.
     fn collect(
         &mut self,
+        coefficients: &mut Coefficients,
+        rows: &mut usize,
         vectorized: Vectorized,
         watch: &Watch,
-    ) -> Result<Coefficients, JpegError> {
-        let mut coefficients = Coefficients::new(&self.frame);
+    ) -> Result<(), JpegError> {
         let bytes = self.segments.bytes;
         let mut next = Some(self.scan.clone());
         let mut count = 0;
@@ -192,31 +218,33 @@ impl<'a> Jpeg<'a> {
             if count > MAX_SCANS {
                 return Err(JpegError::Corrupt("more than 100 scans"));
             }
+            // A component has the quantization table of its first scan.
+            self.frame = self
+                .segments
+                .frame
+                .clone()
+                .expect("it has been there since the first scan");
             let (at, tables) = (self.segments.at, &self.segments.tables);
             self.segments.at = if self.frame.process == Process::Progressive {
                 let mut scan = ProgressiveScan::new(bytes, at, &self.frame, header, tables)?;
                 for mcu_y in 0..scan.geometry.mcus_y {
                     watch.check()?;
-                    scan.row(mcu_y, &mut coefficients, vectorized)?;
+                    scan.row(mcu_y, coefficients, vectorized)?;
+                    *rows += 1;
                 }
                 scan.position()
             } else {
                 let mut scan = SequentialScan::new(bytes, at, &self.frame, &header, tables)?;
                 for mcu_y in 0..scan.geometry.mcus_y {
                     watch.check()?;
-                    scan.row(mcu_y, &mut coefficients, vectorized)?;
+                    scan.row(mcu_y, coefficients, vectorized)?;
+                    *rows += 1;
                 }
                 scan.position()
             };
             next = self.segments.next_scan()?;
         }
-        // Each component has the quantization table of its first scan.
-        self.frame = self
-            .segments
-            .frame
-            .clone()
-            .expect("it has been there since the first scan");
-        Ok(coefficients)
+        Ok(())
     }
 
     /// Makes rows of coefficients.
@@ -245,16 +273,5 @@ impl<'a> Jpeg<'a> {
         }
         planes.emit_rest(sink);
         Ok(())
-    }
-}
-
-/// Whether the data of a picture's only scan is ended by a marker, as libjpeg wants it.
-fn ends_with_marker(bytes: &[u8], mut at: usize) -> Result<(), JpegError> {
-    loop {
-        let (marker, behind) = next_marker(bytes, at)?;
-        if !(0xD0..=0xD7).contains(&marker) {
-            return Ok(());
-        }
-        at = behind;
     }
 }

@@ -96,11 +96,11 @@ impl<'a> ProgressiveScan<'a> {
         let mut needed = Vec::new();
         for c in &scan.components {
             match (scan.first, scan.high) {
-                (0, 0) => needed.push(Huffman::dc(&tables.dc[c.dc_table])?),
+                (0, 0) => needed.push(Huffman::dc(tables.dc(c.dc_table)?)?),
                 (0, _) => {}
-                (_, 0) => needed.push(Huffman::ac(&tables.ac[c.ac_table])?),
+                (_, 0) => needed.push(Huffman::ac(tables.ac(c.ac_table)?)?),
                 // The bits after a code are no value here.
-                (_, _) => needed.push(Huffman::codes(&tables.ac[c.ac_table])?),
+                (_, _) => needed.push(Huffman::codes(tables.ac(c.ac_table)?)?),
             }
         }
         Ok(ProgressiveScan {

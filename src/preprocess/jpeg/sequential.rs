@@ -77,8 +77,8 @@ impl<'a> SequentialScan<'a> {
     ) -> Result<SequentialScan<'a>, JpegError> {
         let table = |c: &super::header::ScanComponent| {
             Ok((
-                Huffman::dc(&tables.dc[c.dc_table])?,
-                Huffman::ac(&tables.ac[c.ac_table])?,
+                Huffman::dc(tables.dc(c.dc_table)?)?,
+                Huffman::ac(tables.ac(c.ac_table)?)?,
             ))
         };
         Ok(SequentialScan {
