@@ -21,3 +21,4 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod webp;
