@@ -15,6 +15,10 @@ use super::vp8l::{self, ScanError};
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
+/// What the crate holds of a lossy picture whatever its size: probabilities, borders and the list of chunks, in bytes;
+/// rounded up from image-webp 0.2.4, `vp8.rs`.
+const LOSSY_FIXED_BYTES: u64 = 16 << 10;
+
 /// Where the first picture is, and what surrounds it.
 struct Container<'a> {
     canvas: (u32, u32),
@@ -71,11 +75,15 @@ impl Decoder for WebPSource<'_> {
             + if self.container.lossless {
                 pixels * 4 + self.tables
             } else {
-                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels with 29 bytes of state each, in a vector that
-                // grows to twice that beside its old self; 1 KiB of state a column of them. The encoded picture again.
+                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels. Then either the encoded picture, read into a
+                // vector that grows to twice its size and is copied twice; or the last copy, and 29 bytes of state a
+                // macroblock in a vector that grows to twice that beside its old self. 1 KiB of state a column of them.
+                // A partition that is announced longer than the file is allocated, but no more than the file's bytes
+                // are ever touched.
                 let columns = u64::from(picture.width.div_ceil(16));
                 let blocks = columns * u64::from(picture.height.div_ceil(16));
-                pixels * 3 + blocks * (384 + 3 * 29) + columns * 1024 + data
+                let growing = (4 * data).max(data + blocks * 3 * 29);
+                pixels * 3 + blocks * 384 + growing + columns * 1024 + LOSSY_FIXED_BYTES
             }
     }
 
