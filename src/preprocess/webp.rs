@@ -11,18 +11,13 @@ use image_webp::{DecodingError, WebPDecoder};
 
 use super::decode::{Decoder, Region, RowSink, check_size, overlay};
 use super::exif::{Orientation, orientation};
+use super::vp8l::{self, ScanError};
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
-/// What one group of prefix codes of a lossless picture takes, in bytes: five tables of up to 2^10 entries of 4 bytes,
-/// and half of that again for longer codes. Source: image-webp 0.2.4, `huffman.rs`.
-const GROUP_BYTES: u64 = 30 << 10;
-
-/// The fewest bits that describe such a group: per table 42 of code length codes and as many for the lengths.
-const GROUP_BITS: u64 = 5 * 84;
-
-/// Groups are numbered with 16 bits. Source: RFC 9649, section 6.2.2.
-const MAX_GROUPS: u64 = 1 << 16;
+/// What the crate holds of a lossy picture whatever its size: probabilities, borders and the list of chunks, in bytes;
+/// rounded up from image-webp 0.2.4, `vp8.rs`.
+const LOSSY_FIXED_BYTES: u64 = 16 << 10;
 
 /// Where the first picture is, and what surrounds it.
 struct Container<'a> {
@@ -39,6 +34,8 @@ struct Container<'a> {
 pub(super) struct WebPSource<'a> {
     container: Container<'a>,
     limits: ImageLimits,
+    /// What a lossless picture takes besides its pixels and its encoded self, in bytes.
+    tables: u64,
 }
 
 impl<'a> WebPSource<'a> {
@@ -48,7 +45,16 @@ impl<'a> WebPSource<'a> {
     ) -> Result<WebPSource<'a>, PreprocessError> {
         let container = Container::read(bytes)?;
         check_size(Format::WebP, container.canvas, limits)?;
-        Ok(WebPSource { container, limits })
+        let tables = if container.lossless {
+            vp8l::scan(container.data)?.bytes
+        } else {
+            0
+        };
+        Ok(WebPSource {
+            container,
+            limits,
+            tables,
+        })
     }
 }
 
@@ -63,20 +69,21 @@ impl Decoder for WebPSource<'_> {
 
     fn memory(&self, region: Region) -> u64 {
         let (picture, data) = (self.container.picture, self.container.data.len() as u64);
-        let blocks = |side: u32, size: u32| u64::from(side.div_ceil(size));
         let pixels = u64::from(picture.width) * u64::from(picture.height);
         let line = u64::from(region.width.max(picture.width)) * 6;
-        line + 2 * data
+        line + data
             + if self.container.lossless {
-                // RGBA, and of up to four transforms and the group numbers one RGBA pixel a block of 4×4 pixels.
-                let blocks = blocks(picture.width, 4) * blocks(picture.height, 4);
-                let groups = blocks.min(MAX_GROUPS).min(data * 8 / GROUP_BITS + 1);
-                pixels * 4 + blocks * 4 * 5 + groups * GROUP_BYTES
+                pixels * 4 + self.tables
             } else {
-                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels with 29 bytes of state each, in a vector that
-                // grows to twice that beside its old self; 1 KiB of state a column of them.
-                let columns = blocks(picture.width, 16);
-                pixels * 3 + columns * blocks(picture.height, 16) * (384 + 3 * 29) + columns * 1024
+                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels. Then either the encoded picture, read into a
+                // vector that grows to twice its size and is copied twice; or the last copy, and 29 bytes of state a
+                // macroblock in a vector that grows to twice that beside its old self. 1 KiB of state a column of them.
+                // A partition that is announced longer than the file is allocated, but no more than the file's bytes
+                // are ever touched.
+                let columns = u64::from(picture.width.div_ceil(16));
+                let blocks = columns * u64::from(picture.height.div_ceil(16));
+                let growing = (4 * data).max(data + blocks * 3 * 29);
+                pixels * 3 + blocks * 384 + growing + columns * 1024 + LOSSY_FIXED_BYTES
             }
     }
 
@@ -280,6 +287,18 @@ fn corrupt(detail: &str) -> PreprocessError {
     PreprocessError::Corrupt {
         format: Format::WebP,
         detail: detail.to_owned(),
+    }
+}
+
+impl From<ScanError> for PreprocessError {
+    fn from(error: ScanError) -> PreprocessError {
+        match error {
+            ScanError::Truncated => PreprocessError::Truncated {
+                format: Format::WebP,
+                detail: "the lossless picture ends before its first pixel".to_owned(),
+            },
+            ScanError::Corrupt(detail) => corrupt(detail),
+        }
     }
 }
 

@@ -352,6 +352,14 @@ impl Process {
         }
     }
 
+    /// The most memory it has held so far.
+    pub(crate) fn peak_memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let mut lines = status.lines();
+        let peak = lines.find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends a signal by name, as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")

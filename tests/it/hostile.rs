@@ -94,12 +94,7 @@ fn hostile_files_take_little_memory() {
         assert_ne!(answer.status, 500, "{name}");
     }
     // The largest of them that is valid has 50 million grey pixels: 50 MB, and 150 MB as RGB.
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmHWM:"))
-        .unwrap();
-    let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    let peak_kb = server.peak_memory_kb();
     assert!(peak_kb < 400 << 10, "peak of {peak_kb} kB");
 }
 

@@ -22,3 +22,4 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod webp;
