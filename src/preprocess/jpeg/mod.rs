@@ -26,6 +26,10 @@ use crate::kernels::{IdctKernel, Isa, Vectorized};
 /// Scans a picture may come in. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
 const MAX_SCANS: usize = 100;
 
+/// The Huffman tables of a scan of four components, in bytes: eight of 4.5 KiB, and as much as making them takes;
+/// measured with a counting allocator, rounded up.
+const TABLES: u64 = 64 << 10;
+
 /// Why a JPEG has no pixels; the words are for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum JpegError {
@@ -111,8 +115,8 @@ impl<'a> Jpeg<'a> {
         self.segments.exif
     }
 
-    /// What decoding holds besides the file, in bytes: rows of two MCUs, and all coefficients where several scans must
-    /// be put together.
+    /// What decoding holds besides the file, in bytes: the tables, rows of two MCUs, and all coefficients where several
+    /// scans must be put together.
     pub(super) fn memory(&self, region: Region) -> u64 {
         let rows = 2 * 8 * self.frame.max_v as u64 + 8 * self.frame.max_v as u64;
         let samples = (u64::from(region.width) + 64) * rows * 4;
@@ -121,7 +125,7 @@ impl<'a> Jpeg<'a> {
         } else {
             0
         };
-        samples + kept
+        TABLES + samples + kept
     }
 
     fn in_several_scans(&self) -> bool {
