@@ -229,7 +229,8 @@ impl<'a> Segments<'a> {
                 0xDA => return self.scan_header().map(Some),
                 0x01 | 0xD0..=0xD7 => {} // without content
                 0xD8 => return Err(JpegError::Corrupt("a second start-of-image marker")),
-                marker => self.segment(marker)?,
+                0xC0..=0xCF | 0xDB..=0xDD | 0xE0..=0xEF | 0xFE => self.segment(marker)?,
+                _ => return Err(JpegError::Corrupt("an unknown marker")), // even if it has no content
             }
         }
     }
@@ -277,7 +278,7 @@ impl<'a> Segments<'a> {
             }
             // Of the skipped ones, 0xCC prepares for arithmetic coding, which is refused, and 0xDC tells the height late.
             0xCC | 0xDC | 0xE2..=0xED | 0xEF | 0xFE => Ok(()),
-            _ => Err(JpegError::Corrupt("an unknown marker")),
+            _ => Err(JpegError::Corrupt("a reserved marker")),
         }
     }
 
