@@ -4,18 +4,22 @@
 //! of a photo's preprocessing is spent here. Safe code throughout; what a file claims is checked before it is believed,
 //! and damaged data is treated as libjpeg treats it.
 //!
-//! The way of the bytes: `header` reads segments, `bits` undoes byte stuffing, `huffman` finds symbols, `sequential`
-//! and `progressive` make coefficients of them, `idct` makes samples of those, and `planes` rows of RGB.
+//! The way of the bytes: `header` reads segments into `frame` and `tables`, `bits` undoes byte stuffing, `huffman` finds
+//! symbols, `sequential` and `progressive` make coefficients of them, `idct` makes samples of those, and `planes` rows
+//! of RGB.
 
 mod bits;
+mod frame;
 mod header;
 mod huffman;
 mod idct;
 mod planes;
 mod progressive;
 mod sequential;
+mod tables;
 
-use self::header::{Color, Frame, NO_MARKER, Process, Scan, Segments, next_marker};
+use self::frame::{Color, Frame, Process, Scan};
+use self::header::{NO_MARKER, Segments, next_marker};
 use self::planes::Planes;
 use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};

@@ -5,7 +5,7 @@
 //! Source: libjpeg's `jdsample.c` ("fancy" upsampling: a triangle filter where a component has half the samples,
 //! repetition elsewhere) and `jdcolor.c`, restated here with the same roundings; Pillow's `Convert.c` for CMYK.
 
-use super::header::{Color, Component, Frame};
+use super::frame::{Color, Component, Frame};
 use super::idct;
 use super::sequential::{Block, BlockSink};
 use crate::kernels::{IdctKernel, Task, Vectorized};
