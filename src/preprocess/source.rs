@@ -151,7 +151,8 @@ impl<'a> Source<'a> {
 /// `LOAD_TRUNCATED_IMAGES`.
 pub(super) fn completed<'a>(bytes: &'a [u8], options: &ImageOptions) -> Cow<'a, [u8]> {
     const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
-    if options.damaged == DamagedImages::Fill && sniff::sniff(bytes) == Some(Format::Jpeg) {
+    let lenient = options.damaged == DamagedImages::Fill;
+    if lenient && sniff::sniff(bytes) == Some(Format::Jpeg) && !bytes.ends_with(&END_OF_IMAGE) {
         return Cow::Owned([bytes, &END_OF_IMAGE].concat());
     }
     Cow::Borrowed(bytes)

@@ -5,167 +5,8 @@
 //! Source: ITU-T T.81, annex B; the color rules are those of libjpeg's `default_decompress_parms`.
 
 use super::JpegError;
-use super::huffman::{HuffmanSpec, STANDARD_AC, STANDARD_DC};
-
-/// Position in a row-major block of the k-th coefficient in zigzag order; what lies past the 64th lands on the last, as
-/// in libjpeg, so that a damaged run length cannot reach outside of a block. As long as a position and a run in a `u8`
-/// can reach, which spares the check.
-pub(super) static ZIGZAG: [u8; 64 + 256] = {
-    let mut order = [63; 64 + 256];
-    let (mut x, mut y, mut k) = (0u8, 0u8, 0);
-    while k < 64 {
-        order[k] = y * 8 + x;
-        // Even diagonals run up and to the right, odd ones down and to the left.
-        if (x + y) % 2 == 0 {
-            if x == 7 {
-                y += 1;
-            } else if y == 0 {
-                x += 1;
-            } else {
-                x += 1;
-                y -= 1;
-            }
-        } else if y == 7 {
-            x += 1;
-        } else if x == 0 {
-            y += 1;
-        } else {
-            x -= 1;
-            y += 1;
-        }
-        k += 1;
-    }
-    order
-};
-
-/// How the samples of a frame are coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Process {
-    /// Baseline and extended sequential (SOF0, SOF1).
-    Sequential,
-    /// Progressive (SOF2).
-    Progressive,
-}
-
-/// What the components mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Color {
-    Grey,
-    Rgb,
-    YCbCr,
-    Cmyk,
-    Ycck,
-}
-
-/// One color component of a frame.
-#[derive(Debug, Clone)]
-pub(super) struct Component {
-    pub(super) id: u8,
-    /// Horizontal sampling factor, 1 to 4.
-    pub(super) h: usize,
-    /// Vertical sampling factor, 1 to 4.
-    pub(super) v: usize,
-    /// Which quantization table it uses.
-    quant_index: usize,
-    /// That table, row-major, as it was when the component's first scan began.
-    pub(super) quant: Option<[u16; 64]>,
-}
-
-/// The frame header, with what follows from it.
-#[derive(Debug, Clone)]
-pub(super) struct Frame {
-    pub(super) process: Process,
-    pub(super) arithmetic: bool,
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) components: Vec<Component>,
-    pub(super) max_h: usize,
-    pub(super) max_v: usize,
-}
-
-impl Frame {
-    /// Columns and rows of MCUs when all components are interleaved.
-    pub(super) fn mcus(&self) -> (usize, usize) {
-        (
-            self.width.div_ceil(8 * self.max_h),
-            self.height.div_ceil(8 * self.max_v),
-        )
-    }
-
-    /// Samples of a component, without padding.
-    pub(super) fn samples(&self, component: &Component) -> (usize, usize) {
-        (
-            (self.width * component.h).div_ceil(self.max_h),
-            (self.height * component.v).div_ceil(self.max_v),
-        )
-    }
-
-    /// Columns and rows of blocks that hold samples of a component.
-    pub(super) fn blocks(&self, component: &Component) -> (usize, usize) {
-        let (width, height) = self.samples(component);
-        (width.div_ceil(8), height.div_ceil(8))
-    }
-}
-
-/// One component's part in a scan.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ScanComponent {
-    /// Position in [`Frame::components`].
-    pub(super) index: usize,
-    pub(super) dc_table: usize,
-    pub(super) ac_table: usize,
-}
-
-/// A scan header.
-#[derive(Debug, Clone)]
-pub(super) struct Scan {
-    pub(super) components: Vec<ScanComponent>,
-    /// Spectral selection: first and last coefficient in zigzag order.
-    pub(super) first: usize,
-    pub(super) last: usize,
-    /// Successive approximation: bit position before and in this scan.
-    pub(super) high: u32,
-    pub(super) low: u32,
-}
-
-/// What the segments set up for the scans after them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tables {
-    quant: [Option<[u16; 64]>; 4],
-    dc: [Option<HuffmanSpec>; 4],
-    ac: [Option<HuffmanSpec>; 4],
-    /// MCUs between restart markers; 0 for none.
-    pub(super) restart_interval: usize,
-}
-
-impl Tables {
-    /// Puts the tables of T.81, annex K, where there are none; motion JPEGs leave them out.
-    pub(super) fn fill_up(&mut self) {
-        for (table, standard) in self.dc.iter_mut().zip(STANDARD_DC) {
-            table.get_or_insert(standard);
-        }
-        for (table, standard) in self.ac.iter_mut().zip(STANDARD_AC) {
-            table.get_or_insert(standard);
-        }
-    }
-
-    /// The DC table that a scan asks for.
-    pub(super) fn dc(&self, index: usize) -> Result<&HuffmanSpec, JpegError> {
-        Tables::defined(&self.dc, index)
-    }
-
-    /// The AC table that a scan asks for.
-    pub(super) fn ac(&self, index: usize) -> Result<&HuffmanSpec, JpegError> {
-        Tables::defined(&self.ac, index)
-    }
-
-    fn defined(tables: &[Option<HuffmanSpec>], index: usize) -> Result<&HuffmanSpec, JpegError> {
-        tables
-            .get(index)
-            .and_then(Option::as_ref)
-            .ok_or(JpegError::Corrupt("a Huffman table is missing"))
-    }
-}
+use super::frame::{Color, Component, Frame, Process, Scan, ScanComponent};
+use super::tables::Tables;
 
 /// Finds the next marker from a position on, and the position behind it; what stands before it is skipped, as libjpeg
 /// does.
@@ -229,7 +70,8 @@ impl<'a> Segments<'a> {
                 0xDA => return self.scan_header().map(Some),
                 0x01 | 0xD0..=0xD7 => {} // without content
                 0xD8 => return Err(JpegError::Corrupt("a second start-of-image marker")),
-                marker => self.segment(marker)?,
+                0xC0..=0xCF | 0xDB..=0xDD | 0xE0..=0xEF | 0xFE => self.segment(marker)?,
+                _ => return Err(JpegError::Corrupt("an unknown marker")), // even if it has no content
             }
         }
     }
@@ -250,8 +92,8 @@ impl<'a> Segments<'a> {
             0xCA => self.frame_header(content, Process::Progressive, true),
             0xC3 | 0xC7 | 0xCB | 0xCF => Err(JpegError::Unsupported("lossless coding")),
             0xC5 | 0xC6 | 0xCD | 0xCE => Err(JpegError::Unsupported("hierarchical coding")),
-            0xC4 => self.huffman_tables(content),
-            0xDB => self.quantization_tables(content),
+            0xC4 => self.tables.define_huffman(content),
+            0xDB => self.tables.define_quantization(content),
             0xDD => {
                 let &[high, low] = content else {
                     return Err(JpegError::Corrupt("a restart interval of the wrong length"));
@@ -277,7 +119,7 @@ impl<'a> Segments<'a> {
             }
             // Of the skipped ones, 0xCC prepares for arithmetic coding, which is refused, and 0xDC tells the height late.
             0xCC | 0xDC | 0xE2..=0xED | 0xEF | 0xFE => Ok(()),
-            _ => Err(JpegError::Corrupt("an unknown marker")),
+            _ => Err(JpegError::Corrupt("a reserved marker")),
         }
     }
 
@@ -355,55 +197,6 @@ impl<'a> Segments<'a> {
             max_h,
             max_v,
         });
-        Ok(())
-    }
-
-    fn huffman_tables(&mut self, mut content: &[u8]) -> Result<(), JpegError> {
-        const BAD: JpegError = JpegError::Corrupt("a Huffman table of the wrong length");
-        while !content.is_empty() {
-            let (head, rest) = content.split_at_checked(17).ok_or(BAD)?;
-            let mut counts = [0; 16];
-            counts.copy_from_slice(&head[1..]);
-            let length = counts.iter().map(|&n| usize::from(n)).sum();
-            let (values, rest) = rest.split_at_checked(length).ok_or(BAD)?;
-            let tables = match head[0] & 0xF0 {
-                0x00 => &mut self.tables.dc,
-                0x10 => &mut self.tables.ac,
-                _ => return Err(JpegError::Corrupt("a Huffman table of an unknown class")),
-            };
-            *tables
-                .get_mut(usize::from(head[0] & 15))
-                .ok_or(JpegError::Corrupt("a Huffman table above 3"))? =
-                Some(HuffmanSpec::new(counts, values).ok_or(BAD)?);
-            content = rest;
-        }
-        Ok(())
-    }
-
-    fn quantization_tables(&mut self, mut content: &[u8]) -> Result<(), JpegError> {
-        while let [head, rest @ ..] = content {
-            let wide = head >> 4 != 0;
-            let size = if wide { 128 } else { 64 };
-            let Some((values, rest)) = rest.split_at_checked(size) else {
-                return Err(JpegError::Corrupt(
-                    "a quantization table of the wrong length",
-                ));
-            };
-            let mut table = [0; 64];
-            for (k, &natural) in ZIGZAG[..64].iter().enumerate() {
-                table[usize::from(natural)] = if wide {
-                    u16::from_be_bytes([values[2 * k], values[2 * k + 1]])
-                } else {
-                    u16::from(values[k])
-                };
-            }
-            *self
-                .tables
-                .quant
-                .get_mut(usize::from(head & 15))
-                .ok_or(JpegError::Corrupt("a quantization table above 3"))? = Some(table);
-            content = rest;
-        }
         Ok(())
     }
 

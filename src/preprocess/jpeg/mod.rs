@@ -4,18 +4,22 @@
 //! of a photo's preprocessing is spent here. Safe code throughout; what a file claims is checked before it is believed,
 //! and damaged data is treated as libjpeg treats it.
 //!
-//! The way of the bytes: `header` reads segments, `bits` undoes byte stuffing, `huffman` finds symbols, `sequential`
-//! and `progressive` make coefficients of them, `idct` makes samples of those, and `planes` rows of RGB.
+//! The way of the bytes: `header` reads segments into `frame` and `tables`, `bits` undoes byte stuffing, `huffman` finds
+//! symbols, `sequential` and `progressive` make coefficients of them, `idct` makes samples of those, and `planes` rows
+//! of RGB.
 
 mod bits;
+mod frame;
 mod header;
 mod huffman;
 mod idct;
 mod planes;
 mod progressive;
 mod sequential;
+mod tables;
 
-use self::header::{Color, Frame, NO_MARKER, Process, Scan, Segments, next_marker};
+use self::frame::{Color, Frame, Process, Scan};
+use self::header::{NO_MARKER, Segments, next_marker};
 use self::planes::Planes;
 use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};
@@ -25,6 +29,10 @@ use crate::kernels::{ColorKernel, IdctKernel, Isa, Vectorized};
 
 /// Scans a picture may come in. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
 const MAX_SCANS: usize = 100;
+
+/// The Huffman tables of a scan of four components, in bytes: eight of 4.5 KiB, and as much as making them takes;
+/// measured with a counting allocator, rounded up.
+const TABLES: u64 = 64 << 10;
 
 /// Why a JPEG has no pixels; the words are for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -130,8 +138,8 @@ impl<'a> Jpeg<'a> {
         self.segments.exif
     }
 
-    /// What decoding holds besides the file, in bytes: rows of two MCUs, and all coefficients where several scans must
-    /// be put together.
+    /// What decoding holds besides the file, in bytes: the tables, rows of two MCUs, and all coefficients where several
+    /// scans must be put together.
     pub(super) fn memory(&self, region: Region) -> u64 {
         let rows = 2 * 8 * self.frame.max_v as u64 + 8 * self.frame.max_v as u64;
         let samples = (u64::from(region.width) + 64) * rows * 4;
@@ -140,7 +148,7 @@ impl<'a> Jpeg<'a> {
         } else {
             0
         };
-        samples + kept
+        TABLES + samples + kept
     }
 
     fn in_several_scans(&self) -> bool {

@@ -6,7 +6,7 @@
 //! repetition elsewhere) and `jdcolor.c`, restated here with the same roundings; Pillow's `Convert.c` for CMYK.
 
 use super::Kernels;
-use super::header::{Color, Component, Frame};
+use super::frame::{Color, Component, Frame};
 use super::idct;
 use super::sequential::{Block, BlockSink};
 use crate::kernels::Task;

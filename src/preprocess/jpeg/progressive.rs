@@ -6,9 +6,10 @@
 
 use super::JpegError;
 use super::bits::{Bits, Restarts};
-use super::header::{Frame, Scan, Tables, ZIGZAG};
+use super::frame::{Frame, Scan};
 use super::huffman::{Huffman, extend};
 use super::sequential::{Block, BlockSink, ScanGeometry};
+use super::tables::{Tables, ZIGZAG};
 use crate::kernels::{Task, Vectorized};
 
 /// The coefficients of a whole picture.
@@ -25,7 +26,7 @@ struct Blocks {
 impl Coefficients {
     /// All zero.
     pub(super) fn new(frame: &Frame) -> Coefficients {
-        let component = |c: &super::header::Component| {
+        let component = |c: &super::frame::Component| {
             let (columns, rows) = padded_blocks(frame, c);
             Blocks {
                 columns,
@@ -39,7 +40,7 @@ impl Coefficients {
 
     /// What the coefficients of a frame take, in bytes.
     pub(super) fn bytes(frame: &Frame) -> u64 {
-        let blocks = |c: &super::header::Component| {
+        let blocks = |c: &super::frame::Component| {
             let (columns, rows) = padded_blocks(frame, c);
             (columns * rows) as u64
         };
@@ -57,7 +58,7 @@ impl Coefficients {
     }
 }
 
-fn padded_blocks(frame: &Frame, component: &super::header::Component) -> (usize, usize) {
+fn padded_blocks(frame: &Frame, component: &super::frame::Component) -> (usize, usize) {
     let (mcus_x, mcus_y) = frame.mcus();
     (mcus_x * component.h, mcus_y * component.v)
 }

@@ -7,8 +7,9 @@
 
 use super::JpegError;
 use super::bits::{Bits, Restarts};
-use super::header::{Frame, Scan, Tables, ZIGZAG};
+use super::frame::{Frame, Scan};
 use super::huffman::{Huffman, extend};
+use super::tables::{Tables, ZIGZAG};
 use crate::kernels::{Task, Vectorized};
 
 /// The coefficients of one block, row-major, not yet multiplied by the quantization table.
@@ -44,7 +45,7 @@ impl ScanGeometry {
             };
         }
         let (mcus_x, mcus_y) = frame.mcus();
-        let part = |c: &super::header::ScanComponent| {
+        let part = |c: &super::frame::ScanComponent| {
             let component = &frame.components[c.index];
             (c.index, component.h, component.v)
         };
@@ -75,7 +76,7 @@ impl<'a> SequentialScan<'a> {
         scan: &Scan,
         tables: &Tables,
     ) -> Result<SequentialScan<'a>, JpegError> {
-        let table = |c: &super::header::ScanComponent| {
+        let table = |c: &super::frame::ScanComponent| {
             Ok((
                 Huffman::dc(tables.dc(c.dc_table)?)?,
                 Huffman::ac(tables.ac(c.ac_table)?)?,
