@@ -11,6 +11,7 @@ use image_webp::{DecodingError, WebPDecoder};
 
 use super::decode::{Decoder, Region, RowSink, check_size, overlay};
 use super::exif::{Orientation, orientation};
+use super::vp8::check_partitions;
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
@@ -48,6 +49,9 @@ impl<'a> WebPSource<'a> {
     ) -> Result<WebPSource<'a>, PreprocessError> {
         let container = Container::read(bytes)?;
         check_size(Format::WebP, container.canvas, limits)?;
+        if !container.lossless {
+            check_partitions(container.data)?;
+        }
         Ok(WebPSource { container, limits })
     }
 }
