@@ -206,3 +206,32 @@ fn status_codes_and_tract_stay_in_their_rooms() {
         }
     }
 }
+
+/// Name and version of every package in a lock file.
+fn locked(path: &str) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let text = std::fs::read_to_string(path).unwrap();
+    let package = |block: &str| {
+        let value = |key: &str| {
+            let line = block.lines().find_map(|l| l.strip_prefix(key)).unwrap();
+            line.trim_matches('"').to_owned()
+        };
+        (value("name = "), value("version = "))
+    };
+    text.split("[[package]]\n").skip(1).map(package).collect()
+}
+
+#[test]
+fn fuzzed_crates_are_those_that_are_shipped() {
+    let (shipped, fuzzed) = (locked("Cargo.lock"), locked("fuzz/Cargo.lock"));
+    for decoder in ["gif", "image-webp", "png", "weezl", "fdeflate"] {
+        assert!(fuzzed.iter().any(|(name, _)| name == decoder), "{decoder}");
+    }
+    for (name, version) in &fuzzed {
+        let of_name: Vec<_> = shipped.iter().filter(|(n, _)| n == name).collect();
+        assert!(
+            of_name.is_empty() || of_name.iter().any(|(_, v)| v == version),
+            "fuzz/Cargo.lock has {name} {version}, Cargo.lock has {of_name:?}"
+        );
+    }
+}

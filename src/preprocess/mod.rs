@@ -24,6 +24,7 @@ mod sniff;
 mod source;
 mod spec;
 mod stage;
+mod vp8;
 mod vp8l;
 mod watch;
 mod webp;

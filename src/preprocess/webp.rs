@@ -11,6 +11,7 @@ use image_webp::{DecodingError, WebPDecoder};
 
 use super::decode::{Decoder, Region, RowSink, check_size, overlay};
 use super::exif::{Orientation, orientation};
+use super::vp8::check_partitions;
 use super::vp8l::{self, ScanError};
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
@@ -48,6 +49,7 @@ impl<'a> WebPSource<'a> {
         let tables = if container.lossless {
             vp8l::scan(container.data)?.bytes
         } else {
+            check_partitions(container.data)?;
             0
         };
         Ok(WebPSource {
@@ -78,8 +80,6 @@ impl Decoder for WebPSource<'_> {
                 // RGB, and Y, U and V of whole macroblocks of 16×16 pixels. Then either the encoded picture, read into a
                 // vector that grows to twice its size and is copied twice; or the last copy, and 29 bytes of state a
                 // macroblock in a vector that grows to twice that beside its old self. 1 KiB of state a column of them.
-                // A partition that is announced longer than the file is allocated, but no more than the file's bytes
-                // are ever touched.
                 let columns = u64::from(picture.width.div_ceil(16));
                 let blocks = columns * u64::from(picture.height.div_ceil(16));
                 let growing = (4 * data).max(data + blocks * 3 * 29);
