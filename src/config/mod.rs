@@ -12,7 +12,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 pub use self::threads::{CpuBudget, ThreadPlan};
-pub use self::units::{parse_bytes, parse_duration};
+pub use self::units::{parse_bytes, parse_duration, parse_timeout};
 
 /// Where the server listens and how it stops.
 #[derive(Debug, Clone, Args)]
@@ -52,7 +52,7 @@ pub struct ImageConfig {
     pub decode_memory: u64,
 
     /// How long one image may take to decode, waiting for memory included
-    #[arg(long, env = "RESNET_DECODE_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(long, env = "RESNET_DECODE_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
     pub decode_timeout: Duration,
 
     /// Classify damaged and truncated images too, as far as they can be decoded; what is missing is grey or black

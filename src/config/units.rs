@@ -34,6 +34,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// [`parse_duration`] for what must be given some time.
+///
+/// # Errors
+/// A sentence naming the value and what is allowed.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        time if time < Duration::from_millis(1) => Err(format!(
+            "`{text}` is no time to finish anything in, allowed are 1ms to 24h"
+        )),
+        time => Ok(time),
+    }
+}
+
 /// Reads `20MiB`, `512KiB`, `20MB`, or a bare number of bytes.
 ///
 /// # Errors
@@ -79,6 +92,19 @@ fn split_unit(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timeouts_are_not_zero() {
+        assert_eq!(parse_timeout("1ms"), Ok(Duration::from_millis(1)));
+        for wrong in ["0s", "0", "0.5ms"] {
+            assert!(
+                parse_timeout(wrong)
+                    .expect_err(wrong)
+                    .contains(&format!("`{wrong}`")),
+                "{wrong}"
+            );
+        }
+    }
 
     #[test]
     fn durations_have_units() {

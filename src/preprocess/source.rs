@@ -170,6 +170,7 @@ fn contained<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preprocess::{MemoryBudget, PreprocessSpec, Preprocessor};
 
     #[test]
     fn panicking_decoder_is_the_images_own_error() {
@@ -185,6 +186,29 @@ mod tests {
             error.to_string(),
             "the GIF is damaged and cannot be decoded"
         );
+    }
+
+    #[test]
+    fn image_whose_memory_does_not_become_free_in_time_is_refused() {
+        let options = ImageOptions {
+            memory: MemoryBudget::new(1 << 20),
+            timeout: Duration::from_millis(20),
+            ..ImageOptions::default()
+        };
+        let watch = Watch::start(options.timeout, &|| false);
+        let others = options.memory.share(1 << 20, &watch).expect("all of it");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/rgb.png");
+        let bytes = std::fs::read(path).expect("a fixture");
+        let preprocessor = Preprocessor::new(PreprocessSpec::default(), options.clone());
+        let run = || preprocessor.run(&bytes, ExifMode::Apply, &|| false);
+        let error = run().expect_err("no memory");
+        assert!(
+            matches!(error, PreprocessError::MemoryBusy(limit) if limit == options.timeout),
+            "{error}"
+        );
+        drop(others);
+        run().expect("memory");
+        assert_eq!(options.memory.in_use(), 0);
     }
 
     #[test]
