@@ -159,14 +159,12 @@ impl<'a> Bits<'a> {
     /// Takes the difference of a DC coefficient.
     #[inline(always)]
     pub(super) fn dc_difference(&mut self, table: &Huffman) -> i32 {
-        if self.count < 32 {
-            self.refill();
-        }
+        self.refill_for_symbol();
         let size = u32::from(self.symbol(table, self.look_up(table)));
         extend(self.take(size), size)
     }
 
-    /// Loads what an AC symbol of a DC-style table with its value can need: 17 and 15 bits.
+    /// Loads what a symbol and its value can need: 17 and 15 bits.
     #[inline(always)]
     pub(super) fn refill_for_symbol(&mut self) {
         if self.count < 32 {
