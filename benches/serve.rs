@@ -79,8 +79,12 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         prep_threads: 2,
         queue_capacity: 256,
     };
-    let classifier =
-        Classifier::start(vec![load(model).unwrap()], options, Arc::clone(&metrics)).unwrap();
+    let classifier = Classifier::start(
+        vec![load(model, &resnet::engine::EngineOptions::default()).unwrap()],
+        options,
+        Arc::clone(&metrics),
+    )
+    .unwrap();
     let limits = RequestLimits {
         max_body_bytes: 20 << 20,
         max_images: 32,
@@ -120,7 +124,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// One connection: each photo through the functions themselves and through the server, in turn; and for each request
 /// what it took beyond the decode, resize and inference that the server itself timed for it.
 fn overhead(reference: &ModelRef, photos: &[Vec<u8>]) {
-    let model = load(reference).unwrap();
+    let model = load(reference, &resnet::engine::EngineOptions::default()).unwrap();
     let preprocessor = Preprocessor::new(model.preprocess.clone(), ImageOptions::default());
     let mut engine = model.model.spawn().unwrap();
     let url = format!("http://{}/classify", start(reference, 1));

@@ -27,6 +27,7 @@ pub mod preprocess;
 pub mod registry;
 
 pub mod engine;
+pub mod ops;
 
 pub mod kernels;
 

@@ -77,7 +77,10 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checked = args.model.references().and_then(|references| {
         references
             .iter()
-            .map(|r| registry::load(r).map_err(anyhow::Error::from))
+            .map(|r| {
+                registry::load(r, &crate::engine::EngineOptions::default())
+                    .map_err(anyhow::Error::from)
+            })
             .collect::<anyhow::Result<Vec<_>>>()
     });
     match checked {

@@ -11,6 +11,7 @@ use super::store_args::StoreArgs;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
+use crate::engine::EngineOptions;
 use crate::kernels::Isa;
 use crate::metrics::Metrics;
 use crate::preprocess::{
@@ -105,7 +106,7 @@ pub(crate) fn start(
 ) -> anyhow::Result<Classifier> {
     let models = references
         .iter()
-        .map(registry::load)
+        .map(|r| registry::load(r, &EngineOptions::default()))
         .collect::<Result<Vec<_>, _>>()?;
     for model in &models {
         tracing::info!(

@@ -35,7 +35,10 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         describe_entry(&mut text, entry);
     }
     match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
-        Ok(reference) => describe_file(&mut text, &registry::load(&reference)?),
+        Ok(reference) => describe_file(
+            &mut text,
+            &registry::load(&reference, &crate::engine::EngineOptions::default())?,
+        ),
         Err(ModelError::NotPulled { path, .. }) => {
             text.row(
                 "file",

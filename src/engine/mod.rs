@@ -4,11 +4,13 @@
 
 mod error;
 mod onnx;
+mod options;
 mod tract;
 
 use crate::tensor::Tensor;
 
 pub use self::error::{EngineError, LoadError};
+pub use self::options::EngineOptions;
 pub use self::tract::{ModelSource, TractModel};
 
 /// What a loaded network takes and gives.

@@ -11,7 +11,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{Engine, EngineError, EngineSpec, LoadError, Model, onnx};
+use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, onnx};
 use crate::tensor::Tensor as Image;
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
@@ -43,8 +43,8 @@ impl TractModel {
     ///
     /// # Errors
     /// [`LoadError`], naming the node where there is one.
-    pub fn load(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
-        let loaded = catch_unwind(AssertUnwindSafe(|| import(source)));
+    pub fn load(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
+        let loaded = catch_unwind(AssertUnwindSafe(|| import(source, options)));
         loaded.unwrap_or_else(|_| Err(gave_up()))
     }
 
@@ -168,7 +168,8 @@ fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
     Ok(model)
 }
 
-fn import(source: ModelSource<'_>) -> Result<TractModel, LoadError> {
+fn import(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
+    let _ = options;
     let default_side = source.default_side;
     let model = parse(source)?;
     let (input_name, input) = classifier_input(&model, default_side)?;

@@ -14,12 +14,15 @@
 )]
 
 pub mod color;
+mod features;
 pub mod idct;
+pub mod nn;
 mod normalize;
 mod resample;
 mod vectorize;
 
 pub use self::color::ColorKernel;
+pub use self::features::{Bf16Unit, Features};
 pub use self::idct::IdctKernel;
 pub use self::normalize::{Normalization, NormalizeKernel};
 pub use self::resample::{HorizontalPass, PRECISION_BITS, ResampleKernel, VerticalPass, Weights};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::labels::Labels;
 use super::spec::{ModelSpec, OutputKind, standard_labels, standard_preprocess};
 use super::{ModelError, ModelRef, Source, sha256_of};
-use crate::engine::{Model, ModelSource, TractModel};
+use crate::engine::{EngineOptions, Model, ModelSource, TractModel};
 use crate::preprocess::PreprocessSpec;
 
 /// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
@@ -65,7 +65,7 @@ struct Parts {
 ///
 /// # Errors
 /// [`ModelError`], one line naming the file, the node where there is one, and the reason.
-pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
+pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel, ModelError> {
     let start = Instant::now();
     let parts = parts(reference)?;
     let refuse = |reason| ModelError::Load {
@@ -79,7 +79,7 @@ pub fn load(reference: &ModelRef) -> Result<LoadedModel, ModelError> {
     let bytes = parts.onnx.len() as u64;
     let preprocess = parts.preprocess;
     let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref());
-    let model = TractModel::load(source).map_err(refuse)?;
+    let model = TractModel::load(source, options).map_err(refuse)?;
     let (side, classes) = (model.spec().side, model.spec().classes);
     let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
     let labels = parts.labels.unwrap_or_else(|| standard_labels(classes));

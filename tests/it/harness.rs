@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
+use resnet::engine::EngineOptions;
 use resnet::http::{App, RequestLimits};
 use resnet::metrics::Metrics;
 use resnet::preprocess::ImageOptions;
@@ -55,7 +56,7 @@ pub(crate) fn assets(what: &str) -> Option<PathBuf> {
 
 /// The built-in model, loaded.
 pub(crate) fn tiny() -> LoadedModel {
-    load(&ModelRef::builtin()).unwrap()
+    load(&ModelRef::builtin(), &EngineOptions::default()).unwrap()
 }
 
 /// Settings of a test server; the fields a test does not name are the defaults of `resnet serve`.

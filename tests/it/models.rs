@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use resnet::engine::EngineOptions;
 use resnet::registry::{Catalog, ModelRef, OutputKind, load};
 use resnet::tensor::Tensor;
 
@@ -42,7 +43,7 @@ fn outputs_are_those_of_onnx_runtime() {
         let runs = model["runs"].as_array().unwrap();
         let loaded = match path.as_str() {
             "dynamic_sides.onnx" => load_directory(sides.path()),
-            _ => load(&reference(path)).map_err(|e| e.to_string()),
+            _ => load(&reference(path), &EngineOptions::default()).map_err(|e| e.to_string()),
         };
         let loaded = loaded.unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(
@@ -149,7 +150,9 @@ fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
         ),
     ];
     for (path, reason) in reasons {
-        let error = load(&reference(path)).expect_err(path).to_string();
+        let error = load(&reference(path), &EngineOptions::default())
+            .expect_err(path)
+            .to_string();
         let file = fixture(&format!("models/{path}"));
         assert!(
             error.starts_with(&file.display().to_string()),
@@ -166,7 +169,8 @@ fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
         .unwrap()
         .len();
     assert_eq!(bad, reasons.len() + 1);
-    load(&reference("future_opset.onnx")).expect("an untested operator set is only warned of");
+    load(&reference("future_opset.onnx"), &EngineOptions::default())
+        .expect("an untested operator set is only warned of");
 }
 
 #[test]
@@ -209,7 +213,7 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn load_directory(dir: &Path) -> Result<resnet::registry::LoadedModel, String> {
     let value = format!("mine={}", dir.display());
     let reference = ModelRef::parse(&value, &Catalog::builtin(), None).unwrap();
-    load(&reference).map_err(|e| e.to_string())
+    load(&reference, &EngineOptions::default()).map_err(|e| e.to_string())
 }
 
 #[test]

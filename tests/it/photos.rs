@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classification, Classifier, ClassifierOptions, ClassifyOptions};
+use resnet::engine::EngineOptions;
 use resnet::metrics::Metrics;
 use resnet::preprocess::{
     ExifMode, ImageOptions, PreprocessSpec, Preprocessor, Stage, StageOutput,
@@ -94,7 +95,11 @@ fn agrees_with_reference(model: &str) {
     let photos = photos(&dir);
     let catalog = Catalog::builtin();
     let reference = ModelRef::parse(&weights.display().to_string(), &catalog, None).unwrap();
-    let answers = classify_all(load(&reference).unwrap(), &dir, &photos);
+    let answers = classify_all(
+        load(&reference, &EngineOptions::default()).unwrap(),
+        &dir,
+        &photos,
+    );
     let expected = reference_logits(&dir.join(format!("reference_{model}.npz")));
     assert_eq!((answers.len(), expected.len()), (300, 300));
     for ((photo, answer), expected) in photos.iter().zip(&answers).zip(&expected) {
