@@ -7,9 +7,15 @@
 
 #![allow(dead_code, reason = "filled in step by step")]
 
+mod edge;
+mod format;
 mod line;
+mod pointwise;
+mod pool;
 mod scalar;
 mod team;
+#[cfg(test)]
+mod testing;
 mod tile;
 
 pub use self::line::{Line, Plane};
