@@ -37,8 +37,6 @@ pub(super) struct Packed {
     /// Blocks of input channels that a panel sees.
     blocks: usize,
     precision: Precision,
-    /// Vectors of outputs of the panels.
-    vectors: usize,
 }
 
 impl Packed {
@@ -97,18 +95,30 @@ impl Packed {
             input_blocks: groups * blocks * planes,
             blocks,
             precision: arithmetic.precision(),
-            vectors,
         };
         for (i, b) in bias.iter().enumerate() {
             packed.bias[i / 16].0[i % 16] = *b;
         }
-        packed.fill(weights, narrow, [inputs, outputs], window);
+        packed.fill(
+            weights,
+            narrow,
+            inputs,
+            outputs.next_multiple_of(lanes),
+            window,
+        );
         Some(packed)
     }
 
-    fn fill(&mut self, weights: &[f32], narrow: [usize; 2], joined: [usize; 2], window: usize) {
-        let [group_inputs, group_outputs] = narrow;
-        let [inputs, outputs] = joined;
+    /// `inputs` and `outputs` are those of a joined group, the outputs with what fills their last block.
+    fn fill(
+        &mut self,
+        weights: &[f32],
+        [group_inputs, group_outputs]: [usize; 2],
+        inputs: usize,
+        outputs: usize,
+        window: usize,
+    ) {
+        let total = weights.len() / (group_inputs * window);
         let lanes = if self.precision == Precision::F32 {
             16
         } else {
@@ -117,47 +127,51 @@ impl Packed {
         for panel in 0..self.panels.len() {
             let panel = self.panels[panel];
             for v in 0..panel.vectors {
-                for lane in 0..16 {
+                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
+                let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
                     let output = (panel.first + v) * 16 + lane;
-                    let within = output % outputs.next_multiple_of(lanes);
-                    if within >= outputs {
-                        continue;
+                    let first = output % outputs / group_outputs * group_inputs;
+                    match output < total {
+                        true => (output * group_inputs * window, first),
+                        false => (0, usize::MAX / 2),
                     }
-                    // The narrow group's inputs are a part of the joined one's.
-                    let start = within / group_outputs * group_inputs;
-                    let row = &weights[output * group_inputs * window..][..group_inputs * window];
-                    debug_assert!(start + group_inputs <= inputs);
-                    for (i, taps) in row.chunks_exact(window).enumerate() {
-                        let channel = start + i;
-                        for (tap, w) in taps.iter().enumerate() {
-                            let block = channel / lanes * window + tap;
-                            self.put(&panel, block, channel % lanes, v, lane, *w);
-                        }
+                });
+                for channel in 0..inputs {
+                    for tap in 0..window {
+                        let values = rows.map(|(row, first)| {
+                            let i = channel.wrapping_sub(first);
+                            match i < group_inputs {
+                                true => weights[row + i * window + tap],
+                                false => 0.0,
+                            }
+                        });
+                        let block = channel / lanes * window + tap;
+                        self.put(&panel, block, channel % lanes, v, values);
                     }
                 }
             }
         }
     }
 
-    /// Stores the weight of input `k` of a K-block for output `lane` of vector `v`.
+    /// Stores the weights of input `k` of a K-block for the outputs of vector `v`.
     #[inline]
-    fn put(&mut self, panel: &Panel, block: usize, k: usize, v: usize, lane: usize, weight: f32) {
+    fn put(&mut self, panel: &Panel, block: usize, k: usize, v: usize, values: [f32; 16]) {
         let vectors = panel.vectors;
         match self.precision {
             Precision::F32 => {
-                let line = panel.weights + (block * 16 + k) * vectors + v;
-                self.lines[line].0[lane] = weight;
+                self.lines[panel.weights + (block * 16 + k) * vectors + v].0 = values;
             }
             Precision::Bf16 => {
                 let line = panel.weights + (block * 16 + k / 2) * vectors + v;
-                put_half(&mut self.lines[line], lane, k % 2, round_to_bf16(weight));
+                put_halves(&mut self.lines[line], k % 2, values.map(round_to_bf16));
             }
             Precision::Bf16x3 => {
                 let line = panel.weights + (block * 32 + k / 2) * vectors + v;
-                let high = round_to_bf16(weight);
-                let low = round_to_bf16(weight - bf16_to_f32(high));
-                put_half(&mut self.lines[line], lane, k % 2, high);
-                put_half(&mut self.lines[line + 16 * vectors], lane, k % 2, low);
+                let high = values.map(round_to_bf16);
+                let rest = |lane: usize| values[lane] - bf16_to_f32(high[lane]);
+                let low = std::array::from_fn(|lane| round_to_bf16(rest(lane)));
+                put_halves(&mut self.lines[line], k % 2, high);
+                put_halves(&mut self.lines[line + 16 * vectors], k % 2, low);
             }
         }
     }
@@ -192,11 +206,12 @@ impl Packed {
     }
 }
 
-/// Puts a bfloat16 into the lower (0) or upper (1) half of a lane.
+/// Puts bfloat16 into the lower (0) or upper (1) halves of a line's lanes.
 #[inline]
-fn put_half(line: &mut Line, lane: usize, half: usize, value: u16) {
-    let bits = line.0[lane].to_bits() | u32::from(value) << (16 * half);
-    line.0[lane] = f32::from_bits(bits);
+fn put_halves(line: &mut Line, half: usize, values: [u16; 16]) {
+    for (lane, value) in line.0.iter_mut().zip(values) {
+        *lane = f32::from_bits(lane.to_bits() | u32::from(value) << (16 * half));
+    }
 }
 
 /// The nearest bfloat16, ties to even; the value is finite.
