@@ -7,11 +7,18 @@
 
 #![allow(dead_code, reason = "filled in step by step")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod denormals;
 mod line;
+#[cfg(test)]
+mod sample;
 mod scalar;
+mod scalar_bf16;
 mod team;
 mod tile;
 
+pub use self::denormals::{FlushDenormals, flush_denormals};
 pub use self::line::{Line, Plane};
 pub use self::team::{Lead, Team};
 use super::features::{Bf16Unit, Features};

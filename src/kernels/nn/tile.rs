@@ -48,3 +48,10 @@ pub(super) enum Store {
     /// As two lines of bfloat16: the rounded value, and the rounded rest in the next block.
     Split,
 }
+
+/// A micro-kernel for one number of pixels, distance of pixels, number of vectors and way to store.
+///
+/// # Safety
+/// This CPU has its instructions, all that the tile points to is there for so many pixels and vectors, and nobody else
+/// uses the output.
+pub(super) type TileFn = unsafe fn(&Tile<'_>);
