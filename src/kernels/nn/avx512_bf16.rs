@@ -83,10 +83,16 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
             }
         }
     }
-    for (p, sum) in sums.iter().enumerate() {
-        // SAFETY: by the caller's promise; kernels with STORE other than F32 are only made with two vectors.
-        unsafe { finish::<VECTORS, STORE>(tile, p, *sum) };
+    // Written out, for an index that the compiler cannot know would keep the sums in memory.
+    macro_rules! finish {
+        ($($p:literal)*) => {$(
+            if $p < PIXELS {
+                // SAFETY: by the caller's promise; no kernel is made that stores bfloat16 and has one vector.
+                unsafe { finish::<VECTORS, STORE>(tile, $p, sums[$p % PIXELS]) };
+            }
+        )*};
     }
+    finish!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
 }
 
 /// # Safety

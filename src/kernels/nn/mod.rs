@@ -8,6 +8,8 @@
 #![allow(dead_code, reason = "filled in step by step")]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 mod denormals;
 mod line;
