@@ -8,9 +8,13 @@
 #![allow(dead_code, reason = "filled in step by step")]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 mod builder;
 mod conv;
 mod denormals;
@@ -22,13 +26,17 @@ mod pack;
 mod pointwise;
 mod pool;
 mod program;
+#[cfg(test)]
+mod sample;
 mod scalar;
+mod scalar_bf16;
 mod team;
 #[cfg(test)]
 mod testing;
 mod tile;
 
 pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
+pub use self::denormals::{FlushDenormals, flush_denormals};
 pub use self::line::{Line, Plane};
 pub use self::memory::Memory;
 pub use self::program::Program;
