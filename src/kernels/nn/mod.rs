@@ -7,9 +7,16 @@
 
 #![allow(dead_code, reason = "filled in step by step")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod conv;
+mod denormals;
 mod edge;
 mod format;
 mod line;
+mod pack;
 mod pointwise;
 mod pool;
 mod scalar;
@@ -20,6 +27,7 @@ mod tile;
 
 pub use self::line::{Line, Plane};
 pub use self::team::{Lead, Team};
+use self::tile::Store;
 use super::features::{Bf16Unit, Features};
 
 /// How values are stored and multiplied.
@@ -75,6 +83,37 @@ impl Arithmetic {
         self.precision
     }
 
+    /// What multiplies.
+    fn unit(self) -> Unit {
+        match (self.precision, self.features.bf16) {
+            (Precision::F32, _) | (_, None) => match self.features.isa {
+                super::Isa::Avx512 => Unit::Avx512,
+                _ => Unit::Avx2,
+            },
+            (_, Some(Bf16Unit::Avx512)) => Unit::Avx512Bf16,
+            (_, Some(Bf16Unit::Amx)) => Unit::Amx,
+        }
+    }
+
+    /// How values inside of a network are stored.
+    fn store(self) -> Store {
+        match self.precision {
+            Precision::F32 => Store::F32,
+            Precision::Bf16 => Store::Bf16,
+            Precision::Bf16x3 => Store::Split,
+        }
+    }
+
+    /// Channels of a block.
+    fn lanes(self) -> usize {
+        16 * self.store().vectors_per_block()
+    }
+
+    /// Planes of a block.
+    fn planes(self) -> usize {
+        self.store().planes_per_block()
+    }
+
     /// The instructions that multiply, for people: "avx512", "amx".
     #[must_use]
     pub fn instructions(self) -> &'static str {
@@ -84,6 +123,15 @@ impl Arithmetic {
             (_, Some(Bf16Unit::Amx)) => "amx",
         }
     }
+}
+
+/// What multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Avx2,
+    Avx512,
+    Avx512Bf16,
+    Amx,
 }
 
 /// Steps that compute a network, with their weights; shared by all workers.
