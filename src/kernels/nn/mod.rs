@@ -24,6 +24,7 @@ mod team;
 #[cfg(test)]
 mod testing;
 mod tile;
+mod winograd;
 
 pub use self::line::{Line, Plane};
 pub use self::team::{Lead, Team};
