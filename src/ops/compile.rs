@@ -18,7 +18,8 @@ pub struct CompileError {
     pub reason: String,
 }
 
-/// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images.
+/// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images, and up to `threads` that
+/// share an inference.
 ///
 /// # Errors
 /// [`CompileError`], naming the node.
@@ -26,8 +27,9 @@ pub fn compile(
     graph: &Graph,
     arithmetic: Arithmetic,
     capacity: usize,
+    threads: usize,
 ) -> Result<Program, CompileError> {
-    let mut builder = Builder::new(arithmetic, capacity);
+    let mut builder = Builder::new(arithmetic, capacity, threads);
     let borders = borders(graph);
     let batch_from = graph
         .nodes

@@ -9,11 +9,16 @@ use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool, PoolKind, PoolWindow};
 use super::program::{Program, Step, Work};
 use super::tile::Store;
+use super::winograd::{TileSize, Winograd};
 use super::{Arithmetic, Refusal};
 use crate::kernels::Vectorized;
 
 /// Lines behind the last value that may be read, though not used: what tiles read beyond the last pixels.
 const SLACK: usize = 64;
+
+/// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer, F(2×2)
+/// is as fast and its weights are less than half as large.
+const WINOGRAD_F4_TILES: usize = 14;
 
 /// A value of a program under construction: `[channels, height, width]` for each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +102,8 @@ pub struct Builder {
     arithmetic: Arithmetic,
     vectorized: Vectorized,
     capacity: usize,
+    threads: usize,
+    scratch: usize,
     steps: Vec<Step>,
     batch_from: Option<usize>,
     values: Vec<Placed>,
@@ -105,13 +112,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// An empty program for batches of up to `capacity` images.
+    /// An empty program for batches of up to `capacity` images and up to `threads` that share one.
     #[must_use]
-    pub fn new(arithmetic: Arithmetic, capacity: usize) -> Builder {
+    pub fn new(arithmetic: Arithmetic, capacity: usize, threads: usize) -> Builder {
         Builder {
             arithmetic,
             vectorized: arithmetic.vectorized(),
             capacity: capacity.max(1),
+            threads: threads.max(1),
+            scratch: 0,
             steps: Vec::new(),
             batch_from: None,
             values: Vec::new(),
@@ -210,18 +219,40 @@ impl Builder {
             store,
             across_images: input.row,
         };
-        let conv = Conv::new(self.arithmetic, shape, about, layer.weights, layer.bias);
-        let Some(conv) = conv else {
+        let Some((work, algorithm)) = self.convolution(shape, about, layer.weights, layer.bias)
+        else {
             return refuse("no kernel has its stride or groups");
         };
         let flops = 2 * layer.weights.len() * height * width;
-        let kind = format!("conv {}×{}/{}", kernel[0], kernel[1], stride[0]);
+        let kind = format!("conv {}×{}/{}{algorithm}", kernel[0], kernel[1], stride[0]);
         let reads: Vec<Value> = [Some(layer.input), layer.residual]
             .into_iter()
             .flatten()
             .collect();
-        let work = Work::Conv(Box::new(conv));
         Ok(self.step(name, kind, flops as u64, work, &reads, Some(to)))
+    }
+
+    /// The fastest algorithm for a convolution, and its name.
+    fn convolution(
+        &mut self,
+        shape: ConvShape,
+        about: ConvUse,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Option<(Work, &'static str)> {
+        let tiles = about.output.height.div_ceil(4) * about.output.width.div_ceil(4);
+        let size = match tiles {
+            WINOGRAD_F4_TILES.. => TileSize::F4,
+            _ => TileSize::F2,
+        };
+        let winograd = Winograd::new(self.arithmetic, size, shape, about, weights, bias);
+        if let Some(winograd) = winograd {
+            let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
+            self.scratch = self.scratch.max(lines.max().unwrap_or(0));
+            return Some((Work::Winograd(Box::new(winograd)), " winograd"));
+        }
+        let conv = Conv::new(self.arithmetic, shape, about, weights, bias)?;
+        Some((Work::Conv(Box::new(conv)), ""))
     }
 
     /// A pool with a window.
@@ -385,14 +416,16 @@ impl Builder {
     #[must_use]
     pub fn finish(mut self) -> Program {
         let batch_from = self.batch_from.unwrap_or(self.steps.len());
-        let lines = self.place(batch_from);
+        let scratch = self.place(batch_from);
         Program {
             arithmetic: self.arithmetic,
             steps: self.steps,
             batch_from,
             values: self.values,
             capacity: self.capacity,
-            lines,
+            scratch,
+            lines: scratch + self.scratch + SLACK,
+            threads: self.threads,
             input_sizes: self.input_sizes,
             output_sizes: self.output_sizes,
             profiling: AtomicBool::new(false),
@@ -498,7 +531,7 @@ impl Builder {
                 end = end.max(line + lines);
             }
         }
-        end + SLACK
+        end
     }
 }
 

@@ -34,6 +34,7 @@ mod team;
 #[cfg(test)]
 mod testing;
 mod tile;
+mod winograd;
 
 pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
 pub use self::denormals::{FlushDenormals, flush_denormals};

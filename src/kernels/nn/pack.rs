@@ -6,8 +6,12 @@
 
 use super::conv::ConvShape;
 use super::line::{Line, Plane};
+use super::scalar_bf16::{round, widen};
 use super::tile::KBlock;
 use super::{Arithmetic, Precision};
+
+/// Fewer weights than this are packed by one thread: starting another takes as long.
+const PARALLEL_WEIGHTS: usize = 100_000;
 
 /// Groups are joined as long as the products with zeros are at most so many times the others.
 const MAX_JOINED: usize = 16;
@@ -100,80 +104,41 @@ impl Packed {
             packed.bias[i / 16].0[i % 16] = *b;
         }
         packed.fill(
-            weights,
-            narrow,
-            inputs,
-            outputs.next_multiple_of(lanes),
-            window,
+            Source {
+                weights,
+                group: narrow,
+                inputs,
+                outputs: outputs.next_multiple_of(lanes),
+                window,
+            },
+            arithmetic,
         );
         Some(packed)
     }
 
-    /// `inputs` and `outputs` are those of a joined group, the outputs with what fills their last block.
-    fn fill(
-        &mut self,
-        weights: &[f32],
-        [group_inputs, group_outputs]: [usize; 2],
-        inputs: usize,
-        outputs: usize,
-        window: usize,
-    ) {
-        let total = weights.len() / (group_inputs * window);
-        let lanes = if self.precision == Precision::F32 {
-            16
-        } else {
-            32
+    /// Fills the panels, a part on each CPU.
+    fn fill(&mut self, source: Source<'_>, arithmetic: Arithmetic) {
+        let threads = match source.weights.len() < PARALLEL_WEIGHTS {
+            true => 1,
+            false => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        for panel in 0..self.panels.len() {
-            let panel = self.panels[panel];
-            for v in 0..panel.vectors {
-                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
-                let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
-                    let output = (panel.first + v) * 16 + lane;
-                    let first = output % outputs / group_outputs * group_inputs;
-                    match output < total {
-                        true => (output * group_inputs * window, first),
-                        false => (0, usize::MAX / 2),
-                    }
+        let each = self.panels.len().div_ceil(threads).max(1);
+        let mut rest = &mut self.lines[..];
+        let mut used = 0;
+        std::thread::scope(|scope| {
+            for panels in self.panels.chunks(each) {
+                let end = panels.last().map_or(used, |last| {
+                    last.weights + source.lines_of(last.vectors, arithmetic)
                 });
-                for channel in 0..inputs {
-                    for tap in 0..window {
-                        let values = rows.map(|(row, first)| {
-                            let i = channel.wrapping_sub(first);
-                            match i < group_inputs {
-                                true => weights[row + i * window + tap],
-                                false => 0.0,
-                            }
-                        });
-                        let block = channel / lanes * window + tap;
-                        self.put(&panel, block, channel % lanes, v, values);
-                    }
+                let (part, behind) = std::mem::take(&mut rest).split_at_mut(end - used);
+                (rest, used) = (behind, end);
+                let mut fill = move || source.fill(panels, part, arithmetic);
+                match threads {
+                    1 => fill(),
+                    _ => drop(scope.spawn(fill)),
                 }
             }
-        }
-    }
-
-    /// Stores the weights of input `k` of a K-block for the outputs of vector `v`.
-    #[inline]
-    fn put(&mut self, panel: &Panel, block: usize, k: usize, v: usize, values: [f32; 16]) {
-        let vectors = panel.vectors;
-        match self.precision {
-            Precision::F32 => {
-                self.lines[panel.weights + (block * 16 + k) * vectors + v].0 = values;
-            }
-            Precision::Bf16 => {
-                let line = panel.weights + (block * 16 + k / 2) * vectors + v;
-                put_halves(&mut self.lines[line], k % 2, values.map(round_to_bf16));
-            }
-            Precision::Bf16x3 => {
-                let line = panel.weights + (block * 32 + k / 2) * vectors + v;
-                let high = values.map(round_to_bf16);
-                let rest = |lane: usize| values[lane] - bf16_to_f32(high[lane]);
-                let low = std::array::from_fn(|lane| round_to_bf16(rest(lane)));
-                put_halves(&mut self.lines[line], k % 2, high);
-                put_halves(&mut self.lines[line + 16 * vectors], k % 2, low);
-            }
-        }
+        });
     }
 
     /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
@@ -206,26 +171,94 @@ impl Packed {
     }
 }
 
+/// Weights as they come, `[outputs, inputs of a narrow group, window]`.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    weights: &'a [f32],
+    /// Inputs and outputs of a narrow group.
+    group: [usize; 2],
+    /// Inputs of a joined group.
+    inputs: usize,
+    /// Outputs of a joined group, with those that fill its last block.
+    outputs: usize,
+    /// Positions of the window.
+    window: usize,
+}
+
+impl Source<'_> {
+    /// Lines of a panel of so many vectors.
+    fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
+        self.inputs.div_ceil(arithmetic.lanes()) * self.window * 16 * vectors * arithmetic.planes()
+    }
+
+    /// Fills `lines`, which are those of `panels`.
+    fn fill(self, panels: &[Panel], lines: &mut [Line], arithmetic: Arithmetic) {
+        let (lanes, window) = (arithmetic.lanes(), self.window);
+        let [group_inputs, group_outputs] = self.group;
+        let total = self.weights.len() / (group_inputs * window);
+        let mut rest = lines;
+        for panel in panels {
+            let (lines, behind) =
+                std::mem::take(&mut rest).split_at_mut(self.lines_of(panel.vectors, arithmetic));
+            rest = behind;
+            for v in 0..panel.vectors {
+                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
+                let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
+                    let output = (panel.first + v) * 16 + lane;
+                    let first = output % self.outputs / group_outputs * group_inputs;
+                    match output < total {
+                        true => (output * group_inputs * window, first),
+                        false => (0, usize::MAX / 2),
+                    }
+                });
+                for channel in 0..self.inputs {
+                    for tap in 0..window {
+                        let values = rows.map(|(row, first)| {
+                            let i = channel.wrapping_sub(first);
+                            match i < group_inputs {
+                                true => self.weights[row + i * window + tap],
+                                false => 0.0,
+                            }
+                        });
+                        let block = channel / lanes * window + tap;
+                        let at = (block, channel % lanes, v, panel.vectors);
+                        put(lines, at, values, arithmetic.precision());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores the weights of input `k` of a K-block for the outputs of vector `v` of `vectors`.
+#[inline]
+fn put(
+    lines: &mut [Line],
+    (block, k, v, vectors): (usize, usize, usize, usize),
+    values: [f32; 16],
+    precision: Precision,
+) {
+    match precision {
+        Precision::F32 => lines[(block * 16 + k) * vectors + v].0 = values,
+        Precision::Bf16 => {
+            let line = &mut lines[(block * 16 + k / 2) * vectors + v];
+            put_halves(line, k % 2, values.map(round));
+        }
+        Precision::Bf16x3 => {
+            let line = (block * 32 + k / 2) * vectors + v;
+            let high = values.map(round);
+            let rest = |lane: usize| values[lane] - widen(high[lane]);
+            let low = std::array::from_fn(|lane| round(rest(lane)));
+            put_halves(&mut lines[line], k % 2, high);
+            put_halves(&mut lines[line + 16 * vectors], k % 2, low);
+        }
+    }
+}
+
 /// Puts bfloat16 into the lower (0) or upper (1) halves of a line's lanes.
 #[inline]
 fn put_halves(line: &mut Line, half: usize, values: [u16; 16]) {
     for (lane, value) in line.0.iter_mut().zip(values) {
         *lane = f32::from_bits(lane.to_bits() | u32::from(value) << (16 * half));
     }
-}
-
-/// The nearest bfloat16, ties to even; the value is finite.
-#[must_use]
-#[inline]
-pub(super) fn round_to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let odd = bits >> 16 & 1;
-    (bits.wrapping_add(0x7fff + odd) >> 16) as u16
-}
-
-/// A bfloat16 as `f32`, exactly.
-#[must_use]
-#[inline]
-pub(super) fn bf16_to_f32(value: u16) -> f32 {
-    f32::from_bits(u32::from(value) << 16)
 }

@@ -177,11 +177,13 @@ impl<const H: usize, F: Format<H>> Task for AffineTask<'_, H, F> {
         for row in 0..plane.height {
             for column in 0..plane.width {
                 let mut values = self.from.pixel(row, column);
-                for half in 0..H {
-                    for lane in 0..16 {
-                        let (scale, shift) = (self.scale[half][lane], self.shift[half][lane]);
-                        values[half][lane] = values[half][lane].mul_add(scale, shift);
-                    }
+                let terms = self
+                    .scale
+                    .as_flattened()
+                    .iter()
+                    .zip(self.shift.as_flattened());
+                for (value, (scale, shift)) in values.as_flattened_mut().iter_mut().zip(terms) {
+                    *value = value.mul_add(*scale, *shift);
                 }
                 let values = rectify(values, self.relu);
                 F::store(self.to, plane.lines(), plane.at(row, column), values);
@@ -207,10 +209,9 @@ impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
         for row in 0..plane.height {
             for column in 0..plane.width {
                 let (mut values, other) = (self.a.pixel(row, column), self.b.pixel(row, column));
-                for half in 0..H {
-                    for lane in 0..16 {
-                        values[half][lane] += other[half][lane];
-                    }
+                let others = other.as_flattened();
+                for (value, other) in values.as_flattened_mut().iter_mut().zip(others) {
+                    *value += other;
                 }
                 let values = rectify(values, self.relu);
                 F::store(self.to, plane.lines(), plane.at(row, column), values);

@@ -15,6 +15,7 @@ use super::memory::Memory;
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool};
 use super::team::Lead;
+use super::winograd::{Scratch, Winograd};
 use super::{Arithmetic, StepProfile};
 
 /// Steps that compute a network, with their weights; shared by all workers.
@@ -27,6 +28,10 @@ pub struct Program {
     pub(super) values: Vec<Placed>,
     /// Images of a batch that the memory is made for.
     pub(super) capacity: usize,
+    /// Most threads that share an inference.
+    pub(super) threads: usize,
+    /// The first line of what steps use for themselves.
+    pub(super) scratch: usize,
     /// Lines of a worker's memory.
     pub(super) lines: usize,
     /// Values of one image in each input and output.
@@ -57,6 +62,7 @@ pub(super) enum Work {
     /// Input number so-and-so becomes lines.
     Enter(usize, Edge),
     Conv(Box<Conv>),
+    Winograd(Box<Winograd>),
     Pool(Pool),
     GlobalMean(GlobalMean),
     Affine(Affine),
@@ -174,6 +180,14 @@ impl Program {
                 (Work::Conv(conv), Some(to)) => {
                     let residual = step.reads.get(1).map(|r| view(*r));
                     conv.run(lead, read(0), residual, view(to), count);
+                }
+                (Work::Winograd(winograd), Some(to)) => {
+                    let residual = step.reads.get(1).map(|r| view(*r));
+                    let scratch = Scratch {
+                        start: memory.add(self.scratch),
+                        threads: lead.threads().min(self.threads),
+                    };
+                    winograd.run(lead, read(0), residual, view(to), count, &scratch);
                 }
                 (Work::Pool(pool), Some(to)) => pool.run(lead, read(0), view(to), count),
                 (Work::GlobalMean(mean), Some(to)) => mean.run(lead, read(0), view(to), count),
