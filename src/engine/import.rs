@@ -136,25 +136,19 @@ fn typed(
 
 /// Replaces what our operators compute.
 fn lower(
-    mut model: TypedModel,
+    model: TypedModel,
     options: &EngineOptions,
     programs: &mut Vec<Arc<Program>>,
 ) -> TractResult<Lowered> {
     // The choice among precisions is not made here: without one, the exact.
     let precision = options.precision.unwrap_or(Precision::F32);
     let arithmetic = Arithmetic::new(precision, options.features);
-    model.prop_consts()?;
-    let mut found = lower::find(&model)?;
+    let (model, found) = lower::prepare(model)?;
     let Some(arithmetic) = arithmetic else {
         return found
             .nothing()
-            .replace(model, &mut |_, _| unreachable!("no region"));
+            .replace(model, &mut |_, _| unreachable!("there is no region"));
     };
-    if !found.has_all_products(&model) {
-        // tract's own simplification may turn what is left into what has words; it takes as long as all the rest.
-        model.declutter()?;
-        found = lower::find(&model)?;
-    }
     found.replace(model, &mut |graph, outputs| {
         let program = Arc::new(ops::compile(graph, arithmetic)?);
         programs.push(Arc::clone(&program));

@@ -1,6 +1,6 @@
 //! The parts of tract's typed graph that our operators compute, found and replaced.
 //!
-//! Called by `engine::tract`. [`find`] says in words what can be said in words and draws regions around it, without
+//! Called by `engine::tract`. [`prepare`] says in words what can be said in words and draws regions around it, without
 //! touching a weight; [`Found::replace`] has a region made of each and builds the graph that tract executes. What is
 //! not recognized stays tract's: without this pass the model still runs, only slower.
 
@@ -53,6 +53,21 @@ pub(super) struct Found {
     words: HashMap<usize, Words>,
 }
 
+/// Draws the regions on a graph as it was imported or, where a convolution or matrix product has no words there, as
+/// tract simplifies it: that takes as long as the whole import, so it is not done in vain.
+///
+/// # Errors
+/// tract's, if the graph is none.
+pub(super) fn prepare(mut model: TypedModel) -> TractResult<(TypedModel, Found)> {
+    model.prop_consts()?;
+    let mut found = find(&model)?;
+    if !found.has_all_products(&model) {
+        model.declutter()?;
+        found = find(&model)?;
+    }
+    Ok((model, found))
+}
+
 /// Draws the regions.
 ///
 /// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's. Colours never fall
@@ -60,7 +75,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// tract's, if the graph is none.
-pub(super) fn find(model: &TypedModel) -> TractResult<Found> {
+fn find(model: &TypedModel) -> TractResult<Found> {
     let mut colours = vec![0; model.nodes.len()];
     let mut words = HashMap::new();
     let mut order = Vec::new();
@@ -137,7 +152,7 @@ impl Found {
     }
 
     /// Whether no convolution or matrix product stays tract's.
-    pub(super) fn has_all_products(&self, model: &TypedModel) -> bool {
+    fn has_all_products(&self, model: &TypedModel) -> bool {
         self.left(model)
             .all(|node| !node.op_is::<Conv>() && !node.op_is::<EinSum>())
     }
