@@ -8,14 +8,25 @@ use crate::kernels::nn::{
 /// Planes of at most so many pixels are computed for all images of a batch at once: their weights outweigh them.
 const BATCHED_PIXELS: usize = 14 * 14;
 
-/// Why a graph has no program here; tract computes it then.
+/// Why a graph has no program here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("node \"{node}\": {reason}")]
-pub struct CompileError {
-    /// Its name.
-    pub node: String,
-    /// What it is that is not supported.
-    pub reason: String,
+pub enum CompileError {
+    /// Something that no kernel of ours does; tract computes it then.
+    #[error("node \"{node}\": {reason}")]
+    Unsupported {
+        /// Its name.
+        node: String,
+        /// What it is that is not supported.
+        reason: String,
+    },
+    /// Weights that are NaN or infinite.
+    #[error("node \"{node}\": a weight is {value}: the weights are damaged")]
+    NotFinite {
+        /// Its name.
+        node: String,
+        /// NaN or an infinity, as text.
+        value: String,
+    },
 }
 
 /// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images, and up to `threads` that
@@ -43,7 +54,7 @@ pub fn compile(
         }
         let exact = graph.outputs.contains(&ValueId(i)) && !is_read(graph, ValueId(i));
         let value = add(&mut builder, graph, node, &values, borders[i], exact);
-        let error = |Refusal(reason)| CompileError {
+        let error = |Refusal(reason)| CompileError::Unsupported {
             node: node.name.clone(),
             reason,
         };
