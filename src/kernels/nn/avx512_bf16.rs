@@ -115,7 +115,7 @@ unsafe fn broadcast_pair(line: *const Line, i: usize) -> __m512bh {
     unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*line.cast::<i32>().add(i))) }
 }
 
-/// Adds the residual, applies ReLU, and stores one pixel's sums.
+/// Adds the residual, makes negative sums zero if asked to, and stores one pixel's sums.
 ///
 /// # Safety
 /// All that `tile` points to is there for pixel `p`, nobody else uses the output, and `STORE` is `F32` or `VECTORS` 2.

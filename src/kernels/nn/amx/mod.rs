@@ -19,7 +19,6 @@ mod hardware;
 mod model;
 
 use self::hardware::Hardware;
-pub(super) use self::hardware::release;
 use super::avx512_bf16::finish;
 use super::line::Line;
 use super::tile::{Store, Tile, TileFn};
@@ -84,6 +83,12 @@ pub(super) fn kernel(pixels: usize, stride: usize, vectors: usize, store: Store)
         _ => return None,
     };
     table.get(pixels.checked_sub(1)?).copied()
+}
+
+/// Forgets this thread's tiles, so that the system no longer saves 8 KiB of them when it switches threads, and other
+/// code may use tiles; after the last call of a kernel, on each thread that made one.
+pub(super) fn release() {
+    hardware::release();
 }
 
 /// # Safety
@@ -239,8 +244,7 @@ mod tests {
                     let got = sample.run(|tile| unsafe { kernel(tile) });
                     sample.check(&got, Bf16Unit::Amx)?;
                 }
-                // SAFETY: as above.
-                unsafe { release() };
+                release();
             }
         }
     }
