@@ -19,12 +19,6 @@ impl Model {
         }
     }
 
-    /// Pixels of both groups, as far as they have been in use.
-    pub(super) fn pixels(&self) -> usize {
-        let unused = |tile: usize| self.tiles[tile][0].0[0].is_nan();
-        self.rows(0) + if unused(2) { 0 } else { self.rows(2) }
-    }
-
     fn rows(&self, tile: u8) -> usize {
         self.rows.expect("tiles are configured before use")[usize::from(tile)]
     }
