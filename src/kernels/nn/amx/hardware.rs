@@ -7,7 +7,7 @@ use core::arch::asm;
 use std::cell::Cell;
 
 use super::super::line::Line;
-use super::Tiles;
+use super::tiles::Tiles;
 
 /// What [`shape`](Tiles::shape) configures and the other functions use: the registers of the running thread.
 pub(super) struct Hardware;

@@ -3,7 +3,7 @@
 //! Source: Intel's Software Developer's Manual, operation of `TILELOADD`, `TDPBF16PS` and `TILESTORED`.
 
 use super::super::line::Line;
-use super::Tiles;
+use super::tiles::Tiles;
 
 pub(super) struct Model {
     /// None before the first configuration.
