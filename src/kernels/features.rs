@@ -48,7 +48,97 @@ impl Bf16Unit {
             Bf16Unit::Avx512 => {
                 Isa::Avx512.is_supported() && is_x86_feature_detected!("avx512bf16")
             }
-            _ => false,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Bf16Unit::Amx => Bf16Unit::Avx512.is_supported() && tiles::are_permitted(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Bf16Unit::Avx512 => false,
+            #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+            Bf16Unit::Amx => false,
+        }
+    }
+}
+
+/// Whether tiles may be used: a CPU that has them, a system that saves them, and its permission.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles {
+    use core::arch::asm;
+    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    use std::sync::OnceLock;
+
+    /// Asks the system once.
+    ///
+    /// Permission is the process's: threads of before and after have it, a new program after `exec` has not. The system
+    /// refuses it if a thread has an alternate signal stack too small to save 8 KiB of tiles on, and such stacks from
+    /// then on; those of the standard library are large enough. Source: Linux, `Documentation/arch/x86/xstate.rst`.
+    pub(super) fn are_permitted() -> bool {
+        static PERMITTED: OnceLock<bool> = OnceLock::new();
+        // The order matters: each step may only be taken after the one before.
+        *PERMITTED.get_or_init(|| cpu_has_them() && system_saves_them() && request() == 0)
+    }
+
+    /// Source: Intel's Software Developer's Manual, `CPUID`: leaf 7, EDX, AMX-BF16 and AMX-TILE; leaf 1, ECX, OSXSAVE.
+    fn cpu_has_them() -> bool {
+        const AMX_BF16: u32 = 1 << 22;
+        const AMX_TILE: u32 = 1 << 24;
+        const OSXSAVE: u32 = 1 << 27;
+        __cpuid(0).eax >= 7
+            && __cpuid(1).ecx & OSXSAVE != 0
+            && __cpuid_count(7, 0).edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+    }
+
+    fn system_saves_them() -> bool {
+        /// Components of the extended state: the tiles' configuration, their contents.
+        const TILE_STATE: u64 = 1 << 17 | 1 << 18;
+        // SAFETY: OSXSAVE says that `xgetbv` may be used.
+        (unsafe { extended_state() }) & TILE_STATE == TILE_STATE
+    }
+
+    #[target_feature(enable = "xsave")]
+    fn extended_state() -> u64 {
+        // SAFETY: register 0 always exists.
+        unsafe { _xgetbv(0) }
+    }
+
+    /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`: zero, or a negative error number.
+    fn request() -> i64 {
+        const SYS_ARCH_PRCTL: i64 = 158;
+        const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+        const XFEATURE_XTILEDATA: u64 = 18;
+        let result;
+        // SAFETY: the call reads and writes no memory of ours; the kernel overwrites rcx and r11 besides the result.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") SYS_ARCH_PRCTL => result,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") XFEATURE_XTILEDATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+        }
+        result
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn tiles_are_permitted_only_where_the_system_lists_them() {
+            let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+            let listed = |flag| cpu.split_ascii_whitespace().any(|word| word == flag);
+            assert_eq!(cpu_has_them(), listed("amx_tile") && listed("amx_bf16"));
+            assert!(!are_permitted() || cpu_has_them() && system_saves_them());
+        }
+
+        #[test]
+        fn a_system_without_tiles_refuses_them_with_an_error() {
+            let result = request();
+            if !cpu_has_them() {
+                // EINVAL, ENOTSUPP where the kernel knows tiles but not this CPU.
+                assert!(result < 0, "{result}");
+            }
         }
     }
 }

@@ -88,7 +88,7 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
         ($($p:literal)*) => {$(
             if $p < PIXELS {
                 // SAFETY: by the caller's promise; no kernel is made that stores bfloat16 and has one vector.
-                unsafe { finish::<VECTORS, STORE>(tile, $p, sums[$p % PIXELS]) };
+                unsafe { finish::<VECTORS, STORE>(tile, [$p, $p], sums[$p % PIXELS]) };
             }
         )*};
     }
@@ -115,20 +115,21 @@ unsafe fn broadcast_pair(line: *const Line, i: usize) -> __m512bh {
     unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*line.cast::<i32>().add(i))) }
 }
 
-/// Adds the residual, applies ReLU, and stores one pixel's sums.
+/// Adds the residual, makes negative sums zero if asked to, and stores one pixel's sums, so many lines from the first
+/// pixel of the output and of the residual.
 ///
 /// # Safety
-/// All that `tile` points to is there for pixel `p`, nobody else uses the output, and `STORE` is `F32` or `VECTORS` 2.
+/// All that `tile` points to is there for that pixel, nobody else uses the output, and `STORE` is `F32` or `VECTORS` 2.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(super) unsafe fn finish<const VECTORS: usize, const STORE: u8>(
     tile: &Tile<'_>,
-    p: usize,
+    [p, residual]: [usize; 2],
     mut sums: [__m512; VECTORS],
 ) {
     if !tile.residual.is_null() {
         // SAFETY: the residual is there and has a line for each block of the output.
-        unsafe { add_residual::<VECTORS, STORE>(tile, p, &mut sums) };
+        unsafe { add_residual::<VECTORS, STORE>(tile, residual, &mut sums) };
     }
     if tile.relu {
         for sum in &mut sums {
@@ -215,13 +216,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::super::features::Bf16Unit;
+    use super::super::denormals::flush_denormals;
     use super::super::sample::Sample;
+    use super::super::scalar_bf16::tile_bf16;
     use super::*;
 
     proptest! {
         #[test]
-        fn vectors_give_the_bits_of_the_oracle(sample in Sample::any(MAX_PIXELS)) {
+        fn vectors_give_the_bits_of_the_oracle(sample in Sample::any(MAX_PIXELS), flush in any::<bool>()) {
             if Bf16Unit::Avx512.is_supported() {
+                let _guard = flush.then(flush_denormals);
                 let kernel = kernel(sample.pixels, sample.stride, sample.vectors, sample.store).unwrap();
                 // SAFETY: the CPU has the unit, and a sample's tile is whole.
                 let got = sample.run(|tile| unsafe { kernel(tile) });
@@ -246,6 +250,51 @@ mod tests {
             assert!(kernel(MAX_PIXELS + 1, 1, 2, store).is_none());
             assert!(kernel(1, 3, 2, store).is_none());
             assert!(kernel(1, 1, 3, store).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_stored_as_the_oracle_does() {
+        if !Bf16Unit::Avx512.is_supported() {
+            return;
+        }
+        let mut values = [1.0_f32; 16];
+        values[..8].copy_from_slice(&[
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            -0.0,
+            1e-40,
+            -1e-40,
+            f32::MIN_POSITIVE,
+        ]);
+        let bias = [Line(values), Line(values.map(|x| -x))];
+        for store in [Store::F32, Store::Bf16, Store::Split] {
+            for relu in [false, true] {
+                let run = |compute: &dyn Fn(&Tile<'_>)| {
+                    let mut out = [Line::ZERO; 2];
+                    compute(&Tile {
+                        a: bias.as_ptr(),
+                        k: &[],
+                        b: bias.as_ptr(),
+                        bias: bias.as_ptr(),
+                        residual: std::ptr::null(),
+                        residual_stride: 0,
+                        out: out.as_mut_ptr(),
+                        out_stride: 1,
+                        relu,
+                    });
+                    out.map(|line| line.0.map(f32::to_bits))
+                };
+                let kernel = kernel(1, 1, 2, store).unwrap();
+                // SAFETY: the CPU has the unit, and the tile is whole.
+                let got = run(&|tile| unsafe { kernel(tile) });
+                // SAFETY: as above.
+                let expected =
+                    run(&|tile| unsafe { tile_bf16(tile, [1, 1, 2], store, Bf16Unit::Avx512) });
+                assert_eq!(got, expected, "{store:?} {relu}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use core::arch::asm;
 use std::cell::Cell;
 
 use super::super::line::Line;
-use super::Tiles;
+use super::tiles::Tiles;
 
 /// What [`shape`](Tiles::shape) configures and the other functions use: the registers of the running thread.
 pub(super) struct Hardware;
@@ -60,14 +60,10 @@ unsafe fn configure(shape: [u8; 2]) {
     SHAPE.set(shape);
 }
 
-/// Forgets this thread's tiles, so that the system no longer saves 8 KiB of them when it switches threads; after the
-/// last call of a micro-kernel, whichever.
-///
-/// # Safety
-/// The thread has called a micro-kernel, or the CPU has tiles and the system lets this process use them.
-pub(in super::super) unsafe fn release() {
+/// Gives the tiles back.
+pub(super) fn release() {
     if SHAPE.replace([0; 2]) != [0; 2] {
-        // SAFETY: there is a configuration, so there are tiles.
+        // SAFETY: this thread has loaded a configuration, so it has tiles.
         unsafe {
             asm!(
                 "tilerelease",

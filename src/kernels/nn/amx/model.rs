@@ -3,7 +3,7 @@
 //! Source: Intel's Software Developer's Manual, operation of `TILELOADD`, `TDPBF16PS` and `TILESTORED`.
 
 use super::super::line::Line;
-use super::Tiles;
+use super::tiles::Tiles;
 
 pub(super) struct Model {
     /// None before the first configuration.
@@ -17,12 +17,6 @@ impl Model {
             rows: None,
             tiles: [[Line([f32::NAN; 16]); 16]; 8],
         }
-    }
-
-    /// Pixels of both groups, as far as they have been in use.
-    pub(super) fn pixels(&self) -> usize {
-        let unused = |tile: usize| self.tiles[tile][0].0[0].is_nan();
-        self.rows(0) + if unused(2) { 0 } else { self.rows(2) }
     }
 
     fn rows(&self, tile: u8) -> usize {
@@ -61,17 +55,16 @@ impl Tiles for Model {
         assert_eq!(self.rows(SUM), self.rows(A), "rows of the sum and of A");
         assert_eq!(self.rows(B), 16, "pairs of A and rows of B");
         let [a, b] = [A, B].map(|t| self.tiles[usize::from(t)]);
-        for m in 0..self.rows(SUM) {
-            let mut temporary = [0.0_f32; 32];
-            for k in 0..16 {
-                for (n, t) in temporary.iter_mut().enumerate() {
-                    let product = (value(a[m], 2 * k + n % 2), value(b[k], n));
-                    *t = zero_denormal(product.0.mul_add(product.1, *t));
+        let rows = self.rows(SUM);
+        for (sums, a) in self.tiles[usize::from(SUM)][..rows].iter_mut().zip(a) {
+            let mut products = [0.0_f32; 32];
+            for (k, b) in b.into_iter().enumerate() {
+                for (n, sum) in products.iter_mut().enumerate() {
+                    *sum = zero_denormal(value(a, 2 * k + n % 2).mul_add(value(b, n), *sum));
                 }
             }
-            for (n, sum) in self.tiles[usize::from(SUM)][m].0.iter_mut().enumerate() {
-                let pair = zero_denormal(temporary[2 * n] + temporary[2 * n + 1]);
-                *sum = zero_denormal(zero_denormal(*sum) + pair);
+            for (sum, pair) in sums.0.iter_mut().zip(products.chunks(2)) {
+                *sum = zero_denormal(zero_denormal(*sum) + zero_denormal(pair[0] + pair[1]));
             }
         }
     }

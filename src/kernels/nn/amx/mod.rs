@@ -17,45 +17,20 @@ use std::mem::MaybeUninit;
 mod hardware;
 #[cfg(test)]
 mod model;
+mod runs;
+#[cfg(test)]
+mod sample;
+mod tiles;
 
 use self::hardware::Hardware;
-pub(super) use self::hardware::release;
+pub(super) use self::runs::{Run, Runs, RunsFn};
+use self::tiles::Tiles;
 use super::avx512_bf16::finish;
 use super::line::Line;
 use super::tile::{Store, Tile, TileFn};
 
 /// The most pixels of one call: two tiles of 16 rows.
 pub(super) const MAX_PIXELS: usize = 32;
-
-/// Eight matrices of 16 rows of a line, and what the algorithm does with them.
-///
-/// Tiles 0 to 3 hold sums: number `2 * group + vector` those of 16 pixels and a vector of outputs; 4 and 5 the pixels of
-/// either group; 6 and 7 the weights of either vector.
-trait Tiles {
-    /// Gives the tiles of each group of pixels so many rows, 1 to 16.
-    ///
-    /// # Safety
-    /// Of all functions here: the CPU has tiles, the system lets this process use them, and AVX512-BF16.
-    unsafe fn shape(&mut self, pixels: [u8; 2]);
-
-    /// Loads the tile's rows, `step` lines apart.
-    ///
-    /// # Safety
-    /// The lines are there, and [`Tiles::shape`] was called.
-    unsafe fn load<const TILE: u8>(&mut self, from: *const Line, step: usize);
-
-    /// Adds the products of tiles `A` and `B` to `SUM`.
-    ///
-    /// # Safety
-    /// [`Tiles::shape`] was called.
-    unsafe fn dot<const SUM: u8, const A: u8, const B: u8>(&mut self);
-
-    /// Stores the tile's rows, `step` lines apart.
-    ///
-    /// # Safety
-    /// The lines are there and nobody else uses them, and [`Tiles::shape`] was called.
-    unsafe fn store<const TILE: u8>(&mut self, to: *mut Line, step: usize);
-}
 
 /// The kernel for `pixels` (1 to [`MAX_PIXELS`]) that lie `stride` (1 or 2) lines apart, and `vectors` (1 or 2) of 16
 /// outputs; bfloat16 can only be stored with 2.
@@ -86,69 +61,123 @@ pub(super) fn kernel(pixels: usize, stride: usize, vectors: usize, store: Store)
     table.get(pixels.checked_sub(1)?).copied()
 }
 
+/// Forgets this thread's tiles, so that the system no longer saves 8 KiB of them when it switches threads, and other
+/// code may use tiles; after the last call of a kernel, on each thread that made one.
+pub(super) fn release() {
+    hardware::release();
+}
+
+/// The kernel for any pixels, and `vectors` (1 or 2) of 16 outputs; otherwise as [`kernel`].
+pub(super) fn runs_kernel(vectors: usize, store: Store) -> Option<RunsFn> {
+    const F32: u8 = Store::F32 as u8;
+    const BF16: u8 = Store::Bf16 as u8;
+    const SPLIT: u8 = Store::Split as u8;
+    Some(match (vectors, store) {
+        (1, Store::F32) => runs::<1, F32>,
+        (2, Store::F32) => runs::<2, F32>,
+        (2, Store::Bf16) => runs::<2, BF16>,
+        (2, Store::Split) => runs::<2, SPLIT>,
+        _ => return None,
+    })
+}
+
 /// # Safety
 /// As of [`TileFn`].
 unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, const STORE: u8>(
     tile: &Tile<'_>,
 ) {
+    let run = Run {
+        row: 0,
+        pixels: PIXELS as u8,
+        out: 0,
+        residual: 0,
+    };
+    let runs = Runs {
+        rows: if PIXELS > 16 {
+            [16, PIXELS as u8 - 16]
+        } else {
+            [PIXELS as u8, 16]
+        },
+        step: STRIDE,
+        second: 16 * STRIDE,
+        runs: &[run],
+    };
     // SAFETY: the caller's promise is the same.
     unsafe {
         if PIXELS > 16 {
-            run::<Hardware, 2, VECTORS, STORE>(&mut Hardware, tile, PIXELS, STRIDE);
+            multiply_and_finish::<Hardware, 2, VECTORS, STORE>(&mut Hardware, tile, &runs);
         } else {
-            run::<Hardware, 1, VECTORS, STORE>(&mut Hardware, tile, PIXELS, STRIDE);
+            multiply_and_finish::<Hardware, 1, VECTORS, STORE>(&mut Hardware, tile, &runs);
         }
     }
 }
 
-/// One call in `GROUPS` groups of pixels, all but the last of 16.
+/// # Safety
+/// As of [`RunsFn`].
+unsafe fn runs<const VECTORS: usize, const STORE: u8>(tile: &Tile<'_>, runs: &Runs<'_>) {
+    // SAFETY: the caller's promise is the same.
+    unsafe {
+        if runs.has_second() {
+            multiply_and_finish::<Hardware, 2, VECTORS, STORE>(&mut Hardware, tile, runs);
+        } else {
+            multiply_and_finish::<Hardware, 1, VECTORS, STORE>(&mut Hardware, tile, runs);
+        }
+    }
+}
+
+/// One call in `GROUPS` groups of pixels.
 ///
 /// # Safety
-/// As of [`TileFn`] and [`Tiles`]; `pixels` fit the groups, and `STORE` is `F32` or `VECTORS` 2.
+/// As of [`RunsFn`] and [`Tiles`]; no run is beyond the groups, and `STORE` is `F32` or `VECTORS` 2.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn run<T: Tiles, const GROUPS: usize, const VECTORS: usize, const STORE: u8>(
+unsafe fn multiply_and_finish<
+    T: Tiles,
+    const GROUPS: usize,
+    const VECTORS: usize,
+    const STORE: u8,
+>(
     tiles: &mut T,
     tile: &Tile<'_>,
-    pixels: usize,
-    stride: usize,
+    runs: &Runs<'_>,
 ) {
     let mut sums = MaybeUninit::<[Line; 2 * MAX_PIXELS]>::uninit();
     let sums = sums.as_mut_ptr().cast::<Line>();
-    // SAFETY: `sums` has room for the pixels' lines, the rest is the caller's promise.
-    unsafe { multiply::<T, GROUPS, VECTORS>(tiles, tile, [pixels, stride], sums) };
-    for p in 0..pixels {
-        // SAFETY: `multiply` wrote a line for each vector of each pixel.
-        let line = |v: usize| unsafe { sums.add(p * VECTORS + v) };
-        // SAFETY: as above; lines are aligned.
-        let mut sum = [unsafe { _mm512_load_ps(line(0).cast()) }; VECTORS];
-        for (v, sum) in sum.iter_mut().enumerate().skip(1) {
-            // SAFETY: as above.
-            *sum = unsafe { _mm512_load_ps(line(v).cast()) };
+    // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
+    unsafe { multiply::<T, GROUPS, VECTORS>(tiles, tile, runs, sums) };
+    for run in runs.runs {
+        for p in 0..usize::from(run.pixels) {
+            // SAFETY: `multiply` wrote a line for each vector of each row.
+            let line = |v: usize| unsafe { sums.add((usize::from(run.row) + p) * VECTORS + v) };
+            // SAFETY: as above; lines are aligned.
+            let mut sum = [unsafe { _mm512_load_ps(line(0).cast()) }; VECTORS];
+            for (v, sum) in sum.iter_mut().enumerate().skip(1) {
+                // SAFETY: as above.
+                *sum = unsafe { _mm512_load_ps(line(v).cast()) };
+            }
+            let at = [run.out as usize + p, run.residual as usize + p];
+            // SAFETY: by the caller's promise.
+            unsafe { finish::<VECTORS, STORE>(tile, at, sum) };
         }
-        // SAFETY: by the caller's promise.
-        unsafe { finish::<VECTORS, STORE>(tile, p, sum) };
     }
 }
 
-/// The sums of a tile, `[pixel][vector]`. Each load stands before the first product that wants it, so that products of
+/// The sums of all rows, `[row][vector]`, the second group's from row 16 on. Each load stands before the first product that wants it, so that products of
 /// earlier ones run meanwhile.
 ///
 /// # Safety
-/// As of [`run`]; `sums` has as many lines.
+/// As of [`multiply_and_finish`]; `sums` has as many lines.
 #[inline(always)]
 unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize>(
     tiles: &mut T,
     tile: &Tile<'_>,
-    [pixels, stride]: [usize; 2],
+    runs: &Runs<'_>,
     sums: *mut Line,
 ) {
-    let first = if GROUPS == 2 { 16 } else { pixels };
-    let second = if GROUPS == 2 { pixels - 16 } else { 16 };
     // SAFETY: for all of it: the tiles are shaped first; a step of zero lines loads the same line of bias into each row;
-    // a group's rows are pixels of the caller's, the weights' rows 16 lines of a block of 16 × VECTORS.
+    // a group's rows are lines that the input has, the weights' rows 16 lines of a block of 16 × VECTORS.
     unsafe {
-        tiles.shape([first as u8, second as u8]);
+        tiles.shape(runs.rows);
         tiles.load::<0>(tile.bias, 0);
         if VECTORS == 2 {
             tiles.load::<1>(tile.bias.add(1), 0);
@@ -161,7 +190,7 @@ unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize>(
         }
         for k in tile.k {
             let (a, b) = (tile.a.add(k.a as usize), tile.b.add(k.b as usize));
-            tiles.load::<4>(a, stride);
+            tiles.load::<4>(a, runs.step);
             tiles.load::<6>(b, VECTORS);
             tiles.dot::<0, 4, 6>();
             if VECTORS == 2 {
@@ -169,7 +198,7 @@ unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize>(
                 tiles.dot::<1, 4, 7>();
             }
             if GROUPS == 2 {
-                tiles.load::<5>(a.add(16 * stride), stride);
+                tiles.load::<5>(a.add(runs.second), runs.step);
                 tiles.dot::<2, 5, 6>();
                 if VECTORS == 2 {
                     tiles.dot::<3, 5, 7>();
@@ -197,36 +226,61 @@ mod tests {
     use super::super::super::features::Bf16Unit;
     use super::super::sample::Sample;
     use super::model::Model;
+    use super::sample;
     use super::*;
 
-    /// The same choice as `tile`, on the model.
-    fn on_model(sample: &Sample, model: &mut Model) -> Vec<Line> {
+    /// The choice of [`kernel`] and [`runs_kernel`], on the model.
+    fn on_model(sample: &Sample, model: &mut Model, runs: &Runs<'_>) -> Vec<Line> {
         const F32: u8 = Store::F32 as u8;
         const BF16: u8 = Store::Bf16 as u8;
         const SPLIT: u8 = Store::Split as u8;
-        let run = match (sample.pixels > 16, sample.vectors, sample.store) {
-            (false, 1, _) => run::<Model, 1, 1, F32>,
-            (true, 1, _) => run::<Model, 2, 1, F32>,
-            (false, _, Store::F32) => run::<Model, 1, 2, F32>,
-            (true, _, Store::F32) => run::<Model, 2, 2, F32>,
-            (false, _, Store::Bf16) => run::<Model, 1, 2, BF16>,
-            (true, _, Store::Bf16) => run::<Model, 2, 2, BF16>,
-            (false, _, Store::Split) => run::<Model, 1, 2, SPLIT>,
-            (true, _, Store::Split) => run::<Model, 2, 2, SPLIT>,
+        let run = match (runs.has_second(), sample.vectors, sample.store) {
+            (false, 1, _) => multiply_and_finish::<Model, 1, 1, F32>,
+            (true, 1, _) => multiply_and_finish::<Model, 2, 1, F32>,
+            (false, _, Store::F32) => multiply_and_finish::<Model, 1, 2, F32>,
+            (true, _, Store::F32) => multiply_and_finish::<Model, 2, 2, F32>,
+            (false, _, Store::Bf16) => multiply_and_finish::<Model, 1, 2, BF16>,
+            (true, _, Store::Bf16) => multiply_and_finish::<Model, 2, 2, BF16>,
+            (false, _, Store::Split) => multiply_and_finish::<Model, 1, 2, SPLIT>,
+            (true, _, Store::Split) => multiply_and_finish::<Model, 2, 2, SPLIT>,
         };
         // SAFETY: the caller asked whether the CPU has AVX512-BF16; the model needs no tiles, and a sample is whole.
-        sample.run(|tile| unsafe { run(model, tile, sample.pixels, sample.stride) })
+        sample.run(|tile| unsafe { run(model, tile, runs) })
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
         fn modelled_tiles_give_the_bits_of_the_oracle(sample in Sample::any(MAX_PIXELS)) {
             if Bf16Unit::Avx512.is_supported() {
-                let mut model = Model::new();
-                let got = on_model(&sample, &mut model);
+                let rows = if sample.pixels > 16 { [16, sample.pixels - 16] } else { [sample.pixels, 16] };
+                let runs = Runs {
+                    rows: rows.map(|n| n as u8),
+                    step: sample.stride,
+                    second: 16 * sample.stride,
+                    runs: &[Run { row: 0, pixels: sample.pixels as u8, out: 0, residual: 0 }],
+                };
+                let got = on_model(&sample, &mut Model::new(), &runs);
                 sample.check(&got, Bf16Unit::Amx)?;
-                prop_assert_eq!(model.pixels(), sample.pixels);
+            }
+        }
+
+        #[test]
+        fn runs_of_pixels_give_the_bits_of_the_oracle(split in sample::split()) {
+            if Bf16Unit::Avx512.is_supported() {
+                let got = on_model(&split.sample, &mut Model::new(), &split.runs());
+                split.check(&got)?;
+            }
+        }
+
+        #[test]
+        fn runs_of_pixels_in_tiles_give_the_bits_of_the_oracle(split in sample::split()) {
+            if Bf16Unit::Amx.is_supported() {
+                let kernel = runs_kernel(split.sample.vectors, split.sample.store).unwrap();
+                // SAFETY: the CPU and the system let us, and a sample's tile is whole.
+                let got = split.sample.run(|tile| unsafe { kernel(tile, &split.runs()) });
+                release();
+                split.check(&got)?;
             }
         }
 
@@ -239,8 +293,7 @@ mod tests {
                     let got = sample.run(|tile| unsafe { kernel(tile) });
                     sample.check(&got, Bf16Unit::Amx)?;
                 }
-                // SAFETY: as above.
-                unsafe { release() };
+                release();
             }
         }
     }

@@ -1,0 +1,95 @@
+//! Calls for pixels that are not side by side, for the tests of the micro-kernel.
+
+use proptest::prelude::*;
+
+use super::super::super::features::Bf16Unit;
+use super::super::line::Line;
+use super::super::sample::Sample;
+use super::super::scalar_bf16::tile_bf16;
+use super::super::tile::Tile;
+use super::{MAX_PIXELS, Run, Runs};
+
+/// A sample, of whose pixels two runs are computed.
+#[derive(Debug, Clone)]
+pub(super) struct Split {
+    pub(super) sample: Sample,
+    rows: [u8; 2],
+    second: usize,
+    runs: Vec<Run>,
+}
+
+/// Any: both groups or one, runs that begin and end before their groups do, outputs and residuals elsewhere.
+pub(super) fn split() -> impl Strategy<Value = Split> {
+    let numbers = prop::collection::vec(any::<prop::sample::Index>(), 9);
+    (Sample::any(MAX_PIXELS), numbers).prop_map(|(mut sample, numbers)| {
+        sample.pixels = sample.pixels.max(2);
+        let mut numbers = numbers.into_iter();
+        // At least `from`, at most `to`.
+        let mut number =
+            |from: usize, to: usize| from + numbers.next().map_or(0, |n| n.index(to - from + 1));
+        let rows0 = number(1, 16.min(sample.pixels - 1));
+        let rows1 = number(1, 16.min(sample.pixels - rows0));
+        let second = number(0, sample.pixels - rows1) * sample.stride;
+        let mut run = |row: usize, rows: usize, out: usize| {
+            let skipped = number(0, rows - 1);
+            let pixels = rows - skipped;
+            Run {
+                row: (row + skipped) as u8,
+                pixels: pixels as u8,
+                out: out as u32,
+                residual: number(0, sample.pixels - pixels) as u32,
+            }
+        };
+        let mut runs = vec![run(0, rows0, rows1), run(16, rows1, 0)];
+        runs.truncate(number(1, 2));
+        Split {
+            sample,
+            rows: [rows0 as u8, rows1 as u8],
+            second,
+            runs,
+        }
+    })
+}
+
+impl Split {
+    pub(super) fn runs(&self) -> Runs<'_> {
+        Runs {
+            rows: self.rows,
+            step: self.sample.stride,
+            second: self.second,
+            runs: &self.runs,
+        }
+    }
+
+    /// Whether `got` has the bits that the oracle writes run by run, and no others.
+    pub(super) fn check(&self, got: &[Line]) -> Result<(), TestCaseError> {
+        let sample = &self.sample;
+        let expected = sample.run(|tile| {
+            for run in &self.runs {
+                let row = usize::from(run.row);
+                let group = if row < 16 { 0 } else { self.second };
+                let shape = [usize::from(run.pixels), sample.stride, sample.vectors];
+                let tile = Tile {
+                    a: tile.a.wrapping_add(group + row % 16 * sample.stride),
+                    out: tile.out.wrapping_add(run.out as usize),
+                    residual: if tile.residual.is_null() {
+                        tile.residual
+                    } else {
+                        tile.residual.wrapping_add(run.residual as usize)
+                    },
+                    ..*tile
+                };
+                // SAFETY: the run's lines are among those of the sample.
+                unsafe { tile_bf16(&tile, shape, sample.store, Bf16Unit::Amx) };
+            }
+        });
+        let bits = |lines: &[Line]| {
+            lines
+                .iter()
+                .map(|l| l.0.map(f32::to_bits))
+                .collect::<Vec<_>>()
+        };
+        prop_assert_eq!(bits(got), bits(&expected));
+        Ok(())
+    }
+}

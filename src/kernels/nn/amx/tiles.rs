@@ -1,0 +1,33 @@
+//! What the micro-kernel asks of tiles: the CPU's in use, a model's in tests.
+
+use super::super::line::Line;
+
+/// Eight matrices of 16 rows of a line, and what the algorithm does with them.
+///
+/// Tiles 0 to 3 hold sums: number `2 * group + vector` those of 16 pixels and a vector of outputs; 4 and 5 the pixels of
+/// either group; 6 and 7 the weights of either vector.
+pub(super) trait Tiles {
+    /// Gives the tiles of each group of pixels so many rows, 1 to 16.
+    ///
+    /// # Safety
+    /// Of all functions here: the CPU has tiles, the system lets this process use them, and AVX512-BF16.
+    unsafe fn shape(&mut self, pixels: [u8; 2]);
+
+    /// Loads the tile's rows, `step` lines apart.
+    ///
+    /// # Safety
+    /// The lines are there, and [`Tiles::shape`] was called.
+    unsafe fn load<const TILE: u8>(&mut self, from: *const Line, step: usize);
+
+    /// Adds the products of tiles `A` and `B` to `SUM`.
+    ///
+    /// # Safety
+    /// [`Tiles::shape`] was called.
+    unsafe fn dot<const SUM: u8, const A: u8, const B: u8>(&mut self);
+
+    /// Stores the tile's rows, `step` lines apart.
+    ///
+    /// # Safety
+    /// The lines are there and nobody else uses them, and [`Tiles::shape`] was called.
+    unsafe fn store<const TILE: u8>(&mut self, to: *mut Line, step: usize);
+}
