@@ -2,6 +2,7 @@
 //!
 //! Called by `main`. Each command has its file; nobody imports this room.
 
+mod arithmetic;
 mod classify;
 mod doctor;
 mod eval;

@@ -5,12 +5,16 @@
 mod error;
 mod onnx;
 mod options;
+mod precision;
+mod probes;
 mod tract;
 
+use crate::kernels::nn::{Precision, StepProfile};
 use crate::tensor::Tensor;
 
 pub use self::error::{EngineError, LoadError};
 pub use self::options::EngineOptions;
+pub use self::precision::{is_distribution, load};
 pub use self::tract::{ModelSource, TractModel};
 
 /// What a loaded network takes and gives.
@@ -28,6 +32,25 @@ pub struct EngineSpec {
     pub plan_batch: usize,
     /// What executes the network, for people.
     pub runtime: String,
+    /// Which operators are ours.
+    pub lowering: Lowering,
+    /// How values are stored and multiplied.
+    pub precision: Precision,
+    /// Why it is that one, with the self-check's figures where there was one; one line for people.
+    pub precision_reason: String,
+    /// The instructions that multiply: "avx512", "amx"; "tract" where no operator is ours.
+    pub instructions: String,
+}
+
+/// Which of a network's operators are ours, and which tract computes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lowering {
+    /// Steps of ours.
+    pub steps: usize,
+    /// Nodes of tract's graph that they stand for.
+    pub replaced: usize,
+    /// Operators that stay tract's, with their number.
+    pub left: Vec<(String, usize)>,
 }
 
 /// A loaded network: its weights are shared by all engines that it spawns.
@@ -40,6 +63,16 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// [`EngineError::Failed`] if the runtime cannot set up its state.
     fn spawn(&self) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// Measures every step of ours from now on, or no longer.
+    fn set_profiling(&self, on: bool) {
+        let _ = on;
+    }
+
+    /// What was measured, a step a row, summed over all engines; empty where no step is ours.
+    fn profile(&self) -> Vec<StepProfile> {
+        Vec::new()
+    }
 }
 
 /// One thread's working state of a network.

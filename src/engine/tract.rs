@@ -11,14 +11,15 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, onnx};
+use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, onnx};
+use crate::kernels::nn::{Precision, StepProfile};
 use crate::tensor::Tensor as Image;
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
 const MAX_SIDE: usize = 2048;
 
 /// A model file in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ModelSource<'a> {
     /// The content of the `.onnx` file; given up as soon as it is decoded.
     pub bytes: Cow<'static, [u8]>,
@@ -61,6 +62,22 @@ impl TractModel {
         Ok(input.side)
     }
 
+    /// What the network takes and gives, for those who know more of it than the import does.
+    pub(super) fn spec_mut(&mut self) -> &mut EngineSpec {
+        &mut self.spec
+    }
+
+    /// Measures every step of ours from now on, or no longer.
+    pub fn set_profiling(&self, on: bool) {
+        let _ = on;
+    }
+
+    /// What was measured, a step a row.
+    #[must_use]
+    pub fn profile(&self) -> Vec<StepProfile> {
+        Vec::new()
+    }
+
     /// The raw output for a test image; tells logits from probabilities, and damaged weights from sound ones.
     ///
     /// # Errors
@@ -95,6 +112,14 @@ impl Model for TractModel {
             state,
             spec: self.spec.clone(),
         }))
+    }
+
+    fn set_profiling(&self, on: bool) {
+        TractModel::set_profiling(self, on);
+    }
+
+    fn profile(&self) -> Vec<StepProfile> {
+        TractModel::profile(self)
     }
 }
 
@@ -192,6 +217,10 @@ fn import(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel
         classes,
         plan_batch,
         runtime,
+        lowering: Lowering::default(),
+        precision: Precision::F32,
+        precision_reason: String::new(),
+        instructions: "tract".into(),
     };
     Ok(TractModel { spec, plan })
 }

@@ -285,7 +285,7 @@ fn show_and_doctor_tell_what_would_be_served() {
     assert_eq!(code, 0);
     assert!(
         stdout.contains("223ea6225a0cbeb0")
-            && stdout.contains("input       input [N, 3, 64, 64] float32")
+            && stdout.contains("input         input [N, 3, 64, 64] float32")
             && stdout.contains("shorter side to 64 (bilinear), center crop 64, mean"),
         "{stdout}"
     );

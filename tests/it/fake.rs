@@ -3,7 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use resnet::engine::{Engine, EngineError, EngineSpec, Model};
+use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model};
+use resnet::kernels::nn::Precision;
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Tensor;
@@ -78,6 +79,10 @@ impl FakeModel {
             classes: 2,
             plan_batch: 1,
             runtime: "fake".into(),
+            lowering: Lowering::default(),
+            precision: Precision::F32,
+            precision_reason: "it is a fake".into(),
+            instructions: "none".into(),
         };
         let model = LoadedModel {
             name: name.into(),

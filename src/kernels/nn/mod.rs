@@ -14,7 +14,7 @@ mod tile;
 
 pub use self::line::{Line, Plane};
 pub use self::team::{Lead, Team};
-use super::features::{Bf16Unit, Features};
+use super::features::Features;
 
 /// How values are stored and multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,13 +69,18 @@ impl Arithmetic {
         self.precision
     }
 
+    /// The instructions that may be used.
+    #[must_use]
+    pub fn features(self) -> Features {
+        self.features
+    }
+
     /// The instructions that multiply, for people: "avx512", "amx".
     #[must_use]
     pub fn instructions(self) -> &'static str {
         match (self.precision, self.features.bf16) {
             (Precision::F32, _) | (_, None) => self.features.isa.name(),
-            (_, Some(Bf16Unit::Avx512)) => "avx512-bf16",
-            (_, Some(Bf16Unit::Amx)) => "amx",
+            (_, Some(unit)) => unit.name(),
         }
     }
 }
