@@ -163,7 +163,8 @@ fn parse_switch(text: &str) -> Result<bool, String> {
         .map_err(wrong)
 }
 
-/// A number within bounds, whose error names them.
+/// Reads a number within bounds; the error names them.
+#[must_use]
 pub fn in_range(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
     use clap::builder::TypedValueParser as _;
     let (low, high) = (
