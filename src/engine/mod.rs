@@ -3,19 +3,24 @@
 //! Called by `batcher` on an `engine-N` thread. Synchronous, knows no request, no file and no label.
 
 mod error;
+mod import;
+mod lower;
 mod onnx;
 mod options;
 mod precision;
 mod probes;
 mod tract;
+mod weights;
 
 use crate::kernels::nn::{Precision, StepProfile};
 use crate::tensor::Tensor;
 
 pub use self::error::{EngineError, LoadError};
+pub use self::import::ModelSource;
+pub use self::lower::Lowering;
 pub use self::options::EngineOptions;
-pub use self::precision::{is_distribution, load};
-pub use self::tract::{ModelSource, TractModel};
+pub use self::precision::is_distribution;
+pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +33,12 @@ pub struct EngineSpec {
     pub side: usize,
     /// Number of classes: the length of one image's output.
     pub classes: usize,
-    /// Images that one run of the execution plan takes; smaller batches are padded to it.
-    pub plan_batch: usize,
+    /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
+    /// number.
+    pub plan_batch: Option<usize>,
     /// What executes the network, for people.
     pub runtime: String,
-    /// Which operators are ours.
+    /// What of the network our operators compute.
     pub lowering: Lowering,
     /// How values are stored and multiplied.
     pub precision: Precision,
@@ -40,17 +46,6 @@ pub struct EngineSpec {
     pub precision_reason: String,
     /// The instructions that multiply: "avx512", "amx"; "tract" where no operator is ours.
     pub instructions: String,
-}
-
-/// Which of a network's operators are ours, and which tract computes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lowering {
-    /// Steps of ours.
-    pub steps: usize,
-    /// Nodes of tract's graph that they stand for.
-    pub replaced: usize,
-    /// Operators that stay tract's, with their number.
-    pub left: Vec<(String, usize)>,
 }
 
 /// A loaded network: its weights are shared by all engines that it spawns.

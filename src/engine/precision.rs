@@ -1,11 +1,10 @@
 //! Which precision a network is computed in: the one asked for, or the fastest that passes a self-check at load.
 //!
-//! Called by `registry`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
+//! Called by `tract`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
 
+use super::import::Prepared;
 use super::probes;
-use super::{
-    EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, ModelSource, TractModel,
-};
+use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
 use crate::kernels::nn::{Arithmetic, Precision};
 
 /// Largest difference of a probability between bfloat16 and f32 on the probe images that `auto` accepts.
@@ -16,29 +15,26 @@ use crate::kernels::nn::{Arithmetic, Precision};
 /// margin of 0.41 logits. A broken kernel or weights beyond bfloat16's reach are off by far more.
 const BOUND: f32 = 0.05;
 
-/// Loads a network in the precision that `options` asks for; where they leave it open, in bfloat16 if the CPU has an
-/// instruction for it and the network then answers as in f32, else in f32.
+/// Makes a network's plan in the precision that `options` ask for; where they leave it open, in bfloat16 if the CPU has
+/// an instruction for it and the network then answers as in f32, else in f32.
 ///
 /// # Errors
-/// [`LoadError`]: the file cannot be served, or the precision asked for has no instructions here.
-pub fn load(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
-    let mut source = Some(source);
+/// [`LoadError`]: the network cannot be served, or the precision asked for has no instructions here.
+pub(super) fn load(prepared: Prepared, options: &EngineOptions) -> Result<TractModel, LoadError> {
+    let mut prepared = Some(prepared);
     let (mut model, choice) = choose(options, |precision, again| {
-        let source = match again {
-            Again::Perhaps => source.clone(),
-            Again::Never => source.take(),
+        let prepared = match again {
+            Again::Perhaps => prepared.clone(), // its weights are shared
+            Again::Never => prepared.take(),
         };
-        let options = EngineOptions {
-            precision: Some(precision),
-            ..options.clone()
-        };
-        TractModel::load(source.expect("nothing is loaded after the last"), &options)
+        let prepared = prepared.expect("nothing is made after the last");
+        prepared.finish(precision, options)
     })?;
-    choice.note_in(model.spec_mut());
+    choice.note_in(&mut model.spec);
     Ok(model)
 }
 
-/// Whether a load may be followed by another of the same file.
+/// Whether another may be made of the same network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
     Perhaps,
@@ -252,7 +248,7 @@ mod tests {
                 output_name: "output".into(),
                 side: 4,
                 classes: output.len(),
-                plan_batch: 1,
+                plan_batch: None,
                 runtime: "tract".into(),
                 lowering,
                 precision: Precision::F32,
@@ -265,7 +261,10 @@ mod tests {
 
     /// The precision chosen by `auto` and what was loaded for it; none where this CPU has no bfloat16.
     fn auto(exact: &[f32], fast: &[f32], steps: usize) -> Option<(Choice, Vec<Precision>)> {
-        let options = EngineOptions::default();
+        let options = EngineOptions {
+            precision: None,
+            ..EngineOptions::default()
+        };
         options.features.bf16?;
         let loads = RefCell::new(Vec::new());
         let (_, choice) = choose(&options, |precision, _| {
@@ -331,6 +330,7 @@ mod tests {
                 isa: Isa::Scalar,
                 bf16: None,
             },
+            precision: None,
             ..EngineOptions::default()
         };
         for precision in Precision::ALL {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::labels::Labels;
 use super::spec::{ModelSpec, OutputKind, standard_labels, standard_preprocess};
 use super::{ModelError, ModelRef, Source, sha256_of};
-use crate::engine::{self, EngineOptions, Model, ModelSource, TractModel};
+use crate::engine::{EngineOptions, Model, ModelSource, TractModel};
 use crate::preprocess::PreprocessSpec;
 
 /// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
@@ -79,7 +79,7 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     let bytes = parts.onnx.len() as u64;
     let preprocess = parts.preprocess;
     let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref());
-    let model = engine::load(source, options).map_err(refuse)?;
+    let model = TractModel::load(source, options).map_err(refuse)?;
     let (side, classes) = (model.spec().side, model.spec().classes);
     let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
     let labels = parts.labels.unwrap_or_else(|| standard_labels(classes));

@@ -77,7 +77,7 @@ impl FakeModel {
             output_name: "logits".into(),
             side: 2,
             classes: 2,
-            plan_batch: 1,
+            plan_batch: None,
             runtime: "fake".into(),
             lowering: Lowering::default(),
             precision: Precision::F32,
