@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::arithmetic;
 use super::models::ModelArgs;
 use super::output::print;
+use super::show::operators;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan};
+use crate::engine::EngineOptions;
 use crate::kernels::Isa;
 use crate::registry::{self, Catalog, ModelState};
 
@@ -30,7 +33,13 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     let mut healthy = true;
     let budget = CpuBudget::detect();
-    let ThreadPlan { http, prep, engine } = args.engine.threads(&budget);
+    let ThreadPlan {
+        http,
+        prep,
+        engine,
+        per_worker,
+    } = args.engine.threads(&budget);
+    let options = arithmetic::engine_options(&args.engine, &budget)?;
     row(&mut text, "version", super::version());
     row(
         &mut text,
@@ -38,7 +47,8 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         &format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
     );
     row(&mut text, "cpu features", &cpu_features().join(" "));
-    row(&mut text, "pixel kernels", Isa::detect().name());
+    row(&mut text, "pixel kernels", options.features.isa.name());
+    row(&mut text, "engine", &engine_words(&options));
     row(
         &mut text,
         "cpus",
@@ -47,7 +57,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     row(
         &mut text,
         "threads",
-        &format!("{http} http, {prep} prep, {engine} engine"),
+        &format!("{http} http, {prep} prep, {engine} engine, up to {per_worker} on one inference"),
     );
     match args.model.store.store() {
         Ok(store) => {
@@ -77,16 +87,14 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checked = args.model.references().and_then(|references| {
         references
             .iter()
-            .map(|r| {
-                registry::load(r, &crate::engine::EngineOptions::default())
-                    .map_err(anyhow::Error::from)
-            })
+            .map(|r| registry::load(r, &options).map_err(anyhow::Error::from))
             .collect::<anyhow::Result<Vec<_>>>()
     });
     match checked {
         Ok(models) => {
             for m in models {
                 let ms = m.load_time.as_millis();
+                let spec = m.model.spec();
                 row(
                     &mut text,
                     "model",
@@ -96,6 +104,8 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
                         m.labels.len()
                     ),
                 );
+                row(&mut text, "  precision", &spec.precision_reason);
+                row(&mut text, "  operators", &operators(&spec.lowering));
             }
         }
         Err(e) => {
@@ -114,6 +124,21 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 fn row(text: &mut String, key: &str, value: &str) {
     // Writing into a string does not fail.
     let _ = writeln!(text, "{key:<14}{value}");
+}
+
+/// What `--isa` and `--precision` mean on this machine.
+fn engine_words(options: &EngineOptions) -> String {
+    let features = options.features;
+    let isa = match (features.isa, features.bf16) {
+        (Isa::Scalar, _) => "no instructions for operators of ours: tract's own serve".into(),
+        _ => format!("instructions up to {}", features.name()),
+    };
+    let precision = match (options.precision, features.bf16) {
+        (Some(precision), _) => format!("precision {}", precision.name()),
+        (None, Some(_)) => "precision auto: bf16 where test images then get f32's answers".into(),
+        (None, None) => "precision auto: f32, there is no bf16".into(),
+    };
+    format!("{isa}; {precision}")
 }
 
 /// The instruction sets that matter to inference, as the CPU and the system offer them.

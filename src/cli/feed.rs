@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
 
+use super::arithmetic;
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
@@ -83,16 +84,17 @@ impl FeedArgs {
     pub(crate) fn start(&self, command: &str) -> anyhow::Result<Feed> {
         self.log.install("warn")?;
         let reference = self.model.one_reference(command)?;
-        let threads = self.engine.threads(&CpuBudget::detect());
-        let metrics = Arc::new(Metrics::new());
-        let classifier = models::start(
-            &[reference],
+        let budget = CpuBudget::detect();
+        let engine = arithmetic::engine_options(&self.engine, &budget)?;
+        let options = models::classifier_options(
             &self.engine,
             &self.images,
+            self.engine.threads(&budget),
             AHEAD,
-            threads,
-            &metrics,
-        )?;
+            engine.features.isa,
+        );
+        let metrics = Arc::new(Metrics::new());
+        let classifier = models::start(&[reference], &engine, options, &metrics)?;
         let model = Arc::clone(&classifier.models()[0]);
         Ok(Feed { model, classifier })
     }

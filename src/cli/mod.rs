@@ -2,6 +2,8 @@
 //!
 //! Called by `main`. Each command has its file; nobody imports this room.
 
+mod arithmetic;
+mod bench;
 mod classify;
 mod doctor;
 mod eval;
@@ -45,6 +47,8 @@ enum Command {
     Classify(Box<classify::ClassifyArgs>),
     /// Measure a model's accuracy on labelled photos
     Eval(Box<eval::EvalArgs>),
+    /// Measure how fast this machine computes a model
+    Bench(bench::BenchArgs),
     /// Write what the network sees of an image as .npy, or compare it with a reference
     Preprocess(Box<preprocess::PreprocessArgs>),
     Pull(pull::PullArgs),
@@ -68,7 +72,8 @@ impl Cli {
     #[must_use]
     pub fn from_args() -> Cli {
         let command = <Cli as clap::CommandFactory>::command();
-        let command = command.mut_subcommands(|c| c.mut_args(ignore_meaningless_env));
+        let ignore = |c: clap::Command| c.mut_args(ignore_meaningless_env);
+        let command = command.mut_subcommands(|c| ignore(c).mut_subcommands(ignore));
         let matches = command.color(ColorChoice::Auto).get_matches();
         <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
     }
@@ -79,6 +84,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Classify(args) => classify::run(&args),
             Command::Eval(args) => eval::run(&args),
+            Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Preprocess(args) => preprocess::run(&args),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Ls(args) => ls::run(&args).map(|()| ExitCode::SUCCESS),

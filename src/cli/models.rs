@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::preprocess::{
     DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget, PreprocessSpec,
 };
-use crate::registry::{self, Catalog, ModelError, ModelRef};
+use crate::registry::{self, Catalog, LoadedModel, ModelError, ModelRef};
 
 /// Which models, and where pulled ones lie.
 #[derive(Debug, Clone, Args)]
@@ -98,40 +98,71 @@ impl ModelArgs {
 /// The first model that cannot be served; then nothing is.
 pub(crate) fn start(
     references: &[ModelRef],
-    engine: &EngineConfig,
-    images: &ImageConfig,
-    queue_capacity: usize,
-    threads: ThreadPlan,
+    engine: &EngineOptions,
+    options: ClassifierOptions,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Classifier> {
     let models = references
         .iter()
-        .map(|r| registry::load(r, &EngineOptions::default()))
+        .map(|r| registry::load(r, engine))
         .collect::<Result<Vec<_>, _>>()?;
     for model in &models {
-        tracing::info!(
-            model = model.name,
-            origin = model.origin,
-            sha256 = model.sha256,
-            classes = model.labels.len(),
-            input = model.model.spec().side,
-            output = model.output.name(),
-            runtime = model.model.spec().runtime,
-            load_ms = millis(model.load_time),
-            "model loaded"
-        );
-        let runtime = model.model.spec().runtime.as_str();
-        metrics
-            .model_info
-            .with_label_values(&[model.name.as_str(), &model.sha256, runtime])
-            .set(1);
-        metrics
-            .model_load_duration
-            .with_label_values(&[&model.name])
-            .set(model.load_time.as_secs_f64());
+        announce(model, engine, metrics);
     }
-    let options = ClassifierOptions {
-        images: image_options(images),
+    Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+}
+
+/// A loaded model in the log and the metrics.
+fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
+    let spec = model.model.spec();
+    tracing::info!(
+        model = model.name,
+        origin = model.origin,
+        sha256 = model.sha256,
+        classes = model.labels.len(),
+        input = spec.side,
+        output = model.output.name(),
+        runtime = spec.runtime,
+        precision = spec.precision.name(),
+        because = spec.precision_reason,
+        instructions = spec.instructions,
+        load_ms = millis(model.load_time),
+        "model loaded"
+    );
+    if let Some(wish) = engine.precision
+        && wish != spec.precision
+    {
+        tracing::warn!(
+            model = model.name,
+            "--precision is {}, but no operator of this model is ours: tract computes it in {}",
+            wish.name(),
+            spec.precision.name()
+        );
+    }
+    let labels = [
+        model.name.as_str(),
+        &model.sha256,
+        &spec.runtime,
+        spec.precision.name(),
+        &spec.instructions,
+    ];
+    metrics.model_info.with_label_values(&labels).set(1);
+    metrics
+        .model_load_duration
+        .with_label_values(&[&model.name])
+        .set(model.load_time.as_secs_f64());
+}
+
+/// The classifier's options for the flags; `isa` is what the pixel kernels may use.
+pub(crate) fn classifier_options(
+    engine: &EngineConfig,
+    images: &ImageConfig,
+    threads: ThreadPlan,
+    queue_capacity: usize,
+    isa: Isa,
+) -> ClassifierOptions {
+    ClassifierOptions {
+        images: image_options(images, isa),
         batching: BatchPolicy {
             max_batch_size: engine.max_batch_size,
             max_queue_delay: engine.max_queue_delay,
@@ -139,12 +170,11 @@ pub(crate) fn start(
         },
         prep_threads: threads.prep,
         queue_capacity,
-    };
-    Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+    }
 }
 
-/// The room's own options for the flags.
-pub(crate) fn image_options(images: &ImageConfig) -> ImageOptions {
+/// The room's own options for the flags; `isa` is what the pixel kernels may use.
+pub(crate) fn image_options(images: &ImageConfig, isa: Isa) -> ImageOptions {
     ImageOptions {
         limits: ImageLimits {
             max_pixels: images.max_pixels,
@@ -160,7 +190,7 @@ pub(crate) fn image_options(images: &ImageConfig) -> ImageOptions {
             false => DecodeSize::Full,
         },
         memory: MemoryBudget::new(images.decode_memory),
-        isa: Isa::detect(),
+        isa,
     }
 }
 

@@ -12,13 +12,15 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::arithmetic;
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use super::output::UsageError;
-use crate::classifier::Classifier;
+use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{
     CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
+use crate::engine::EngineOptions;
 use crate::http::{App, RequestLimits};
 use crate::metrics::Metrics;
 use crate::registry::{BUILTIN_NAME, ModelRef, Source};
@@ -55,9 +57,20 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
-    let references = args.model.references()?;
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);
+    let engine = arithmetic::engine_options(&args.engine, &budget)?;
+    let plan = LoadPlan {
+        references: args.model.references()?,
+        classifier: models::classifier_options(
+            &args.engine,
+            &args.images,
+            threads,
+            args.requests.queue_capacity,
+            engine.features.isa,
+        ),
+        engine,
+    };
     let metrics = Arc::new(Metrics::new());
     announce_threads(&budget, threads, &metrics);
     metrics
@@ -71,13 +84,19 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the http threads")?;
-    runtime.block_on(serve(args, references, threads, metrics, started))
+    runtime.block_on(serve(args, plan, metrics, started))
+}
+
+/// What is loaded, and how it is to run.
+struct LoadPlan {
+    references: Vec<ModelRef>,
+    engine: EngineOptions,
+    classifier: ClassifierOptions,
 }
 
 async fn serve(
     args: &ServeArgs,
-    references: Vec<ModelRef>,
-    threads: ThreadPlan,
+    plan: LoadPlan,
     metrics: Arc<Metrics>,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
@@ -98,7 +117,7 @@ async fn serve(
 
     // A signal while loading ends the process at once: nothing has been accepted that could be lost.
     let classifier = tokio::select! {
-        loaded = load(args, &references, threads, &metrics) => loaded?,
+        loaded = load(plan, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     app.set_ready(Arc::new(classifier));
@@ -172,13 +191,9 @@ async fn bind(
 }
 
 /// Loads on a thread of its own, so that probes are answered meanwhile.
-async fn load(
-    args: &ServeArgs,
-    references: &[ModelRef],
-    threads: ThreadPlan,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Classifier> {
-    if references
+async fn load(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifier> {
+    if plan
+        .references
         .iter()
         .any(|r| matches!(r.source, Source::Builtin))
     {
@@ -188,24 +203,16 @@ async fn load(
              resnet pull resnet50 && resnet serve --model resnet50"
         );
     }
-    let (engine, images, references) = (
-        args.engine.clone(),
-        args.images.clone(),
-        references.to_vec(),
-    );
-    let queue_capacity = args.requests.queue_capacity;
     let metrics = Arc::clone(metrics);
     let (send, receive) = oneshot::channel();
     let load = move || {
+        let LoadPlan {
+            references,
+            engine,
+            classifier,
+        } = plan;
         // The receiver is gone if a signal came first.
-        let _ = send.send(models::start(
-            &references,
-            &engine,
-            &images,
-            queue_capacity,
-            threads,
-            &metrics,
-        ));
+        let _ = send.send(models::start(&references, &engine, classifier, &metrics));
     };
     std::thread::Builder::new()
         .name("load".into())
@@ -217,13 +224,19 @@ async fn load(
 }
 
 fn announce_threads(budget: &CpuBudget, threads: ThreadPlan, metrics: &Metrics) {
-    let ThreadPlan { http, prep, engine } = threads;
+    let ThreadPlan {
+        http,
+        prep,
+        engine,
+        per_worker,
+    } = threads;
     tracing::info!(
         cpus = budget.cpus,
         because = budget.reason(),
         http,
         prep,
         engine,
+        per_worker,
         "threads"
     );
     for (pool, count) in [("http", http), ("prep", prep), ("engine", engine)] {

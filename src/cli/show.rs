@@ -7,8 +7,11 @@ use std::fmt::Write as _;
 use clap::Args;
 use indicatif::DecimalBytes;
 
+use super::arithmetic;
 use super::output::print;
 use super::store_args::StoreArgs;
+use crate::config::ArithmeticConfig;
+use crate::engine::Lowering;
 use crate::preprocess::{PreprocessSpec, ResizeMode};
 use crate::registry::{self, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 
@@ -20,6 +23,8 @@ pub(crate) struct ShowArgs {
     model: String,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    arithmetic: ArithmeticConfig,
 }
 
 /// Runs the command.
@@ -27,6 +32,7 @@ pub(crate) struct ShowArgs {
 /// # Errors
 /// If the name is unknown or the file cannot be served.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
+    let options = arithmetic::options(args.arithmetic, 1)?;
     let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
     let entry = catalog.find(&args.model);
     let mut text = Table::default();
@@ -35,10 +41,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         describe_entry(&mut text, entry);
     }
     match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
-        Ok(reference) => describe_file(
-            &mut text,
-            &registry::load(&reference, &crate::engine::EngineOptions::default())?,
-        ),
+        Ok(reference) => describe_file(&mut text, &registry::load(&reference, &options)?),
         Err(ModelError::NotPulled { path, .. }) => {
             text.row(
                 "file",
@@ -61,7 +64,7 @@ struct Table(String);
 impl Table {
     fn row(&mut self, key: &str, value: &str) {
         // Writing into a string does not fail.
-        let _ = writeln!(self.0, "{key:<12}{value}");
+        let _ = writeln!(self.0, "{key:<14}{value}");
     }
 }
 
@@ -149,4 +152,46 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
             model.load_time.as_millis()
         ),
     );
+    text.row("precision", &spec.precision_reason);
+    text.row("instructions", &spec.instructions);
+    text.row("operators", &operators(&spec.lowering));
+}
+
+/// Which operators are ours and which stay tract's, on one line.
+pub(super) fn operators(lowering: &Lowering) -> String {
+    let Lowering {
+        steps,
+        replaced,
+        left,
+    } = lowering;
+    let left = match left.is_empty() {
+        true => "none".into(),
+        false => {
+            let counts = left.iter().map(|(name, count)| format!("{count} {name}"));
+            counts.collect::<Vec<_>>().join(", ")
+        }
+    };
+    match steps {
+        0 => "all are tract's".into(),
+        _ => format!("{steps} of ours for {replaced} of tract's; tract's remain: {left}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_are_counted_by_owner() {
+        let mut lowering = Lowering::default();
+        assert_eq!(operators(&lowering), "all are tract's");
+        lowering.steps = 53;
+        lowering.replaced = 122;
+        assert_eq!(
+            operators(&lowering),
+            "53 of ours for 122 of tract's; tract's remain: none"
+        );
+        lowering.left = vec![("Softmax".into(), 1), ("Sigmoid".into(), 16)];
+        assert!(operators(&lowering).ends_with("remain: 1 Softmax, 16 Sigmoid"));
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Flattened into the commands by `cli`, which turns each section into the rooms' own options.
 
+mod arithmetic;
 mod threads;
 mod units;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+pub use self::arithmetic::{ArithmeticConfig, IsaChoice, PrecisionChoice};
 pub use self::threads::{CpuBudget, ThreadPlan};
 pub use self::units::{parse_bytes, parse_duration, parse_timeout};
 
@@ -102,6 +104,15 @@ pub struct EngineConfig {
     #[arg(long, env = "RESNET_WORKERS", value_parser = in_range(1, 1024), value_name = "N")]
     pub workers: Option<usize>,
 
+    /// Most threads that share one inference, its worker's included: a lone image takes those that have nothing to do
+    /// [default: one per CPU that affinity and cgroup quota allow]
+    #[arg(long, env = "RESNET_THREADS_PER_WORKER", value_parser = in_range(1, 1024), value_name = "N")]
+    pub threads_per_worker: Option<usize>,
+
+    /// Instructions and precision.
+    #[command(flatten)]
+    pub arithmetic: ArithmeticConfig,
+
     /// Decoding threads [default: one per CPU that affinity and cgroup quota allow]
     #[arg(long, env = "RESNET_PREP_THREADS", value_parser = in_range(1, 1024), value_name = "N")]
     pub prep_threads: Option<usize>,
@@ -123,6 +134,7 @@ impl EngineConfig {
         ThreadPlan {
             prep: self.prep_threads.unwrap_or(plan.prep),
             engine: self.workers.unwrap_or(plan.engine),
+            per_worker: self.threads_per_worker.unwrap_or(plan.per_worker),
             ..plan
         }
     }
@@ -151,8 +163,9 @@ fn parse_switch(text: &str) -> Result<bool, String> {
         .map_err(wrong)
 }
 
-/// A number within bounds, whose error names them.
-fn in_range(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+/// Reads a number within bounds; the error names them.
+#[must_use]
+pub fn in_range(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
     use clap::builder::TypedValueParser as _;
     let (low, high) = (
         i64::try_from(min).unwrap_or(0),

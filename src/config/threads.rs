@@ -123,16 +123,20 @@ pub struct ThreadPlan {
     pub prep: usize,
     /// Inference; one engine each.
     pub engine: usize,
+    /// Most that share one inference.
+    pub per_worker: usize,
 }
 
 impl ThreadPlan {
     /// One engine and one prep thread a CPU; the scheduler shares the CPU between the two. Sockets need little.
+    /// A lone inference may take all CPUs.
     #[must_use]
     pub fn for_cpus(cpus: usize) -> ThreadPlan {
         ThreadPlan {
             http: if cpus < 8 { 1 } else { 2 },
             prep: cpus,
             engine: cpus,
+            per_worker: cpus,
         }
     }
 }

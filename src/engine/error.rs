@@ -41,6 +41,16 @@ pub enum LoadError {
     /// The runtime refuses the graph as a whole.
     #[error("the runtime refuses the graph: {0}")]
     BadGraph(String),
+    /// The precision asked for needs instructions that may not be used here.
+    #[error(
+        "precision {precision} needs AVX512-BF16 or AMX, allowed are instructions up to {best}"
+    )]
+    NoInstructions {
+        /// The precision's name.
+        precision: &'static str,
+        /// The best instruction set that may be used.
+        best: &'static str,
+    },
     /// A weight is no finite number.
     #[error("tensor \"{tensor}\" holds {value}: the weights are damaged")]
     DamagedWeights {

@@ -13,7 +13,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, ToDim};
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::lower::{self, Lowered};
+use super::lower::{self, Found, Lowered};
 use super::tract::TractModel;
 use super::{EngineOptions, EngineSpec, LoadError, onnx, weights};
 use crate::kernels::nn::{Arithmetic, Precision, Program};
@@ -59,36 +59,70 @@ pub(super) fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
     Ok(input.side)
 }
 
-/// The file as a plan, lowered as far as its operators are known.
-pub(super) fn load(
-    source: ModelSource<'_>,
-    options: &EngineOptions,
-) -> Result<TractModel, LoadError> {
+/// A network whose graph is known, before weights are packed for a precision.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    input_name: String,
+    output_name: String,
+    side: usize,
+    classes: usize,
+    batch: Batch,
+    model: TypedModel,
+    found: Found,
+}
+
+/// The file's graph, with regions around what our operators compute.
+pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
     let default_side = source.default_side;
     let model = parse(source)?;
     weights::check(&model)?;
     let (input_name, input) = classifier_input(&model, default_side)?;
     let output_name = output_name(&model)?;
     let (model, batch, classes) = typed(model, &input)?;
-
-    let mut programs = Vec::new();
-    let lowered = lower(model, options, &mut programs).map_err(|e| refused(&e))?;
-    let (plan, plan_batch) = optimize(lowered.model, batch, lowered.elementwise_rest)?;
-    let spec = EngineSpec {
+    let (model, found) = lower::prepare(model).map_err(|e| refused(&e))?;
+    Ok(Prepared {
         input_name,
         output_name,
         side: input.side,
         classes,
-        plan_batch,
-        runtime: concat!("tract ", "0.23.9").to_owned(),
-        lowering: lowered.lowering,
-    };
-    Ok(TractModel {
-        spec,
-        plan,
-        programs,
-        max_batch: options.max_batch.max(1),
+        batch,
+        model,
+        found,
     })
+}
+
+impl Prepared {
+    /// The plan, with our operators in this precision where they have instructions for it.
+    pub(super) fn finish(
+        self,
+        precision: Precision,
+        options: &EngineOptions,
+    ) -> Result<TractModel, LoadError> {
+        let Prepared { model, found, .. } = self;
+        let arithmetic = Arithmetic::new(precision, options.features);
+        let mut programs = Vec::new();
+        let lowered =
+            lower(model, found, arithmetic, options, &mut programs).map_err(|e| refused(&e))?;
+        let (plan, plan_batch) = optimize(lowered.model, self.batch, lowered.elementwise_rest)?;
+        let spec = EngineSpec {
+            input_name: self.input_name,
+            output_name: self.output_name,
+            side: self.side,
+            classes: self.classes,
+            plan_batch,
+            runtime: concat!("tract ", "0.23.9").to_owned(),
+            lowering: lowered.lowering,
+            precision,
+            precision_reason: String::new(),
+            instructions: String::new(),
+        };
+        Ok(TractModel {
+            spec,
+            plan,
+            programs,
+            max_batch: options.max_batch.max(1),
+        })
+    }
 }
 
 /// The batch size that a graph is typed for.
@@ -137,13 +171,11 @@ fn typed(
 /// Replaces what our operators compute.
 fn lower(
     model: TypedModel,
+    found: Found,
+    arithmetic: Option<Arithmetic>,
     options: &EngineOptions,
     programs: &mut Vec<Arc<Program>>,
 ) -> TractResult<Lowered> {
-    // The choice among precisions is not made here: without one, the exact.
-    let precision = options.precision.unwrap_or(Precision::F32);
-    let arithmetic = Arithmetic::new(precision, options.features);
-    let (model, found) = lower::prepare(model)?;
     let Some(arithmetic) = arithmetic else {
         return found
             .nothing()

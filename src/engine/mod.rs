@@ -7,15 +7,19 @@ mod import;
 mod lower;
 mod onnx;
 mod options;
+mod precision;
+mod probes;
 mod tract;
 mod weights;
 
+use crate::kernels::nn::{Precision, StepProfile};
 use crate::tensor::Tensor;
 
 pub use self::error::{EngineError, LoadError};
 pub use self::import::ModelSource;
 pub use self::lower::Lowering;
 pub use self::options::EngineOptions;
+pub use self::precision::is_distribution;
 pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.
@@ -36,6 +40,12 @@ pub struct EngineSpec {
     pub runtime: String,
     /// What of the network our operators compute.
     pub lowering: Lowering,
+    /// How values are stored and multiplied.
+    pub precision: Precision,
+    /// Why it is that one, with the self-check's figures where there was one; one line for people.
+    pub precision_reason: String,
+    /// The instructions that multiply: "avx512", "amx"; "tract" where no operator is ours.
+    pub instructions: String,
 }
 
 /// A loaded network: its weights are shared by all engines that it spawns.
@@ -48,6 +58,16 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// [`EngineError::Failed`] if the runtime cannot set up its state.
     fn spawn(&self) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// Measures every step of ours from now on, or no longer.
+    fn set_profiling(&self, on: bool) {
+        let _ = on;
+    }
+
+    /// What was measured, a step a row, summed over all engines; empty where no step is ours.
+    fn profile(&self) -> Vec<StepProfile> {
+        Vec::new()
+    }
 }
 
 /// One thread's working state of a network.

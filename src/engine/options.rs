@@ -21,11 +21,11 @@ pub struct EngineOptions {
 }
 
 impl Default for EngineOptions {
-    /// All that the CPU offers, one thread, batches of one.
+    /// All that the CPU offers, but f32; one thread, batches of one.
     fn default() -> EngineOptions {
         EngineOptions {
             features: Features::detect(),
-            precision: None,
+            precision: Some(Precision::F32),
             team: Arc::new(Team::new(1)),
             threads_per_worker: 1,
             max_batch: 1,

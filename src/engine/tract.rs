@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 use super::import::{self, ModelSource};
-use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model};
+use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, precision};
 use crate::kernels::nn::{Program, StepProfile};
 use crate::tensor::Tensor as Image;
 
@@ -24,7 +24,8 @@ pub struct TractModel {
 }
 
 impl TractModel {
-    /// Imports a network, replaces what it recognizes by our operators, and optimizes the rest.
+    /// Imports a network, replaces what it recognizes by our operators in the precision that `options` ask for or a
+    /// self-check finds, and optimizes the rest.
     ///
     /// The plan takes whatever batch arrives if our operators compute all of the network, elementwise ends apart. Else
     /// it takes one image at a time, unless the file fixes another batch size: stock tract needs 1.5 to 2 times as long
@@ -33,7 +34,9 @@ impl TractModel {
     /// # Errors
     /// [`LoadError`], naming the node where there is one.
     pub fn load(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
-        let loaded = catch_unwind(AssertUnwindSafe(|| import::load(source, options)));
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            precision::load(import::prepare(source)?, options)
+        }));
         loaded.unwrap_or_else(|_| Err(import::gave_up()))
     }
 
@@ -96,6 +99,14 @@ impl Model for TractModel {
             spec: self.spec.clone(),
             max_batch: self.max_batch,
         }))
+    }
+
+    fn set_profiling(&self, on: bool) {
+        TractModel::set_profiling(self, on);
+    }
+
+    fn profile(&self) -> Vec<StepProfile> {
+        TractModel::profile(self)
     }
 }
 

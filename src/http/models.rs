@@ -31,6 +31,9 @@ struct ModelBody<'a> {
     preprocess: &'a PreprocessSpec,
     output: OutputBody<'a>,
     runtime: &'a str,
+    precision: &'static str,
+    precision_reason: &'a str,
+    instructions: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<Vec<ClassBody<'a>>>,
 }
@@ -81,6 +84,9 @@ impl<'a> ModelBody<'a> {
                 classes: spec.classes,
             },
             runtime: &spec.runtime,
+            precision: spec.precision.name(),
+            precision_reason: &spec.precision_reason,
+            instructions: &spec.instructions,
             classes: None,
         }
     }

@@ -21,6 +21,39 @@ pub struct Features {
 }
 
 impl Features {
+    /// Every combination that has a name, each with all instructions of those before it.
+    pub const LADDER: [Features; 5] = [
+        Features::rung(Isa::Scalar, None),
+        Features::rung(Isa::Avx2, None),
+        Features::rung(Isa::Avx512, None),
+        Features::rung(Isa::Avx512, Some(Bf16Unit::Avx512)),
+        Features::rung(Isa::Avx512, Some(Bf16Unit::Amx)),
+    ];
+
+    const fn rung(isa: Isa, bf16: Option<Bf16Unit>) -> Features {
+        Features { isa, bf16 }
+    }
+
+    /// Its name in lower case, as in flags, logs and tables: that of its last instruction set.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.bf16 {
+            None => self.isa.name(),
+            Some(unit) => unit.name(),
+        }
+    }
+
+    /// The combination of that name, whether or not this CPU offers it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Features> {
+        Features::LADDER.into_iter().find(|f| f.name() == name)
+    }
+
+    /// What this CPU offers of the ladder, the best last.
+    pub fn supported() -> impl Iterator<Item = Features> {
+        Features::LADDER.into_iter().filter(|f| f.is_supported())
+    }
+
     /// The best that this CPU and its operating system offer.
     #[must_use]
     pub fn detect() -> Features {
@@ -40,6 +73,15 @@ impl Features {
 }
 
 impl Bf16Unit {
+    /// Its name in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Bf16Unit::Avx512 => "avx512-bf16",
+            Bf16Unit::Amx => "amx",
+        }
+    }
+
     /// Whether this CPU offers it, and for tiles whether the system lets this process use them.
     #[must_use]
     pub fn is_supported(self) -> bool {
@@ -140,5 +182,24 @@ mod tiles {
                 assert!(result < 0, "{result}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rung_is_found_by_its_name() {
+        for features in Features::LADDER {
+            assert_eq!(Features::named(features.name()), Some(features));
+        }
+        assert_eq!(Features::named("avx"), None);
+    }
+
+    #[test]
+    fn best_supported_rung_is_what_is_detected() {
+        assert_eq!(Features::supported().last(), Some(Features::detect()));
+        assert_eq!(Features::supported().next(), Features::named("scalar"));
     }
 }

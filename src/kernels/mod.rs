@@ -18,6 +18,7 @@ mod features;
 pub mod idct;
 pub mod nn;
 mod normalize;
+pub mod peak;
 mod resample;
 mod vectorize;
 

@@ -38,7 +38,7 @@ pub struct Metrics {
     pub image_bytes: HistogramVec,
     /// Width × height of an image.
     pub image_pixels: HistogramVec,
-    /// One per served model, with its digest.
+    /// One per served model, with its digest and how it is computed.
     pub model_info: IntGaugeVec,
     /// Time a model took from file to warm.
     pub model_load_duration: prometheus::GaugeVec,
@@ -130,8 +130,8 @@ impl Metrics {
             ),
             model_info: made.gauge(
                 "resnet_model_info",
-                "Always 1; a served model, the SHA-256 of its file and what runs it.",
-                &["model", "sha256", "runtime"],
+                "Always 1; a served model, the SHA-256 of its file, what runs it, its precision and the instructions.",
+                &["model", "sha256", "runtime", "precision", "instructions"],
             ),
             model_load_duration: made.register(
                 prometheus::GaugeVec::new(

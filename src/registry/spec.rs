@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::LabelSet;
 use super::labels::Labels;
+use crate::engine::is_distribution;
 use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
 /// The content of a `model.toml`.
@@ -49,18 +50,12 @@ impl OutputKind {
         }
     }
 
-    /// Tells the kind from one output: logits are practically never all in 0 to 1 with a sum of 1.
-    ///
-    /// The tolerance of 1e-3 is far above the rounding of a softmax over 1000 classes in `f32`, and far below the
-    /// distance of any sum of logits that was seen.
+    /// Tells the kind from one output.
     #[must_use]
     pub fn of(output: &[f32]) -> OutputKind {
-        let sum: f64 = output.iter().map(|&v| f64::from(v)).sum();
-        let in_range = output.iter().all(|v| (0.0..=1.0).contains(v));
-        if in_range && (sum - 1.0).abs() < 1e-3 {
-            OutputKind::Probabilities
-        } else {
-            OutputKind::Logits
+        match is_distribution(output) {
+            true => OutputKind::Probabilities,
+            false => OutputKind::Logits,
         }
     }
 }

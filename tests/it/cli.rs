@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Output, Stdio};
 
+use resnet::kernels::Features;
 use serde_json::Value;
 
 use crate::harness::{Process, fixture, resnet};
@@ -38,6 +39,7 @@ fn help_names_every_command_flag_variable_and_default() {
         "serve",
         "classify",
         "eval",
+        "bench",
         "preprocess",
         "pull",
         "ls",
@@ -64,6 +66,9 @@ fn help_names_every_command_flag_variable_and_default() {
         ("--max-batch-size", "RESNET_MAX_BATCH_SIZE"),
         ("--queue-capacity", "RESNET_QUEUE_CAPACITY"),
         ("--workers", "RESNET_WORKERS"),
+        ("--threads-per-worker", "RESNET_THREADS_PER_WORKER"),
+        ("--precision", "RESNET_PRECISION"),
+        ("--isa", "RESNET_ISA"),
         ("--shutdown-timeout", "RESNET_SHUTDOWN_TIMEOUT"),
         ("--log-format", "RESNET_LOG_FORMAT"),
     ] {
@@ -107,6 +112,27 @@ fn wrong_use_is_exit_code_2_and_names_value_and_range() {
             vec!["0 is not in 1..=256"],
         ),
         (
+            vec!["serve", "--threads-per-worker", "0"],
+            vec!["0 is not in 1..=1024"],
+        ),
+        (
+            vec!["classify", "--precision", "f16", "x.png"],
+            vec!["f16", "auto, f32, bf16x3, bf16"],
+        ),
+        (
+            vec!["eval", "--isa", "sse2", "--data", "x"],
+            vec!["sse2", "auto, scalar, avx2, avx512, avx512-bf16, amx"],
+        ),
+        (vec!["bench"], vec!["engine"]),
+        (
+            vec!["bench", "engine", "--batch", "0"],
+            vec!["0 is not in 1..=256"],
+        ),
+        (
+            vec!["bench", "engine", "--seconds", "0"],
+            vec!["`0` is no time"],
+        ),
+        (
             vec!["serve", "--max-body-bytes", "2GiB"],
             vec!["2GiB", "1GiB"],
         ),
@@ -147,6 +173,7 @@ fn variables_that_say_nothing_count_as_unset() {
     for (name, value) in [
         ("RESNET_WORKERS", ""),
         ("RESNET_HOST", ""),
+        ("RESNET_ISA", ""),
         // what Kubernetes gives to pods beside a Service named resnet
         ("RESNET_PORT", "tcp://10.0.0.1:8080"),
     ] {
@@ -279,13 +306,168 @@ fn classify_reads_standard_input() {
     );
 }
 
+/// The error line of a command that must be refused as wrong use, in this environment.
+fn usage_error(args: &[&str], env: &[(&str, &str)]) -> String {
+    let output = resnet()
+        .args(args)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    let (code, _, stderr) = text_of(&output);
+    assert_eq!(code, 2, "{args:?} {env:?}: {stderr}");
+    stderr
+}
+
+#[test]
+fn isa_that_this_cpu_lacks_is_refused_by_every_command_with_a_model() {
+    let supported: Vec<&str> = Features::supported().map(Features::name).collect();
+    let Some(lacking) = Features::LADDER.into_iter().find(|f| !f.is_supported()) else {
+        return; // this CPU has everything
+    };
+    let photo = photo("plate.png");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("plate")).unwrap();
+    std::fs::copy(&photo, dir.path().join("plate/1.png")).unwrap();
+    let labelled = dir.path().display().to_string();
+    for command in [
+        vec!["serve", "--port", "0"],
+        vec!["classify", &photo],
+        vec!["eval", "--data", &labelled],
+        vec!["show", "resnet18-tiny"],
+        vec!["doctor"],
+        vec!["bench", "engine"],
+    ] {
+        for (flags, env) in [
+            (vec!["--isa", lacking.name()], vec![]),
+            (vec![], vec![("RESNET_ISA", lacking.name())]),
+        ] {
+            let stderr = usage_error(&[&command[..], &flags].concat(), &env);
+            let words = format!(
+                "--isa is {}, this CPU has {}\n",
+                lacking.name(),
+                supported.join(", ")
+            );
+            assert!(stderr.ends_with(&words), "{command:?}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn precision_without_instructions_is_refused() {
+    for precision in ["bf16", "bf16x3"] {
+        let words = format!(
+            "--precision is {precision}, which needs AVX512-BF16 or AMX; --isa is scalar\n"
+        );
+        let flags = [
+            "show",
+            "resnet18-tiny",
+            "--precision",
+            precision,
+            "--isa",
+            "scalar",
+        ];
+        assert!(usage_error(&flags, &[]).ends_with(&words));
+        let env = [("RESNET_PRECISION", precision), ("RESNET_ISA", "scalar")];
+        assert!(usage_error(&["bench", "engine"], &env).ends_with(&words));
+    }
+}
+
+#[test]
+fn plain_code_answers_as_the_best_instructions_do() {
+    let photo = photo("espresso.png");
+    let answer = |isa: &str| {
+        let (code, stdout, stderr) = run(&[
+            "classify",
+            "--json",
+            "--precision",
+            "f32",
+            "--isa",
+            isa,
+            &photo,
+        ]);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{isa}");
+        let line: Value = serde_json::from_str(&stdout).unwrap();
+        let best = &line["predictions"][0];
+        (best["label"].clone(), best["probability"].as_f64().unwrap())
+    };
+    let (label, probability) = answer("scalar");
+    for features in Features::supported() {
+        let (l, p) = answer(features.name());
+        assert_eq!(l, label, "{}", features.name());
+        assert!((p - probability).abs() < 1e-3, "{}: {p}", features.name());
+    }
+}
+
+#[test]
+fn bench_engine_tells_what_it_measured() {
+    let keys = [
+        "model",
+        "batch",
+        "workers",
+        "threads",
+        "precision",
+        "precision_reason",
+        "instructions",
+        "seconds",
+        "images",
+        "images_per_second",
+        "latency_ms",
+    ];
+    let flags = "bench engine --batch 2 --workers 2 --threads 1 --precision f32 --seconds 0.2";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let (code, stdout, stderr) = run(&[&flags[..], &["--json", "--profile"]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    for key in keys {
+        assert!(report.get(key).is_some(), "{key} is not in {stdout}");
+    }
+    assert_eq!(
+        [&report["batch"], &report["workers"], &report["threads"]],
+        [2, 2, 1]
+    );
+    assert_eq!(report["precision"], "f32");
+    assert_eq!(report["images"].as_u64().unwrap() % 2, 0);
+    let latency = |key: &str| report["latency_ms"][key].as_f64().unwrap();
+    assert!(0.0 < latency("p50") && latency("p50") <= latency("p90"));
+    assert!(latency("p90") <= latency("p99"));
+    // The workers' rates add up, and none of them measured for longer than is said.
+    let number = |key: &str| report[key].as_f64().unwrap();
+    let least = number("images") / number("seconds");
+    let rate = number("images_per_second");
+    assert!((least * 0.999..least * 2.0).contains(&rate), "{stdout}");
+    assert!(report["profile"]["steps"].is_array(), "{stdout}");
+
+    let (code, stdout, _) = run(&flags);
+    assert_eq!(code, 0);
+    for word in ["images/s", "p50", "p99", "precision", "instructions"] {
+        assert!(stdout.contains(word), "{word} is not in {stdout}");
+    }
+    // Every kind of model, one of stock operators too; an unknown one is named.
+    let model = fixture("models/preactivation.onnx").display().to_string();
+    let (code, stdout, _) = run(&[
+        "bench",
+        "engine",
+        "--model",
+        &model,
+        "--seconds",
+        "1ms",
+        "--profile",
+    ]);
+    assert!(code == 0 && stdout.contains("preactivation"), "{stdout}");
+    let (code, _, stderr) = run(&["bench", "engine", "--model", "resnet50"]);
+    assert!(
+        code == 1 && stderr.contains("resnet pull resnet50"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn show_and_doctor_tell_what_would_be_served() {
     let (code, stdout, _) = run(&["show", "resnet18-tiny"]);
     assert_eq!(code, 0);
     assert!(
         stdout.contains("223ea6225a0cbeb0")
-            && stdout.contains("input       input [N, 3, 64, 64] float32")
+            && stdout.contains("input         input [N, 3, 64, 64] float32")
             && stdout.contains("shorter side to 64 (bilinear), center crop 64, mean"),
         "{stdout}"
     );
@@ -301,6 +483,25 @@ fn show_and_doctor_tell_what_would_be_served() {
         stdout.contains("cpus ") && stdout.contains("resnet18-tiny ok: 200 classes"),
         "{stdout}"
     );
+    let (code, stdout, _) = run(&["doctor", "--isa", "scalar", "--precision", "f32"]);
+    assert_eq!(code, 0);
+    for row in [
+        "pixel kernels scalar",
+        "engine        no instructions for operators of ours: tract's own serve; precision f32",
+        "  precision   f32: tract computes all of it",
+        "  operators   all are tract's",
+    ] {
+        assert!(stdout.lines().any(|l| l == row), "{row} is not in {stdout}");
+    }
+    let (code, stdout, _) = run(&["show", "resnet18-tiny", "--isa", "scalar"]);
+    assert_eq!(code, 0);
+    for row in [
+        "precision     f32: tract computes all of it",
+        "instructions  tract",
+        "operators     all are tract's",
+    ] {
+        assert!(stdout.lines().any(|l| l == row), "{row} is not in {stdout}");
+    }
     let (code, stdout, _) = run(&["doctor", "--model", "resnet50"]);
     assert_eq!(code, 1);
     assert!(
@@ -364,6 +565,15 @@ fn start_up_says_what_the_built_in_model_is_and_why_these_threads() {
             .unwrap()
             .contains("cgroup quota"),
         "{threads}"
+    );
+    let loaded = line("model loaded").expect("it says so");
+    let (precision, because) = (&loaded["precision"], &loaded["because"]);
+    assert!(
+        because
+            .as_str()
+            .unwrap()
+            .starts_with(precision.as_str().unwrap()),
+        "{loaded}"
     );
     assert!(
         line("ready").expect("it says so")["startup_ms"].is_string() || line("ready").is_some()

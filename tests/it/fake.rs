@@ -3,7 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use resnet::engine::{Engine, EngineError, EngineSpec, Model};
+use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model};
+use resnet::kernels::nn::Precision;
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Tensor;
@@ -78,7 +79,10 @@ impl FakeModel {
             classes: 2,
             plan_batch: None,
             runtime: "fake".into(),
-            lowering: resnet::engine::Lowering::default(),
+            lowering: Lowering::default(),
+            precision: Precision::F32,
+            precision_reason: "it is a fake".into(),
+            instructions: "none".into(),
         };
         let model = LoadedModel {
             name: name.into(),

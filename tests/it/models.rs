@@ -7,7 +7,7 @@ use resnet::registry::{Catalog, ModelRef, OutputKind, load};
 use resnet::tensor::Tensor;
 
 use crate::fake::plain_png;
-use crate::harness::{Settings, TestServer, fixture, fixture_json, resnet};
+use crate::harness::{Answer, Process, Settings, TestServer, agent, fixture, fixture_json, resnet};
 
 fn reference(path: &str) -> ModelRef {
     let value = format!("m={}", fixture(&format!("models/{path}")).display());
@@ -195,6 +195,46 @@ fn server_with_one_bad_model_serves_nothing() {
         "{text}"
     );
     assert!(!text.contains("\"message\":\"ready"), "{text}");
+}
+
+#[test]
+fn precision_and_instructions_are_in_the_answer_the_metrics_and_the_log() {
+    for (flags, precision, instructions) in [
+        // plain code leaves everything to tract, on every machine
+        (vec!["--isa", "scalar"], Some("f32"), Some("tract")),
+        (vec!["--precision", "f32"], Some("f32"), None),
+        (vec![], None, None),
+    ] {
+        let server = Process::start(&flags);
+        let get = |path: &str| {
+            let url = format!("http://{}{path}", server.address);
+            Answer::of(agent().get(url).call())
+        };
+        let model = get("/models/resnet18-tiny").ok();
+        let word = |key: &str| model[key].as_str().unwrap().to_owned();
+        assert_eq!(precision.unwrap_or(&word("precision")), word("precision"));
+        assert_eq!(
+            instructions.unwrap_or(&word("instructions")),
+            word("instructions")
+        );
+        assert!(
+            word("precision_reason").starts_with(&word("precision")),
+            "{model}"
+        );
+        let metrics = String::from_utf8(get("/metrics").body).unwrap();
+        let info = metrics
+            .lines()
+            .find(|l| l.starts_with("resnet_model_info{"))
+            .unwrap();
+        let log = server.log.lock().unwrap();
+        let loaded = log.iter().find(|l| l["message"] == "model loaded").unwrap();
+        for key in ["precision", "instructions", "runtime"] {
+            let label = format!("{key}=\"{}\"", word(key));
+            assert!(info.contains(&label), "{label} is not in {info}");
+            assert_eq!(loaded[key], model[key]);
+        }
+        assert_eq!(loaded["because"], model["precision_reason"]);
+    }
 }
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {

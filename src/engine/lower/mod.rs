@@ -44,7 +44,7 @@ pub(super) struct Lowered {
 }
 
 /// A graph with regions around what has words.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Found {
     /// The nodes that compute something, in an order in which they can run with every region in one piece.
     order: Vec<usize>,

@@ -20,7 +20,7 @@ use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 use crate::ops::graph::{Shape, Window};
 
 /// A node in words: steps of which the first reads `inputs`, each other the one before it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Words {
     pub(super) inputs: Vec<OutletId>,
     pub(super) steps: Vec<Step>,
@@ -29,7 +29,7 @@ pub(super) struct Words {
 }
 
 /// A word without its operands; see `ops::graph::Op`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     Conv {
         kernel: Kernel,
@@ -53,7 +53,7 @@ pub(super) enum Step {
 }
 
 /// Weights still in tract's tensor.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Kernel {
     tensor: Arc<Tensor>,
     /// `[inputs, outputs]` in memory, in place of `[outputs, inputs]`.

@@ -99,6 +99,12 @@ impl Arithmetic {
         self.precision
     }
 
+    /// The instructions that may be used.
+    #[must_use]
+    pub fn features(self) -> Features {
+        self.features
+    }
+
     /// What multiplies.
     fn unit(self) -> Unit {
         match (self.precision, self.features.bf16) {
@@ -141,8 +147,7 @@ impl Arithmetic {
     pub fn instructions(self) -> &'static str {
         match (self.precision, self.features.bf16) {
             (Precision::F32, _) | (_, None) => self.features.isa.name(),
-            (_, Some(Bf16Unit::Avx512)) => "avx512-bf16",
-            (_, Some(Bf16Unit::Amx)) => "amx",
+            (_, Some(unit)) => unit.name(),
         }
     }
 }

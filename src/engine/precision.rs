@@ -1,0 +1,366 @@
+//! Which precision a network is computed in: the one asked for, or the fastest that passes a self-check at load.
+//!
+//! Called by `tract`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
+
+use super::import::Prepared;
+use super::probes;
+use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
+use crate::kernels::nn::{Arithmetic, Precision};
+
+/// Largest difference of a probability between bfloat16 and f32 on the probe images that `auto` accepts.
+///
+/// A logit that moves by `d` moves a probability by at most about `d / 4`, so this is 0.2 on the scale of logits, whose
+/// largest is about 10. bfloat16 of another runtime (OpenVINO 2026.4, AVX512-BF16), on the same images: at most 0.027
+/// with ResNet-50, 0.038 with ResNet-18, 0.008 with the built-in model; no class changed, the closest decision had a
+/// margin of 0.41 logits. A broken kernel or weights beyond bfloat16's reach are off by far more.
+const BOUND: f32 = 0.05;
+
+/// Makes a network's plan in the precision that `options` ask for; where they leave it open, in bfloat16 if the CPU has
+/// an instruction for it and the network then answers as in f32, else in f32.
+///
+/// # Errors
+/// [`LoadError`]: the network cannot be served, or the precision asked for has no instructions here.
+pub(super) fn load(prepared: Prepared, options: &EngineOptions) -> Result<TractModel, LoadError> {
+    let mut prepared = Some(prepared);
+    let (mut model, choice) = choose(options, |precision, again| {
+        let prepared = match again {
+            Again::Perhaps => prepared.clone(), // its weights are shared
+            Again::Never => prepared.take(),
+        };
+        let prepared = prepared.expect("nothing is made after the last");
+        prepared.finish(precision, options)
+    })?;
+    choice.note_in(&mut model.spec);
+    Ok(model)
+}
+
+/// Whether another may be made of the same network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Perhaps,
+    Never,
+}
+
+/// A precision, and the reason for it.
+#[derive(Debug, PartialEq)]
+struct Choice {
+    precision: Precision,
+    reason: String,
+    instructions: &'static str,
+}
+
+impl Choice {
+    fn note_in(self, spec: &mut EngineSpec) {
+        spec.precision = self.precision;
+        spec.precision_reason = self.reason;
+        spec.instructions = self.instructions.to_owned();
+        if spec.lowering.steps > 0 {
+            spec.runtime += " with operators of resnet";
+        }
+    }
+}
+
+/// Makes a model by `make` in the precision that fits; at most one at a time is held.
+fn choose<M: Model>(
+    options: &EngineOptions,
+    mut make: impl FnMut(Precision, Again) -> Result<M, LoadError>,
+) -> Result<(M, Choice), LoadError> {
+    let arithmetic = |precision| Arithmetic::new(precision, options.features);
+    let choice = |model: &M, precision, reason: String| {
+        let Lowering { steps, .. } = model.spec().lowering;
+        match arithmetic(precision) {
+            Some(arithmetic) if steps > 0 => Choice {
+                precision,
+                reason,
+                instructions: arithmetic.instructions(),
+            },
+            _ => Choice {
+                precision: Precision::F32,
+                reason: "f32: tract computes all of it".into(),
+                instructions: "tract",
+            },
+        }
+    };
+    if let Some(precision) = options.precision {
+        if precision != Precision::F32 && arithmetic(precision).is_none() {
+            return Err(LoadError::NoInstructions {
+                precision: precision.name(),
+                best: options.features.name(),
+            });
+        }
+        let model = make(precision, Again::Never)?;
+        let choice = choice(
+            &model,
+            precision,
+            format!("{}: asked for", precision.name()),
+        );
+        return Ok((model, choice));
+    }
+    let Some(bf16) = arithmetic(Precision::Bf16) else {
+        let model = make(Precision::F32, Again::Never)?;
+        let reason = format!("f32: {} has no bf16", options.features.name());
+        let choice = choice(&model, Precision::F32, reason);
+        return Ok((model, choice));
+    };
+
+    let exact = make(Precision::F32, Again::Perhaps)?;
+    if exact.spec().lowering.steps == 0 {
+        let choice = choice(&exact, Precision::F32, String::new());
+        return Ok((exact, choice));
+    }
+    let images = probes::images(exact.spec().side);
+    let run = |model: &M| -> Result<Vec<Vec<f32>>, LoadError> {
+        let refuse = |e: EngineError| LoadError::BadGraph(format!("a probe image fails: {e}"));
+        model
+            .spawn()
+            .and_then(|mut e| e.run(&images))
+            .map_err(refuse)
+    };
+    let expected = run(&exact)?;
+    drop(exact); // its packed weights are as large as those that follow
+    let fast = make(Precision::Bf16, Again::Perhaps)?;
+    let agreement = Agreement::of(&expected, &run(&fast)?);
+    if agreement.is_close() {
+        let reason = format!("bf16: {agreement}, {}", bf16.instructions());
+        let choice = choice(&fast, Precision::Bf16, reason);
+        return Ok((fast, choice));
+    }
+    drop(fast);
+    let exact = make(Precision::F32, Again::Never)?;
+    let reason = format!("f32, because of bf16: {agreement}, {}", bf16.instructions());
+    let choice = choice(&exact, Precision::F32, reason);
+    Ok((exact, choice))
+}
+
+/// How far two precisions agree on the probe images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Agreement {
+    images: usize,
+    /// Images whose most probable class is the same.
+    same_class: usize,
+    /// Largest difference of a probability; NaN where an output is not finite.
+    difference: f32,
+}
+
+impl Agreement {
+    fn of(expected: &[Vec<f32>], got: &[Vec<f32>]) -> Agreement {
+        let mut agreement = Agreement {
+            images: expected.len(),
+            same_class: 0,
+            difference: 0.0,
+        };
+        for (expected, got) in expected.iter().zip(got) {
+            agreement.same_class += usize::from(largest(expected) == largest(got));
+            // What f32 gives decides for both: rounding must not turn a distribution into logits.
+            let (expected, got) = match is_distribution(expected) {
+                true => (expected.clone(), got.clone()),
+                false => (softmax(expected), softmax(got)),
+            };
+            for (e, g) in expected.iter().zip(&got) {
+                let difference = (e - g).abs();
+                // a NaN stays: no comparison with it holds
+                if difference.is_nan() || difference > agreement.difference {
+                    agreement.difference = difference;
+                }
+            }
+        }
+        agreement
+    }
+
+    fn is_close(self) -> bool {
+        self.same_class == self.images && self.difference <= BOUND
+    }
+}
+
+impl std::fmt::Display for Agreement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} of {} probe images keep their class, largest probability difference {:.4} (bound {BOUND})",
+            self.same_class, self.images, self.difference
+        )
+    }
+}
+
+/// Index of the largest value, the first of equal ones.
+fn largest(output: &[f32]) -> Option<usize> {
+    (0..output.len()).reduce(|best, i| if output[i] > output[best] { i } else { best })
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = logits.iter().map(|x| (x - max).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.iter().map(|e| e / sum).collect()
+}
+
+/// Tells probabilities from logits by one output: logits are practically never all in 0 to 1 with a sum of 1.
+///
+/// The tolerance of 1e-3 is far above the rounding of a softmax over 1000 classes in `f32`, and far below the
+/// distance of any sum of logits that was seen.
+#[must_use]
+pub fn is_distribution(output: &[f32]) -> bool {
+    let sum: f64 = output.iter().map(|&v| f64::from(v)).sum();
+    output.iter().all(|v| (0.0..=1.0).contains(v)) && (sum - 1.0).abs() < 1e-3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::kernels::{Bf16Unit, Features, Isa};
+    use crate::tensor::Tensor;
+
+    /// A network that answers the same to everything.
+    struct Fixed {
+        spec: EngineSpec,
+        output: Vec<f32>,
+    }
+
+    struct FixedEngine(Vec<f32>);
+
+    impl Model for Fixed {
+        fn spec(&self) -> &EngineSpec {
+            &self.spec
+        }
+
+        fn spawn(&self) -> Result<Box<dyn Engine>, EngineError> {
+            Ok(Box::new(FixedEngine(self.output.clone())))
+        }
+    }
+
+    impl Engine for FixedEngine {
+        fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError> {
+            Ok(vec![self.0.clone(); images.len()])
+        }
+    }
+
+    fn fixed(output: &[f32], steps: usize) -> Fixed {
+        let lowering = Lowering {
+            steps,
+            ..Lowering::default()
+        };
+        Fixed {
+            spec: EngineSpec {
+                input_name: "input".into(),
+                output_name: "output".into(),
+                side: 4,
+                classes: output.len(),
+                plan_batch: None,
+                runtime: "tract".into(),
+                lowering,
+                precision: Precision::F32,
+                precision_reason: String::new(),
+                instructions: String::new(),
+            },
+            output: output.to_vec(),
+        }
+    }
+
+    /// The precision chosen by `auto` and what was loaded for it; none where this CPU has no bfloat16.
+    fn auto(exact: &[f32], fast: &[f32], steps: usize) -> Option<(Choice, Vec<Precision>)> {
+        let options = EngineOptions {
+            precision: None,
+            ..EngineOptions::default()
+        };
+        options.features.bf16?;
+        let loads = RefCell::new(Vec::new());
+        let (_, choice) = choose(&options, |precision, _| {
+            loads.borrow_mut().push(precision);
+            Ok(match precision {
+                Precision::F32 => fixed(exact, steps),
+                _ => fixed(fast, steps),
+            })
+        })
+        .expect("nothing fails");
+        Some((choice, loads.into_inner()))
+    }
+
+    #[test]
+    fn auto_takes_bf16_only_where_it_answers_as_f32() {
+        let logits = [1.0, 4.0, 2.0];
+        for (fast, want) in [
+            ([1.01, 3.99, 2.01], Precision::Bf16),
+            ([1.0, 4.5, 2.0], Precision::F32), // 0.05 is exceeded
+            ([4.0, 1.0, 2.0], Precision::F32), // another class
+            ([1.0, f32::NAN, 2.0], Precision::F32),
+            ([1.0, f32::INFINITY, 2.0], Precision::F32),
+        ] {
+            let Some((choice, loads)) = auto(&logits, &fast, 5) else {
+                return;
+            };
+            assert_eq!(choice.precision, want, "{fast:?}: {}", choice.reason);
+            assert_eq!(loads.last(), Some(&want));
+            let figures = ["probe images keep their class", "(bound 0.05)"];
+            assert!(
+                figures.iter().all(|f| choice.reason.contains(f)),
+                "{choice:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn probabilities_are_compared_as_they_are() {
+        // A softmax over these would hide the difference.
+        let Some((choice, _)) = auto(&[0.1, 0.9], &[0.16, 0.84], 5) else {
+            return;
+        };
+        assert_eq!(choice.precision, Precision::F32);
+        assert!(choice.reason.contains("0.0600"), "{choice:?}");
+    }
+
+    #[test]
+    fn network_of_stock_operators_is_loaded_once() {
+        let Some((choice, loads)) = auto(&[1.0, 2.0], &[1.0, 2.0], 0) else {
+            return;
+        };
+        assert_eq!(loads, [Precision::F32]);
+        assert_eq!(
+            (choice.precision, choice.instructions),
+            (Precision::F32, "tract")
+        );
+    }
+
+    #[test]
+    fn precision_without_instructions_is_refused_and_f32_never() {
+        let options = EngineOptions {
+            features: Features {
+                isa: Isa::Scalar,
+                bf16: None,
+            },
+            precision: None,
+            ..EngineOptions::default()
+        };
+        for precision in Precision::ALL {
+            let options = EngineOptions {
+                precision: Some(precision),
+                ..options.clone()
+            };
+            let got = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 0)));
+            assert_eq!(got.is_ok(), precision == Precision::F32, "{precision:?}");
+        }
+        let (_, choice) = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 0))).expect("auto is f32");
+        assert_eq!(choice.precision, Precision::F32);
+    }
+
+    #[test]
+    fn wish_is_honoured_where_the_cpu_can() {
+        let Some(unit) = Features::detect().bf16 else {
+            return;
+        };
+        let options = EngineOptions {
+            precision: Some(Precision::Bf16x3),
+            ..EngineOptions::default()
+        };
+        let (_, choice) = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 5))).expect("it can");
+        assert_eq!(choice.precision, Precision::Bf16x3);
+        assert_eq!(choice.reason, "bf16x3: asked for");
+        let instructions = match unit {
+            Bf16Unit::Amx => "amx",
+            Bf16Unit::Avx512 => "avx512-bf16",
+        };
+        assert_eq!(choice.instructions, instructions);
+    }
+}

@@ -1,0 +1,133 @@
+//! The most that one core can multiply: chains of multiplications and additions that never leave the registers.
+//!
+//! Called by `cli` for `bench engine --profile`, which times it and divides what a step reaches by it. The chains are
+//! independent and more than latency times throughput of any CPU with these instructions, so no multiplier waits.
+
+use super::features::Bf16Unit;
+use super::nn::{Arithmetic, Precision};
+
+/// Multiplies `rounds` times and tells how many multiplications and additions that were; none where no such loop is
+/// written for the instructions.
+///
+/// Three bfloat16 products count as one of [`Precision::Bf16x3`], rounded down.
+#[must_use]
+pub fn spin(arithmetic: Arithmetic, rounds: u64) -> Option<u64> {
+    let features = arithmetic.features();
+    let operations = match (arithmetic.precision(), features.bf16) {
+        (Precision::F32, _) => spin_f32(features.isa, rounds)?,
+        (_, unit) => spin_bf16(unit?, rounds)?,
+    };
+    Some(match arithmetic.precision() {
+        Precision::Bf16x3 => operations / 3,
+        _ => operations,
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn spin_f32(isa: super::Isa, rounds: u64) -> Option<u64> {
+    match isa {
+        super::Isa::Scalar => None,
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
+        super::Isa::Avx2 => Some(unsafe { x86::avx2(rounds) }),
+        // SAFETY: as above.
+        super::Isa::Avx512 => Some(unsafe { x86::avx512(rounds) }),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn spin_bf16(unit: Bf16Unit, rounds: u64) -> Option<u64> {
+    match unit {
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
+        Bf16Unit::Avx512 => Some(unsafe { x86::avx512_bf16(rounds) }),
+        // Its loop needs tile registers, which the tile kernels configure.
+        Bf16Unit::Amx => None,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn spin_f32(_: super::Isa, _: u64) -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn spin_bf16(_: Bf16Unit, _: u64) -> Option<u64> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    /// Factors near 1 and small addends keep the sums finite for ever.
+    const FACTOR: f32 = 0.999;
+    const ADDEND: f32 = 0.001;
+
+    /// 12 chains of 8 lanes; with the two operands they leave 2 of 16 registers.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2(rounds: u64) -> u64 {
+        let (a, b) = (_mm256_set1_ps(FACTOR), _mm256_set1_ps(ADDEND));
+        let (a, b) = (black_box(a), black_box(b));
+        let mut sums = [b; 12];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, a, b);
+            }
+        }
+        black_box(sums);
+        rounds * 12 * 8 * 2
+    }
+
+    /// 24 chains of 16 lanes.
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn avx512(rounds: u64) -> u64 {
+        let (a, b) = (_mm512_set1_ps(FACTOR), _mm512_set1_ps(ADDEND));
+        let (a, b) = (black_box(a), black_box(b));
+        let mut sums = [b; 24];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, a, b);
+            }
+        }
+        black_box(sums);
+        rounds * 24 * 16 * 2
+    }
+
+    /// 24 chains of 16 lanes, two products a lane.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn avx512_bf16(rounds: u64) -> u64 {
+        let zero = black_box(_mm512_setzero_ps());
+        let pairs = _mm512_cvtne2ps_pbh(zero, zero);
+        let mut sums = [zero; 24];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
+            }
+        }
+        black_box(sums);
+        rounds * 24 * 16 * 2 * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Features;
+
+    #[test]
+    fn operations_are_counted_where_there_is_a_loop() {
+        for features in Features::supported() {
+            for precision in Precision::ALL {
+                let Some(arithmetic) = Arithmetic::new(precision, features) else {
+                    continue;
+                };
+                let counts = [1, 3].map(|rounds| spin(arithmetic, rounds));
+                let tiles = arithmetic.instructions() == "amx";
+                assert_eq!(counts[0].is_none(), tiles, "{arithmetic:?}");
+                if let [Some(one), Some(three)] = counts {
+                    assert!(one > 0 && three == 3 * one, "{arithmetic:?}");
+                }
+            }
+        }
+    }
+}
