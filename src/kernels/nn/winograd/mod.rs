@@ -197,7 +197,7 @@ impl Winograd {
         shape: ConvShape,
         weights: &[f32],
     ) -> Box<[Line]> {
-        let position = self.output_blocks * self.input_blocks * 16;
+        let position = self.weights_pitch();
         let mut lines = vec![Line::ZERO; A * A * position].into_boxed_slice();
         for panel in &self.panels {
             for v in 0..panel.vectors {
@@ -237,6 +237,11 @@ impl Winograd {
     /// do not all fall on the same few lines of the cache.
     fn pitches(&self, tiles: usize) -> [usize; 2] {
         [self.input_blocks, self.output_blocks].map(|blocks| blocks * tiles | 1)
+    }
+
+    /// Lines of the weights at one position; odd for the same reason.
+    fn weights_pitch(&self) -> usize {
+        self.output_blocks * self.input_blocks * 16 | 1
     }
 
     fn chunk_lines(&self, tiles: usize) -> usize {
@@ -416,7 +421,7 @@ impl Winograd {
     /// # Safety
     /// The chunk's memory is there, and nobody else uses these sums.
     unsafe fn products(&self, chunk: Chunk, position: usize, panel: Panel, k: &[&[KBlock]; 2]) {
-        let weights = position * self.output_blocks * self.input_blocks * 16 + panel.weights;
+        let weights = position * self.weights_pitch() + panel.weights;
         let runs = chunk.tiles.div_ceil(self.max_pixels);
         for run in 0..runs {
             let tiles = share(chunk.tiles, run, runs);
@@ -460,21 +465,26 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Pack<'_, S, A, M>
 
     #[inline(always)]
     fn run(self) {
-        let mut lines = [[[0.0; 16]; A]; A];
+        let mut g = [[0.0; 16]; 9];
         for (lane, output) in self.outputs.enumerate() {
-            let g = &self.weights[output * self.inputs * 9..][..9];
-            let columns: [[f64; A]; 3] = std::array::from_fn(|x| {
-                S::weights(std::array::from_fn(|y| f64::from(g[y * 3 + x])))
-            });
+            let values = &self.weights[output * self.inputs * 9..][..9];
+            for (g, value) in g.iter_mut().zip(values) {
+                g[lane] = f64::from(*value);
+            }
+        }
+        let mut lines = [[Line::ZERO; A]; A];
+        for lane in 0..16 {
+            let columns: [[f64; A]; 3] =
+                std::array::from_fn(|x| S::weights(std::array::from_fn(|y| g[y * 3 + x][lane])));
             for (y, row) in lines.iter_mut().enumerate() {
                 let values = S::weights(std::array::from_fn(|x| columns[x][y]));
                 for (line, value) in row.iter_mut().zip(values) {
-                    line[lane] = value as f32;
+                    line.0[lane] = value as f32;
                 }
             }
         }
         for (position, line) in lines.as_flattened().iter().enumerate() {
-            self.to[position * self.pitch] = Line(*line);
+            self.to[position * self.pitch] = *line;
         }
     }
 }
