@@ -41,6 +41,14 @@ pub enum LoadError {
     /// The runtime refuses the graph as a whole.
     #[error("the runtime refuses the graph: {0}")]
     BadGraph(String),
+    /// A weight is no finite number.
+    #[error("tensor \"{tensor}\" holds {value}: the weights are damaged")]
+    DamagedWeights {
+        /// Name of the tensor in the file, or of the node that it belongs to.
+        tensor: String,
+        /// NaN or an infinity, as text.
+        value: String,
+    },
     /// The weights are damaged: a test image gives no finite numbers.
     #[error("output {class_index} for a test image is {value}: the weights are damaged")]
     NotFinite {

@@ -3,15 +3,20 @@
 //! Called by `batcher` on an `engine-N` thread. Synchronous, knows no request, no file and no label.
 
 mod error;
+mod import;
+mod lower;
 mod onnx;
 mod options;
 mod tract;
+mod weights;
 
 use crate::tensor::Tensor;
 
 pub use self::error::{EngineError, LoadError};
+pub use self::import::ModelSource;
+pub use self::lower::Lowering;
 pub use self::options::EngineOptions;
-pub use self::tract::{ModelSource, TractModel};
+pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +29,13 @@ pub struct EngineSpec {
     pub side: usize,
     /// Number of classes: the length of one image's output.
     pub classes: usize,
-    /// Images that one run of the execution plan takes; smaller batches are padded to it.
-    pub plan_batch: usize,
+    /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
+    /// number.
+    pub plan_batch: Option<usize>,
     /// What executes the network, for people.
     pub runtime: String,
+    /// What of the network our operators compute.
+    pub lowering: Lowering,
 }
 
 /// A loaded network: its weights are shared by all engines that it spawns.

@@ -1,51 +1,40 @@
-//! tract behind the engine trait: ONNX bytes to an optimized plan, and runs of that plan.
+//! tract behind the engine trait: runs of a plan that `import` has made.
 //!
-//! Called by `registry` to load and by `batcher` to run. The only file besides `onnx` that knows tract's types.
+//! Called by `registry` to load and by `batcher` to run.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::DimLike;
-use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, onnx};
+use super::import::{self, ModelSource};
+use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model};
+use crate::kernels::nn::{Program, StepProfile};
 use crate::tensor::Tensor as Image;
-
-/// Largest side of a network's input, in pixels; see `preprocess::spec`.
-const MAX_SIDE: usize = 2048;
-
-/// A model file in memory.
-#[derive(Debug)]
-pub struct ModelSource<'a> {
-    /// The content of the `.onnx` file; given up as soon as it is decoded.
-    pub bytes: Cow<'static, [u8]>,
-    /// Where weights outside of the file may lie; nothing outside of this directory is read.
-    pub dir: Option<&'a Path>,
-    /// Side of the input in pixels where the file leaves it open.
-    pub default_side: usize,
-}
 
 /// A network imported and optimized by tract.
 #[derive(Debug)]
 pub struct TractModel {
-    spec: EngineSpec,
-    plan: Arc<TypedRunnableModel>,
+    pub(super) spec: EngineSpec,
+    pub(super) plan: Arc<TypedRunnableModel>,
+    /// Of the regions in the plan.
+    pub(super) programs: Vec<Arc<Program>>,
+    /// Most images of one run.
+    pub(super) max_batch: usize,
 }
 
 impl TractModel {
-    /// Imports, optimizes and tries a network.
+    /// Imports a network, replaces what it recognizes by our operators, and optimizes the rest.
     ///
-    /// The plan takes one image at a time unless the file fixes another batch size: stock tract needs 1.5 to 2 times as
-    /// long per image at batch 8 as at batch 1, and so an image's output is the same bits in whatever batch it arrives.
+    /// The plan takes whatever batch arrives if our operators compute all of the network, elementwise ends apart. Else
+    /// it takes one image at a time, unless the file fixes another batch size: stock tract needs 1.5 to 2 times as long
+    /// per image at batch 8 as at batch 1. Either way an image's output is the same bits in whatever batch it arrives.
     ///
     /// # Errors
     /// [`LoadError`], naming the node where there is one.
     pub fn load(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
-        let loaded = catch_unwind(AssertUnwindSafe(|| import(source, options)));
-        loaded.unwrap_or_else(|_| Err(gave_up()))
+        let loaded = catch_unwind(AssertUnwindSafe(|| import::load(source, options)));
+        loaded.unwrap_or_else(|_| Err(import::gave_up()))
     }
 
     /// The side of the network's square input, in pixels; reads the file without optimizing or running it.
@@ -53,12 +42,8 @@ impl TractModel {
     /// # Errors
     /// [`LoadError`] if it is not ONNX or its input is not that of an image classifier.
     pub fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
-        let parsed = catch_unwind(AssertUnwindSafe(|| {
-            let default_side = source.default_side;
-            classifier_input(&parse(source)?, default_side)
-        }));
-        let (_, input) = parsed.unwrap_or_else(|_| Err(gave_up()))?;
-        Ok(input.side)
+        let parsed = catch_unwind(AssertUnwindSafe(|| import::input_side(source)));
+        parsed.unwrap_or_else(|_| Err(import::gave_up()))
     }
 
     /// The raw output for a test image; tells logits from probabilities, and damaged weights from sound ones.
@@ -84,6 +69,21 @@ impl TractModel {
     }
 }
 
+impl TractModel {
+    /// Measures every step of our operators from now on, or no longer.
+    pub fn set_profiling(&self, on: bool) {
+        for program in &self.programs {
+            program.set_profiling(on);
+        }
+    }
+
+    /// What the steps of our operators took while profiling was on; nothing of what is tract's.
+    #[must_use]
+    pub fn profile(&self) -> Vec<StepProfile> {
+        self.programs.iter().flat_map(|p| p.profile()).collect()
+    }
+}
+
 impl Model for TractModel {
     fn spec(&self) -> &EngineSpec {
         &self.spec
@@ -94,6 +94,7 @@ impl Model for TractModel {
         Ok(Box::new(TractEngine {
             state,
             spec: self.spec.clone(),
+            max_batch: self.max_batch,
         }))
     }
 }
@@ -102,12 +103,13 @@ impl Model for TractModel {
 struct TractEngine {
     state: TypedSimpleState,
     spec: EngineSpec,
+    max_batch: usize,
 }
 
 impl Engine for TractEngine {
     fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut outputs = Vec::with_capacity(images.len());
-        for chunk in images.chunks(self.spec.plan_batch) {
+        for chunk in images.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
             let input = self.stack(chunk).map_err(failed)?;
             let result = self.state.run(tvec!(input.into())).map_err(failed)?;
             let result = result[0].to_plain_array_view::<f32>().map_err(failed)?;
@@ -126,20 +128,18 @@ impl Engine for TractEngine {
 }
 
 impl TractEngine {
-    /// The chunk as tract's `[plan_batch, 3, side, side]`, padded with zeros.
+    /// The chunk as tract's `[batch, 3, side, side]`, padded with zeros where the plan fixes the batch.
     fn stack(&self, chunk: &[Image]) -> TractResult<Tensor> {
-        let EngineSpec {
-            side, plan_batch, ..
-        } = self.spec;
-        let shape = [plan_batch, 3, side, side];
-        if let ([image], 1) = (chunk, plan_batch) {
+        let side = self.spec.side;
+        let batch = self.spec.plan_batch.unwrap_or(chunk.len());
+        let shape = [batch, 3, side, side];
+        if let ([image], 1) = (chunk, batch) {
             return Tensor::from_shape(&shape, image.data());
         }
-        let mut data: Vec<f32> = chunk
-            .iter()
-            .flat_map(|image| image.data())
-            .copied()
-            .collect();
+        let mut data = Vec::with_capacity(shape.iter().product());
+        for image in chunk {
+            data.extend_from_slice(image.data());
+        }
         data.resize(shape.iter().product(), 0.0);
         Tensor::from_shape(&shape, &data)
     }
@@ -147,217 +147,4 @@ impl TractEngine {
 
 fn failed(e: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("{e:#}"))
-}
-
-fn gave_up() -> LoadError {
-    LoadError::BadGraph("the importer gave up on it (the log has the reason)".into())
-}
-
-/// The file as tract's graph, before any optimization.
-fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
-    // value_info repeats shapes that tract infers, for the batch size of the export only.
-    let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-    let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
-    drop(source.bytes); // decoding has copied the weights
-    let dir = source.dir.map(|d| d.to_string_lossy().into_owned());
-    let model = onnx
-        .parse(&proto, dir.as_deref())
-        .map_err(|e| graph_error(&e))?
-        .model;
-    drop(proto); // its copy of the weights is as large as the file
-    Ok(model)
-}
-
-fn import(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
-    let _ = options;
-    let default_side = source.default_side;
-    let model = parse(source)?;
-    let (input_name, input) = classifier_input(&model, default_side)?;
-    let output_name = output_name(&model)?;
-
-    let side = input.side;
-    let (plan, classes, plan_batch) = match input.fixed_batch {
-        // Where the file fixes a batch size, it may hold it in other places than the input's shape.
-        Some(n) if n > 1 => match plan_for(model.clone(), 1, side) {
-            Ok((plan, classes)) => (plan, classes, 1),
-            Err(_) => plan_for(model, n, side).map(|(plan, classes)| (plan, classes, n))?,
-        },
-        _ => plan_for(model, 1, side).map(|(plan, classes)| (plan, classes, 1))?,
-    };
-    let runtime = concat!("tract ", "0.23.9").to_owned();
-    let spec = EngineSpec {
-        input_name,
-        output_name,
-        side: input.side,
-        classes,
-        plan_batch,
-        runtime,
-    };
-    Ok(TractModel { spec, plan })
-}
-
-struct InputShape {
-    side: usize,
-    fixed_batch: Option<usize>,
-}
-
-fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
-    Err(LoadError::NotAClassifier(reason))
-}
-
-/// The single `[N, 3, side, side]` float input.
-fn classifier_input(
-    model: &InferenceModel,
-    default_side: usize,
-) -> Result<(String, InputShape), LoadError> {
-    let inputs = model.input_outlets().map_err(|e| graph_error(&e))?;
-    let &[input] = inputs else {
-        let names: Vec<_> = inputs
-            .iter()
-            .map(|i| model.node(i.node).name.as_str())
-            .collect();
-        return not_a_classifier(format!(
-            "it has {} inputs ({}), expected one",
-            names.len(),
-            names.join(", ")
-        ));
-    };
-    let name = model.node(input.node).name.clone();
-    let fact = model.outlet_fact(input).map_err(|e| graph_error(&e))?;
-    let dtype = fact.datum_type.concretize();
-    if dtype.is_some_and(|d| d != DatumType::F32) {
-        return not_a_classifier(format!(
-            "input \"{name}\" is {}, expected float32",
-            dtype_name(dtype)
-        ));
-    }
-    let dims: Vec<Option<usize>> = fact
-        .shape
-        .dims()
-        .map(|d| d.concretize().and_then(|d| d.to_usize().ok()))
-        .collect();
-    let shown = |d: &Option<usize>| d.map_or_else(|| "?".into(), |d| d.to_string());
-    let shape = dims.iter().map(shown).collect::<Vec<_>>().join(", ");
-    let wrong =
-        |why: &str| not_a_classifier(format!("input \"{name}\" has shape [{shape}], {why}"));
-    match dims[..] {
-        [batch, channels, height, width] => {
-            if channels.is_some_and(|c| c != 3) {
-                return wrong("expected [N, 3, height, width] (RGB, channels first)");
-            }
-            let side = height.or(width).unwrap_or(default_side);
-            if height.unwrap_or(side) != side || width.unwrap_or(side) != side {
-                return wrong("expected equal height and width");
-            }
-            if !(1..=MAX_SIDE).contains(&side) {
-                return wrong("allowed are sides of 1 to 2048 pixels");
-            }
-            Ok((
-                name,
-                InputShape {
-                    side,
-                    fixed_batch: batch,
-                },
-            ))
-        }
-        [] if fact.shape.is_open() => Ok((
-            name,
-            InputShape {
-                side: default_side,
-                fixed_batch: None,
-            },
-        )),
-        _ => wrong("expected [N, 3, height, width]"),
-    }
-}
-
-fn dtype_name(dtype: Option<DatumType>) -> String {
-    dtype.map_or_else(|| "of unknown type".into(), |d| format!("{d:?}"))
-}
-
-fn output_name(model: &InferenceModel) -> Result<String, LoadError> {
-    match model.output_outlets().map_err(|e| graph_error(&e))?.first() {
-        None => not_a_classifier("it has no output".into()),
-        Some(&o) => Ok(model
-            .outlet_label(o)
-            .unwrap_or(&model.node(o.node).name)
-            .to_owned()),
-    }
-}
-
-/// Fixes the input to `[batch, 3, side, side]` and optimizes; only the first output is kept.
-fn plan_for(
-    mut model: InferenceModel,
-    batch: usize,
-    side: usize,
-) -> Result<(Arc<TypedRunnableModel>, usize), LoadError> {
-    let refuse = |e: TractError| graph_error(&e);
-    let first = model.output_outlets().map_err(refuse)?[0];
-    model.select_output_outlets(&[first]).map_err(refuse)?;
-    model
-        .set_outlet_fact(first, InferenceFact::default())
-        .map_err(refuse)?;
-    let fact = InferenceFact::dt_shape(f32::datum_type(), tvec!(batch, 3, side, side));
-    model.set_input_fact(0, fact).map_err(refuse)?;
-    let model = model.into_optimized().map_err(refuse)?;
-    let fact = model.output_fact(0).map_err(refuse)?;
-    let shape: Vec<usize> = fact
-        .shape
-        .as_concrete()
-        .map(<[usize]>::to_vec)
-        .unwrap_or_default();
-    if fact.datum_type != f32::datum_type() {
-        return not_a_classifier(format!(
-            "its output is {}, expected float32",
-            dtype_name(Some(fact.datum_type))
-        ));
-    }
-    let classes = match shape[..] {
-        // [N, classes], or the same with a spatial size of one behind it
-        [n, classes, ref rest @ ..] if n == batch && rest.iter().all(|d| *d == 1) => classes,
-        _ => {
-            return not_a_classifier(format!(
-                "for input [{batch}, 3, {side}, {side}] its output is [{}], expected [{batch}, classes]",
-                fact.shape
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ));
-        }
-    };
-    if classes < 2 {
-        return not_a_classifier(format!(
-            "its output has {classes} class, expected at least 2"
-        ));
-    }
-    let plan = model.into_runnable().map_err(refuse)?;
-    Ok((plan, classes))
-}
-
-/// tract's error chain as one line; the node it names, if any, is picked out.
-fn graph_error(error: &TractError) -> LoadError {
-    let chain: Vec<String> = error.chain().map(|c| one_line(&c.to_string())).collect();
-    let reason = chain.last().cloned().unwrap_or_default();
-    match chain.iter().rev().find_map(|text| quoted_node(text)) {
-        Some(node) => LoadError::BadNode { node, reason },
-        None => LoadError::BadGraph(chain.join(": ")),
-    }
-}
-
-/// The name in tract's `node #12 "conv1" Conv`.
-fn quoted_node(text: &str) -> Option<String> {
-    let (_, after) = text.split_once("ode #")?;
-    let (_, name) = after.split_once('"')?;
-    Some(name.split_once('"')?.0.to_owned())
-}
-
-/// The first 300 characters, without line breaks.
-fn one_line(text: &str) -> String {
-    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() > 300 {
-        text.chars().take(300).chain("…".chars()).collect()
-    } else {
-        text
-    }
 }

@@ -1,10 +1,17 @@
 //! The operators of ours that stand in tract's graph: what they compute, and how that becomes a program of kernels.
 //!
-//! Called by `engine`, whose lowering describes the part of a network that it recognizes as a [`Graph`]; [`compile`]
-//! turns that into a [`crate::kernels::nn::Program`], which one operator in tract's graph runs.
+//! Called by `engine`, whose lowering describes the part of a network that it recognizes as a [`Graph`]; [`fuse`]
+//! simplifies it, [`compile`] turns it into a [`crate::kernels::nn::Program`], and a [`Region`] is the operator in
+//! tract's graph that runs the program.
 
 mod compile;
+mod fuse;
 pub mod graph;
+#[cfg(test)]
+pub(crate) mod reference;
+mod region;
 
 pub use self::compile::{CompileError, compile};
+pub use self::fuse::fuse;
 pub use self::graph::Graph;
+pub use self::region::{Region, Share};

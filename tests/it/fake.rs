@@ -76,8 +76,9 @@ impl FakeModel {
             output_name: "logits".into(),
             side: 2,
             classes: 2,
-            plan_batch: 1,
+            plan_batch: None,
             runtime: "fake".into(),
+            lowering: resnet::engine::Lowering::default(),
         };
         let model = LoadedModel {
             name: name.into(),

@@ -125,7 +125,7 @@ fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
             "node \"block_add\": its input \"nobody_makes_this\" is produced by no node",
         ),
         ("cycle.onnx", "Loop"),
-        ("nan.onnx", "output 0 for a test image is NaN"),
+        ("nan.onnx", "tensor \"dense_weight\" holds NaN"),
         ("shape_mismatch.onnx", "node \"dense\""),
         ("huge_input.onnx", "[?, 3, 100000, 100000]"),
         ("truncated.onnx", "truncated"),

@@ -8,27 +8,42 @@
 #![allow(dead_code, reason = "filled in step by step")]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod builder;
 mod conv;
 mod denormals;
 mod edge;
 mod format;
 mod line;
+mod memory;
 mod pack;
 mod pointwise;
 mod pool;
+mod program;
+#[cfg(test)]
+mod sample;
 mod scalar;
+mod scalar_bf16;
 mod team;
 #[cfg(test)]
 mod testing;
 mod tile;
 mod winograd;
 
+pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
+pub use self::denormals::{FlushDenormals, flush_denormals};
 pub use self::line::{Line, Plane};
+pub use self::memory::Memory;
+pub use self::program::Program;
 pub use self::team::{Lead, Team};
 use self::tile::Store;
+use super::Vectorized;
 use super::features::{Bf16Unit, Features};
 
 /// How values are stored and multiplied.
@@ -96,6 +111,12 @@ impl Arithmetic {
         }
     }
 
+    /// The right to run plain loops with the best vectors.
+    fn vectorized(self) -> Vectorized {
+        Vectorized::new(self.features.isa)
+            .expect("an arithmetic exists only where the CPU has its instructions")
+    }
+
     /// How values inside of a network are stored.
     fn store(self) -> Store {
         match self.precision {
@@ -126,6 +147,11 @@ impl Arithmetic {
     }
 }
 
+/// Why no step of ours computes a layer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
 /// What multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
@@ -134,51 +160,6 @@ enum Unit {
     Avx512Bf16,
     Amx,
 }
-
-/// Steps that compute a network, with their weights; shared by all workers.
-#[derive(Debug)]
-pub struct Program {}
-
-impl Program {
-    /// One worker's memory, for batches of up to `images`.
-    #[must_use]
-    pub fn memory(&self, images: usize) -> Memory {
-        let _ = images;
-        Memory {}
-    }
-
-    /// Computes the network for `images` images: input number `i` of the graph from `inputs[i]`, output number `o` into
-    /// `outputs[o]`; both `[images, channels, height, width]` and contiguous. An image's output bits depend on that
-    /// image alone. A batch larger than the memory is for is computed in parts.
-    ///
-    /// # Panics
-    /// If a slice has not the length that the shapes demand.
-    pub fn run(
-        &self,
-        memory: &mut Memory,
-        lead: &Lead<'_>,
-        images: usize,
-        inputs: &[&[f32]],
-        outputs: &mut [&mut [f32]],
-    ) {
-        let _ = (memory, lead, images, inputs, outputs);
-    }
-
-    /// Measures every step from now on, or no longer.
-    pub fn set_profiling(&self, on: bool) {
-        let _ = on;
-    }
-
-    /// What was measured, a step a row.
-    #[must_use]
-    pub fn profile(&self) -> Vec<StepProfile> {
-        Vec::new()
-    }
-}
-
-/// One worker's memory for a program: intermediate values of as many images as a batch holds.
-#[derive(Debug)]
-pub struct Memory {}
 
 /// A step, and what it did while profiling was on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,12 @@
 
 use super::conv::ConvShape;
 use super::line::{Line, Plane};
+use super::scalar_bf16::{round, widen};
 use super::tile::KBlock;
 use super::{Arithmetic, Precision};
+
+/// Fewer weights than this are packed by one thread: starting another takes as long.
+const PARALLEL_WEIGHTS: usize = 100_000;
 
 /// Groups are joined as long as the products with zeros are at most so many times the others.
 const MAX_JOINED: usize = 16;
@@ -37,8 +41,6 @@ pub(super) struct Packed {
     /// Blocks of input channels that a panel sees.
     blocks: usize,
     precision: Precision,
-    /// Vectors of outputs of the panels.
-    vectors: usize,
 }
 
 impl Packed {
@@ -97,69 +99,46 @@ impl Packed {
             input_blocks: groups * blocks * planes,
             blocks,
             precision: arithmetic.precision(),
-            vectors,
         };
         for (i, b) in bias.iter().enumerate() {
             packed.bias[i / 16].0[i % 16] = *b;
         }
-        packed.fill(weights, narrow, [inputs, outputs], window);
+        packed.fill(
+            Source {
+                weights,
+                group: narrow,
+                inputs,
+                outputs: outputs.next_multiple_of(lanes),
+                window,
+            },
+            arithmetic,
+        );
         Some(packed)
     }
 
-    fn fill(&mut self, weights: &[f32], narrow: [usize; 2], joined: [usize; 2], window: usize) {
-        let [group_inputs, group_outputs] = narrow;
-        let [inputs, outputs] = joined;
-        let lanes = if self.precision == Precision::F32 {
-            16
-        } else {
-            32
+    /// Fills the panels, a part on each CPU.
+    fn fill(&mut self, source: Source<'_>, arithmetic: Arithmetic) {
+        let threads = match source.weights.len() < PARALLEL_WEIGHTS {
+            true => 1,
+            false => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        for panel in 0..self.panels.len() {
-            let panel = self.panels[panel];
-            for v in 0..panel.vectors {
-                for lane in 0..16 {
-                    let output = (panel.first + v) * 16 + lane;
-                    let within = output % outputs.next_multiple_of(lanes);
-                    if within >= outputs {
-                        continue;
-                    }
-                    // The narrow group's inputs are a part of the joined one's.
-                    let start = within / group_outputs * group_inputs;
-                    let row = &weights[output * group_inputs * window..][..group_inputs * window];
-                    debug_assert!(start + group_inputs <= inputs);
-                    for (i, taps) in row.chunks_exact(window).enumerate() {
-                        let channel = start + i;
-                        for (tap, w) in taps.iter().enumerate() {
-                            let block = channel / lanes * window + tap;
-                            self.put(&panel, block, channel % lanes, v, lane, *w);
-                        }
-                    }
+        let each = self.panels.len().div_ceil(threads).max(1);
+        let mut rest = &mut self.lines[..];
+        let mut used = 0;
+        std::thread::scope(|scope| {
+            for panels in self.panels.chunks(each) {
+                let end = panels.last().map_or(used, |last| {
+                    last.weights + source.lines_of(last.vectors, arithmetic)
+                });
+                let (part, behind) = std::mem::take(&mut rest).split_at_mut(end - used);
+                (rest, used) = (behind, end);
+                let mut fill = move || source.fill(panels, part, arithmetic);
+                match threads {
+                    1 => fill(),
+                    _ => drop(scope.spawn(fill)),
                 }
             }
-        }
-    }
-
-    /// Stores the weight of input `k` of a K-block for output `lane` of vector `v`.
-    #[inline]
-    fn put(&mut self, panel: &Panel, block: usize, k: usize, v: usize, lane: usize, weight: f32) {
-        let vectors = panel.vectors;
-        match self.precision {
-            Precision::F32 => {
-                let line = panel.weights + (block * 16 + k) * vectors + v;
-                self.lines[line].0[lane] = weight;
-            }
-            Precision::Bf16 => {
-                let line = panel.weights + (block * 16 + k / 2) * vectors + v;
-                put_half(&mut self.lines[line], lane, k % 2, round_to_bf16(weight));
-            }
-            Precision::Bf16x3 => {
-                let line = panel.weights + (block * 32 + k / 2) * vectors + v;
-                let high = round_to_bf16(weight);
-                let low = round_to_bf16(weight - bf16_to_f32(high));
-                put_half(&mut self.lines[line], lane, k % 2, high);
-                put_half(&mut self.lines[line + 16 * vectors], lane, k % 2, low);
-            }
-        }
+        });
     }
 
     /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
@@ -192,25 +171,94 @@ impl Packed {
     }
 }
 
-/// Puts a bfloat16 into the lower (0) or upper (1) half of a lane.
-#[inline]
-fn put_half(line: &mut Line, lane: usize, half: usize, value: u16) {
-    let bits = line.0[lane].to_bits() | u32::from(value) << (16 * half);
-    line.0[lane] = f32::from_bits(bits);
+/// Weights as they come, `[outputs, inputs of a narrow group, window]`.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    weights: &'a [f32],
+    /// Inputs and outputs of a narrow group.
+    group: [usize; 2],
+    /// Inputs of a joined group.
+    inputs: usize,
+    /// Outputs of a joined group, with those that fill its last block.
+    outputs: usize,
+    /// Positions of the window.
+    window: usize,
 }
 
-/// The nearest bfloat16, ties to even; the value is finite.
-#[must_use]
-#[inline]
-pub(super) fn round_to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let odd = bits >> 16 & 1;
-    (bits.wrapping_add(0x7fff + odd) >> 16) as u16
+impl Source<'_> {
+    /// Lines of a panel of so many vectors.
+    fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
+        self.inputs.div_ceil(arithmetic.lanes()) * self.window * 16 * vectors * arithmetic.planes()
+    }
+
+    /// Fills `lines`, which are those of `panels`.
+    fn fill(self, panels: &[Panel], lines: &mut [Line], arithmetic: Arithmetic) {
+        let (lanes, window) = (arithmetic.lanes(), self.window);
+        let [group_inputs, group_outputs] = self.group;
+        let total = self.weights.len() / (group_inputs * window);
+        let mut rest = lines;
+        for panel in panels {
+            let (lines, behind) =
+                std::mem::take(&mut rest).split_at_mut(self.lines_of(panel.vectors, arithmetic));
+            rest = behind;
+            for v in 0..panel.vectors {
+                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
+                let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
+                    let output = (panel.first + v) * 16 + lane;
+                    let first = output % self.outputs / group_outputs * group_inputs;
+                    match output < total {
+                        true => (output * group_inputs * window, first),
+                        false => (0, usize::MAX / 2),
+                    }
+                });
+                for channel in 0..self.inputs {
+                    for tap in 0..window {
+                        let values = rows.map(|(row, first)| {
+                            let i = channel.wrapping_sub(first);
+                            match i < group_inputs {
+                                true => self.weights[row + i * window + tap],
+                                false => 0.0,
+                            }
+                        });
+                        let block = channel / lanes * window + tap;
+                        let at = (block, channel % lanes, v, panel.vectors);
+                        put(lines, at, values, arithmetic.precision());
+                    }
+                }
+            }
+        }
+    }
 }
 
-/// A bfloat16 as `f32`, exactly.
-#[must_use]
+/// Stores the weights of input `k` of a K-block for the outputs of vector `v` of `vectors`.
 #[inline]
-pub(super) fn bf16_to_f32(value: u16) -> f32 {
-    f32::from_bits(u32::from(value) << 16)
+fn put(
+    lines: &mut [Line],
+    (block, k, v, vectors): (usize, usize, usize, usize),
+    values: [f32; 16],
+    precision: Precision,
+) {
+    match precision {
+        Precision::F32 => lines[(block * 16 + k) * vectors + v].0 = values,
+        Precision::Bf16 => {
+            let line = &mut lines[(block * 16 + k / 2) * vectors + v];
+            put_halves(line, k % 2, values.map(round));
+        }
+        Precision::Bf16x3 => {
+            let line = (block * 32 + k / 2) * vectors + v;
+            let high = values.map(round);
+            let rest = |lane: usize| values[lane] - widen(high[lane]);
+            let low = std::array::from_fn(|lane| round(rest(lane)));
+            put_halves(&mut lines[line], k % 2, high);
+            put_halves(&mut lines[line + 16 * vectors], k % 2, low);
+        }
+    }
+}
+
+/// Puts bfloat16 into the lower (0) or upper (1) halves of a line's lanes.
+#[inline]
+fn put_halves(line: &mut Line, half: usize, values: [u16; 16]) {
+    for (lane, value) in line.0.iter_mut().zip(values) {
+        *lane = f32::from_bits(lane.to_bits() | u32::from(value) << (16 * half));
+    }
 }

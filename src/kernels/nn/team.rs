@@ -191,6 +191,12 @@ impl Drop for Lead<'_> {
 }
 
 impl Lead<'_> {
+    /// The threads that may take part, this one included.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        1 + self.helpers.len()
+    }
+
     /// Calls `task` with each number below `tasks`, each once, on any of the threads; returns when all are done.
     ///
     /// # Panics

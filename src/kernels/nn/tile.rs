@@ -86,7 +86,12 @@ impl TileKernel {
             Unit::Avx2 => (super::avx2::MAX_PIXELS, 1),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512 => (super::avx512::MAX_PIXELS, 2),
-            _ => (0, 2),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512Bf16 => (super::avx512_bf16::MAX_PIXELS, 2),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => (super::amx::MAX_PIXELS, 2),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => (0, 1),
         };
         TileKernel {
             max_pixels,
@@ -103,6 +108,11 @@ impl TileKernel {
             Unit::Avx2 => super::avx2::kernel(pixels, stride, vectors),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512 => super::avx512::kernel(pixels, stride, vectors),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512Bf16 => super::avx512_bf16::kernel(pixels, stride, vectors, self.store),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => super::amx::kernel(pixels, stride, vectors, self.store),
+            #[cfg(not(target_arch = "x86_64"))]
             _ => None,
         }
     }

@@ -1,0 +1,359 @@
+//! ONNX bytes to a plan that tract executes, with our operators in it.
+//!
+//! Called by `tract`. Reads the file's graph, types it for any batch if possible, has `lower` replace what our
+//! operators compute, and tract optimize what is left.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{DimLike, ToDim};
+use tract_onnx::tract_hir::infer::Factoid;
+
+use super::lower::{self, Lowered};
+use super::tract::TractModel;
+use super::{EngineOptions, EngineSpec, LoadError, onnx, weights};
+use crate::kernels::nn::{Arithmetic, Precision, Program};
+use crate::ops::{self, CompileError, Region, Share};
+
+/// Largest side of a network's input, in pixels; see `preprocess::spec`.
+const MAX_SIDE: usize = 2048;
+
+/// A model file in memory.
+#[derive(Debug)]
+pub struct ModelSource<'a> {
+    /// The content of the `.onnx` file; given up as soon as it is decoded.
+    pub bytes: Cow<'static, [u8]>,
+    /// Where weights outside of the file may lie; nothing outside of this directory is read.
+    pub dir: Option<&'a Path>,
+    /// Side of the input in pixels where the file leaves it open.
+    pub default_side: usize,
+}
+
+pub(super) fn gave_up() -> LoadError {
+    LoadError::BadGraph("the importer gave up on it (the log has the reason)".into())
+}
+
+/// The file as tract's graph, before any optimization.
+fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
+    // value_info repeats shapes that tract infers, for the batch size of the export only.
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
+    drop(source.bytes); // decoding has copied the weights
+    let dir = source.dir.map(|d| d.to_string_lossy().into_owned());
+    let model = onnx
+        .parse(&proto, dir.as_deref())
+        .map_err(|e| graph_error(&e))?
+        .model;
+    drop(proto); // its copy of the weights is as large as the file
+    Ok(model)
+}
+
+/// The side of the network's square input, in pixels.
+pub(super) fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
+    let default_side = source.default_side;
+    let (_, input) = classifier_input(&parse(source)?, default_side)?;
+    Ok(input.side)
+}
+
+/// The file as a plan, lowered as far as its operators are known.
+pub(super) fn load(
+    source: ModelSource<'_>,
+    options: &EngineOptions,
+) -> Result<TractModel, LoadError> {
+    let default_side = source.default_side;
+    let model = parse(source)?;
+    weights::check(&model)?;
+    let (input_name, input) = classifier_input(&model, default_side)?;
+    let output_name = output_name(&model)?;
+    let (model, batch, classes) = typed(model, &input)?;
+
+    let mut programs = Vec::new();
+    let lowered = lower(model, options, &mut programs).map_err(|e| refused(&e))?;
+    let (plan, plan_batch) = optimize(lowered.model, batch, lowered.elementwise_rest)?;
+    let spec = EngineSpec {
+        input_name,
+        output_name,
+        side: input.side,
+        classes,
+        plan_batch,
+        runtime: concat!("tract ", "0.23.9").to_owned(),
+        lowering: lowered.lowering,
+    };
+    Ok(TractModel {
+        spec,
+        plan,
+        programs,
+        max_batch: options.max_batch.max(1),
+    })
+}
+
+/// The batch size that a graph is typed for.
+#[derive(Debug, Clone)]
+enum Batch {
+    /// Whatever arrives: a symbol of the graph.
+    Any(Symbol),
+    Fixed(usize),
+}
+
+impl Batch {
+    fn dim(&self) -> TDim {
+        match self {
+            Batch::Any(symbol) => symbol.into(),
+            Batch::Fixed(n) => n.to_dim(),
+        }
+    }
+}
+
+/// The graph with all shapes known, for any batch if possible; and the number of classes.
+fn typed(
+    model: InferenceModel,
+    input: &InputShape,
+) -> Result<(TypedModel, Batch, usize), LoadError> {
+    let any = Batch::Any(model.symbols.new_with_prefix("N"));
+    // A constant in the file may hold the batch size; tract then contradicts itself, or panics.
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        typed_for(model.clone(), &any, input.side)
+    }));
+    if let Ok(Ok((typed, classes))) = attempt {
+        return Ok((typed, any, classes));
+    }
+    let one = Batch::Fixed(1);
+    match input.fixed_batch {
+        Some(n) if n > 1 => match typed_for(model.clone(), &one, input.side) {
+            Ok((typed, classes)) => Ok((typed, one, classes)),
+            Err(_) => {
+                let fixed = Batch::Fixed(n);
+                typed_for(model, &fixed, input.side).map(|(typed, c)| (typed, fixed, c))
+            }
+        },
+        _ => typed_for(model, &one, input.side).map(|(typed, classes)| (typed, one, classes)),
+    }
+}
+
+/// Replaces what our operators compute.
+fn lower(
+    model: TypedModel,
+    options: &EngineOptions,
+    programs: &mut Vec<Arc<Program>>,
+) -> TractResult<Lowered> {
+    // The choice among precisions is not made here: without one, the exact.
+    let precision = options.precision.unwrap_or(Precision::F32);
+    let arithmetic = Arithmetic::new(precision, options.features);
+    let (model, found) = lower::prepare(model)?;
+    let Some(arithmetic) = arithmetic else {
+        return found
+            .nothing()
+            .replace(model, &mut |_, _| unreachable!("there is no region"));
+    };
+    found.replace(model, &mut |graph, outputs| {
+        let program = Arc::new(ops::compile(
+            graph,
+            arithmetic,
+            options.max_batch,
+            options.threads_per_worker,
+        )?);
+        programs.push(Arc::clone(&program));
+        let share = Share {
+            team: Arc::clone(&options.team),
+            threads: options.threads_per_worker,
+        };
+        Ok(Region::new(program, share, outputs))
+    })
+}
+
+/// The plan, and the batch that it is for if not for any.
+fn optimize(
+    model: TypedModel,
+    batch: Batch,
+    elementwise_rest: bool,
+) -> Result<(Arc<TypedRunnableModel>, Option<usize>), LoadError> {
+    let plan = |model: TypedModel| model.into_optimized()?.into_runnable();
+    let refuse = |e: TractError| graph_error(&e);
+    let symbol = match batch {
+        Batch::Fixed(n) => return Ok((plan(model).map_err(refuse)?, Some(n))),
+        Batch::Any(symbol) => symbol,
+    };
+    if elementwise_rest && let Ok(plan) = plan(model.clone()) {
+        return Ok((plan, None));
+    }
+    let one = HashMap::from([(symbol, 1.to_dim())]);
+    let model = model.set_symbols(&one).map_err(refuse)?;
+    Ok((plan(model).map_err(refuse)?, Some(1)))
+}
+
+fn refused(error: &TractError) -> LoadError {
+    match error.downcast_ref::<CompileError>() {
+        Some(CompileError::NotFinite { node, value }) => LoadError::DamagedWeights {
+            tensor: node.clone(),
+            value: value.clone(),
+        },
+        _ => graph_error(error),
+    }
+}
+
+struct InputShape {
+    side: usize,
+    fixed_batch: Option<usize>,
+}
+
+fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
+    Err(LoadError::NotAClassifier(reason))
+}
+
+/// The single `[N, 3, side, side]` float input.
+fn classifier_input(
+    model: &InferenceModel,
+    default_side: usize,
+) -> Result<(String, InputShape), LoadError> {
+    let inputs = model.input_outlets().map_err(|e| graph_error(&e))?;
+    let &[input] = inputs else {
+        let names: Vec<_> = inputs
+            .iter()
+            .map(|i| model.node(i.node).name.as_str())
+            .collect();
+        return not_a_classifier(format!(
+            "it has {} inputs ({}), expected one",
+            names.len(),
+            names.join(", ")
+        ));
+    };
+    let name = model.node(input.node).name.clone();
+    let fact = model.outlet_fact(input).map_err(|e| graph_error(&e))?;
+    let dtype = fact.datum_type.concretize();
+    if dtype.is_some_and(|d| d != DatumType::F32) {
+        return not_a_classifier(format!(
+            "input \"{name}\" is {}, expected float32",
+            dtype_name(dtype)
+        ));
+    }
+    let dims: Vec<Option<usize>> = fact
+        .shape
+        .dims()
+        .map(|d| d.concretize().and_then(|d| d.to_usize().ok()))
+        .collect();
+    let shown = |d: &Option<usize>| d.map_or_else(|| "?".into(), |d| d.to_string());
+    let shape = dims.iter().map(shown).collect::<Vec<_>>().join(", ");
+    let wrong =
+        |why: &str| not_a_classifier(format!("input \"{name}\" has shape [{shape}], {why}"));
+    match dims[..] {
+        [batch, channels, height, width] => {
+            if channels.is_some_and(|c| c != 3) {
+                return wrong("expected [N, 3, height, width] (RGB, channels first)");
+            }
+            let side = height.or(width).unwrap_or(default_side);
+            if height.unwrap_or(side) != side || width.unwrap_or(side) != side {
+                return wrong("expected equal height and width");
+            }
+            if !(1..=MAX_SIDE).contains(&side) {
+                return wrong("allowed are sides of 1 to 2048 pixels");
+            }
+            Ok((
+                name,
+                InputShape {
+                    side,
+                    fixed_batch: batch,
+                },
+            ))
+        }
+        [] if fact.shape.is_open() => Ok((
+            name,
+            InputShape {
+                side: default_side,
+                fixed_batch: None,
+            },
+        )),
+        _ => wrong("expected [N, 3, height, width]"),
+    }
+}
+
+fn dtype_name(dtype: Option<DatumType>) -> String {
+    dtype.map_or_else(|| "of unknown type".into(), |d| format!("{d:?}"))
+}
+
+fn output_name(model: &InferenceModel) -> Result<String, LoadError> {
+    match model.output_outlets().map_err(|e| graph_error(&e))?.first() {
+        None => not_a_classifier("it has no output".into()),
+        Some(&o) => Ok(model
+            .outlet_label(o)
+            .unwrap_or(&model.node(o.node).name)
+            .to_owned()),
+    }
+}
+
+/// Fixes the input to `[batch, 3, side, side]` and infers all shapes; only the first output is kept.
+fn typed_for(
+    mut model: InferenceModel,
+    batch: &Batch,
+    side: usize,
+) -> Result<(TypedModel, usize), LoadError> {
+    let refuse = |e: TractError| graph_error(&e);
+    let first = model.output_outlets().map_err(refuse)?[0];
+    model.select_output_outlets(&[first]).map_err(refuse)?;
+    model
+        .set_outlet_fact(first, InferenceFact::default())
+        .map_err(refuse)?;
+    let batch = batch.dim();
+    let shape = tvec!(batch.clone(), 3.to_dim(), side.to_dim(), side.to_dim());
+    let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
+    model.set_input_fact(0, fact).map_err(refuse)?;
+    let model = model.into_typed().map_err(refuse)?;
+    let fact = model.output_fact(0).map_err(refuse)?;
+    if fact.datum_type != f32::datum_type() {
+        return not_a_classifier(format!(
+            "its output is {}, expected float32",
+            dtype_name(Some(fact.datum_type))
+        ));
+    }
+    let classes = match &fact.shape[..] {
+        // [N, classes], or the same with a spatial size of one behind it
+        [n, classes, rest @ ..] if *n == batch && rest.iter().all(|d| *d == 1.to_dim()) => {
+            classes.to_usize().ok()
+        }
+        _ => None,
+    };
+    match classes {
+        Some(classes @ 2..) => Ok((model, classes)),
+        Some(classes) => not_a_classifier(format!(
+            "its output has {classes} class, expected at least 2"
+        )),
+        None => not_a_classifier(format!(
+            "for input [{batch}, 3, {side}, {side}] its output is [{}], expected [{batch}, classes]",
+            fact.shape
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+    }
+}
+
+/// tract's error chain as one line; the node it names, if any, is picked out.
+fn graph_error(error: &TractError) -> LoadError {
+    let chain: Vec<String> = error.chain().map(|c| one_line(&c.to_string())).collect();
+    let reason = chain.last().cloned().unwrap_or_default();
+    match chain.iter().rev().find_map(|text| quoted_node(text)) {
+        Some(node) => LoadError::BadNode { node, reason },
+        None => LoadError::BadGraph(chain.join(": ")),
+    }
+}
+
+/// The name in tract's `node #12 "conv1" Conv`.
+fn quoted_node(text: &str) -> Option<String> {
+    let (_, after) = text.split_once("ode #")?;
+    let (_, name) = after.split_once('"')?;
+    Some(name.split_once('"')?.0.to_owned())
+}
+
+/// The first 300 characters, without line breaks.
+fn one_line(text: &str) -> String {
+    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() > 300 {
+        text.chars().take(300).chain("…".chars()).collect()
+    } else {
+        text
+    }
+}

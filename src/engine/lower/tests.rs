@@ -1,0 +1,203 @@
+//! Lowered networks against tract's own, with the nested loops of `ops::reference` in place of kernels.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod networks;
+
+use std::collections::HashMap;
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{DimLike, ToDim};
+
+use self::networks::Net;
+use super::{Lowering, prepare};
+use crate::ops::graph::{Graph, Op};
+use crate::ops::{CompileError, Region};
+
+/// The graph typed for any batch, and the symbol of the batch.
+fn typed(mut model: InferenceModel, side: usize) -> (TypedModel, Symbol) {
+    let n = model.symbols.new_with_prefix("N");
+    let shape = tvec!((&n).into(), 3.to_dim(), side.to_dim(), side.to_dim());
+    model
+        .set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))
+        .unwrap();
+    (model.into_typed().unwrap(), n)
+}
+
+/// A lowered network, and the graphs of its regions.
+struct Outcome {
+    model: TypedModel,
+    lowering: Lowering,
+    graphs: Vec<Graph>,
+}
+
+fn lowered(model: TypedModel) -> Outcome {
+    let mut graphs = Vec::new();
+    let (model, found) = prepare(model).unwrap();
+    let lowered = found
+        .replace(model, &mut |graph, outputs| {
+            graphs.push(graph.clone());
+            Ok(Region::reference(graph.clone(), outputs))
+        })
+        .unwrap();
+    Outcome {
+        model: lowered.model,
+        lowering: lowered.lowering,
+        graphs,
+    }
+}
+
+fn run(model: TypedModel, images: usize, side: usize) -> Vec<f32> {
+    let shape = [images, 3, side, side];
+    let value = |i: usize| ((i * 7919) % 1009) as f32 / 500.0 - 1.0;
+    let data: Vec<f32> = (0..shape.iter().product()).map(value).collect();
+    let input = Tensor::from_shape(&shape, &data).unwrap();
+    let plan = model.into_optimized().unwrap().into_runnable().unwrap();
+    let output = plan.run(tvec!(input.into())).unwrap();
+    output[0]
+        .try_as_plain_ram()
+        .unwrap()
+        .as_slice::<f32>()
+        .unwrap()
+        .to_vec()
+}
+
+/// Lowers a network, and checks that for batches of one and three it answers as tract's does.
+fn check(name: &str, model: InferenceModel, side: usize) -> Outcome {
+    let (typed, n) = typed(model, side);
+    let outcome = lowered(typed.clone());
+    for images in [1, 3] {
+        let fixed = HashMap::from([(n.clone(), images.to_dim())]);
+        let want = run(typed.set_symbols(&fixed).unwrap(), images, side);
+        let got = run(outcome.model.clone(), images, side);
+        let largest = want.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+        assert!(largest > 1e-3 && largest.is_finite(), "{name}: {largest}");
+        assert_eq!(got.len(), want.len(), "{name}");
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() <= 2e-5 * largest, "{name}: {got} {want}");
+        }
+    }
+    outcome
+}
+
+fn left(lowering: &Lowering) -> Vec<(&str, usize)> {
+    lowering
+        .left
+        .iter()
+        .map(|(n, c)| (n.as_str(), *c))
+        .collect()
+}
+
+/// How many of each word, in the order of `ops::graph::Op`: convolutions, affines, sums, pools.
+fn census(graphs: &[Graph]) -> [usize; 4] {
+    let mut count = [0; 4];
+    for node in graphs.iter().flat_map(|g| &g.nodes) {
+        match node.op {
+            Op::Input(_) => {}
+            Op::Conv(_) => count[0] += 1,
+            Op::Affine { .. } => count[1] += 1,
+            Op::Add { .. } => count[2] += 1,
+            Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool { .. } => count[3] += 1,
+        }
+    }
+    count
+}
+
+#[test]
+fn every_family_is_lowered_to_one_region_and_answers_as_before() {
+    for (name, network, census_expected) in networks::families() {
+        let outcome = check(name, network.model(), networks::SIDE);
+        assert_eq!(left(&outcome.lowering), [], "{name}");
+        assert_eq!(outcome.graphs.len(), 1, "{name}");
+        assert_eq!(census(&outcome.graphs), census_expected, "{name}");
+        let steps: usize = census_expected.iter().sum();
+        assert_eq!(outcome.lowering.steps, steps, "{name}");
+    }
+}
+
+#[test]
+fn what_has_no_words_stays_between_the_regions() {
+    for (name, network, regions, left_expected) in networks::partial() {
+        let outcome = check(name, network.model(), networks::SIDE);
+        assert_eq!(left(&outcome.lowering), left_expected, "{name}");
+        assert_eq!(outcome.graphs.len(), regions, "{name}");
+    }
+}
+
+#[test]
+fn refused_region_stays_tracts_and_the_others_are_ours() {
+    let (_, network, ..) = networks::partial().remove(0);
+    let (typed, n) = typed(network.model(), networks::SIDE);
+    for refused in 0..3 {
+        let (model, found) = prepare(typed.clone()).unwrap();
+        let mut number = 0;
+        let lowered = found
+            .replace(model, &mut |graph, outputs| {
+                number += 1;
+                if number == refused + 1 {
+                    let (node, reason) = ("a".into(), "test".into());
+                    return Err(CompileError::Unsupported { node, reason });
+                }
+                Ok(Region::reference(graph.clone(), outputs))
+            })
+            .unwrap();
+        let one = HashMap::from([(n.clone(), 1.to_dim())]);
+        let want = run(typed.set_symbols(&one).unwrap(), 1, networks::SIDE);
+        let got = run(lowered.model, 1, networks::SIDE);
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() <= 2e-5, "{refused}: {got} {want}");
+        }
+    }
+    assert!(typed.output_fact(0).unwrap().shape[1].to_usize().unwrap() > 1);
+}
+
+#[test]
+fn resnets_from_files_are_lowered_to_one_region() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [
+        (root.join("models/resnet18-tiny.onnx"), 64, [21, 0, 0, 1]),
+        (
+            root.join("../shared/models/resnet18.onnx"),
+            224,
+            [21, 0, 0, 2],
+        ),
+        (
+            root.join("../shared/models/resnet50.onnx"),
+            224,
+            [54, 0, 0, 2],
+        ),
+    ];
+    for (path, side, expected) in files {
+        let Ok(bytes) = std::fs::read(&path) else {
+            assert!(
+                !path.starts_with(root.join("models")),
+                "the built-in model is there"
+            );
+            continue;
+        };
+        let model = tract_onnx::onnx()
+            .with_ignore_value_info(true)
+            .model_for_read(&mut &bytes[..])
+            .unwrap();
+        let outcome = lowered(typed(model, side).0);
+        assert_eq!(left(&outcome.lowering), [], "{}", path.display());
+        assert_eq!(outcome.graphs.len(), 1, "{}", path.display());
+        assert_eq!(census(&outcome.graphs), expected, "{}", path.display());
+    }
+}
+
+/// The list of left operators and the words of networks named in no test above.
+#[test]
+fn constants_in_odd_places_are_not_taken_for_channels() {
+    // A factor for each column, and one for each image of the batch of one that a constant can stand for.
+    for shape in [[1, 1, 1, 4], [1, 1, 4, 1], [1, 6, 4, 4], [1, 1, 1, 1]] {
+        let mut net = Net::new();
+        let x = net.conv("data", 3, 6, 3, [4, 4], 1);
+        let factor = net.weight(&shape, 1.0);
+        let x = net.node("Mul", &[&x, &factor], &[]);
+        let x = net.head(&x, 6);
+        let outcome = check("odd constant", net.finish(&x).model(), networks::SIDE);
+        let ours = shape == [1, 1, 1, 1];
+        assert_eq!(left(&outcome.lowering).is_empty(), ours, "{shape:?}");
+    }
+}

@@ -1,0 +1,457 @@
+//! Small networks of every family as ONNX, with weights from a formula.
+
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto::AttributeType,
+    tensor_shape_proto::{Dimension, dimension::Value},
+    type_proto,
+};
+use tract_onnx::prelude::*;
+
+/// Side of the input.
+pub(super) const SIDE: usize = 16;
+
+/// An attribute's value.
+pub(super) enum Attribute<'a> {
+    Int(i64),
+    Ints(&'a [i64]),
+    Float(f32),
+}
+use Attribute::{Float, Int, Ints};
+
+/// A network under construction; every method returns the name of its value.
+#[derive(Default)]
+pub(super) struct Net {
+    graph: GraphProto,
+    seed: u32,
+}
+
+/// A finished network.
+pub(super) struct Network(ModelProto);
+
+impl Network {
+    pub(super) fn model(&self) -> InferenceModel {
+        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        onnx.parse(&self.0, None).unwrap().model
+    }
+}
+
+fn tensor_type(name: &str, dims: Vec<Dimension>) -> ValueInfoProto {
+    let tensor = type_proto::Tensor {
+        elem_type: 1,
+        shape: Some(TensorShapeProto { dim: dims }),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+impl Net {
+    pub(super) fn new() -> Net {
+        Net::default()
+    }
+
+    pub(super) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> String {
+        let name = format!("{}{}", op.to_lowercase(), self.graph.node.len());
+        let attribute = |(name, value): &(&str, Attribute)| {
+            let mut a = AttributeProto {
+                name: (*name).into(),
+                ..AttributeProto::default()
+            };
+            match value {
+                Int(i) => (a.i, a.r#type) = (*i, AttributeType::Int as i32),
+                Ints(i) => (a.ints, a.r#type) = (i.to_vec(), AttributeType::Ints as i32),
+                Float(f) => (a.f, a.r#type) = (*f, AttributeType::Float as i32),
+            }
+            a
+        };
+        self.graph.node.push(NodeProto {
+            name: name.clone(),
+            op_type: op.into(),
+            input: inputs.iter().map(|i| (*i).into()).collect(),
+            output: vec![format!("{name}_out")],
+            attribute: attributes.iter().map(attribute).collect(),
+            ..NodeProto::default()
+        });
+        format!("{name}_out")
+    }
+
+    fn tensor(&mut self, dims: &[i64], values: Vec<f32>) -> String {
+        let name = format!("w{}", self.graph.initializer.len());
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims: dims.to_vec(),
+            data_type: 1,
+            float_data: values,
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    pub(super) fn integers(&mut self, values: &[i64]) -> String {
+        let name = format!("w{}", self.graph.initializer.len());
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims: vec![values.len() as i64],
+            data_type: 7,
+            int64_data: values.to_vec(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    /// Numbers in `-size..size` that look random.
+    pub(super) fn weight(&mut self, dims: &[i64], size: f32) -> String {
+        let count: i64 = dims.iter().product();
+        let values = (0..count)
+            .map(|_| (self.next() * 2.0 - 1.0) * size)
+            .collect();
+        self.tensor(dims, values)
+    }
+
+    fn next(&mut self) -> f32 {
+        self.seed = self
+            .seed
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        (self.seed >> 8) as f32 / (1 << 24) as f32
+    }
+
+    fn positive(&mut self, count: i64) -> String {
+        let values = (0..count).map(|_| 0.5 + self.next()).collect();
+        self.tensor(&[count], values)
+    }
+
+    /// Without bias, padded to keep the size.
+    pub(super) fn conv(
+        &mut self,
+        x: &str,
+        from: i64,
+        to: i64,
+        k: i64,
+        stride: [i64; 2],
+        groups: i64,
+    ) -> String {
+        let w = self.kernel(from, to, k, groups);
+        self.conv_of(&[x, &w], k, stride, groups)
+    }
+
+    pub(super) fn conv_bias(
+        &mut self,
+        x: &str,
+        from: i64,
+        to: i64,
+        k: i64,
+        stride: [i64; 2],
+    ) -> String {
+        let w = self.kernel(from, to, k, 1);
+        let b = self.weight(&[to], 0.3);
+        self.conv_of(&[x, &w, &b], k, stride, 1)
+    }
+
+    fn kernel(&mut self, from: i64, to: i64, k: i64, groups: i64) -> String {
+        let size = (3.0 * groups as f32 / (from * k * k) as f32).sqrt();
+        self.weight(&[to, from / groups, k, k], size)
+    }
+
+    fn conv_of(&mut self, inputs: &[&str], k: i64, stride: [i64; 2], groups: i64) -> String {
+        let pads = [k / 2; 4];
+        self.node(
+            "Conv",
+            inputs,
+            &[
+                ("kernel_shape", Ints(&[k, k])),
+                ("pads", Ints(&pads)),
+                ("strides", Ints(&stride)),
+                ("group", Int(groups)),
+            ],
+        )
+    }
+
+    pub(super) fn bn(&mut self, x: &str, channels: i64) -> String {
+        let scale = self.weight(&[channels], 1.0);
+        let shift = self.weight(&[channels], 0.5);
+        let mean = self.weight(&[channels], 0.5);
+        let variance = self.positive(channels);
+        self.node(
+            "BatchNormalization",
+            &[x, &scale, &shift, &mean, &variance],
+            &[("epsilon", Float(1e-5))],
+        )
+    }
+
+    pub(super) fn relu(&mut self, x: &str) -> String {
+        self.node("Relu", &[x], &[])
+    }
+
+    pub(super) fn add(&mut self, a: &str, b: &str) -> String {
+        self.node("Add", &[a, b], &[])
+    }
+
+    fn conv_bn(&mut self, x: &str, from: i64, to: i64, k: i64, stride: i64, groups: i64) -> String {
+        let x = self.conv(x, from, to, k, [stride; 2], groups);
+        self.bn(&x, to)
+    }
+
+    fn conv_bn_relu(&mut self, x: &str, from: i64, to: i64, k: i64, stride: i64) -> String {
+        let x = self.conv_bn(x, from, to, k, stride, 1);
+        self.relu(&x)
+    }
+
+    fn pool(
+        &mut self,
+        op: &str,
+        x: &str,
+        k: i64,
+        stride: i64,
+        pad: i64,
+        more: &[(&str, i64)],
+    ) -> String {
+        let (k, stride, pad) = ([k; 2], [stride; 2], [pad; 4]);
+        let mut attributes = vec![
+            ("kernel_shape", Ints(&k)),
+            ("strides", Ints(&stride)),
+            ("pads", Ints(&pad)),
+        ];
+        attributes.extend(more.iter().map(|(name, value)| (*name, Int(*value))));
+        self.node(op, &[x], &attributes)
+    }
+
+    /// 16×16 to 4×4: as a ResNet begins.
+    fn stem(&mut self) -> String {
+        let x = self.conv_bn_relu("data", 3, 8, 7, 2);
+        self.pool("MaxPool", &x, 3, 2, 1, &[])
+    }
+
+    fn dense(&mut self, x: &str, from: i64) -> String {
+        let (w, b) = (self.weight(&[7, from], 0.5), self.weight(&[7], 0.5));
+        self.node("Gemm", &[x, &w, &b], &[("transB", Int(1))])
+    }
+
+    pub(super) fn head(&mut self, x: &str, channels: i64) -> String {
+        let x = self.node("GlobalAveragePool", &[x], &[]);
+        let x = self.node("Flatten", &[&x], &[("axis", Int(1))]);
+        self.dense(&x, channels)
+    }
+
+    pub(super) fn finish(mut self, output: &str) -> Network {
+        let size = |n| Dimension {
+            value: Some(Value::DimValue(n)),
+            ..Dimension::default()
+        };
+        let batch = Dimension {
+            value: Some(Value::DimParam("batch".into())),
+            ..Dimension::default()
+        };
+        let dims = vec![batch, size(3), size(SIDE as i64), size(SIDE as i64)];
+        self.graph.input.push(tensor_type("data", dims));
+        self.graph.output.push(ValueInfoProto {
+            name: output.into(),
+            ..ValueInfoProto::default()
+        });
+        Network(ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: 13,
+            }],
+            graph: Some(self.graph),
+            ..ModelProto::default()
+        })
+    }
+}
+
+/// A network around a block of 8 channels, 4×4.
+fn around(block: impl Fn(&mut Net, &str) -> (String, i64)) -> Network {
+    let mut net = Net::new();
+    let x = net.stem();
+    let (x, channels) = block(&mut net, &x);
+    let x = net.head(&x, channels);
+    net.finish(&x)
+}
+
+/// A network with another end behind 8 channels of 4×4.
+fn ending(end: impl Fn(&mut Net, &str) -> String) -> Network {
+    let mut net = Net::new();
+    let x = net.stem();
+    let x = end(&mut net, &x);
+    net.finish(&x)
+}
+
+/// Stride on the first or the second convolution, as in v1 and v1.5.
+fn bottleneck(net: &mut Net, x: &str, strides: [i64; 2], groups: i64) -> (String, i64) {
+    let y = net.conv_bn_relu(x, 8, 4, 1, strides[0]);
+    let y = net.conv_bn(&y, 4, 4, 3, strides[1], groups);
+    let y = net.relu(&y);
+    let y = net.conv_bn(&y, 4, 12, 1, 1, 1);
+    let shortcut = net.conv_bn(x, 8, 12, 1, strides[0] * strides[1], 1);
+    let x = net.add(&y, &shortcut);
+    (net.relu(&x), 12)
+}
+
+/// Name, network, and its convolutions, affines, sums and pools once fused.
+pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
+    let basic = around(|net, x| {
+        let y = net.conv_bn_relu(x, 8, 8, 3, 1);
+        let y = net.conv_bn(&y, 8, 8, 3, 1, 1);
+        let x = net.add(&y, x);
+        (net.relu(&x), 8)
+    });
+    let shortcut_first = around(|net, x| {
+        let shortcut = net.conv_bn(x, 8, 8, 1, 2, 1);
+        let y = net.conv_bn_relu(x, 8, 8, 3, 2);
+        let y = net.conv_bn(&y, 8, 8, 3, 1, 1);
+        let x = net.add(&shortcut, &y);
+        (net.relu(&x), 8)
+    });
+    let preactivation = around(|net, x| {
+        let y = net.bn(x, 8);
+        let activated = net.relu(&y);
+        let y = net.conv(&activated, 8, 8, 3, [1, 1], 1);
+        let y = net.bn(&y, 8);
+        let y = net.relu(&y);
+        let y = net.conv(&y, 8, 8, 3, [1, 1], 1);
+        let x = net.add(&y, x);
+        let x = net.bn(&x, 8);
+        (net.relu(&x), 8)
+    });
+    let resnet_d = around(|net, x| {
+        let y = net.conv_bn_relu(x, 8, 8, 3, 2);
+        let y = net.conv_bn(&y, 8, 12, 3, 1, 1);
+        let rounded_up = [("ceil_mode", 1), ("count_include_pad", 0)];
+        let shortcut = net.pool("AveragePool", x, 2, 2, 0, &rounded_up);
+        let shortcut = net.conv_bn(&shortcut, 8, 12, 1, 1, 1);
+        let x = net.add(&y, &shortcut);
+        (net.relu(&x), 12)
+    });
+    let average = |k, stride, pad, include| {
+        around(move |net, x| {
+            let more = [("count_include_pad", include)];
+            (net.pool("AveragePool", x, k, stride, pad, &more), 8)
+        })
+    };
+    let with_bias = around(|net, x| {
+        let x = net.conv_bias(x, 8, 12, 3, [2, 1]);
+        (net.relu(&x), 12)
+    });
+    let clip = around(|net, x| {
+        let x = net.conv_bias(x, 8, 8, 1, [1, 1]);
+        let zero = net.weight(&[], 0.0);
+        (net.node("Clip", &[&x, &zero], &[]), 8)
+    });
+    let reduce_mean = ending(|net, x| {
+        let x = net.node(
+            "ReduceMean",
+            &[x],
+            &[("axes", Ints(&[2, 3])), ("keepdims", Int(0))],
+        );
+        net.dense(&x, 8)
+    });
+    let whole_pool = ending(|net, x| {
+        let x = net.pool("AveragePool", x, 4, 1, 0, &[]);
+        let shape = net.integers(&[0, -1]);
+        let x = net.node("Reshape", &[&x, &shape], &[]);
+        let (w, b) = (net.weight(&[8, 7], 0.5), net.weight(&[7], 0.5));
+        net.node("Gemm", &[&x, &w, &b], &[])
+    });
+    let mat_mul = ending(|net, x| {
+        let x = net.node("GlobalAveragePool", &[x], &[]);
+        let shape = net.integers(&[-1, 8]);
+        let x = net.node("Reshape", &[&x, &shape], &[]);
+        let (w, b) = (net.weight(&[8, 7], 0.5), net.weight(&[7], 0.5));
+        let x = net.node("MatMul", &[&x, &w], &[]);
+        net.add(&x, &b)
+    });
+    let convolutional = ending(|net, x| {
+        let x = net.conv_bias(x, 8, 7, 1, [1, 1]);
+        net.node("GlobalAveragePool", &[&x], &[])
+    });
+    vec![
+        ("basic", basic, [4, 0, 0, 2]),
+        ("shortcut first", shortcut_first, [5, 0, 0, 2]),
+        (
+            "bottleneck v1",
+            around(|net, x| bottleneck(net, x, [2, 1], 1)),
+            [6, 0, 0, 2],
+        ),
+        (
+            "bottleneck v1.5",
+            around(|net, x| bottleneck(net, x, [1, 2], 1)),
+            [6, 0, 0, 2],
+        ),
+        (
+            "groups",
+            around(|net, x| bottleneck(net, x, [1, 2], 2)),
+            [6, 0, 0, 2],
+        ),
+        ("pre-activation", preactivation, [4, 2, 0, 2]),
+        ("resnet-d", resnet_d, [5, 0, 0, 3]),
+        (
+            "average, padding counted",
+            average(3, 2, 1, 1),
+            [2, 0, 0, 3],
+        ),
+        (
+            "average, padding not counted",
+            average(3, 2, 1, 0),
+            [2, 0, 0, 3],
+        ),
+        ("convolution with bias", with_bias, [3, 0, 0, 2]),
+        ("clip", clip, [3, 0, 0, 2]),
+        ("reduce mean", reduce_mean, [2, 0, 0, 2]),
+        ("whole pool, gemm not transposed", whole_pool, [2, 0, 0, 2]),
+        ("mat mul", mat_mul, [2, 0, 0, 2]),
+        ("convolutional", convolutional, [2, 0, 0, 2]),
+    ]
+}
+
+/// Name, network, the number of regions and what stays tract's.
+pub(super) fn partial() -> Vec<(&'static str, Network, usize, Vec<(&'static str, usize)>)> {
+    let squeeze = around(|net, x| {
+        let y = net.conv_bn(x, 8, 8, 3, 1, 1);
+        let s = net.node("GlobalAveragePool", &[&y], &[]);
+        let s = net.conv_bias(&s, 8, 4, 1, [1, 1]);
+        let s = net.relu(&s);
+        let s = net.conv_bias(&s, 4, 8, 1, [1, 1]);
+        let s = net.node("Sigmoid", &[&s], &[]);
+        let y = net.node("Mul", &[&y, &s], &[]);
+        let x = net.add(&y, x);
+        (net.relu(&x), 8)
+    });
+    let softmax = ending(|net, x| {
+        let x = net.head(x, 8);
+        net.node("Softmax", &[&x], &[("axis", Int(1))])
+    });
+    let dilated = around(|net, x| {
+        let w = net.kernel(8, 8, 3, 1);
+        let attributes = [("dilations", Ints(&[2, 2])), ("pads", Ints(&[2, 2, 2, 2]))];
+        (net.node("Conv", &[x, &w], &attributes), 8)
+    });
+    let two_values = around(|net, x| {
+        let a = net.conv_bias(x, 8, 8, 3, [1, 1]);
+        let b = net.node("Mul", &[&a, x], &[]);
+        (net.add(&a, &b), 8)
+    });
+    vec![
+        (
+            "squeeze and excite",
+            squeeze,
+            2,
+            vec![("Mul", 1), ("Sigmoid", 1)],
+        ),
+        ("softmax", softmax, 1, vec![("Softmax", 1)]),
+        ("dilated", dilated, 2, vec![("Conv", 1)]),
+        ("product of two values", two_values, 2, vec![("Mul", 1)]),
+    ]
+}

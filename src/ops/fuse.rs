@@ -1,0 +1,273 @@
+//! A graph simplified: what can be computed while a convolution stores its outputs becomes part of the convolution.
+//!
+//! Called by `engine::lower` between recognition and [`super::compile`]. Values stay the same up to rounding.
+
+use super::graph::{Conv, Graph, Node, Op, ValueId, Window};
+
+/// Folds factors, addends, sums and ReLUs into the nodes that they follow, and drops what nobody reads.
+///
+/// Only a value that has no other reader is folded away. Where a sum could be part of either of two convolutions, the
+/// later one takes it. Inputs stay, read or not, so that their numbers keep their meaning.
+#[must_use]
+pub fn fuse(graph: Graph) -> Graph {
+    let mut fusion = Fusion {
+        readers: readers(&graph),
+        alias: (0..graph.nodes.len()).collect(),
+        nodes: Vec::with_capacity(graph.nodes.len()),
+    };
+    for (index, node) in graph.nodes.into_iter().enumerate() {
+        let node = fusion.add(index, node);
+        fusion.nodes.push(node);
+    }
+    let Fusion { alias, nodes, .. } = fusion;
+    let outputs: Vec<usize> = graph.outputs.iter().map(|v| alias[v.0]).collect();
+    compact(nodes, &outputs)
+}
+
+/// The values that a node reads.
+pub(super) fn reads(op: &Op) -> Vec<ValueId> {
+    match op {
+        Op::Input(_) => Vec::new(),
+        Op::Conv(conv) => std::iter::once(conv.input).chain(conv.residual).collect(),
+        Op::Add { inputs, .. } => inputs.to_vec(),
+        Op::Affine { input, .. }
+        | Op::MaxPool { input, .. }
+        | Op::AvgPool { input, .. }
+        | Op::GlobalAvgPool { input } => vec![*input],
+    }
+}
+
+fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
+    match op {
+        Op::Input(_) => {}
+        Op::Conv(conv) => {
+            change(&mut conv.input);
+            conv.residual.iter_mut().for_each(change);
+        }
+        Op::Add { inputs, .. } => inputs.iter_mut().for_each(change),
+        Op::Affine { input, .. }
+        | Op::MaxPool { input, .. }
+        | Op::AvgPool { input, .. }
+        | Op::GlobalAvgPool { input } => change(input),
+    }
+}
+
+fn readers(graph: &Graph) -> Vec<usize> {
+    let mut readers = vec![0; graph.nodes.len()];
+    let inside = graph.nodes.iter().flat_map(|node| reads(&node.op));
+    for value in inside.chain(graph.outputs.iter().copied()) {
+        readers[value.0] += 1;
+    }
+    readers
+}
+
+struct Fusion {
+    /// How many read each value.
+    readers: Vec<usize>,
+    /// The value to read in place of one that is gone.
+    alias: Vec<usize>,
+    /// What is left so far; none where a node is now part of a later one.
+    nodes: Vec<Option<Node>>,
+}
+
+impl Fusion {
+    /// The node as it runs at this place; none if an earlier value stands for it.
+    fn add(&mut self, index: usize, mut node: Node) -> Option<Node> {
+        for_each_read(&mut node.op, |value| value.0 = self.alias[value.0]);
+        match node.op {
+            Op::Affine { .. } => self.affine(index, node),
+            Op::Add { inputs, relu } => Some(self.sum(inputs, relu, node)),
+            Op::MaxPool { input, window } if is_subsampling(&window) => {
+                Some(self.subsample(input, window, node))
+            }
+            Op::Conv(ref mut conv) if is_pointwise(&conv.window) => {
+                if let Some((input, stride)) = self.take_subsampling(conv.input) {
+                    conv.input = input;
+                    let own = conv.window.stride;
+                    conv.window.stride = [own[0] * stride[0], own[1] * stride[1]];
+                }
+                Some(node)
+            }
+            Op::AvgPool { input, window, .. } => {
+                let whole = self.nodes[input.0].as_ref().is_some_and(|from| {
+                    window.kernel == [from.shape.height, from.shape.width]
+                        && window.pad_before == [0; 2]
+                        && window.pad_after == [0; 2]
+                });
+                if whole {
+                    node.op = Op::GlobalAvgPool { input };
+                }
+                Some(node)
+            }
+            _ => Some(node),
+        }
+    }
+
+    /// Takes a node away, if nobody else reads it and `fits` says so.
+    fn take(&mut self, value: ValueId, fits: impl Fn(&Op) -> bool) -> Option<Node> {
+        let fits = self.nodes[value.0].as_ref().is_some_and(|n| fits(&n.op));
+        if self.readers[value.0] == 1 && fits {
+            self.nodes[value.0].take()
+        } else {
+            None
+        }
+    }
+
+    fn affine(&mut self, index: usize, node: Node) -> Option<Node> {
+        let Op::Affine {
+            input,
+            scale,
+            shift,
+            relu,
+        } = &node.op
+        else {
+            return Some(node);
+        };
+        let (input, relu) = (*input, *relu);
+        let identity = is_identity(scale, shift);
+        if identity && !relu {
+            self.alias[index] = input.0;
+            self.readers[input.0] += self.readers[index];
+            self.readers[input.0] -= 1;
+            return None;
+        }
+        let Some(mut earlier) = self.take(input, |op| takes_affine(op, identity)) else {
+            return Some(node);
+        };
+        match &mut earlier.op {
+            Op::Conv(conv) => {
+                if !identity {
+                    scale_outputs(conv, scale, shift);
+                }
+                conv.relu |= relu;
+            }
+            Op::Add { relu: earlier, .. } => *earlier |= relu,
+            Op::Affine {
+                scale: earlier_scale,
+                shift: earlier_shift,
+                relu: earlier,
+                ..
+            } => {
+                if !identity {
+                    for (i, (a, b)) in earlier_scale.iter_mut().zip(earlier_shift).enumerate() {
+                        *a *= scale[i];
+                        *b = b.mul_add(scale[i], shift[i]);
+                    }
+                }
+                *earlier |= relu;
+            }
+            _ => unreachable!("takes_affine names these three"),
+        }
+        // Two that undo each other, as a sum's count and the division by it.
+        if let Op::Affine { .. } = earlier.op {
+            return self.affine(index, earlier);
+        }
+        Some(earlier)
+    }
+
+    fn sum(&mut self, inputs: [ValueId; 2], relu: bool, node: Node) -> Node {
+        let [a, b] = inputs;
+        let orders = if a.0 > b.0 {
+            [(a, b), (b, a)]
+        } else {
+            [(b, a), (a, b)]
+        };
+        for (conv, residual) in orders {
+            if let Some(mut taken) = self.take(conv, takes_residual) {
+                if let Op::Conv(conv) = &mut taken.op {
+                    conv.residual = Some(residual);
+                    conv.relu = relu;
+                }
+                return taken;
+            }
+        }
+        node
+    }
+
+    fn subsample(&mut self, input: ValueId, window: Window, node: Node) -> Node {
+        let Some((input, stride)) = self.take_subsampling(input) else {
+            return node;
+        };
+        let stride = [window.stride[0] * stride[0], window.stride[1] * stride[1]];
+        let window = Window { stride, ..window };
+        Node {
+            op: Op::MaxPool { input, window },
+            ..node
+        }
+    }
+
+    /// The input and the steps of a node that only skips rows and columns.
+    fn take_subsampling(&mut self, value: ValueId) -> Option<(ValueId, [usize; 2])> {
+        let skips = |op: &Op| matches!(op, Op::MaxPool { window, .. } if is_subsampling(window));
+        match self.take(value, skips)?.op {
+            Op::MaxPool { input, window } => Some((input, window.stride)),
+            _ => None,
+        }
+    }
+}
+
+fn takes_affine(op: &Op, identity: bool) -> bool {
+    match op {
+        Op::Conv(conv) => identity || (!conv.relu && conv.residual.is_none()),
+        Op::Add { .. } => identity,
+        Op::Affine { relu, .. } => identity || !relu,
+        _ => false,
+    }
+}
+
+fn takes_residual(op: &Op) -> bool {
+    matches!(op, Op::Conv(conv) if !conv.relu && conv.residual.is_none())
+}
+
+fn is_pointwise(window: &Window) -> bool {
+    window.kernel == [1, 1] && window.pad_before == [0; 2] && window.pad_after == [0; 2]
+}
+
+/// Whether a pool's window is a single pixel: it picks every so-manieth.
+fn is_subsampling(window: &Window) -> bool {
+    is_pointwise(window)
+}
+
+/// Whether an affine changes nothing; a mean is often a sum times the rounded inverse of the count.
+fn is_identity(scale: &[f32], shift: &[f32]) -> bool {
+    let one = |s: &f32| (s - 1.0).abs() <= f32::EPSILON;
+    scale.iter().all(one) && shift.iter().all(|s| *s == 0.0)
+}
+
+/// `(w · x + b) · scale + shift` as one convolution.
+fn scale_outputs(conv: &mut Conv, scale: &[f32], shift: &[f32]) {
+    let size = conv.weights.len() / conv.outputs;
+    for (o, kernel) in conv.weights.chunks_exact_mut(size).enumerate() {
+        kernel.iter_mut().for_each(|w| *w *= scale[o]);
+        conv.bias[o] = conv.bias[o].mul_add(scale[o], shift[o]);
+    }
+}
+
+/// Without what is gone or leads to no output; values numbered anew.
+fn compact(nodes: Vec<Option<Node>>, outputs: &[usize]) -> Graph {
+    let mut needed = vec![false; nodes.len()];
+    for &output in outputs {
+        needed[output] = true;
+    }
+    for (i, node) in nodes.iter().enumerate().rev() {
+        let Some(node) = node else { continue };
+        needed[i] |= matches!(node.op, Op::Input(_));
+        if needed[i] {
+            for value in reads(&node.op) {
+                needed[value.0] = true;
+            }
+        }
+    }
+    let mut number = vec![usize::MAX; nodes.len()];
+    let mut kept = Vec::new();
+    for (i, node) in nodes.into_iter().enumerate().filter(|(i, _)| needed[*i]) {
+        let mut node = node.expect("what is read has not been taken away");
+        for_each_read(&mut node.op, |value| value.0 = number[value.0]);
+        number[i] = kept.len();
+        kept.push(node);
+    }
+    Graph {
+        nodes: kept,
+        outputs: outputs.iter().map(|o| ValueId(number[*o])).collect(),
+    }
+}

@@ -1,0 +1,203 @@
+//! One operator of tract's graph that computes a whole recognized part of a network.
+//!
+//! Made by `engine::lower`; tract's plan calls it with NCHW values and gets NCHW values. A worker's memory is the
+//! operator's state in that worker's plan.
+
+use std::sync::Arc;
+
+use tract_onnx::tract_core::internal::*;
+
+#[cfg(test)]
+use super::Graph;
+use crate::kernels::nn::{Memory, Program, Team};
+
+/// How much of the machine a region may use.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// The threads that help.
+    pub team: Arc<Team>,
+    /// Most threads of one inference.
+    pub threads: usize,
+}
+
+/// A recognized part of a network as an operator of tract.
+///
+/// # Shapes
+/// - inputs and outputs: `[N, channels, height, width]` or `[N, features, 1…]`, `f32`, all of the same `N`
+#[derive(Debug, Clone)]
+pub struct Region {
+    body: Body,
+    share: Share,
+    /// Each output's shape behind the batch.
+    outputs: Vec<TVec<usize>>,
+}
+
+#[derive(Debug, Clone)]
+enum Body {
+    Program(Arc<Program>),
+    /// Nested loops, so that lowering can be tested apart from the kernels.
+    #[cfg(test)]
+    Reference(Arc<Graph>),
+}
+
+impl Region {
+    /// A region that runs `program`; `outputs` are the shapes of one image's outputs.
+    #[must_use]
+    pub fn new(program: Arc<Program>, share: Share, outputs: Vec<Vec<usize>>) -> Region {
+        let outputs = outputs.into_iter().map(TVec::from).collect();
+        Region {
+            body: Body::Program(program),
+            share,
+            outputs,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reference(graph: Graph, outputs: Vec<Vec<usize>>) -> Region {
+        Region {
+            body: Body::Reference(Arc::new(graph)),
+            share: Share {
+                team: Arc::new(Team::new(1)),
+                threads: 1,
+            },
+            outputs: outputs.into_iter().map(TVec::from).collect(),
+        }
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        match &self.body {
+            Body::Program(program) => Some(program.memory()),
+            #[cfg(test)]
+            Body::Reference(_) => None,
+        }
+    }
+
+    fn run(
+        &self,
+        memory: &mut Option<Memory>,
+        images: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) {
+        match &self.body {
+            Body::Program(program) => {
+                let memory = memory.get_or_insert_with(|| program.memory());
+                self.share.team.lead(self.share.threads, |lead| {
+                    program.run(memory, lead, images, inputs, outputs);
+                });
+            }
+            #[cfg(test)]
+            Body::Reference(graph) => {
+                for n in 0..images {
+                    let image = |x: &&[f32]| x[n * x.len() / images..][..x.len() / images].to_vec();
+                    let inputs: Vec<Vec<f32>> = inputs.iter().map(image).collect();
+                    let results = super::reference::evaluate(graph, &inputs);
+                    for (out, result) in outputs.iter_mut().zip(results) {
+                        out[n * result.len()..][..result.len()].copy_from_slice(&result);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl PartialEq for Region {
+    fn eq(&self, other: &Region) -> bool {
+        match (&self.body, &other.body) {
+            (Body::Program(a), Body::Program(b)) => Arc::ptr_eq(a, b),
+            #[cfg(test)]
+            (Body::Reference(a), Body::Reference(b)) => Arc::ptr_eq(a, b),
+            #[cfg(test)]
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Region {}
+
+impl Op for Region {
+    fn name(&self) -> StaticName {
+        "Region".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Region {
+    not_out_of_plan!();
+
+    fn state(&self, _context: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
+        let memory = self.memory();
+        Ok(Some(Box::new(RegionState { memory })))
+    }
+}
+
+impl TypedOp for Region {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let batch = inputs[0].shape[0].clone();
+        let fact = |shape: &TVec<usize>| {
+            let rest = shape.iter().map(ToDim::to_dim);
+            let dims: TVec<TDim> = std::iter::once(batch.clone()).chain(rest).collect();
+            f32::fact(dims)
+        };
+        Ok(self.outputs.iter().map(fact).collect())
+    }
+
+    as_op!();
+}
+
+/// A worker's memory; a copy of the state starts with its own.
+#[derive(Debug)]
+struct RegionState {
+    memory: Option<Memory>,
+}
+
+impl Clone for RegionState {
+    fn clone(&self) -> RegionState {
+        RegionState { memory: None }
+    }
+}
+
+impl OpState for RegionState {
+    fn eval(
+        &mut self,
+        _context: &EvalContext,
+        op: &dyn Op,
+        inputs: TVec<TValue>,
+    ) -> TractResult<TVec<TValue>> {
+        let region = op
+            .downcast_ref::<Region>()
+            .context("the state of a region belongs to a region")?;
+        let images = inputs[0].shape()[0];
+        let slices = inputs
+            .iter()
+            .map(|input| input.try_as_plain_ram()?.as_slice::<f32>())
+            .collect::<TractResult<Vec<_>>>()?;
+        let mut outputs = region
+            .outputs
+            .iter()
+            .map(|shape| {
+                let shape: TVec<usize> = std::iter::once(images)
+                    .chain(shape.iter().copied())
+                    .collect();
+                Tensor::zero::<f32>(&shape)
+            })
+            .collect::<TractResult<Vec<_>>>()?;
+        {
+            let mut plain = outputs
+                .iter_mut()
+                .map(Tensor::try_as_plain_ram_mut)
+                .collect::<TractResult<Vec<_>>>()?;
+            let mut targets = plain
+                .iter_mut()
+                .map(|output| output.as_slice_mut::<f32>())
+                .collect::<TractResult<Vec<_>>>()?;
+            region.run(&mut self.memory, images, &slices, &mut targets);
+        }
+        Ok(outputs.into_iter().map(IntoTValue::into_tvalue).collect())
+    }
+
+    fn reset_lanes(&mut self, _lanes: &[LaneId]) -> TractResult<()> {
+        Ok(()) // nothing is kept from one run to the next
+    }
+}
