@@ -114,7 +114,7 @@ pub(super) fn pack([even, odd]: [Lanes; 2]) -> Line {
 
 /// The bits of the nearest bfloat16 in the upper half, the even one of two; NaN stays NaN.
 #[inline(always)]
-fn round(value: f32) -> u32 {
+pub(super) fn round(value: f32) -> u32 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
     if value.is_nan() {

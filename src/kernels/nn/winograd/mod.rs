@@ -16,12 +16,13 @@ mod transform;
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::conv::{ConvShape, ConvUse};
 use super::line::{Line, View};
+pub(super) use super::scratch::Scratch;
+use super::scratch::share;
 use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
 use super::{Arithmetic, Lead, Precision};
 use crate::kernels::{Task, Vectorized};
@@ -55,18 +56,6 @@ impl TileSize {
         }
     }
 }
-
-/// Memory for the values between the phases, and the most threads that will use it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scratch {
-    /// As many lines as [`Winograd::scratch_lines`] says for so many threads.
-    pub(super) start: *mut Line,
-    /// Threads that share the work.
-    pub(super) threads: usize,
-}
-
-// SAFETY: an address alone; each use has its own reason.
-unsafe impl Sync for Scratch {}
 
 /// A 3×3 convolution of stride 1 with one pixel of zeros around, in `f32`, ready to run.
 #[derive(Debug)]
@@ -323,20 +312,12 @@ impl Winograd {
             }
         };
         if cut.private {
-            let next = AtomicUsize::new(0);
-            lead.for_each(scratch.threads.min(cut.chunks), &|slot| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= cut.chunks {
-                        break;
-                    }
-                    let chunk = chunk(number, slot);
-                    let alone = |tasks: usize, task: &(dyn Fn(usize) + Sync)| {
-                        (0..tasks).for_each(task);
-                    };
-                    // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
-                    unsafe { self.phases::<S, A, M>(&alone, 1, chunk, views) };
-                }
+            scratch.for_each(lead, cut.chunks, &|slot, number| {
+                let alone = |tasks: usize, task: &(dyn Fn(usize) + Sync)| {
+                    (0..tasks).for_each(task);
+                };
+                // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
+                unsafe { self.phases::<S, A, M>(&alone, 1, chunk(number, slot), views) };
             });
         } else {
             for number in 0..cut.chunks {
@@ -487,9 +468,4 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Pack<'_, S, A, M>
             self.to[position * self.pitch] = *line;
         }
     }
-}
-
-/// Part number `part` of `parts` nearly equal ones of `0..whole`.
-fn share(whole: usize, part: usize, parts: usize) -> Range<usize> {
-    whole * part / parts..whole * (part + 1) / parts
 }
