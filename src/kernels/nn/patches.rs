@@ -324,35 +324,67 @@ impl<T: Cell<N>, const N: usize> Task for Copy<'_, T, N> {
 
     #[inline(always)]
     fn run(self) {
-        let (first, rest) = self.pieces.split_first().expect("a line has a piece");
-        let at = |window: usize, piece: &Piece| -> [T; N] {
-            let start = self.start + window * self.step + piece.row * self.row;
-            let start = start.wrapping_add_signed(piece.offset);
-            self.from[start..start + N].try_into().expect("N of them")
-        };
+        match *self.pieces {
+            [piece] => self.windows([piece]),
+            [first, second] => self.windows([first, second]),
+            [first, second, third] => self.windows([first, second, third]),
+            _ => self.windows_of_many(),
+        }
+    }
+}
+
+impl<T: Cell<N>, const N: usize> Copy<'_, T, N> {
+    /// All windows, with so many pieces in each.
+    #[inline(always)]
+    fn windows<const P: usize>(self, pieces: [Piece; P]) {
+        let has: [[bool; N]; P] =
+            pieces.map(|piece| std::array::from_fn(|lane| lane >= piece.first));
+        let valid: [bool; N] = std::array::from_fn(|lane| lane < self.valid);
+        let starts = pieces.map(|piece| self.at(piece));
         for (window, to) in T::of_mut(self.to)
             .as_chunks_mut::<N>()
             .0
             .iter_mut()
             .enumerate()
         {
-            let mut line = at(window, first);
-            for piece in rest {
-                let other = at(window, piece);
-                for (lane, (number, other)) in line.iter_mut().zip(other).enumerate() {
-                    *number = if lane >= piece.first { other } else { *number };
+            let mut line = [T::default(); N];
+            for (start, has) in starts.iter().zip(has) {
+                let start = start + window * self.step;
+                let other: [T; N] = self.from[start..start + N].try_into().expect("N of them");
+                for lane in 0..N {
+                    line[lane] = if has[lane] { other[lane] } else { line[lane] };
                 }
             }
-            if self.valid < N {
-                for (lane, number) in line.iter_mut().enumerate() {
-                    *number = if lane < self.valid {
-                        *number
-                    } else {
-                        T::default()
-                    };
-                }
+            for lane in 0..N {
+                line[lane] = if valid[lane] {
+                    line[lane]
+                } else {
+                    T::default()
+                };
             }
             *to = line;
         }
+    }
+
+    /// The same for any number of pieces.
+    #[inline(always)]
+    fn windows_of_many(self) {
+        for piece in self.pieces {
+            let start = self.at(*piece);
+            let lines = T::of_mut(self.to).as_chunks_mut::<N>().0;
+            for (window, line) in lines.iter_mut().enumerate() {
+                let from = &self.from[start + window * self.step..][piece.first..N];
+                line[piece.first..].copy_from_slice(from);
+            }
+        }
+        for line in T::of_mut(self.to).as_chunks_mut::<N>().0 {
+            line[self.valid..].fill(T::default());
+        }
+    }
+
+    /// Where the line of the first window begins for a piece.
+    #[inline(always)]
+    fn at(&self, piece: Piece) -> usize {
+        (self.start + piece.row * self.row).wrapping_add_signed(piece.offset)
     }
 }
