@@ -84,14 +84,21 @@ impl Scheme<6, 4> for F4 {
 
     #[inline(always)]
     fn weights([g0, g1, g2]: [f64; 3]) -> [f64; 6] {
-        let (p, q) = (f64::from(P), f64::from(Q));
-        let at = |x: f64, others: f64| (g0 + x * (g1 + x * g2)) / (2.0 * x * x * (x * x - others));
+        const SQUARES: [f64; 2] = [(P * P) as f64, (Q * Q) as f64];
+        /// One divided by the product of the distances to all other points.
+        const BY: [f64; 3] = [
+            1.0 / (SQUARES[0] * SQUARES[1]),
+            1.0 / (2.0 * SQUARES[0] * (SQUARES[0] - SQUARES[1])),
+            1.0 / (2.0 * SQUARES[1] * (SQUARES[1] - SQUARES[0])),
+        ];
+        let even = SQUARES.map(|square| g0 + square * g2);
+        let odd = [f64::from(P) * g1, f64::from(Q) * g1];
         [
-            g0 / (p * p * q * q),
-            at(p, q * q),
-            at(-p, q * q),
-            at(q, p * p),
-            at(-q, p * p),
+            g0 * BY[0],
+            (even[0] + odd[0]) * BY[1],
+            (even[0] - odd[0]) * BY[1],
+            (even[1] + odd[1]) * BY[2],
+            (even[1] - odd[1]) * BY[2],
             g2,
         ]
     }
