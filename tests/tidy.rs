@@ -203,7 +203,10 @@ fn status_codes_and_tract_stay_in_their_rooms() {
             source.assert_absent("axum", "only protocols know axum");
         }
         if source.room != "engine" && source.path != "ops/region.rs" {
-            source.assert_absent("tract_onnx::", "only the engine and its operator know tract");
+            source.assert_absent(
+                "tract_onnx::",
+                "only the engine and its operator know tract",
+            );
         }
     }
 }

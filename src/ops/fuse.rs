@@ -236,10 +236,9 @@ fn is_identity(scale: &[f32], shift: &[f32]) -> bool {
 
 /// `(w · x + b) · scale + shift` as one convolution.
 fn scale_outputs(conv: &mut Conv, scale: &[f32], shift: &[f32]) {
-    let size = conv.weights.len() / conv.outputs;
-    for (o, kernel) in conv.weights.chunks_exact_mut(size).enumerate() {
-        kernel.iter_mut().for_each(|w| *w *= scale[o]);
-        conv.bias[o] = conv.bias[o].mul_add(scale[o], shift[o]);
+    conv.weights.scale(scale);
+    for (bias, (scale, shift)) in conv.bias.iter_mut().zip(scale.iter().zip(shift)) {
+        *bias = bias.mul_add(*scale, *shift);
     }
 }
 
@@ -309,7 +308,7 @@ mod tests {
             input: ValueId(input),
             outputs,
             groups: 1,
-            weights: numbers(seed, outputs * shape.channels * taps),
+            weights: numbers(seed, outputs * shape.channels * taps).into(),
             bias: numbers(seed + 7, outputs),
             window,
             residual: None,
@@ -384,7 +383,7 @@ mod tests {
                 panic!("{:?}", result.nodes[2])
             };
             assert_eq!((last.residual, last.relu), (Some(ValueId(1)), true));
-            assert_eq!(last.weights, numbers(2, 9));
+            assert_eq!(last.weights.to_vec(), numbers(2, 9));
         }
     }
 

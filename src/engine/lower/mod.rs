@@ -370,7 +370,7 @@ fn push(graph: &mut Graph, name: &str, op: Op, shape: Shape) -> ValueId {
 fn word(step: &Step, input: ValueId, operands: &[ValueId]) -> Op {
     match step {
         Step::Conv {
-            kernel,
+            weights,
             outputs,
             groups,
             bias,
@@ -379,7 +379,7 @@ fn word(step: &Step, input: ValueId, operands: &[ValueId]) -> Op {
             input,
             outputs: *outputs,
             groups: *groups,
-            weights: kernel.weights(),
+            weights: weights.clone(),
             bias: bias.clone(),
             window: *window,
             residual: None,
