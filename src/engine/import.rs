@@ -150,12 +150,16 @@ fn lower(
             .replace(model, &mut |_, _| unreachable!("there is no region"));
     };
     found.replace(model, &mut |graph, outputs| {
-        let program = Arc::new(ops::compile(graph, arithmetic)?);
+        let program = Arc::new(ops::compile(
+            graph,
+            arithmetic,
+            options.max_batch,
+            options.threads_per_worker,
+        )?);
         programs.push(Arc::clone(&program));
         let share = Share {
             team: Arc::clone(&options.team),
             threads: options.threads_per_worker,
-            images: options.max_batch.max(1),
         };
         Ok(Region::new(program, share, outputs))
     })

@@ -113,6 +113,22 @@ pub struct Node {
     pub shape: Shape,
 }
 
+impl Node {
+    /// The values that it reads.
+    #[must_use]
+    pub fn reads(&self) -> Vec<ValueId> {
+        match &self.op {
+            Op::Input(_) => vec![],
+            Op::Conv(conv) => std::iter::once(conv.input).chain(conv.residual).collect(),
+            Op::Add { inputs, .. } => inputs.to_vec(),
+            Op::Affine { input, .. }
+            | Op::MaxPool { input, .. }
+            | Op::AvgPool { input, .. }
+            | Op::GlobalAvgPool { input } => vec![*input],
+        }
+    }
+}
+
 /// The nodes, each after those that it reads.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Graph {

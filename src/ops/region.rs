@@ -18,8 +18,6 @@ pub struct Share {
     pub team: Arc<Team>,
     /// Most threads of one inference.
     pub threads: usize,
-    /// Images that a worker's memory is made for.
-    pub images: usize,
 }
 
 /// A recognized part of a network as an operator of tract.
@@ -61,7 +59,6 @@ impl Region {
             share: Share {
                 team: Arc::new(Team::new(1)),
                 threads: 1,
-                images: 1,
             },
             outputs: outputs.into_iter().map(TVec::from).collect(),
         }
@@ -69,7 +66,7 @@ impl Region {
 
     fn memory(&self) -> Option<Memory> {
         match &self.body {
-            Body::Program(program) => Some(program.memory(self.share.images)),
+            Body::Program(program) => Some(program.memory()),
             #[cfg(test)]
             Body::Reference(_) => None,
         }
@@ -84,7 +81,7 @@ impl Region {
     ) {
         match &self.body {
             Body::Program(program) => {
-                let memory = memory.get_or_insert_with(|| program.memory(self.share.images));
+                let memory = memory.get_or_insert_with(|| program.memory());
                 self.share.team.lead(self.share.threads, |lead| {
                     program.run(memory, lead, images, inputs, outputs);
                 });

@@ -35,6 +35,12 @@ impl Plane {
         self.pitch() * (self.height + 2 * self.border)
     }
 
+    /// The same image with another border.
+    #[must_use]
+    pub fn with_border(self, border: usize) -> Plane {
+        Plane { border, ..self }
+    }
+
     /// Lines before pixel `(row, column)`.
     #[must_use]
     pub fn at(self, row: usize, column: usize) -> usize {

@@ -7,13 +7,43 @@
 
 #![allow(dead_code, reason = "filled in step by step")]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod builder;
+mod conv;
+mod denormals;
+mod edge;
+mod format;
 mod line;
+mod memory;
+mod pack;
+mod pointwise;
+mod pool;
+mod program;
+#[cfg(test)]
+mod sample;
 mod scalar;
+mod scalar_bf16;
 mod team;
+#[cfg(test)]
+mod testing;
 mod tile;
+mod winograd;
 
+pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
+pub use self::denormals::{FlushDenormals, flush_denormals};
 pub use self::line::{Line, Plane};
+pub use self::memory::Memory;
+pub use self::program::Program;
 pub use self::team::{Lead, Team};
+use self::tile::Store;
+use super::Vectorized;
 use super::features::{Bf16Unit, Features};
 
 /// How values are stored and multiplied.
@@ -69,6 +99,43 @@ impl Arithmetic {
         self.precision
     }
 
+    /// What multiplies.
+    fn unit(self) -> Unit {
+        match (self.precision, self.features.bf16) {
+            (Precision::F32, _) | (_, None) => match self.features.isa {
+                super::Isa::Avx512 => Unit::Avx512,
+                _ => Unit::Avx2,
+            },
+            (_, Some(Bf16Unit::Avx512)) => Unit::Avx512Bf16,
+            (_, Some(Bf16Unit::Amx)) => Unit::Amx,
+        }
+    }
+
+    /// The right to run plain loops with the best vectors.
+    fn vectorized(self) -> Vectorized {
+        Vectorized::new(self.features.isa)
+            .expect("an arithmetic exists only where the CPU has its instructions")
+    }
+
+    /// How values inside of a network are stored.
+    fn store(self) -> Store {
+        match self.precision {
+            Precision::F32 => Store::F32,
+            Precision::Bf16 => Store::Bf16,
+            Precision::Bf16x3 => Store::Split,
+        }
+    }
+
+    /// Channels of a block.
+    fn lanes(self) -> usize {
+        16 * self.store().vectors_per_block()
+    }
+
+    /// Planes of a block.
+    fn planes(self) -> usize {
+        self.store().planes_per_block()
+    }
+
     /// The instructions that multiply, for people: "avx512", "amx".
     #[must_use]
     pub fn instructions(self) -> &'static str {
@@ -80,50 +147,19 @@ impl Arithmetic {
     }
 }
 
-/// Steps that compute a network, with their weights; shared by all workers.
-#[derive(Debug)]
-pub struct Program {}
+/// Why no step of ours computes a layer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
 
-impl Program {
-    /// One worker's memory, for batches of up to `images`.
-    #[must_use]
-    pub fn memory(&self, images: usize) -> Memory {
-        let _ = images;
-        Memory {}
-    }
-
-    /// Computes the network for `images` images: input number `i` of the graph from `inputs[i]`, output number `o` into
-    /// `outputs[o]`; both `[images, channels, height, width]` and contiguous. An image's output bits depend on that
-    /// image alone. A batch larger than the memory is for is computed in parts.
-    ///
-    /// # Panics
-    /// If a slice has not the length that the shapes demand.
-    pub fn run(
-        &self,
-        memory: &mut Memory,
-        lead: &Lead<'_>,
-        images: usize,
-        inputs: &[&[f32]],
-        outputs: &mut [&mut [f32]],
-    ) {
-        let _ = (memory, lead, images, inputs, outputs);
-    }
-
-    /// Measures every step from now on, or no longer.
-    pub fn set_profiling(&self, on: bool) {
-        let _ = on;
-    }
-
-    /// What was measured, a step a row.
-    #[must_use]
-    pub fn profile(&self) -> Vec<StepProfile> {
-        Vec::new()
-    }
+/// What multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Avx2,
+    Avx512,
+    Avx512Bf16,
+    Amx,
 }
-
-/// One worker's memory for a program: intermediate values of as many images as a batch holds.
-#[derive(Debug)]
-pub struct Memory {}
 
 /// A step, and what it did while profiling was on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! multiply-adds, so a pixel's bits depend on nothing but its own inputs.
 
 use super::line::Line;
+use super::{Arithmetic, Unit};
 
 /// One step of the sum: a block of the input's channels under one position of the window, and its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,4 +48,90 @@ pub(super) enum Store {
     Bf16,
     /// As two lines of bfloat16: the rounded value, and the rounded rest in the next block.
     Split,
+}
+
+/// A micro-kernel for one number of pixels, distance between them and number of vectors of outputs.
+///
+/// # Safety
+/// The CPU has its instructions; all that the tile points to is there, and nobody else uses the output.
+pub(super) type TileFn = unsafe fn(&Tile<'_>);
+
+/// The instance of a micro-kernel for a number of pixels that is known only at run time.
+macro_rules! by_pixels {
+    ($pixels:expr, $kernel:ident, $stride:literal, $vectors:literal, [$($p:literal)+]) => {
+        match $pixels {
+            $($p => Some($kernel::<$p, $stride, $vectors> as TileFn),)+
+            _ => None,
+        }
+    };
+}
+pub(super) use by_pixels;
+
+/// The micro-kernels of one arithmetic.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TileKernel {
+    /// Most pixels of one call.
+    pub(super) max_pixels: usize,
+    /// Most vectors of 16 outputs of one call.
+    pub(super) vectors: usize,
+    arithmetic: Arithmetic,
+    store: Store,
+}
+
+impl TileKernel {
+    /// The kernels whose outputs are stored so.
+    pub(super) fn new(arithmetic: Arithmetic, store: Store) -> TileKernel {
+        let (max_pixels, vectors) = match arithmetic.unit() {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => (super::avx2::MAX_PIXELS, 1),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => (super::avx512::MAX_PIXELS, 2),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512Bf16 => (super::avx512_bf16::MAX_PIXELS, 2),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => (super::amx::MAX_PIXELS, 2),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => (0, 1),
+        };
+        TileKernel {
+            max_pixels,
+            vectors,
+            arithmetic,
+            store,
+        }
+    }
+
+    /// The function for `pixels` neighbours, `stride` lines apart in the input, and `vectors` of outputs.
+    pub(super) fn function(self, pixels: usize, stride: usize, vectors: usize) -> Option<TileFn> {
+        match self.arithmetic.unit() {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => super::avx2::kernel(pixels, stride, vectors),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => super::avx512::kernel(pixels, stride, vectors),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512Bf16 => super::avx512_bf16::kernel(pixels, stride, vectors, self.store),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => super::amx::kernel(pixels, stride, vectors, self.store),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Vectors of 16 outputs in a block.
+    pub(super) fn vectors_per_block(self) -> usize {
+        match self {
+            Store::F32 => 1,
+            Store::Bf16 | Store::Split => 2,
+        }
+    }
+
+    /// Planes of a block.
+    pub(super) fn planes_per_block(self) -> usize {
+        match self {
+            Store::F32 | Store::Bf16 => 1,
+            Store::Split => 2,
+        }
+    }
 }

@@ -1,0 +1,88 @@
+//! Tiles in plain Rust, for tests of the micro-kernel on CPUs that have none.
+//!
+//! Source: Intel's Software Developer's Manual, operation of `TILELOADD`, `TDPBF16PS` and `TILESTORED`.
+
+use super::super::line::Line;
+use super::Tiles;
+
+pub(super) struct Model {
+    /// None before the first configuration.
+    rows: Option<[usize; 8]>,
+    tiles: [[Line; 16]; 8],
+}
+
+impl Model {
+    pub(super) fn new() -> Model {
+        Model {
+            rows: None,
+            tiles: [[Line([f32::NAN; 16]); 16]; 8],
+        }
+    }
+
+    /// Pixels of both groups, as far as they have been in use.
+    pub(super) fn pixels(&self) -> usize {
+        let unused = |tile: usize| self.tiles[tile][0].0[0].is_nan();
+        self.rows(0) + if unused(2) { 0 } else { self.rows(2) }
+    }
+
+    fn rows(&self, tile: u8) -> usize {
+        self.rows.expect("tiles are configured before use")[usize::from(tile)]
+    }
+}
+
+/// A bfloat16 of a line, zero instead of a denormal.
+fn value(line: Line, i: usize) -> f32 {
+    let bits = line.0[i / 2].to_bits() >> (16 * (i % 2));
+    zero_denormal(f32::from_bits(bits << 16))
+}
+
+fn zero_denormal(x: f32) -> f32 {
+    if x.is_subnormal() { x * 0.0 } else { x }
+}
+
+impl Tiles for Model {
+    unsafe fn shape(&mut self, [first, second]: [u8; 2]) {
+        assert!((1..=16).contains(&first) && (1..=16).contains(&second));
+        let rows = [first, first, second, second, first, second, 16, 16];
+        self.rows = Some(rows.map(usize::from));
+    }
+
+    unsafe fn load<const TILE: u8>(&mut self, from: *const Line, step: usize) {
+        let rows = self.rows(TILE);
+        let tile = &mut self.tiles[usize::from(TILE)];
+        *tile = [Line::ZERO; 16];
+        for (row, line) in tile[..rows].iter_mut().enumerate() {
+            // SAFETY: by the caller's promise.
+            *line = unsafe { *from.add(row * step) };
+        }
+    }
+
+    unsafe fn dot<const SUM: u8, const A: u8, const B: u8>(&mut self) {
+        assert_eq!(self.rows(SUM), self.rows(A), "rows of the sum and of A");
+        assert_eq!(self.rows(B), 16, "pairs of A and rows of B");
+        let [a, b] = [A, B].map(|t| self.tiles[usize::from(t)]);
+        for m in 0..self.rows(SUM) {
+            let mut temporary = [0.0_f32; 32];
+            for k in 0..16 {
+                for (n, t) in temporary.iter_mut().enumerate() {
+                    let product = (value(a[m], 2 * k + n % 2), value(b[k], n));
+                    *t = zero_denormal(product.0.mul_add(product.1, *t));
+                }
+            }
+            for (n, sum) in self.tiles[usize::from(SUM)][m].0.iter_mut().enumerate() {
+                let pair = zero_denormal(temporary[2 * n] + temporary[2 * n + 1]);
+                *sum = zero_denormal(zero_denormal(*sum) + pair);
+            }
+        }
+    }
+
+    unsafe fn store<const TILE: u8>(&mut self, to: *mut Line, step: usize) {
+        for (row, line) in self.tiles[usize::from(TILE)][..self.rows(TILE)]
+            .iter()
+            .enumerate()
+        {
+            // SAFETY: by the caller's promise.
+            unsafe { *to.add(row * step) = *line };
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! A program step by step: checks shapes, packs weights, and in the end finds a place for every value.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::conv::{Conv, ConvShape, ConvUse};
+use super::edge::Edge;
+use super::line::Plane;
+use super::pointwise::{Add, Affine};
+use super::pool::{GlobalMean, Pool, PoolKind, PoolWindow};
+use super::program::{Program, Step, Work};
+use super::tile::Store;
+use super::winograd::{TileSize, Winograd};
+use super::{Arithmetic, Refusal};
+use crate::kernels::Vectorized;
+
+/// Lines behind the last value that may be read, though not used: what tiles read beyond the last pixels.
+const SLACK: usize = 64;
+
+/// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer, F(2×2)
+/// is as fast and its weights are less than half as large.
+const WINOGRAD_F4_TILES: usize = 14;
+
+/// A value of a program under construction: `[channels, height, width]` for each image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value(usize);
+
+/// Whose memory a value takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// One image's at a time.
+    Image,
+    /// All images' of a batch.
+    Batch,
+}
+
+/// A value and where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) channels: usize,
+    pub(super) blocks: usize,
+    pub(super) plane: Plane,
+    pub(super) store: Store,
+    /// Whether the images of a batch are the neighbouring pixels of its one plane.
+    pub(super) row: bool,
+    pub(super) place: Place,
+    /// The first line.
+    pub(super) line: usize,
+}
+
+/// A window and how it moves; rows first, then columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moving {
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// From one output to the next.
+    pub stride: [usize; 2],
+    /// Zeros above and to the left.
+    pub pad_before: [usize; 2],
+    /// Height and width of the output.
+    pub output: [usize; 2],
+}
+
+/// A convolution to add to a program.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvLayer<'a> {
+    /// What it reads.
+    pub input: Value,
+    /// How its window moves.
+    pub moving: Moving,
+    /// Groups.
+    pub groups: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// `[outputs, inputs / groups, height, width]`.
+    pub weights: &'a [f32],
+    /// One an output channel.
+    pub bias: &'a [f32],
+    /// A value of the output's shape, added before the ReLU.
+    pub residual: Option<Value>,
+    /// Whether negative results become zero.
+    pub relu: bool,
+    /// Zeros that readers of the output want around it.
+    pub border: usize,
+    /// Whether the output is kept in single precision: for what leaves the network.
+    pub exact: bool,
+}
+
+/// What a pool computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The largest value; zeros outside of the image do not count.
+    Max,
+    /// The mean of the values inside of the image.
+    Mean,
+    /// The mean of all, zeros outside of the image included.
+    MeanWithPad,
+}
+
+/// Builds a [`Program`].
+#[derive(Debug)]
+pub struct Builder {
+    arithmetic: Arithmetic,
+    vectorized: Vectorized,
+    capacity: usize,
+    threads: usize,
+    scratch: usize,
+    steps: Vec<Step>,
+    batch_from: Option<usize>,
+    values: Vec<Placed>,
+    input_sizes: Vec<usize>,
+    output_sizes: Vec<usize>,
+}
+
+impl Builder {
+    /// An empty program for batches of up to `capacity` images and up to `threads` that share one.
+    #[must_use]
+    pub fn new(arithmetic: Arithmetic, capacity: usize, threads: usize) -> Builder {
+        Builder {
+            arithmetic,
+            vectorized: arithmetic.vectorized(),
+            capacity: capacity.max(1),
+            threads: threads.max(1),
+            scratch: 0,
+            steps: Vec::new(),
+            batch_from: None,
+            values: Vec::new(),
+            input_sizes: Vec::new(),
+            output_sizes: Vec::new(),
+        }
+    }
+
+    /// From the next step on, all images of a batch are computed at once. Before, one after the other.
+    pub fn begin_batch(&mut self) {
+        self.batch_from.get_or_insert(self.steps.len());
+    }
+
+    /// The next input, `[channels, height, width]`.
+    pub fn enter(&mut self, name: &str, shape: [usize; 3], border: usize) -> Value {
+        let [channels, height, width] = shape;
+        let store = self.arithmetic.store();
+        let plane = Plane {
+            height,
+            width,
+            border,
+        };
+        let to = self.value(channels, plane, store, self.is_row(height, width, border));
+        let edge = Edge {
+            vectorized: self.vectorized,
+            store,
+            channels,
+        };
+        self.input_sizes.push(shape.iter().product());
+        let work = Work::Enter(self.input_sizes.len() - 1, edge);
+        self.step(name, "enter".into(), 0, work, &[], Some(to))
+    }
+
+    /// A convolution.
+    ///
+    /// # Errors
+    /// [`Refusal`] if no kernel computes it.
+    pub fn conv(&mut self, name: &str, layer: ConvLayer<'_>) -> Result<Value, Refusal> {
+        let refuse = |reason: &str| Err(Refusal(reason.to_owned()));
+        let input = self.values[layer.input.0];
+        let Moving {
+            kernel,
+            stride,
+            pad_before,
+            output: [height, width],
+        } = layer.moving;
+        let window = kernel[0] * kernel[1];
+        let per_group = input.channels / layer.groups.max(1);
+        if layer.groups == 0
+            || input.channels % layer.groups != 0
+            || layer.outputs % layer.groups != 0
+            || layer.weights.len() != layer.outputs * per_group * window
+            || layer.bias.len() != layer.outputs
+            || stride.contains(&0)
+        {
+            return refuse("its weights do not fit its channels");
+        }
+        if !covers(input.plane, &layer.moving) && !input.row {
+            return refuse("its window reaches beyond the zeros around its input");
+        }
+        if input.row && (window != 1 || height * width != 1) {
+            return refuse("a window over single values");
+        }
+        let store = match layer.exact {
+            true => Store::F32,
+            false => self.arithmetic.store(),
+        };
+        let plane = Plane {
+            height,
+            width,
+            border: layer.border,
+        };
+        let to = self.value(layer.outputs, plane, store, input.row);
+        let residual = layer.residual.map(|r| self.values[r.0]);
+        if residual.is_some_and(|r| {
+            r.channels != layer.outputs
+                || r.store != store
+                || r.row != input.row
+                || [r.plane.height, r.plane.width] != [to.plane.height, to.plane.width]
+        }) {
+            return refuse("the value to add has another shape");
+        }
+        let shape = ConvShape {
+            outputs: layer.outputs,
+            inputs: input.channels,
+            groups: layer.groups,
+            kernel,
+            stride,
+            pad: pad_before,
+        };
+        let about = ConvUse {
+            input: input.plane,
+            output: to.plane,
+            residual: residual.map(|r| r.plane),
+            relu: layer.relu,
+            store,
+            across_images: input.row,
+        };
+        let Some((work, algorithm)) = self.convolution(shape, about, layer.weights, layer.bias)
+        else {
+            return refuse("no kernel has its stride or groups");
+        };
+        let flops = 2 * layer.weights.len() * height * width;
+        let kind = format!("conv {}×{}/{}{algorithm}", kernel[0], kernel[1], stride[0]);
+        let reads: Vec<Value> = [Some(layer.input), layer.residual]
+            .into_iter()
+            .flatten()
+            .collect();
+        Ok(self.step(name, kind, flops as u64, work, &reads, Some(to)))
+    }
+
+    /// The fastest algorithm for a convolution, and its name.
+    fn convolution(
+        &mut self,
+        shape: ConvShape,
+        about: ConvUse,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Option<(Work, &'static str)> {
+        let tiles = about.output.height.div_ceil(4) * about.output.width.div_ceil(4);
+        let size = match tiles {
+            WINOGRAD_F4_TILES.. => TileSize::F4,
+            _ => TileSize::F2,
+        };
+        let winograd = Winograd::new(self.arithmetic, size, shape, about, weights, bias);
+        if let Some(winograd) = winograd {
+            let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
+            self.scratch = self.scratch.max(lines.max().unwrap_or(0));
+            return Some((Work::Winograd(Box::new(winograd)), " winograd"));
+        }
+        let conv = Conv::new(self.arithmetic, shape, about, weights, bias)?;
+        Some((Work::Conv(Box::new(conv)), ""))
+    }
+
+    /// A pool with a window.
+    ///
+    /// # Errors
+    /// [`Refusal`] if a window lies outside of the image.
+    pub fn pool(
+        &mut self,
+        name: &str,
+        input: Value,
+        pooling: Pooling,
+        moving: Moving,
+        border: usize,
+    ) -> Result<Value, Refusal> {
+        let from = self.values[input.0];
+        let [height, width] = moving.output;
+        let image = [from.plane.height, from.plane.width];
+        for axis in 0..2 {
+            let last = (moving.output[axis] - 1) * moving.stride[axis];
+            if moving.pad_before[axis] >= moving.kernel[axis]
+                || last >= image[axis] + moving.pad_before[axis]
+            {
+                return Err(Refusal("a window lies outside of the image".into()));
+            }
+        }
+        if from.row {
+            return Err(Refusal("a window over single values".into()));
+        }
+        let plane = Plane {
+            height,
+            width,
+            border,
+        };
+        let to = self.value(from.channels, plane, from.store, false);
+        let kind = match pooling {
+            Pooling::Max => PoolKind::Max,
+            Pooling::Mean => PoolKind::Mean,
+            Pooling::MeanWithPad => PoolKind::MeanWithPad,
+        };
+        let pool = Pool {
+            vectorized: self.vectorized,
+            store: from.store,
+            kind,
+            window: PoolWindow {
+                kernel: moving.kernel,
+                stride: moving.stride,
+                pad_before: moving.pad_before,
+            },
+        };
+        let text = format!(
+            "{} pool {}×{}/{}",
+            if pooling == Pooling::Max {
+                "max"
+            } else {
+                "mean"
+            },
+            moving.kernel[0],
+            moving.kernel[1],
+            moving.stride[0]
+        );
+        Ok(self.step(name, text, 0, Work::Pool(pool), &[input], Some(to)))
+    }
+
+    /// The mean of each channel; begins the part that computes all images at once.
+    pub fn global_mean(&mut self, name: &str, input: Value) -> Value {
+        self.begin_batch();
+        let from = self.values[input.0];
+        let single = Plane {
+            height: 1,
+            width: 1,
+            border: 0,
+        };
+        let to = self.value(from.channels, single, from.store, true);
+        let work = Work::GlobalMean(GlobalMean {
+            vectorized: self.vectorized,
+            store: from.store,
+        });
+        self.step(name, "global mean".into(), 0, work, &[input], Some(to))
+    }
+
+    /// `relu?(value * scale + shift)` by channel.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there are not as many factors and addends as channels.
+    pub fn affine(
+        &mut self,
+        name: &str,
+        input: Value,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+        relu: bool,
+        border: usize,
+    ) -> Result<Value, Refusal> {
+        let from = self.values[input.0];
+        if scale.len() != from.channels || shift.len() != from.channels {
+            return Err(Refusal("its factors do not fit its channels".into()));
+        }
+        let to = self.value(
+            from.channels,
+            from.plane.with_border(border),
+            from.store,
+            from.row,
+        );
+        let work = Work::Affine(Affine {
+            vectorized: self.vectorized,
+            store: from.store,
+            scale,
+            shift,
+            relu,
+        });
+        Ok(self.step(name, "affine".into(), 0, work, &[input], Some(to)))
+    }
+
+    /// `relu?(a + b)`.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the two have different shapes.
+    pub fn add(
+        &mut self,
+        name: &str,
+        inputs: [Value; 2],
+        relu: bool,
+        border: usize,
+    ) -> Result<Value, Refusal> {
+        let [a, b] = inputs.map(|v| self.values[v.0]);
+        if a.channels != b.channels
+            || a.store != b.store
+            || a.row != b.row
+            || a.plane.with_border(0) != b.plane.with_border(0)
+        {
+            return Err(Refusal("it adds values of different shapes".into()));
+        }
+        let to = self.value(a.channels, a.plane.with_border(border), a.store, a.row);
+        let work = Work::Add(Add {
+            vectorized: self.vectorized,
+            store: a.store,
+            relu,
+        });
+        Ok(self.step(name, "add".into(), 0, work, &inputs, Some(to)))
+    }
+
+    /// A value becomes the next output.
+    pub fn leave(&mut self, name: &str, value: Value) {
+        let from = self.values[value.0];
+        let pixels = if from.row {
+            1
+        } else {
+            from.plane.height * from.plane.width
+        };
+        let edge = Edge {
+            vectorized: self.vectorized,
+            store: from.store,
+            channels: from.channels,
+        };
+        self.output_sizes.push(from.channels * pixels);
+        let work = Work::Leave(self.output_sizes.len() - 1, edge);
+        self.step(name, "leave".into(), 0, work, &[value], None);
+    }
+
+    /// The program, every value in its place.
+    #[must_use]
+    pub fn finish(mut self) -> Program {
+        let batch_from = self.batch_from.unwrap_or(self.steps.len());
+        let scratch = self.place(batch_from);
+        Program {
+            arithmetic: self.arithmetic,
+            steps: self.steps,
+            batch_from,
+            values: self.values,
+            capacity: self.capacity,
+            scratch,
+            lines: scratch + self.scratch + SLACK,
+            threads: self.threads,
+            input_sizes: self.input_sizes,
+            output_sizes: self.output_sizes,
+            profiling: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a value of this size is laid out as a row of images: where all images are computed at once.
+    fn is_row(&self, height: usize, width: usize, border: usize) -> bool {
+        self.batch_from.is_some() && (height, width, border) == (1, 1, 0)
+    }
+
+    fn value(&self, channels: usize, plane: Plane, store: Store, row: bool) -> Placed {
+        let plane = match row {
+            true => Plane {
+                height: 1,
+                width: self.capacity,
+                border: 0,
+            },
+            false => plane,
+        };
+        Placed {
+            channels,
+            blocks: channels.div_ceil(16 * store.vectors_per_block()) * store.planes_per_block(),
+            plane,
+            store,
+            row,
+            place: Place::Image,
+            line: 0,
+        }
+    }
+
+    fn step(
+        &mut self,
+        name: &str,
+        kind: String,
+        flops: u64,
+        work: Work,
+        reads: &[Value],
+        writes: Option<Placed>,
+    ) -> Value {
+        let writes = writes.map(|value| {
+            self.values.push(value);
+            self.values.len() - 1
+        });
+        self.steps.push(Step {
+            name: name.to_owned(),
+            kind,
+            flops,
+            work,
+            reads: reads.iter().map(|v| v.0).collect(),
+            writes,
+            images: AtomicU64::new(0),
+            nanoseconds: AtomicU64::new(0),
+        });
+        Value(writes.unwrap_or(0))
+    }
+
+    /// Puts values that are alive at the same time side by side, others over each other; returns the lines needed.
+    fn place(&mut self, batch_from: usize) -> usize {
+        let lives: Vec<(usize, usize)> = (0..self.values.len())
+            .map(|v| {
+                let written = self.steps.iter().position(|s| s.writes == Some(v));
+                let read = self.steps.iter().rposition(|s| s.reads.contains(&v));
+                let written = written.unwrap_or(0);
+                (written, read.unwrap_or(written))
+            })
+            .collect();
+        for (value, (_, read)) in self.values.iter_mut().zip(&lives) {
+            value.place = match *read < batch_from {
+                true => Place::Image,
+                false => Place::Batch,
+            };
+        }
+        let mut end = 0;
+        for place in [Place::Image, Place::Batch] {
+            let start = end;
+            // First and last step, first and last line.
+            let mut taken: Vec<(usize, usize, usize, usize)> = Vec::new();
+            for (value, &(written, read)) in self.values.iter_mut().zip(&lives) {
+                if value.place != place {
+                    continue;
+                }
+                // Image by image, the first steps run again while values of the batch wait to be read.
+                let written = if written < batch_from && place == Place::Batch {
+                    0
+                } else {
+                    written
+                };
+                let images = match (place, value.row) {
+                    (Place::Batch, false) => self.capacity,
+                    _ => 1,
+                };
+                let lines = value.blocks * value.plane.lines() * images;
+                let mut line = start;
+                taken.sort_unstable_by_key(|t| t.2);
+                for &(from, to, first, last) in &taken {
+                    if from <= read && written <= to && first < line + lines && line < last {
+                        line = last;
+                    }
+                }
+                taken.push((written, read, line, line + lines));
+                value.line = line;
+                end = end.max(line + lines);
+            }
+        }
+        end
+    }
+}
+
+/// Whether all that a window looks at lies inside of the plane and its border.
+fn covers(plane: Plane, moving: &Moving) -> bool {
+    let image = [plane.height, plane.width];
+    (0..2).all(|axis| {
+        let last = (moving.output[axis] - 1) * moving.stride[axis] + moving.kernel[axis];
+        moving.pad_before[axis] <= plane.border
+            && last <= image[axis] + moving.pad_before[axis] + plane.border
+    })
+}

@@ -1,0 +1,175 @@
+//! Lines as numbers and back, in each of the formats that values are stored in; for the steps that are no convolution.
+
+use super::line::{Line, View};
+
+/// 16 numbers, computed on side by side.
+pub(super) type Lanes = [f32; 16];
+
+/// A way to store values: `H` times 16 channels of one pixel lie at one line of `BLOCKS` planes.
+pub(super) trait Format<const H: usize> {
+    /// Planes of a block of channels.
+    const BLOCKS: usize;
+
+    /// The channel, counted from the block's first, of lane `lane` of the `half`-th part.
+    fn channel(half: usize, lane: usize) -> usize;
+
+    /// The numbers at line `at` of a block whose planes are `plane` lines long.
+    fn load(block: &[Line], plane: usize, at: usize) -> [Lanes; H];
+
+    /// Rounds the numbers to nearest even and stores them there.
+    fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; H]);
+}
+
+/// `Store::F32`.
+#[derive(Debug)]
+pub(super) struct F32;
+
+/// `Store::Bf16`.
+#[derive(Debug)]
+pub(super) struct Bf16;
+
+/// `Store::Split`.
+#[derive(Debug)]
+pub(super) struct Split;
+
+impl Format<1> for F32 {
+    const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn channel(_half: usize, lane: usize) -> usize {
+        lane
+    }
+
+    #[inline(always)]
+    fn load(block: &[Line], _plane: usize, at: usize) -> [Lanes; 1] {
+        [block[at].0]
+    }
+
+    #[inline(always)]
+    fn store(block: &mut [Line], _plane: usize, at: usize, values: [Lanes; 1]) {
+        block[at] = Line(values[0]);
+    }
+}
+
+impl Format<2> for Bf16 {
+    const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn channel(half: usize, lane: usize) -> usize {
+        2 * lane + half
+    }
+
+    #[inline(always)]
+    fn load(block: &[Line], _plane: usize, at: usize) -> [Lanes; 2] {
+        unpack(block[at])
+    }
+
+    #[inline(always)]
+    fn store(block: &mut [Line], _plane: usize, at: usize, values: [Lanes; 2]) {
+        block[at] = pack(values);
+    }
+}
+
+impl Format<2> for Split {
+    const BLOCKS: usize = 2;
+
+    #[inline(always)]
+    fn channel(half: usize, lane: usize) -> usize {
+        2 * lane + half
+    }
+
+    #[inline(always)]
+    fn load(block: &[Line], plane: usize, at: usize) -> [Lanes; 2] {
+        let (high, low) = (unpack(block[at]), unpack(block[at + plane]));
+        [0, 1].map(|h| std::array::from_fn(|i| high[h][i] + low[h][i]))
+    }
+
+    #[inline(always)]
+    fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; 2]) {
+        let high = pack(values);
+        let rounded = unpack(high);
+        let rest = [0, 1].map(|h| std::array::from_fn(|i| values[h][i] - rounded[h][i]));
+        block[at] = high;
+        block[at + plane] = pack(rest);
+    }
+}
+
+/// The even and the odd ones of 32 bfloat16.
+#[inline(always)]
+pub(super) fn unpack(line: Line) -> [Lanes; 2] {
+    let bits = line.0.map(f32::to_bits);
+    [
+        bits.map(|b| f32::from_bits(b << 16)),
+        bits.map(|b| f32::from_bits(b & 0xffff_0000)),
+    ]
+}
+
+/// The even and the odd ones of 32 numbers as bfloat16.
+#[inline(always)]
+pub(super) fn pack([even, odd]: [Lanes; 2]) -> Line {
+    Line(std::array::from_fn(|i| {
+        f32::from_bits((round(even[i]) >> 16) | (round(odd[i]) & 0xffff_0000))
+    }))
+}
+
+/// The bits of the nearest bfloat16 in the upper half, the even one of two; NaN stays NaN.
+#[inline(always)]
+fn round(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    if value.is_nan() {
+        bits | 0x0040_0000
+    } else {
+        rounded
+    }
+}
+
+impl View {
+    /// All lines of `count` blocks of an image, borders included.
+    ///
+    /// # Safety
+    /// They are inside of the value, and nobody writes to them as long as the slice is used.
+    pub(super) unsafe fn blocks<'a>(self, image: usize, block: usize, count: usize) -> &'a [Line] {
+        let (first, lines) = self.extent(image, block, count);
+        // SAFETY: by the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.start.add(first), lines) }
+    }
+
+    /// The same, to write to.
+    ///
+    /// # Safety
+    /// They are inside of the value, and nobody else uses them as long as the slice is used.
+    pub(super) unsafe fn blocks_mut<'a>(
+        self,
+        image: usize,
+        block: usize,
+        count: usize,
+    ) -> &'a mut [Line] {
+        let (first, lines) = self.extent(image, block, count);
+        // SAFETY: by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), lines) }
+    }
+
+    fn extent(self, image: usize, block: usize, count: usize) -> (usize, usize) {
+        let lines = self.plane.lines();
+        (image * self.image_lines() + block * lines, count * lines)
+    }
+}
+
+/// Calls a method that is generic over the format with that of a `Store`.
+macro_rules! with_format {
+    ($store:expr, $call:ident ( $($argument:expr),* $(,)? )) => {
+        match $store {
+            $crate::kernels::nn::tile::Store::F32 => {
+                $call::<1, $crate::kernels::nn::format::F32>($($argument),*)
+            }
+            $crate::kernels::nn::tile::Store::Bf16 => {
+                $call::<2, $crate::kernels::nn::format::Bf16>($($argument),*)
+            }
+            $crate::kernels::nn::tile::Store::Split => {
+                $call::<2, $crate::kernels::nn::format::Split>($($argument),*)
+            }
+        }
+    };
+}
+pub(super) use with_format;

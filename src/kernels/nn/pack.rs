@@ -1,0 +1,264 @@
+//! Weights in the order in which the micro-kernels read them.
+//!
+//! A panel is one or two vectors of 16 outputs; its weights are the K-blocks in the order of the sum, each 16 lines a
+//! vector. Groups narrower than a block of channels are joined until they fill one, with zeros between what does not
+//! belong together.
+
+use super::conv::ConvShape;
+use super::line::{Line, Plane};
+use super::scalar_bf16::{round, widen};
+use super::tile::KBlock;
+use super::{Arithmetic, Precision};
+
+/// Fewer weights than this are packed by one thread: starting another takes as long.
+const PARALLEL_WEIGHTS: usize = 100_000;
+
+/// Groups are joined as long as the products with zeros are at most so many times the others.
+const MAX_JOINED: usize = 16;
+
+/// A few neighbouring vectors of outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Panel {
+    /// First vector of 16 outputs.
+    pub(super) first: usize,
+    /// Vectors of 16 outputs: 1 or 2.
+    pub(super) vectors: usize,
+    /// First block of the input that its group sees, counted in planes.
+    pub(super) input: usize,
+    /// Lines before its weights.
+    pub(super) weights: usize,
+}
+
+/// A convolution's weights in panels.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) panels: Vec<Panel>,
+    pub(super) lines: Box<[Line]>,
+    /// One line a vector of outputs.
+    pub(super) bias: Box<[Line]>,
+    /// Planes of the input of all groups.
+    pub(super) input_blocks: usize,
+    /// Blocks of input channels that a panel sees.
+    blocks: usize,
+    precision: Precision,
+}
+
+impl Packed {
+    /// Packs `weights`, `[outputs, inputs / groups, height, width]`, for panels of at most `vectors`.
+    ///
+    /// None if groups are so narrow that most products would be with zeros.
+    pub(super) fn new(
+        arithmetic: Arithmetic,
+        vectors: usize,
+        shape: ConvShape,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Option<Packed> {
+        let lanes = arithmetic.lanes();
+        let narrow = [shape.inputs / shape.groups, shape.outputs / shape.groups];
+        let joined = match shape.groups {
+            1 => 1,
+            groups => (1..=groups.min(MAX_JOINED)).find(|m| {
+                groups % m == 0 && (narrow[0] * m) % lanes == 0 && (narrow[1] * m) % lanes == 0
+            })?,
+        };
+        let groups = shape.groups / joined;
+        let [inputs, outputs] = narrow.map(|n| n * joined);
+        let blocks = inputs.div_ceil(lanes);
+        let out_vectors = (outputs.div_ceil(lanes) * lanes / 16) * groups;
+        // Panels end where groups do; in bfloat16 two vectors make a line, so there all panels have two.
+        let vectors = match (outputs / 16) % vectors {
+            0 => vectors,
+            _ if groups == 1 && lanes == 32 => 2,
+            _ if groups == 1 => vectors,
+            _ => 1,
+        };
+        let window = shape.kernel[0] * shape.kernel[1];
+        let planes = arithmetic.planes();
+        let mut panels = Vec::new();
+        let mut used = 0;
+        let per_group = out_vectors / groups;
+        for group in 0..groups {
+            let mut first = group * per_group;
+            while first < (group + 1) * per_group {
+                let vectors = vectors.min((group + 1) * per_group - first);
+                panels.push(Panel {
+                    first,
+                    vectors,
+                    input: group * blocks * planes,
+                    weights: used,
+                });
+                used += blocks * window * 16 * vectors * planes;
+                first += vectors;
+            }
+        }
+        let mut packed = Packed {
+            panels,
+            lines: vec![Line::ZERO; used].into_boxed_slice(),
+            bias: vec![Line::ZERO; out_vectors].into_boxed_slice(),
+            input_blocks: groups * blocks * planes,
+            blocks,
+            precision: arithmetic.precision(),
+        };
+        for (i, b) in bias.iter().enumerate() {
+            packed.bias[i / 16].0[i % 16] = *b;
+        }
+        packed.fill(
+            Source {
+                weights,
+                group: narrow,
+                inputs,
+                outputs: outputs.next_multiple_of(lanes),
+                window,
+            },
+            arithmetic,
+        );
+        Some(packed)
+    }
+
+    /// Fills the panels, a part on each CPU.
+    fn fill(&mut self, source: Source<'_>, arithmetic: Arithmetic) {
+        let threads = match source.weights.len() < PARALLEL_WEIGHTS {
+            true => 1,
+            false => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let each = self.panels.len().div_ceil(threads).max(1);
+        let mut rest = &mut self.lines[..];
+        let mut used = 0;
+        std::thread::scope(|scope| {
+            for panels in self.panels.chunks(each) {
+                let end = panels.last().map_or(used, |last| {
+                    last.weights + source.lines_of(last.vectors, arithmetic)
+                });
+                let (part, behind) = std::mem::take(&mut rest).split_at_mut(end - used);
+                (rest, used) = (behind, end);
+                let mut fill = move || source.fill(panels, part, arithmetic);
+                match threads {
+                    1 => fill(),
+                    _ => drop(scope.spawn(fill)),
+                }
+            }
+        });
+    }
+
+    /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
+    pub(super) fn k_blocks(&self, kernel: [usize; 2], input: Plane, vectors: usize) -> Vec<KBlock> {
+        let lines = (16 * vectors) as u32;
+        let mut list = Vec::new();
+        for block in 0..self.blocks {
+            for row in 0..kernel[0] {
+                for column in 0..kernel[1] {
+                    let within = row * input.pitch() + column;
+                    let a = |plane: usize| (plane * input.lines() + within) as u32;
+                    let n = (block * kernel[0] * kernel[1] + row * kernel[1] + column) as u32;
+                    match self.precision {
+                        Precision::F32 | Precision::Bf16 => list.push(KBlock {
+                            a: a(block),
+                            b: n * lines,
+                        }),
+                        // high · high, low · high, high · low
+                        Precision::Bf16x3 => {
+                            list.extend([(0, 0), (1, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
+                                a: a(2 * block + a_part),
+                                b: (2 * n + b_part) * lines,
+                            }))
+                        }
+                    }
+                }
+            }
+        }
+        list
+    }
+}
+
+/// Weights as they come, `[outputs, inputs of a narrow group, window]`.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    weights: &'a [f32],
+    /// Inputs and outputs of a narrow group.
+    group: [usize; 2],
+    /// Inputs of a joined group.
+    inputs: usize,
+    /// Outputs of a joined group, with those that fill its last block.
+    outputs: usize,
+    /// Positions of the window.
+    window: usize,
+}
+
+impl Source<'_> {
+    /// Lines of a panel of so many vectors.
+    fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
+        self.inputs.div_ceil(arithmetic.lanes()) * self.window * 16 * vectors * arithmetic.planes()
+    }
+
+    /// Fills `lines`, which are those of `panels`.
+    fn fill(self, panels: &[Panel], lines: &mut [Line], arithmetic: Arithmetic) {
+        let (lanes, window) = (arithmetic.lanes(), self.window);
+        let [group_inputs, group_outputs] = self.group;
+        let total = self.weights.len() / (group_inputs * window);
+        let mut rest = lines;
+        for panel in panels {
+            let (lines, behind) =
+                std::mem::take(&mut rest).split_at_mut(self.lines_of(panel.vectors, arithmetic));
+            rest = behind;
+            for v in 0..panel.vectors {
+                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
+                let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
+                    let output = (panel.first + v) * 16 + lane;
+                    let first = output % self.outputs / group_outputs * group_inputs;
+                    match output < total {
+                        true => (output * group_inputs * window, first),
+                        false => (0, usize::MAX / 2),
+                    }
+                });
+                for channel in 0..self.inputs {
+                    for tap in 0..window {
+                        let values = rows.map(|(row, first)| {
+                            let i = channel.wrapping_sub(first);
+                            match i < group_inputs {
+                                true => self.weights[row + i * window + tap],
+                                false => 0.0,
+                            }
+                        });
+                        let block = channel / lanes * window + tap;
+                        let at = (block, channel % lanes, v, panel.vectors);
+                        put(lines, at, values, arithmetic.precision());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores the weights of input `k` of a K-block for the outputs of vector `v` of `vectors`.
+#[inline]
+fn put(
+    lines: &mut [Line],
+    (block, k, v, vectors): (usize, usize, usize, usize),
+    values: [f32; 16],
+    precision: Precision,
+) {
+    match precision {
+        Precision::F32 => lines[(block * 16 + k) * vectors + v].0 = values,
+        Precision::Bf16 => {
+            let line = &mut lines[(block * 16 + k / 2) * vectors + v];
+            put_halves(line, k % 2, values.map(round));
+        }
+        Precision::Bf16x3 => {
+            let line = (block * 32 + k / 2) * vectors + v;
+            let high = values.map(round);
+            let rest = |lane: usize| values[lane] - widen(high[lane]);
+            let low = std::array::from_fn(|lane| round(rest(lane)));
+            put_halves(&mut lines[line], k % 2, high);
+            put_halves(&mut lines[line + 16 * vectors], k % 2, low);
+        }
+    }
+}
+
+/// Puts bfloat16 into the lower (0) or upper (1) halves of a line's lanes.
+#[inline]
+fn put_halves(line: &mut Line, half: usize, values: [u16; 16]) {
+    for (lane, value) in line.0.iter_mut().zip(values) {
+        *lane = f32::from_bits(lane.to_bits() | u32::from(value) << (16 * half));
+    }
+}

@@ -1,0 +1,260 @@
+//! A network as steps over one block of memory: what runs, where its values lie, and the run itself.
+//!
+//! The first steps run image by image, so that large planes stay in the cache; the later ones, whose planes are small and
+//! whose weights are many, run for all images of a batch at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::builder::{Place, Placed};
+use super::conv::Conv;
+use super::denormals::flush_denormals;
+use super::edge::{Edge, zero_border};
+use super::line::{Line, View};
+use super::memory::Memory;
+use super::pointwise::{Add, Affine};
+use super::pool::{GlobalMean, Pool};
+use super::team::Lead;
+use super::winograd::{Scratch, Winograd};
+use super::{Arithmetic, StepProfile};
+
+/// Steps that compute a network, with their weights; shared by all workers.
+#[derive(Debug)]
+pub struct Program {
+    pub(super) arithmetic: Arithmetic,
+    pub(super) steps: Vec<Step>,
+    /// Steps before this one run image by image.
+    pub(super) batch_from: usize,
+    pub(super) values: Vec<Placed>,
+    /// Images of a batch that the memory is made for.
+    pub(super) capacity: usize,
+    /// Most threads that share an inference.
+    pub(super) threads: usize,
+    /// The first line of what steps use for themselves.
+    pub(super) scratch: usize,
+    /// Lines of a worker's memory.
+    pub(super) lines: usize,
+    /// Values of one image in each input and output.
+    pub(super) input_sizes: Vec<usize>,
+    pub(super) output_sizes: Vec<usize>,
+    pub(super) profiling: AtomicBool,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) kind: String,
+    /// Multiplications and additions for one image.
+    pub(super) flops: u64,
+    pub(super) work: Work,
+    /// What it reads, by number.
+    pub(super) reads: Vec<usize>,
+    /// What it writes; a step that leaves the network writes nothing here.
+    pub(super) writes: Option<usize>,
+    pub(super) images: AtomicU64,
+    pub(super) nanoseconds: AtomicU64,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Input number so-and-so becomes lines.
+    Enter(usize, Edge),
+    Conv(Box<Conv>),
+    Winograd(Box<Winograd>),
+    Pool(Pool),
+    GlobalMean(GlobalMean),
+    Affine(Affine),
+    Add(Add),
+    /// Lines become output number so-and-so.
+    Leave(usize, Edge),
+}
+
+/// The images that a step runs for.
+struct Images {
+    /// The first of the batch's images.
+    first: usize,
+    count: usize,
+    /// Where in values of the whole batch they begin.
+    within: usize,
+}
+
+impl Program {
+    /// One worker's memory.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory::new(self.lines)
+    }
+
+    /// How it computes.
+    #[must_use]
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
+    /// Computes the network for `images` images: input number `i` of the graph from `inputs[i]`, output number `o` into
+    /// `outputs[o]`; both `[images, channels, height, width]` and contiguous. An image's output bits depend on that
+    /// image alone. A batch larger than the memory is for is computed in parts.
+    ///
+    /// # Panics
+    /// If a slice has not the length that the shapes demand, or the memory is another program's.
+    pub fn run(
+        &self,
+        memory: &mut Memory,
+        lead: &Lead<'_>,
+        images: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) {
+        assert_eq!(memory.lines(), self.lines, "lines of the memory");
+        assert_eq!(inputs.len(), self.input_sizes.len(), "inputs");
+        assert_eq!(outputs.len(), self.output_sizes.len(), "outputs");
+        for (slice, size) in inputs.iter().zip(&self.input_sizes) {
+            assert_eq!(slice.len(), images * size, "values of an input");
+        }
+        for (slice, size) in outputs.iter().zip(&self.output_sizes) {
+            assert_eq!(slice.len(), images * size, "values of an output");
+        }
+        let _flush = flush_denormals();
+        let start = memory.at(0);
+        for first in (0..images).step_by(self.capacity) {
+            let count = self.capacity.min(images - first);
+            let (alone, together) = self.steps.split_at(self.batch_from);
+            for within in 0..count {
+                let images = Images {
+                    first: first + within,
+                    count: 1,
+                    within,
+                };
+                for step in alone {
+                    self.step(step, start, lead, &images, inputs, outputs);
+                }
+            }
+            let images = Images {
+                first,
+                count,
+                within: 0,
+            };
+            for step in together {
+                self.step(step, start, lead, &images, inputs, outputs);
+            }
+        }
+    }
+
+    fn step(
+        &self,
+        step: &Step,
+        memory: *mut Line,
+        lead: &Lead<'_>,
+        images: &Images,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) {
+        let profiling = self.profiling.load(Ordering::Relaxed);
+        let start = profiling.then(Instant::now);
+        let view = |value: usize| self.view(memory, value, images);
+        let read = |i: usize| view(step.reads[i]);
+        let count = images.count;
+        let part = |size: usize| images.first * size..(images.first + count) * size;
+        let is_row = |value: usize| self.values[value].row;
+        // SAFETY: the values of a step lie where the builder has put them: inside of the memory, which is this worker's
+        // alone, for as many images, and apart from all values that are still to be read. The builder has checked that
+        // their shapes are those that the step was made for.
+        unsafe {
+            if let Some(output) = step.writes.map(view)
+                && output.plane.border > 0
+            {
+                for image in 0..count {
+                    zero_border(output, image, 0, output.blocks);
+                }
+            }
+            match (&step.work, step.writes) {
+                (Work::Enter(input, edge), Some(to)) => {
+                    let values = &inputs[*input][part(self.input_sizes[*input])];
+                    match is_row(to) {
+                        true => edge.enter_row(values, view(to)),
+                        false => edge.enter(lead, values, view(to)),
+                    }
+                }
+                (Work::Conv(conv), Some(to)) => {
+                    let residual = step.reads.get(1).map(|r| view(*r));
+                    conv.run(lead, read(0), residual, view(to), count);
+                }
+                (Work::Winograd(winograd), Some(to)) => {
+                    let residual = step.reads.get(1).map(|r| view(*r));
+                    let scratch = Scratch {
+                        start: memory.add(self.scratch),
+                        threads: lead.threads().min(self.threads),
+                    };
+                    winograd.run(lead, read(0), residual, view(to), count, &scratch);
+                }
+                (Work::Pool(pool), Some(to)) => pool.run(lead, read(0), view(to), count),
+                (Work::GlobalMean(mean), Some(to)) => mean.run(lead, read(0), view(to), count),
+                (Work::Affine(affine), Some(to)) => {
+                    let count = if is_row(to) { 1 } else { count };
+                    affine.run(lead, read(0), view(to), count);
+                }
+                (Work::Add(add), Some(to)) => {
+                    let count = if is_row(to) { 1 } else { count };
+                    add.run(lead, [read(0), read(1)], view(to), count);
+                }
+                (Work::Leave(output, edge), _) => {
+                    let values = &mut outputs[*output][part(self.output_sizes[*output])];
+                    match is_row(step.reads[0]) {
+                        true => edge.leave_row(read(0), values),
+                        false => edge.leave(read(0), values),
+                    }
+                }
+                (_, None) => unreachable!("only what leaves the network writes no value"),
+            }
+        }
+        if let Some(start) = start {
+            let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            step.nanoseconds.fetch_add(time, Ordering::Relaxed);
+            step.images.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn view(&self, memory: *mut Line, value: usize, images: &Images) -> View {
+        let Placed {
+            place,
+            line,
+            blocks,
+            plane,
+            ..
+        } = self.values[value];
+        let before = match place {
+            Place::Image => 0,
+            Place::Batch => images.within * blocks * plane.lines(),
+        };
+        View {
+            // SAFETY: the builder has made the memory large enough for all images of all values.
+            start: unsafe { memory.add(line + before) },
+            blocks,
+            plane,
+        }
+    }
+
+    /// Measures every step from now on, or no longer.
+    pub fn set_profiling(&self, on: bool) {
+        for step in &self.steps {
+            step.images.store(0, Ordering::Relaxed);
+            step.nanoseconds.store(0, Ordering::Relaxed);
+        }
+        self.profiling.store(on, Ordering::Relaxed);
+    }
+
+    /// The steps, and what was measured.
+    #[must_use]
+    pub fn profile(&self) -> Vec<StepProfile> {
+        let row = |step: &Step| StepProfile {
+            name: step.name.clone(),
+            kind: step.kind.clone(),
+            flops: step.flops,
+            images: step.images.load(Ordering::Relaxed),
+            nanoseconds: step.nanoseconds.load(Ordering::Relaxed),
+        };
+        self.steps.iter().map(row).collect()
+    }
+}
