@@ -24,19 +24,6 @@ pub fn fuse(graph: Graph) -> Graph {
     compact(nodes, &outputs)
 }
 
-/// The values that a node reads.
-pub(super) fn reads(op: &Op) -> Vec<ValueId> {
-    match op {
-        Op::Input(_) => Vec::new(),
-        Op::Conv(conv) => std::iter::once(conv.input).chain(conv.residual).collect(),
-        Op::Add { inputs, .. } => inputs.to_vec(),
-        Op::Affine { input, .. }
-        | Op::MaxPool { input, .. }
-        | Op::AvgPool { input, .. }
-        | Op::GlobalAvgPool { input } => vec![*input],
-    }
-}
-
 fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
     match op {
         Op::Input(_) => {}
@@ -54,7 +41,7 @@ fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
 
 fn readers(graph: &Graph) -> Vec<usize> {
     let mut readers = vec![0; graph.nodes.len()];
-    let inside = graph.nodes.iter().flat_map(|node| reads(&node.op));
+    let inside = graph.nodes.iter().flat_map(Node::reads);
     for value in inside.chain(graph.outputs.iter().copied()) {
         readers[value.0] += 1;
     }
@@ -252,7 +239,7 @@ fn compact(nodes: Vec<Option<Node>>, outputs: &[usize]) -> Graph {
         let Some(node) = node else { continue };
         needed[i] |= matches!(node.op, Op::Input(_));
         if needed[i] {
-            for value in reads(&node.op) {
+            for value in node.reads() {
                 needed[value.0] = true;
             }
         }
@@ -511,7 +498,7 @@ mod tests {
             let result = fused(&graph);
             prop_assert!(result.nodes.len() <= graph.nodes.len());
             for (i, node) in result.nodes.iter().enumerate() {
-                prop_assert!(reads(&node.op).iter().all(|v| v.0 < i));
+                prop_assert!(node.reads().iter().all(|v| v.0 < i));
             }
         }
     }

@@ -447,7 +447,10 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
 }
 
 /// Name, network, the number of regions and what stays tract's.
-pub(super) fn partial() -> Vec<(&'static str, Network, usize, Vec<(&'static str, usize)>)> {
+type Partial = (&'static str, Network, usize, Vec<(&'static str, usize)>);
+
+/// Networks that have no words for everything.
+pub(super) fn partial() -> Vec<Partial> {
     let squeeze = around(|net, x| {
         let y = net.conv_bn(x, 8, 8, 3, 1, 1);
         let s = net.node("GlobalAveragePool", &[&y], &[]);
