@@ -4,7 +4,7 @@
 
 use super::graph::{Conv, Graph, Node, Op, ValueId, Window};
 
-/// Folds factors, addends, sums and ReLUs into the nodes that they follow, and drops what nobody reads.
+/// Folds factors, addends, sums and each ReLU into the nodes that they follow, and drops what nobody reads.
 ///
 /// Only a value that has no other reader is folded away. Where a sum could be part of either of two convolutions, the
 /// later one takes it. Inputs stay, read or not, so that their numbers keep their meaning.
@@ -486,7 +486,7 @@ mod tests {
                 let op = match choice {
                     0 => conv(a, 3, SQUARE, window(3, 1, 1), seed),
                     1 => conv(a, 3, SQUARE, window(1, 1, 0), seed),
-                    2 => affine(a, 3, seed, seed % 2 == 0),
+                    2 => affine(a, 3, seed, seed.is_multiple_of(2)),
                     3 => relu(a, 3),
                     4 => add(a, b),
                     _ => Op::MaxPool { input: ValueId(a), window: window(3, 1, 1) },

@@ -33,7 +33,7 @@ pub struct Lowering {
 }
 
 /// A graph with regions around what has words.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Found {
     /// The nodes that compute something, in an order in which they can run with every region in one piece.
     order: Vec<usize>,

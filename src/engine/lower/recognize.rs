@@ -21,7 +21,7 @@ use crate::ops::graph::{Shape, Window};
 use crate::ops::{Values, Weights};
 
 /// A node in words: steps of which the first reads `inputs`, each other the one before it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Words {
     pub(super) inputs: Vec<OutletId>,
     pub(super) steps: Vec<Step>,
@@ -30,7 +30,7 @@ pub(super) struct Words {
 }
 
 /// A word without its operands; see `ops::graph::Op`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     Conv {
         weights: Weights,
