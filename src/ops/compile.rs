@@ -96,7 +96,7 @@ fn add(
                 moving: moving(&conv.window),
                 groups: conv.groups,
                 outputs: conv.outputs,
-                weights: &conv.weights,
+                weights: &conv.weights.to_vec(),
                 bias: &conv.bias,
                 residual: conv.residual.as_ref().map(value),
                 relu: conv.relu,
