@@ -1,5 +1,7 @@
 //! Winograd against the direct sum in double precision, and that a tile's bits depend on nothing else.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
