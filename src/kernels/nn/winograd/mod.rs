@@ -13,9 +13,9 @@ mod scheme;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod weights;
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
@@ -25,7 +25,7 @@ pub(super) use super::scratch::Scratch;
 use super::scratch::share;
 use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
 use super::{Arithmetic, Lead, Precision};
-use crate::kernels::{Task, Vectorized};
+use crate::kernels::Vectorized;
 
 /// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
 /// position. Twice as much is 10% slower with 64 channels and the same with more.
@@ -107,6 +107,9 @@ struct Chunk {
 // SAFETY: addresses alone; each use has its own reason.
 unsafe impl Sync for Chunk {}
 
+/// Calls a task with each number below a count, on one thread or several.
+type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
+
 /// How the tiles of a batch are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cut {
@@ -180,33 +183,6 @@ impl Winograd {
         Some(winograd)
     }
 
-    /// `G g Gᵀ`, computed in double precision and rounded once.
-    fn pack<S: Scheme<A, M>, const A: usize, const M: usize>(
-        &self,
-        shape: ConvShape,
-        weights: &[f32],
-    ) -> Box<[Line]> {
-        let position = self.weights_pitch();
-        let mut lines = vec![Line::ZERO; A * A * position].into_boxed_slice();
-        for panel in &self.panels {
-            for v in 0..panel.vectors {
-                for input in 0..shape.inputs {
-                    let outputs = (panel.first + v) * 16..shape.outputs;
-                    let at = panel.weights + input * panel.vectors + v;
-                    self.vectorized.run(Pack::<S, A, M> {
-                        scheme: PhantomData,
-                        weights: &weights[input * 9..],
-                        inputs: shape.inputs,
-                        outputs: outputs.start..outputs.end.min(outputs.start + 16),
-                        to: &mut lines[at..],
-                        pitch: position,
-                    });
-                }
-            }
-        }
-        lines
-    }
-
     /// Bytes of weights.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.weights) + size_of_val(&*self.bias)
@@ -225,12 +201,12 @@ impl Winograd {
     /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one tile
     /// do not all fall on the same few lines of the cache.
     fn pitches(&self, tiles: usize) -> [usize; 2] {
-        [self.input_blocks, self.output_blocks].map(|blocks| blocks * tiles | 1)
+        [self.input_blocks, self.output_blocks].map(|blocks| (blocks * tiles) | 1)
     }
 
     /// Lines of the weights at one position; odd for the same reason.
     fn weights_pitch(&self) -> usize {
-        self.output_blocks * self.input_blocks * 16 | 1
+        (self.output_blocks * self.input_blocks * 16) | 1
     }
 
     fn chunk_lines(&self, tiles: usize) -> usize {
@@ -337,7 +313,7 @@ impl Winograd {
     /// As of `run`, for this chunk's tiles and memory.
     unsafe fn phases<S: Scheme<A, M>, const A: usize, const M: usize>(
         &self,
-        for_each: &dyn Fn(usize, &(dyn Fn(usize) + Sync)),
+        for_each: ForEach<'_>,
         threads: usize,
         chunk: Chunk,
         (input, residual, output): (View, Option<View>, View),
@@ -428,44 +404,3 @@ impl Winograd {
 }
 
 static ZEROS: [Line; 2] = [Line::ZERO; 2];
-
-/// Weights of one input and 16 outputs.
-struct Pack<'a, S, const A: usize, const M: usize> {
-    scheme: PhantomData<S>,
-    /// From the input's weights for output 0 on.
-    weights: &'a [f32],
-    inputs: usize,
-    outputs: Range<usize>,
-    to: &'a mut [Line],
-    /// Lines from one position to the next.
-    pitch: usize,
-}
-
-impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Pack<'_, S, A, M> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let mut g = [[0.0; 16]; 9];
-        for (lane, output) in self.outputs.enumerate() {
-            let values = &self.weights[output * self.inputs * 9..][..9];
-            for (g, value) in g.iter_mut().zip(values) {
-                g[lane] = f64::from(*value);
-            }
-        }
-        let mut lines = [[Line::ZERO; A]; A];
-        for lane in 0..16 {
-            let columns: [[f64; A]; 3] =
-                std::array::from_fn(|x| S::weights(std::array::from_fn(|y| g[y * 3 + x][lane])));
-            for (y, row) in lines.iter_mut().enumerate() {
-                let values = S::weights(std::array::from_fn(|x| columns[x][y]));
-                for (line, value) in row.iter_mut().zip(values) {
-                    line.0[lane] = value as f32;
-                }
-            }
-        }
-        for (position, line) in lines.as_flattened().iter().enumerate() {
-            self.to[position * self.pitch] = *line;
-        }
-    }
-}

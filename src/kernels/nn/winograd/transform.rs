@@ -67,6 +67,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
     /// # Safety
     /// `read(y, x)` points to a line for all rows and columns, `to` to `A²` lines that are `to_pitch` apart.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one row across columns")]
     unsafe fn tile(
         read: impl Fn(usize, usize) -> *const Line,
         columns: &mut [[Line; A]; A],
@@ -156,6 +157,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Inverse<S, A, M> 
     type Output = ();
 
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one row across columns")]
     fn run(self) {
         let (plane, pitch) = (self.output.plane, self.chunk.m_pitch);
         let mut columns = [[Line::ZERO; M]; A];
