@@ -57,15 +57,18 @@ impl TileSize {
     }
 }
 
-/// A 3×3 convolution of stride 1 with one pixel of zeros around, in `f32`, ready to run.
+/// A 3×3 convolution of stride 1 with one pixel of zeros around, computed in `f32`, ready to run.
 #[derive(Debug)]
 pub(super) struct Winograd {
     size: TileSize,
     /// `[position][panel][block][k][vector]`.
     weights: Box<[Line]>,
-    /// One line a block of outputs.
+    /// How inputs, outputs and the residual are stored.
+    store: Store,
+    /// One line a vector of outputs.
     bias: Box<[Line]>,
     panels: Vec<Panel>,
+    /// Vectors of 16 channels.
     input_blocks: usize,
     output_blocks: usize,
     about: ConvUse,
@@ -123,7 +126,8 @@ struct Cut {
 impl Winograd {
     /// Transforms `weights`, `[outputs, inputs, 3, 3]`.
     ///
-    /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, all in `f32`.
+    /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, or its output is stored in
+    /// another way than its input.
     pub(super) fn new(
         arithmetic: Arithmetic,
         size: TileSize,
@@ -132,8 +136,8 @@ impl Winograd {
         weights: &[f32],
         bias: &[f32],
     ) -> Option<Winograd> {
-        let fits = arithmetic.precision() == Precision::F32
-            && about.store == Store::F32
+        let store = arithmetic.store();
+        let fits = about.store == store
             && shape.kernel == [3, 3]
             && shape.stride == [1, 1]
             && shape.pad == [1, 1]
@@ -143,6 +147,10 @@ impl Winograd {
         if !fits {
             return None;
         }
+        let arithmetic = Arithmetic {
+            precision: Precision::F32,
+            features: arithmetic.features(),
+        };
         let kernel = TileKernel::new(arithmetic, Store::F32);
         let kernels = [1, 2].map(|vectors| {
             (1..=kernel.max_pixels)
@@ -152,35 +160,47 @@ impl Winograd {
         if kernels[kernel.vectors - 1].is_empty() || kernels[0].is_empty() {
             return None;
         }
-        let [input_blocks, output_blocks] = [shape.inputs, shape.outputs].map(|c| c.div_ceil(16));
+        let per_block = store.vectors_per_block();
+        let [input_blocks, output_blocks] =
+            [shape.inputs, shape.outputs].map(|c| c.div_ceil(16 * per_block) * per_block);
         let panels = (0..output_blocks).step_by(kernel.vectors);
         let panels = panels.map(|first| Panel {
             first,
             vectors: kernel.vectors.min(output_blocks - first),
             weights: first * input_blocks * 16,
         });
-        let mut lines = vec![Line::ZERO; output_blocks];
-        for (bias, line) in bias.chunks(16).zip(&mut lines) {
-            line.0[..bias.len()].copy_from_slice(bias);
-        }
         let mut winograd = Winograd {
             size,
             weights: Box::default(),
-            bias: lines.into_boxed_slice(),
+            store,
+            bias: Box::default(),
             panels: panels.collect(),
             input_blocks,
             output_blocks,
             about,
             kernels,
             max_pixels: kernel.max_pixels,
-            vectorized: Vectorized::new(arithmetic.features.isa)?,
+            vectorized: arithmetic.vectorized(),
             chunk: (CHUNK_BYTES, CHUNK_TILES),
         };
+        let line = |vector| {
+            let (first, step) = winograd.channels(vector);
+            let bias = |lane| bias.get(first + lane * step).copied();
+            Line(std::array::from_fn(|lane| bias(lane).unwrap_or(0.0)))
+        };
+        winograd.bias = (0..output_blocks).map(line).collect();
         winograd.weights = match size {
             TileSize::F2 => winograd.pack::<F2, 4, 2>(shape, weights),
             TileSize::F4 => winograd.pack::<F4, 6, 4>(shape, weights),
         };
         Some(winograd)
+    }
+
+    /// The first channel of a vector of 16, and the distance from each to the next: that of `Format::channel`.
+    fn channels(&self, vector: usize) -> (usize, usize) {
+        let per_block = self.store.vectors_per_block();
+        let first = vector / per_block * 16 * per_block + vector % per_block;
+        (first, per_block)
     }
 
     /// Bytes of weights.
@@ -324,16 +344,19 @@ impl Winograd {
             1 => 1,
             _ => (4 * threads).div_ceil(units).clamp(1, most),
         };
-        let pieces = parts(self.input_blocks, chunk.tiles);
-        for_each(self.input_blocks * pieces, &|task| {
-            self.vectorized.run(Forward::<S, A, M> {
+        let per_block = self.store.vectors_per_block();
+        let blocks = self.input_blocks / per_block;
+        let pieces = parts(blocks, chunk.tiles);
+        for_each(blocks * pieces, &|task| {
+            let forward = Forward::<S, A, M> {
                 scheme: PhantomData,
                 grid,
                 chunk,
                 tiles: share(chunk.tiles, task % pieces, pieces),
                 block: task / pieces,
                 input,
-            });
+            };
+            transform::run(self.vectorized, self.store, forward);
         });
         let k = [1, 2].map(|vectors| self.k_blocks(chunk, vectors));
         let k = k.each_ref().map(|k| &k[..self.input_blocks]);
@@ -344,20 +367,22 @@ impl Winograd {
                 unsafe { self.products(chunk, task / pieces, self.panels[panel], &k) };
             }
         });
-        let pieces = parts(self.output_blocks, chunk.tiles);
-        for_each(self.output_blocks * pieces, &|task| {
+        let blocks = self.output_blocks / per_block;
+        let pieces = parts(blocks, chunk.tiles);
+        for_each(blocks * pieces, &|task| {
             let block = task / pieces;
-            self.vectorized.run(Inverse::<S, A, M> {
+            let inverse = Inverse::<S, A, M> {
                 scheme: PhantomData,
                 grid,
                 chunk,
                 tiles: share(chunk.tiles, task % pieces, pieces),
                 block,
-                bias: self.bias[block].0,
+                bias: &self.bias[block * per_block..][..per_block],
                 residual,
                 relu: self.about.relu,
                 output,
-            });
+            };
+            transform::run(self.vectorized, self.store, inverse);
         });
     }
 

@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kernels::nn::line::Plane;
-use crate::kernels::nn::testing::{Value, random};
+use crate::kernels::nn::testing::{Value, random, rounded};
 use crate::kernels::nn::{Features, Team};
-use crate::kernels::{Isa, nn};
+use crate::kernels::{Isa, features::Bf16Unit};
 
 /// One convolution with all that it reads.
 #[derive(Debug, Clone)]
 struct Case {
     size: TileSize,
-    isa: Isa,
+    arithmetic: Arithmetic,
     images: usize,
     inputs: usize,
     outputs: usize,
@@ -44,12 +44,15 @@ impl Case {
         random(self.seed ^ 2, self.outputs)
     }
 
+    /// Input and residual, as they are stored.
     fn values(&self) -> [Vec<f32>; 2] {
         let pixels = self.images * self.height * self.width;
-        [
-            random(self.seed ^ 3, pixels * self.inputs),
-            random(self.seed ^ 4, pixels * self.outputs),
-        ]
+        let values = |seed, channels| {
+            let values = random(self.seed ^ seed, pixels * channels);
+            let store = self.arithmetic.store();
+            values.iter().map(|x| rounded(store, *x)).collect()
+        };
+        [values(3, self.inputs), values(4, self.outputs)]
     }
 
     fn winograd(&self) -> Winograd {
@@ -66,16 +69,11 @@ impl Case {
             output: self.plane(self.borders[2]),
             residual: self.residual.then(|| self.plane(self.borders[1])),
             relu: self.relu,
-            store: Store::F32,
+            store: self.arithmetic.store(),
             across_images: false,
         };
-        let features = Features {
-            isa: self.isa,
-            bf16: None,
-        };
-        let arithmetic = Arithmetic::new(Precision::F32, features).unwrap();
         let (weights, bias) = (self.weights(), self.bias());
-        Winograd::new(arithmetic, self.size, shape, about, &weights, &bias).unwrap()
+        Winograd::new(self.arithmetic, self.size, shape, about, &weights, &bias).unwrap()
     }
 
     /// Runs on `images` of the values' images.
@@ -85,14 +83,19 @@ impl Case {
         let of = |values: &[f32], channels: usize, border| {
             let image = channels * pixels;
             let values = &values[images.start * image..images.end * image];
-            Value::of(Store::F32, channels, self.plane(border), values)
+            Value::of(
+                self.arithmetic.store(),
+                channels,
+                self.plane(border),
+                values,
+            )
         };
         let mut input = of(&input, self.inputs, self.borders[0]);
         let mut residual = self
             .residual
             .then(|| of(&residual, self.outputs, self.borders[1]));
         let plane = self.plane(self.borders[2]);
-        let mut output = Value::new(Store::F32, images.len(), self.outputs, plane);
+        let mut output = Value::new(self.arithmetic.store(), images.len(), self.outputs, plane);
         let mut memory = vec![Line([f32::NAN; 16]); winograd.scratch_lines(images.len(), threads)];
         let scratch = Scratch {
             start: memory.as_mut_ptr(),
@@ -139,33 +142,45 @@ impl Case {
     }
 }
 
+/// All that this CPU has a micro-kernel for.
+fn arithmetics() -> Vec<Arithmetic> {
+    let vectors = |f: &Features| f.bf16 != Some(Bf16Unit::Amx);
+    Features::supported()
+        .filter(vectors)
+        .flat_map(|features| Precision::ALL.map(|p| Arithmetic::new(p, features)))
+        .flatten()
+        .collect()
+}
+
+fn single(isa: Isa) -> Arithmetic {
+    Arithmetic::new(Precision::F32, Features { isa, bf16: None }).unwrap()
+}
+
 fn cases() -> impl Strategy<Value = Case> {
-    let isas: Vec<Isa> = [Isa::Avx2, Isa::Avx512]
-        .into_iter()
-        .filter(|isa| isa.is_supported())
-        .collect();
     let sizes = (1usize..4, 1usize..40, 1usize..70, 1usize..12, 1usize..12);
     (
         prop::sample::select(vec![TileSize::F2, TileSize::F4]),
-        prop::sample::select(isas),
+        prop::sample::select(arithmetics()),
         sizes,
         [0usize..3, 0usize..3, 0usize..3],
         any::<[bool; 2]>(),
         any::<u64>(),
     )
-        .prop_map(|(size, isa, sizes, borders, [residual, relu], seed)| Case {
-            size,
-            isa,
-            images: sizes.0,
-            inputs: sizes.1,
-            outputs: sizes.2,
-            height: sizes.3,
-            width: sizes.4,
-            borders,
-            residual,
-            relu,
-            seed,
-        })
+        .prop_map(
+            |(size, arithmetic, sizes, borders, [residual, relu], seed)| Case {
+                size,
+                arithmetic,
+                images: sizes.0,
+                inputs: sizes.1,
+                outputs: sizes.2,
+                height: sizes.3,
+                width: sizes.4,
+                borders,
+                residual,
+                relu,
+                seed,
+            },
+        )
 }
 
 proptest! {
@@ -178,8 +193,15 @@ proptest! {
         let exact = case.exact();
         // The sum of so many products of numbers near 1 is about the root of that; a wrong one is off by about 1.
         let bound = 2e-5 * (1.0 + (9.0 * case.inputs as f64).sqrt());
+        // Half of the distance of a format's numbers, by the number.
+        let rounding = match case.arithmetic.store() {
+            Store::F32 => 0.0,
+            Store::Bf16 => 1.0 / 256.0,
+            Store::Split => 1.0 / 65536.0,
+        };
         for (output, exact) in output.iter().zip(&exact) {
-            prop_assert!((f64::from(*output) - exact).abs() < bound, "{output} is not {exact}");
+            let bound = bound + rounding * exact.abs();
+            prop_assert!((f64::from(*output) - exact).abs() <= bound, "{output} is not {exact}");
         }
     }
 
@@ -210,7 +232,7 @@ fn error_stays_near_that_of_single_precision() {
     ] {
         let case = Case {
             size,
-            isa: Isa::detect(),
+            arithmetic: single(Isa::detect()),
             images: 1,
             inputs,
             outputs: 16,
@@ -239,11 +261,7 @@ fn error_stays_near_that_of_single_precision() {
 #[test]
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
 fn other_convolutions_are_refused() {
-    let features = Features {
-        isa: Isa::Avx2,
-        bf16: None,
-    };
-    let arithmetic = Arithmetic::new(nn::Precision::F32, features).unwrap();
+    let arithmetic = single(Isa::Avx2);
     let plane = |border| Plane {
         height: 8,
         width: 8,

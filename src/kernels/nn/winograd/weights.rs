@@ -3,6 +3,7 @@
 //! Called by `Winograd::new`. Transformed weights are up to four times as large as they were, so this is a part of the
 //! time that loading takes; all CPUs share it.
 
+use std::iter::StepBy;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -70,18 +71,20 @@ impl Winograd {
     ) {
         let panel = self.panels[panel];
         for v in 0..panel.vectors {
-            let first = (panel.first + v) * 16;
-            for input in 0..self.input_blocks * 16 {
+            let (first, step) = self.channels(panel.first + v);
+            for k in 0..self.input_blocks * 16 {
+                let (input, inputs) = self.channels(k / 16);
+                let input = input + k % 16 * inputs;
                 let lines = match input < shape.inputs {
                     true => self.vectorized.run(Pack::<S, A, M> {
                         scheme: PhantomData,
                         weights: &weights[input * 9..],
                         inputs: shape.inputs,
-                        outputs: first..shape.outputs.min(first + 16),
+                        outputs: (first..shape.outputs.min(first + 16 * step)).step_by(step),
                     }),
                     false => [[Line::ZERO; A]; A],
                 };
-                let at = panel.weights + input * panel.vectors + v;
+                let at = panel.weights + k * panel.vectors + v;
                 for (position, line) in lines.as_flattened().iter().enumerate() {
                     // SAFETY: a line of this panel.
                     unsafe {
@@ -99,7 +102,7 @@ struct Pack<'a, S, const A: usize, const M: usize> {
     /// From the input's weights for output 0 on.
     weights: &'a [f32],
     inputs: usize,
-    outputs: Range<usize>,
+    outputs: StepBy<Range<usize>>,
 }
 
 impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Pack<'_, S, A, M> {
