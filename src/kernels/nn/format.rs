@@ -137,19 +137,23 @@ impl Format<2> for Split {
 /// The even and the odd ones of 32 bfloat16.
 #[inline(always)]
 pub(super) fn unpack(line: Line) -> [Lanes; 2] {
-    let bits = line.0.map(f32::to_bits);
-    [
-        bits.map(|b| f32::from_bits(b << 16)),
-        bits.map(|b| f32::from_bits(b & 0xffff_0000)),
-    ]
+    let mut values = [[0.0; 16]; 2];
+    for (i, value) in line.0.iter().enumerate() {
+        values[0][i] = f32::from_bits(value.to_bits() << 16);
+        values[1][i] = f32::from_bits(value.to_bits() & 0xffff_0000);
+    }
+    values
 }
 
 /// The even and the odd ones of 32 numbers as bfloat16.
 #[inline(always)]
 pub(super) fn pack([even, odd]: [Lanes; 2]) -> Line {
-    Line(std::array::from_fn(|i| {
-        f32::from_bits((round(even[i]) >> 16) | (round(odd[i]) & 0xffff_0000))
-    }))
+    // Loops, for `from_fn` and `map` are functions that are not inlined when they are large, and then not vectorized.
+    let mut line = Line::ZERO;
+    for (i, value) in line.0.iter_mut().enumerate() {
+        *value = f32::from_bits((round(even[i]) >> 16) | (round(odd[i]) & 0xffff_0000));
+    }
+    line
 }
 
 /// The bits of the nearest bfloat16 in the upper half, the even one of two; NaN stays NaN.

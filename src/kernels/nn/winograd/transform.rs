@@ -106,9 +106,15 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
         to: *mut Line,
     ) {
         for x in 0..A {
-            let values: [[Lanes; H]; A] = std::array::from_fn(|y| read(y, x));
-            for (h, columns) in columns.iter_mut().enumerate() {
-                columns[x] = lanes(&std::array::from_fn(|y| Line(values[y][h])), S::input);
+            // A loop, for `from_fn` is a function that is not inlined when it is large.
+            let mut values = [[Line::ZERO; A]; H];
+            for y in 0..A {
+                for (values, lanes) in values.iter_mut().zip(read(y, x)) {
+                    values[y] = Line(lanes);
+                }
+            }
+            for (columns, values) in columns.iter_mut().zip(&values) {
+                columns[x] = lanes(values, S::input);
             }
         }
         for (h, columns) in columns.iter().enumerate() {
@@ -196,6 +202,8 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, 
     fn transform<const H: usize, F: Format<H>>(self) {
         let (plane, pitch) = (self.output.plane, self.chunk.m_pitch);
         let mut columns = [[[Line::ZERO; M]; A]; H];
+        let mut bias = [Line::ZERO; H];
+        bias.copy_from_slice(self.bias);
         for tile in self.tiles {
             let (image, row, column) = self.grid.place(self.chunk.first + tile);
             for (h, columns) in columns.iter_mut().enumerate() {
@@ -211,12 +219,12 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, 
             }
             let width = M.min(plane.width - column);
             for y in 0..M.min(plane.height - row) {
-                let mut values = [[[0.0; 16]; H]; M];
-                for h in 0..H {
-                    let row = std::array::from_fn(|x| columns[h][x][y]);
-                    for (values, row) in values.iter_mut().zip(lanes(&row, S::output)) {
-                        for (i, value) in values[h].iter_mut().enumerate() {
-                            *value = row.0[i] + self.bias[h].0[i];
+                let mut rows = [[Line::ZERO; M]; H];
+                for (h, row) in rows.iter_mut().enumerate() {
+                    *row = lanes(&std::array::from_fn(|x| columns[h][x][y]), S::output);
+                    for values in row.iter_mut() {
+                        for (value, bias) in values.0.iter_mut().zip(bias[h].0) {
+                            *value += bias;
                         }
                     }
                 }
@@ -225,8 +233,12 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, 
                     let at = |view: View| view.line(image, self.block * F::BLOCKS, row + y, column);
                     let residual = self.residual.map(|r| (at(r), r.plane.lines()));
                     let output = at(self.output);
-                    for (x, mut values) in values.into_iter().enumerate() {
+                    for x in 0..M {
                         if x < width {
+                            let mut values = [[0.0; 16]; H];
+                            for (values, row) in values.iter_mut().zip(&rows) {
+                                *values = row[x].0;
+                            }
                             if let Some((residual, lines)) = residual {
                                 let residual = F::read(residual.add(x), lines);
                                 for (value, residual) in values
