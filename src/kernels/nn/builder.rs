@@ -328,16 +328,18 @@ impl Builder {
             WINOGRAD_F4_TILES.. => TileSize::F4,
             _ => TileSize::F2,
         };
-        // Winograd's products are single precision, a half or (of three terms) one and a half times as fast as the
-        // direct sum's with vectors of bfloat16, and far slower than with tiles.
-        let worth = match (self.arithmetic.unit(), self.arithmetic.precision()) {
-            (Unit::Avx2 | Unit::Avx512, _) | (Unit::Avx512Bf16, Precision::Bf16x3) => true,
-            (Unit::Avx512Bf16, _) => size == TileSize::F4,
-            (Unit::Amx, _) => false,
+        // With vectors, three products of bfloat16 take one and a half times as long as one of single precision. With
+        // tiles, the direct sum takes less time than the transforms.
+        let plan = match (self.arithmetic.unit(), self.arithmetic.precision()) {
+            (Unit::Avx2 | Unit::Avx512, _) | (Unit::Avx512Bf16, Precision::Bf16x3) => {
+                Some((size, Precision::F32))
+            }
+            (Unit::Avx512Bf16, precision) => Some((TileSize::F2, precision)),
+            (Unit::Amx, _) => None,
         };
-        let winograd = worth
-            .then(|| Winograd::new(self.arithmetic, size, shape, about, weights, bias))
-            .flatten();
+        let winograd = plan.and_then(|(size, products)| {
+            Winograd::new(self.arithmetic, products, size, shape, about, weights, bias)
+        });
         if let Some(winograd) = winograd {
             let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
             self.scratch = self.scratch.max(lines.max().unwrap_or(0));

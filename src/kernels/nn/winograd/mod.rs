@@ -5,6 +5,10 @@
 //! positions, inverse transform. F(4×4) needs a quarter of the direct algorithm's multiplications, F(2×2) four ninths;
 //! transformed weights are four times as large, or 16/9 times.
 //!
+//! Transforms compute in single precision, whatever the values are stored in. So do the products, or they multiply
+//! bfloat16: F(2×2) has small whole numbers in its transforms, and loses about twice what the direct sum loses by rounding
+//! its weights; F(4×4) would lose ten times that.
+//!
 //! Values between the phases lie in scratch memory, `[position][block][tile]`, so that tiles are the micro-kernel's
 //! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits depend
 //! on its own inputs alone, never on chunk, batch or thread.
@@ -24,7 +28,7 @@ use super::line::{Line, View};
 pub(super) use super::scratch::Scratch;
 use super::scratch::share;
 use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
-use super::{Arithmetic, Lead, Precision};
+use super::{Arithmetic, Lead, Precision, Unit};
 use crate::kernels::Vectorized;
 
 /// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
@@ -57,7 +61,7 @@ impl TileSize {
     }
 }
 
-/// A 3×3 convolution of stride 1 with one pixel of zeros around, computed in `f32`, ready to run.
+/// A 3×3 convolution of stride 1 with one pixel of zeros around, ready to run.
 #[derive(Debug)]
 pub(super) struct Winograd {
     size: TileSize,
@@ -65,11 +69,14 @@ pub(super) struct Winograd {
     weights: Box<[Line]>,
     /// How inputs, outputs and the residual are stored.
     store: Store,
+    /// Whether transformed inputs and weights are rounded to bfloat16.
+    narrow: bool,
     /// One line a vector of outputs.
     bias: Box<[Line]>,
     panels: Vec<Panel>,
-    /// Vectors of 16 channels.
+    /// Lines of a tile's transformed inputs at one position: vectors of 16 channels, or 32 channels as bfloat16.
     input_blocks: usize,
+    /// Vectors of 16 channels.
     output_blocks: usize,
     about: ConvUse,
     /// Kernels by pixels - 1, for one vector and for two.
@@ -124,12 +131,13 @@ struct Cut {
 }
 
 impl Winograd {
-    /// Transforms `weights`, `[outputs, inputs, 3, 3]`.
+    /// Transforms `weights`, `[outputs, inputs, 3, 3]`; products are of that precision.
     ///
-    /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, or its output is stored in
-    /// another way than its input.
+    /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, its output is stored in
+    /// another way than its input, or nothing multiplies so.
     pub(super) fn new(
         arithmetic: Arithmetic,
+        products: Precision,
         size: TileSize,
         shape: ConvShape,
         about: ConvUse,
@@ -137,7 +145,14 @@ impl Winograd {
         bias: &[f32],
     ) -> Option<Winograd> {
         let store = arithmetic.store();
+        let narrow = products == Precision::Bf16;
+        let multiplies = match products {
+            Precision::F32 => true,
+            Precision::Bf16 => store == Store::Bf16 && arithmetic.unit() == Unit::Avx512Bf16,
+            Precision::Bf16x3 => false,
+        };
         let fits = about.store == store
+            && multiplies
             && shape.kernel == [3, 3]
             && shape.stride == [1, 1]
             && shape.pad == [1, 1]
@@ -148,7 +163,7 @@ impl Winograd {
             return None;
         }
         let arithmetic = Arithmetic {
-            precision: Precision::F32,
+            precision: products,
             features: arithmetic.features(),
         };
         let kernel = TileKernel::new(arithmetic, Store::F32);
@@ -161,8 +176,9 @@ impl Winograd {
             return None;
         }
         let per_block = store.vectors_per_block();
-        let [input_blocks, output_blocks] =
-            [shape.inputs, shape.outputs].map(|c| c.div_ceil(16 * per_block) * per_block);
+        let vectors = |channels: usize| channels.div_ceil(16 * per_block) * per_block;
+        let input_blocks = vectors(shape.inputs) / if narrow { 2 } else { 1 };
+        let output_blocks = vectors(shape.outputs);
         let panels = (0..output_blocks).step_by(kernel.vectors);
         let panels = panels.map(|first| Panel {
             first,
@@ -173,6 +189,7 @@ impl Winograd {
             size,
             weights: Box::default(),
             store,
+            narrow,
             bias: Box::default(),
             panels: panels.collect(),
             input_blocks,
@@ -345,7 +362,10 @@ impl Winograd {
             _ => (4 * threads).div_ceil(units).clamp(1, most),
         };
         let per_block = self.store.vectors_per_block();
-        let blocks = self.input_blocks / per_block;
+        let blocks = match self.narrow {
+            true => self.input_blocks,
+            false => self.input_blocks / per_block,
+        };
         let pieces = parts(blocks, chunk.tiles);
         for_each(blocks * pieces, &|task| {
             let forward = Forward::<S, A, M> {
@@ -354,6 +374,7 @@ impl Winograd {
                 chunk,
                 tiles: share(chunk.tiles, task % pieces, pieces),
                 block: task / pieces,
+                narrow: self.narrow,
                 input,
             };
             transform::run(self.vectorized, self.store, forward);

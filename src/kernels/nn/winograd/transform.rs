@@ -89,6 +89,8 @@ pub(super) struct Forward<S, const A: usize, const M: usize> {
     pub(super) tiles: Range<usize>,
     /// The value's block of channels.
     pub(super) block: usize,
+    /// Whether the result is rounded to the value's format, or single precision.
+    pub(super) narrow: bool,
     pub(super) input: View,
 }
 
@@ -99,7 +101,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
     /// `to` points to `A²` lines that are `to_pitch` apart, for each of `H` vectors of channels.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "one row across columns")]
-    unsafe fn tile<const H: usize>(
+    unsafe fn tile<const H: usize, F: Format<H>>(
         &self,
         read: impl Fn(usize, usize) -> [Lanes; H],
         columns: &mut [[[Line; A]; A]; H],
@@ -116,6 +118,24 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
             for (columns, values) in columns.iter_mut().zip(&values) {
                 columns[x] = lanes(values, S::input);
             }
+        }
+        if self.narrow {
+            for y in 0..A {
+                let mut rows = [[Line::ZERO; A]; H];
+                for (row, columns) in rows.iter_mut().zip(columns.iter()) {
+                    *row = lanes(&std::array::from_fn(|x| columns[x][y]), S::input);
+                }
+                for x in 0..A {
+                    let mut values = [[0.0; 16]; H];
+                    for (values, row) in values.iter_mut().zip(&rows) {
+                        *values = row[x].0;
+                    }
+                    let at = (y * A + x) * self.chunk.v_pitch;
+                    // SAFETY: by the caller's promise.
+                    unsafe { F::write(to.add(at), self.chunk.pitch, values) };
+                }
+            }
+            return;
         }
         for (h, columns) in columns.iter().enumerate() {
             for y in 0..A {
@@ -138,6 +158,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Forward<S, A
         let pitch = plane.pitch();
         let border = plane.border as isize;
         let lines = plane.lines();
+        let per_block = if self.narrow { F::BLOCKS } else { H };
         let mut columns = [[[Line::ZERO; A]; A]; H];
         for tile in tiles {
             let (image, row, column) = self.grid.place(self.chunk.first + tile);
@@ -145,7 +166,11 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Forward<S, A
             let (top, left) = (row as isize - 1, column as isize - 1);
             let (bottom, right) = (top + A as isize, left + A as isize);
             // SAFETY: inside of the chunk's memory.
-            let to = unsafe { self.chunk.v.add(self.block * H * self.chunk.pitch + tile) };
+            let to = unsafe {
+                self.chunk
+                    .v
+                    .add(self.block * per_block * self.chunk.pitch + tile)
+            };
             // SAFETY: addresses inside of the input's block, or of a line of zeros; the chunk's memory is this task's
             // for this block and these tiles.
             unsafe {
@@ -157,7 +182,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Forward<S, A
                 if whole {
                     let first = start.offset(top * pitch as isize + left);
                     let read = |y: usize, x: usize| F::read(first.add(y * pitch + x), lines);
-                    self.tile(read, &mut columns, to);
+                    self.tile::<H, F>(read, &mut columns, to);
                 } else {
                     let inside = |from: isize, size: usize| -> [bool; A] {
                         std::array::from_fn(|i| (0..size as isize).contains(&(from + i as isize)))
@@ -171,7 +196,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Forward<S, A
                         };
                         F::read(line, lines)
                     };
-                    self.tile(read, &mut columns, to);
+                    self.tile::<H, F>(read, &mut columns, to);
                 }
             }
         }
