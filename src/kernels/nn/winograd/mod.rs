@@ -13,6 +13,8 @@
 //! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits depend
 //! on its own inputs alone, never on chunk, batch or thread.
 
+mod chunk;
+mod products;
 mod scheme;
 #[cfg(test)]
 mod tests;
@@ -21,23 +23,16 @@ mod weights;
 
 use std::marker::PhantomData;
 
+use self::chunk::{CHUNK_BYTES, CHUNK_TILES, Chunk};
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::conv::{ConvShape, ConvUse};
 use super::line::{Line, View};
 pub(super) use super::scratch::Scratch;
 use super::scratch::share;
-use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
+use super::tile::{Store, TileFn, TileKernel};
 use super::{Arithmetic, Lead, Precision, Unit};
 use crate::kernels::Vectorized;
-
-/// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
-/// position. Twice as much is 10% slower with 64 channels and the same with more.
-const CHUNK_BYTES: usize = 512 << 10;
-
-/// Tiles of a chunk at least, for each chunk reads all weights from the third-level cache or memory: two runs of the
-/// widest micro-kernel. Half as many are 5% slower with 256 channels and more.
-const CHUNK_TILES: usize = 28;
 
 /// Most blocks of input channels.
 const MAX_BLOCKS: usize = 256;
@@ -95,40 +90,8 @@ struct Panel {
     weights: usize,
 }
 
-/// Some of the batch's tiles, and where their values are.
-#[derive(Debug, Clone, Copy)]
-struct Chunk {
-    /// Number of the first tile.
-    first: usize,
-    /// Tiles.
-    tiles: usize,
-    /// Lines from one block to the next.
-    pitch: usize,
-    /// Transformed inputs.
-    v: *mut Line,
-    /// Lines from one position to the next there.
-    v_pitch: usize,
-    /// Sums.
-    m: *mut Line,
-    /// Lines from one position to the next there.
-    m_pitch: usize,
-}
-
-// SAFETY: addresses alone; each use has its own reason.
-unsafe impl Sync for Chunk {}
-
 /// Calls a task with each number below a count, on one thread or several.
 type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
-
-/// How the tiles of a batch are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
-    chunks: usize,
-    /// Most tiles of a chunk.
-    tiles: usize,
-    /// Whether each thread has its own chunk, or all share the phases of one.
-    private: bool,
-}
 
 impl Winograd {
     /// Transforms `weights`, `[outputs, inputs, 3, 3]`; products are of that precision.
@@ -223,54 +186,6 @@ impl Winograd {
     /// Bytes of weights.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.weights) + size_of_val(&*self.bias)
-    }
-
-    /// Lines of scratch memory that `run` uses for at most so many images and threads.
-    pub(super) fn scratch_lines(&self, images: usize, threads: usize) -> usize {
-        let lines = |images| {
-            let cut = self.cut(images, threads);
-            let slots = if cut.private { threads } else { 1 };
-            slots * self.chunk_lines(cut.tiles)
-        };
-        (1..=images).map(lines).max().unwrap_or(0)
-    }
-
-    /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one tile
-    /// do not all fall on the same few lines of the cache.
-    fn pitches(&self, tiles: usize) -> [usize; 2] {
-        [self.input_blocks, self.output_blocks].map(|blocks| (blocks * tiles) | 1)
-    }
-
-    /// Lines of the weights at one position; odd for the same reason.
-    fn weights_pitch(&self) -> usize {
-        (self.output_blocks * self.input_blocks * 16) | 1
-    }
-
-    fn chunk_lines(&self, tiles: usize) -> usize {
-        self.size.sizes().0 * self.pitches(tiles).iter().sum::<usize>()
-    }
-
-    fn tiles_of_image(&self) -> usize {
-        let (_, side) = self.size.sizes();
-        self.about.output.height.div_ceil(side) * self.about.output.width.div_ceil(side)
-    }
-
-    fn cut(&self, images: usize, threads: usize) -> Cut {
-        let total = images * self.tiles_of_image();
-        let fitting = self.chunk.0 / (self.chunk_lines(1) * size_of::<Line>());
-        let most = (fitting / self.max_pixels * self.max_pixels).max(self.chunk.1);
-        let chunks = total.div_ceil(most);
-        let private = threads == 1 || chunks >= 2 * threads;
-        let chunks = if private {
-            chunks.next_multiple_of(threads).min(total)
-        } else {
-            total.div_ceil(most * threads)
-        };
-        Cut {
-            chunks,
-            tiles: total.div_ceil(chunks),
-            private,
-        }
     }
 
     /// Computes `images` images.
@@ -406,47 +321,4 @@ impl Winograd {
             transform::run(self.vectorized, self.store, inverse);
         });
     }
-
-    /// The sum over channels; only the first `input_blocks` count. On the stack, for its distances depend on the batch.
-    fn k_blocks(&self, chunk: Chunk, vectors: usize) -> [KBlock; MAX_BLOCKS] {
-        let mut k = [KBlock { a: 0, b: 0 }; MAX_BLOCKS];
-        for (i, k) in k[..self.input_blocks].iter_mut().enumerate() {
-            *k = KBlock {
-                a: (i * chunk.pitch) as u32,
-                b: (i * 16 * vectors) as u32,
-            };
-        }
-        k
-    }
-
-    /// Sums of a panel at a position for all tiles of a chunk.
-    ///
-    /// # Safety
-    /// The chunk's memory is there, and nobody else uses these sums.
-    unsafe fn products(&self, chunk: Chunk, position: usize, panel: Panel, k: &[&[KBlock]; 2]) {
-        let weights = position * self.weights_pitch() + panel.weights;
-        let runs = chunk.tiles.div_ceil(self.max_pixels);
-        for run in 0..runs {
-            let tiles = share(chunk.tiles, run, runs);
-            // SAFETY: inside of the chunk's memory and of the weights.
-            unsafe {
-                let tile = Tile {
-                    a: chunk.v.add(position * chunk.v_pitch + tiles.start),
-                    k: k[panel.vectors - 1],
-                    b: self.weights.as_ptr().add(weights),
-                    bias: ZEROS.as_ptr(),
-                    residual: std::ptr::null(),
-                    residual_stride: 0,
-                    out: chunk
-                        .m
-                        .add(position * chunk.m_pitch + panel.first * chunk.pitch + tiles.start),
-                    out_stride: chunk.pitch,
-                    relu: false,
-                };
-                (self.kernels[panel.vectors - 1][tiles.len() - 1])(&tile);
-            }
-        }
-    }
 }
-
-static ZEROS: [Line; 2] = [Line::ZERO; 2];
