@@ -95,11 +95,7 @@ fn add(
     exact: bool,
 ) -> Result<Value, Refusal> {
     let name = node.name.as_str();
-    let Shape {
-        channels,
-        height,
-        width,
-    } = node.shape;
+    let Shape { height, width, .. } = node.shape;
     let moving = |window: &Window| Moving {
         kernel: window.kernel,
         stride: window.stride,
