@@ -13,11 +13,33 @@ pub(super) trait Format<const H: usize> {
     /// The channel, counted from the block's first, of lane `lane` of the `half`-th part.
     fn channel(half: usize, lane: usize) -> usize;
 
-    /// The numbers at line `at` of a block whose planes are `plane` lines long.
-    fn load(block: &[Line], plane: usize, at: usize) -> [Lanes; H];
+    /// The numbers at a line of a block's first plane; the same line of the next plane is `plane` lines further on.
+    ///
+    /// # Safety
+    /// The lines are there.
+    unsafe fn read(line: *const Line, plane: usize) -> [Lanes; H];
 
     /// Rounds the numbers to nearest even and stores them there.
-    fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; H]);
+    ///
+    /// # Safety
+    /// The lines are there, and nobody else uses them.
+    unsafe fn write(line: *mut Line, plane: usize, values: [Lanes; H]);
+
+    /// The numbers at line `at` of a block whose planes are `plane` lines long.
+    #[inline(always)]
+    fn load(block: &[Line], plane: usize, at: usize) -> [Lanes; H] {
+        let lines = &block[at..=at + (Self::BLOCKS - 1) * plane];
+        // SAFETY: the slice ends with the line in the last plane.
+        unsafe { Self::read(lines.as_ptr(), plane) }
+    }
+
+    /// Rounds the numbers to nearest even and stores them there.
+    #[inline(always)]
+    fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; H]) {
+        let lines = &mut block[at..=at + (Self::BLOCKS - 1) * plane];
+        // SAFETY: the slice ends with the line in the last plane, and is borrowed for this.
+        unsafe { Self::write(lines.as_mut_ptr(), plane, values) }
+    }
 }
 
 /// `Store::F32`.
@@ -41,13 +63,15 @@ impl Format<1> for F32 {
     }
 
     #[inline(always)]
-    fn load(block: &[Line], _plane: usize, at: usize) -> [Lanes; 1] {
-        [block[at].0]
+    unsafe fn read(line: *const Line, _plane: usize) -> [Lanes; 1] {
+        // SAFETY: by the caller's promise.
+        unsafe { [(*line).0] }
     }
 
     #[inline(always)]
-    fn store(block: &mut [Line], _plane: usize, at: usize, values: [Lanes; 1]) {
-        block[at] = Line(values[0]);
+    unsafe fn write(line: *mut Line, _plane: usize, [values]: [Lanes; 1]) {
+        // SAFETY: by the caller's promise.
+        unsafe { *line = Line(values) }
     }
 }
 
@@ -60,13 +84,15 @@ impl Format<2> for Bf16 {
     }
 
     #[inline(always)]
-    fn load(block: &[Line], _plane: usize, at: usize) -> [Lanes; 2] {
-        unpack(block[at])
+    unsafe fn read(line: *const Line, _plane: usize) -> [Lanes; 2] {
+        // SAFETY: by the caller's promise.
+        unpack(unsafe { *line })
     }
 
     #[inline(always)]
-    fn store(block: &mut [Line], _plane: usize, at: usize, values: [Lanes; 2]) {
-        block[at] = pack(values);
+    unsafe fn write(line: *mut Line, _plane: usize, values: [Lanes; 2]) {
+        // SAFETY: by the caller's promise.
+        unsafe { *line = pack(values) }
     }
 }
 
@@ -79,8 +105,10 @@ impl Format<2> for Split {
     }
 
     #[inline(always)]
-    fn load(block: &[Line], plane: usize, at: usize) -> [Lanes; 2] {
-        let (mut values, low) = (unpack(block[at]), unpack(block[at + plane]));
+    unsafe fn read(line: *const Line, plane: usize) -> [Lanes; 2] {
+        // SAFETY: by the caller's promise.
+        let [high, low] = unsafe { [*line, *line.add(plane)] };
+        let (mut values, low) = (unpack(high), unpack(low));
         for (values, low) in values.iter_mut().zip(low) {
             for (value, low) in values.iter_mut().zip(low) {
                 *value += low;
@@ -90,7 +118,7 @@ impl Format<2> for Split {
     }
 
     #[inline(always)]
-    fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; 2]) {
+    unsafe fn write(line: *mut Line, plane: usize, values: [Lanes; 2]) {
         let high = pack(values);
         let mut rest = values;
         for (rest, high) in rest.iter_mut().zip(unpack(high)) {
@@ -98,27 +126,34 @@ impl Format<2> for Split {
                 *rest -= high;
             }
         }
-        block[at] = high;
-        block[at + plane] = pack(rest);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            *line = high;
+            *line.add(plane) = pack(rest);
+        }
     }
 }
 
 /// The even and the odd ones of 32 bfloat16.
 #[inline(always)]
 pub(super) fn unpack(line: Line) -> [Lanes; 2] {
-    let bits = line.0.map(f32::to_bits);
-    [
-        bits.map(|b| f32::from_bits(b << 16)),
-        bits.map(|b| f32::from_bits(b & 0xffff_0000)),
-    ]
+    let mut values = [[0.0; 16]; 2];
+    for (i, value) in line.0.iter().enumerate() {
+        values[0][i] = f32::from_bits(value.to_bits() << 16);
+        values[1][i] = f32::from_bits(value.to_bits() & 0xffff_0000);
+    }
+    values
 }
 
 /// The even and the odd ones of 32 numbers as bfloat16.
 #[inline(always)]
 pub(super) fn pack([even, odd]: [Lanes; 2]) -> Line {
-    Line(std::array::from_fn(|i| {
-        f32::from_bits((round(even[i]) >> 16) | (round(odd[i]) & 0xffff_0000))
-    }))
+    // Loops, for `from_fn` and `map` are functions that are not inlined when they are large, and then not vectorized.
+    let mut line = Line::ZERO;
+    for (i, value) in line.0.iter_mut().enumerate() {
+        *value = f32::from_bits((round(even[i]) >> 16) | (round(odd[i]) & 0xffff_0000));
+    }
+    line
 }
 
 /// The bits of the nearest bfloat16 in the upper half, the even one of two; NaN stays NaN.

@@ -5,10 +5,16 @@
 //! positions, inverse transform. F(4×4) needs a quarter of the direct algorithm's multiplications, F(2×2) four ninths;
 //! transformed weights are four times as large, or 16/9 times.
 //!
+//! Transforms compute in single precision, whatever the values are stored in. So do the products, or they multiply
+//! bfloat16: F(2×2) has small whole numbers in its transforms, and loses about twice what the direct sum loses by rounding
+//! its weights; F(4×4) would lose ten times that.
+//!
 //! Values between the phases lie in scratch memory, `[position][block][tile]`, so that tiles are the micro-kernel's
 //! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits depend
 //! on its own inputs alone, never on chunk, batch or thread.
 
+mod chunk;
+mod products;
 mod scheme;
 #[cfg(test)]
 mod tests;
@@ -17,23 +23,16 @@ mod weights;
 
 use std::marker::PhantomData;
 
+use self::chunk::{CHUNK_BYTES, CHUNK_TILES, Chunk};
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::conv::{ConvShape, ConvUse};
 use super::line::{Line, View};
 pub(super) use super::scratch::Scratch;
 use super::scratch::share;
-use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
-use super::{Arithmetic, Lead, Precision};
+use super::tile::{Store, TileFn, TileKernel};
+use super::{Arithmetic, Lead, Precision, Unit};
 use crate::kernels::Vectorized;
-
-/// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
-/// position. Twice as much is 10% slower with 64 channels and the same with more.
-const CHUNK_BYTES: usize = 512 << 10;
-
-/// Tiles of a chunk at least, for each chunk reads all weights from the third-level cache or memory: two runs of the
-/// widest micro-kernel. Half as many are 5% slower with 256 channels and more.
-const CHUNK_TILES: usize = 28;
 
 /// Most blocks of input channels.
 const MAX_BLOCKS: usize = 256;
@@ -57,16 +56,22 @@ impl TileSize {
     }
 }
 
-/// A 3×3 convolution of stride 1 with one pixel of zeros around, in `f32`, ready to run.
+/// A 3×3 convolution of stride 1 with one pixel of zeros around, ready to run.
 #[derive(Debug)]
 pub(super) struct Winograd {
     size: TileSize,
     /// `[position][panel][block][k][vector]`.
     weights: Box<[Line]>,
-    /// One line a block of outputs.
+    /// How inputs, outputs and the residual are stored.
+    store: Store,
+    /// Whether transformed inputs and weights are rounded to bfloat16.
+    narrow: bool,
+    /// One line a vector of outputs.
     bias: Box<[Line]>,
     panels: Vec<Panel>,
+    /// Lines of a tile's transformed inputs at one position: vectors of 16 channels, or 32 channels as bfloat16.
     input_blocks: usize,
+    /// Vectors of 16 channels.
     output_blocks: usize,
     about: ConvUse,
     /// Kernels by pixels - 1, for one vector and for two.
@@ -85,55 +90,32 @@ struct Panel {
     weights: usize,
 }
 
-/// Some of the batch's tiles, and where their values are.
-#[derive(Debug, Clone, Copy)]
-struct Chunk {
-    /// Number of the first tile.
-    first: usize,
-    /// Tiles.
-    tiles: usize,
-    /// Lines from one block to the next.
-    pitch: usize,
-    /// Transformed inputs.
-    v: *mut Line,
-    /// Lines from one position to the next there.
-    v_pitch: usize,
-    /// Sums.
-    m: *mut Line,
-    /// Lines from one position to the next there.
-    m_pitch: usize,
-}
-
-// SAFETY: addresses alone; each use has its own reason.
-unsafe impl Sync for Chunk {}
-
 /// Calls a task with each number below a count, on one thread or several.
 type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
-/// How the tiles of a batch are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
-    chunks: usize,
-    /// Most tiles of a chunk.
-    tiles: usize,
-    /// Whether each thread has its own chunk, or all share the phases of one.
-    private: bool,
-}
-
 impl Winograd {
-    /// Transforms `weights`, `[outputs, inputs, 3, 3]`.
+    /// Transforms `weights`, `[outputs, inputs, 3, 3]`; products are of that precision.
     ///
-    /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, all in `f32`.
+    /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, its output is stored in
+    /// another way than its input, or nothing multiplies so.
     pub(super) fn new(
         arithmetic: Arithmetic,
+        products: Precision,
         size: TileSize,
         shape: ConvShape,
         about: ConvUse,
         weights: &[f32],
         bias: &[f32],
     ) -> Option<Winograd> {
-        let fits = arithmetic.precision() == Precision::F32
-            && about.store == Store::F32
+        let store = arithmetic.store();
+        let narrow = products == Precision::Bf16;
+        let multiplies = match products {
+            Precision::F32 => true,
+            Precision::Bf16 => store == Store::Bf16 && arithmetic.unit() == Unit::Avx512Bf16,
+            Precision::Bf16x3 => false,
+        };
+        let fits = about.store == store
+            && multiplies
             && shape.kernel == [3, 3]
             && shape.stride == [1, 1]
             && shape.pad == [1, 1]
@@ -143,6 +125,10 @@ impl Winograd {
         if !fits {
             return None;
         }
+        let arithmetic = Arithmetic {
+            precision: products,
+            features: arithmetic.features(),
+        };
         let kernel = TileKernel::new(arithmetic, Store::F32);
         let kernels = [1, 2].map(|vectors| {
             (1..=kernel.max_pixels)
@@ -152,30 +138,37 @@ impl Winograd {
         if kernels[kernel.vectors - 1].is_empty() || kernels[0].is_empty() {
             return None;
         }
-        let [input_blocks, output_blocks] = [shape.inputs, shape.outputs].map(|c| c.div_ceil(16));
+        let per_block = store.vectors_per_block();
+        let vectors = |channels: usize| channels.div_ceil(16 * per_block) * per_block;
+        let input_blocks = vectors(shape.inputs) / if narrow { 2 } else { 1 };
+        let output_blocks = vectors(shape.outputs);
         let panels = (0..output_blocks).step_by(kernel.vectors);
         let panels = panels.map(|first| Panel {
             first,
             vectors: kernel.vectors.min(output_blocks - first),
             weights: first * input_blocks * 16,
         });
-        let mut lines = vec![Line::ZERO; output_blocks];
-        for (bias, line) in bias.chunks(16).zip(&mut lines) {
-            line.0[..bias.len()].copy_from_slice(bias);
-        }
         let mut winograd = Winograd {
             size,
             weights: Box::default(),
-            bias: lines.into_boxed_slice(),
+            store,
+            narrow,
+            bias: Box::default(),
             panels: panels.collect(),
             input_blocks,
             output_blocks,
             about,
             kernels,
             max_pixels: kernel.max_pixels,
-            vectorized: Vectorized::new(arithmetic.features.isa)?,
+            vectorized: arithmetic.vectorized(),
             chunk: (CHUNK_BYTES, CHUNK_TILES),
         };
+        let line = |vector| {
+            let (first, step) = winograd.channels(vector);
+            let bias = |lane| bias.get(first + lane * step).copied();
+            Line(std::array::from_fn(|lane| bias(lane).unwrap_or(0.0)))
+        };
+        winograd.bias = (0..output_blocks).map(line).collect();
         winograd.weights = match size {
             TileSize::F2 => winograd.pack::<F2, 4, 2>(shape, weights),
             TileSize::F4 => winograd.pack::<F4, 6, 4>(shape, weights),
@@ -183,57 +176,16 @@ impl Winograd {
         Some(winograd)
     }
 
+    /// The first channel of a vector of 16, and the distance from each to the next: that of `Format::channel`.
+    fn channels(&self, vector: usize) -> (usize, usize) {
+        let per_block = self.store.vectors_per_block();
+        let first = vector / per_block * 16 * per_block + vector % per_block;
+        (first, per_block)
+    }
+
     /// Bytes of weights.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.weights) + size_of_val(&*self.bias)
-    }
-
-    /// Lines of scratch memory that `run` uses for at most so many images and threads.
-    pub(super) fn scratch_lines(&self, images: usize, threads: usize) -> usize {
-        let lines = |images| {
-            let cut = self.cut(images, threads);
-            let slots = if cut.private { threads } else { 1 };
-            slots * self.chunk_lines(cut.tiles)
-        };
-        (1..=images).map(lines).max().unwrap_or(0)
-    }
-
-    /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one tile
-    /// do not all fall on the same few lines of the cache.
-    fn pitches(&self, tiles: usize) -> [usize; 2] {
-        [self.input_blocks, self.output_blocks].map(|blocks| (blocks * tiles) | 1)
-    }
-
-    /// Lines of the weights at one position; odd for the same reason.
-    fn weights_pitch(&self) -> usize {
-        (self.output_blocks * self.input_blocks * 16) | 1
-    }
-
-    fn chunk_lines(&self, tiles: usize) -> usize {
-        self.size.sizes().0 * self.pitches(tiles).iter().sum::<usize>()
-    }
-
-    fn tiles_of_image(&self) -> usize {
-        let (_, side) = self.size.sizes();
-        self.about.output.height.div_ceil(side) * self.about.output.width.div_ceil(side)
-    }
-
-    fn cut(&self, images: usize, threads: usize) -> Cut {
-        let total = images * self.tiles_of_image();
-        let fitting = self.chunk.0 / (self.chunk_lines(1) * size_of::<Line>());
-        let most = (fitting / self.max_pixels * self.max_pixels).max(self.chunk.1);
-        let chunks = total.div_ceil(most);
-        let private = threads == 1 || chunks >= 2 * threads;
-        let chunks = if private {
-            chunks.next_multiple_of(threads).min(total)
-        } else {
-            total.div_ceil(most * threads)
-        };
-        Cut {
-            chunks,
-            tiles: total.div_ceil(chunks),
-            private,
-        }
     }
 
     /// Computes `images` images.
@@ -324,16 +276,23 @@ impl Winograd {
             1 => 1,
             _ => (4 * threads).div_ceil(units).clamp(1, most),
         };
-        let pieces = parts(self.input_blocks, chunk.tiles);
-        for_each(self.input_blocks * pieces, &|task| {
-            self.vectorized.run(Forward::<S, A, M> {
+        let per_block = self.store.vectors_per_block();
+        let blocks = match self.narrow {
+            true => self.input_blocks,
+            false => self.input_blocks / per_block,
+        };
+        let pieces = parts(blocks, chunk.tiles);
+        for_each(blocks * pieces, &|task| {
+            let forward = Forward::<S, A, M> {
                 scheme: PhantomData,
                 grid,
                 chunk,
                 tiles: share(chunk.tiles, task % pieces, pieces),
                 block: task / pieces,
+                narrow: self.narrow,
                 input,
-            });
+            };
+            transform::run(self.vectorized, self.store, forward);
         });
         let k = [1, 2].map(|vectors| self.k_blocks(chunk, vectors));
         let k = k.each_ref().map(|k| &k[..self.input_blocks]);
@@ -344,63 +303,22 @@ impl Winograd {
                 unsafe { self.products(chunk, task / pieces, self.panels[panel], &k) };
             }
         });
-        let pieces = parts(self.output_blocks, chunk.tiles);
-        for_each(self.output_blocks * pieces, &|task| {
+        let blocks = self.output_blocks / per_block;
+        let pieces = parts(blocks, chunk.tiles);
+        for_each(blocks * pieces, &|task| {
             let block = task / pieces;
-            self.vectorized.run(Inverse::<S, A, M> {
+            let inverse = Inverse::<S, A, M> {
                 scheme: PhantomData,
                 grid,
                 chunk,
                 tiles: share(chunk.tiles, task % pieces, pieces),
                 block,
-                bias: self.bias[block].0,
+                bias: &self.bias[block * per_block..][..per_block],
                 residual,
                 relu: self.about.relu,
                 output,
-            });
+            };
+            transform::run(self.vectorized, self.store, inverse);
         });
     }
-
-    /// The sum over channels; only the first `input_blocks` count. On the stack, for its distances depend on the batch.
-    fn k_blocks(&self, chunk: Chunk, vectors: usize) -> [KBlock; MAX_BLOCKS] {
-        let mut k = [KBlock { a: 0, b: 0 }; MAX_BLOCKS];
-        for (i, k) in k[..self.input_blocks].iter_mut().enumerate() {
-            *k = KBlock {
-                a: (i * chunk.pitch) as u32,
-                b: (i * 16 * vectors) as u32,
-            };
-        }
-        k
-    }
-
-    /// Sums of a panel at a position for all tiles of a chunk.
-    ///
-    /// # Safety
-    /// The chunk's memory is there, and nobody else uses these sums.
-    unsafe fn products(&self, chunk: Chunk, position: usize, panel: Panel, k: &[&[KBlock]; 2]) {
-        let weights = position * self.weights_pitch() + panel.weights;
-        let runs = chunk.tiles.div_ceil(self.max_pixels);
-        for run in 0..runs {
-            let tiles = share(chunk.tiles, run, runs);
-            // SAFETY: inside of the chunk's memory and of the weights.
-            unsafe {
-                let tile = Tile {
-                    a: chunk.v.add(position * chunk.v_pitch + tiles.start),
-                    k: k[panel.vectors - 1],
-                    b: self.weights.as_ptr().add(weights),
-                    bias: ZEROS.as_ptr(),
-                    residual: std::ptr::null(),
-                    residual_stride: 0,
-                    out: chunk
-                        .m
-                        .add(position * chunk.m_pitch + panel.first * chunk.pitch + tiles.start),
-                    out_stride: chunk.pitch,
-                    relu: false,
-                };
-                (self.kernels[panel.vectors - 1][tiles.len() - 1])(&tile);
-            }
-        }
-    }
 }
-
-static ZEROS: [Line; 2] = [Line::ZERO; 2];

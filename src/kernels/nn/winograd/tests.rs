@@ -6,15 +6,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kernels::nn::line::Plane;
-use crate::kernels::nn::testing::{Value, random};
+use crate::kernels::nn::testing::{Value, random, rounded};
 use crate::kernels::nn::{Features, Team};
-use crate::kernels::{Isa, nn};
+use crate::kernels::{Isa, features::Bf16Unit};
 
 /// One convolution with all that it reads.
 #[derive(Debug, Clone)]
 struct Case {
     size: TileSize,
-    isa: Isa,
+    arithmetic: Arithmetic,
+    products: Precision,
     images: usize,
     inputs: usize,
     outputs: usize,
@@ -24,6 +25,8 @@ struct Case {
     borders: [usize; 3],
     residual: bool,
     relu: bool,
+    /// Whether the direct sum's weights are rounded to bfloat16.
+    rounded_weights: bool,
     seed: u64,
 }
 
@@ -44,12 +47,15 @@ impl Case {
         random(self.seed ^ 2, self.outputs)
     }
 
+    /// Input and residual, as they are stored.
     fn values(&self) -> [Vec<f32>; 2] {
         let pixels = self.images * self.height * self.width;
-        [
-            random(self.seed ^ 3, pixels * self.inputs),
-            random(self.seed ^ 4, pixels * self.outputs),
-        ]
+        let values = |seed, channels| {
+            let values = random(self.seed ^ seed, pixels * channels);
+            let store = self.arithmetic.store();
+            values.iter().map(|x| rounded(store, *x)).collect()
+        };
+        [values(3, self.inputs), values(4, self.outputs)]
     }
 
     fn winograd(&self) -> Winograd {
@@ -66,16 +72,20 @@ impl Case {
             output: self.plane(self.borders[2]),
             residual: self.residual.then(|| self.plane(self.borders[1])),
             relu: self.relu,
-            store: Store::F32,
+            store: self.arithmetic.store(),
             across_images: false,
         };
-        let features = Features {
-            isa: self.isa,
-            bf16: None,
-        };
-        let arithmetic = Arithmetic::new(Precision::F32, features).unwrap();
         let (weights, bias) = (self.weights(), self.bias());
-        Winograd::new(arithmetic, self.size, shape, about, &weights, &bias).unwrap()
+        Winograd::new(
+            self.arithmetic,
+            self.products,
+            self.size,
+            shape,
+            about,
+            &weights,
+            &bias,
+        )
+        .unwrap()
     }
 
     /// Runs on `images` of the values' images.
@@ -85,14 +95,19 @@ impl Case {
         let of = |values: &[f32], channels: usize, border| {
             let image = channels * pixels;
             let values = &values[images.start * image..images.end * image];
-            Value::of(Store::F32, channels, self.plane(border), values)
+            Value::of(
+                self.arithmetic.store(),
+                channels,
+                self.plane(border),
+                values,
+            )
         };
         let mut input = of(&input, self.inputs, self.borders[0]);
         let mut residual = self
             .residual
             .then(|| of(&residual, self.outputs, self.borders[1]));
         let plane = self.plane(self.borders[2]);
-        let mut output = Value::new(Store::F32, images.len(), self.outputs, plane);
+        let mut output = Value::new(self.arithmetic.store(), images.len(), self.outputs, plane);
         let mut memory = vec![Line([f32::NAN; 16]); winograd.scratch_lines(images.len(), threads)];
         let scratch = Scratch {
             start: memory.as_mut_ptr(),
@@ -124,6 +139,10 @@ impl Case {
                                 let value = input[((plane + y) * width + x) as usize];
                                 let at = (output * self.inputs + channel) as isize * 9;
                                 let weight = weights[(at + ky * 3 + kx) as usize];
+                                let weight = match self.rounded_weights {
+                                    true => rounded(Store::Bf16, weight),
+                                    false => weight,
+                                };
                                 sum += f64::from(value) * f64::from(weight);
                             }
                         }
@@ -139,33 +158,52 @@ impl Case {
     }
 }
 
+/// All that this CPU has a micro-kernel for, and each with all products.
+fn arithmetics() -> Vec<(Arithmetic, Precision)> {
+    let vectors = |f: &Features| f.bf16 != Some(Bf16Unit::Amx);
+    Features::supported()
+        .filter(vectors)
+        .flat_map(|features| Precision::ALL.map(|p| Arithmetic::new(p, features)))
+        .flatten()
+        .flat_map(|arithmetic| {
+            let narrow = arithmetic.store() == Store::Bf16;
+            let narrow = narrow.then_some((arithmetic, Precision::Bf16));
+            std::iter::once((arithmetic, Precision::F32)).chain(narrow)
+        })
+        .collect()
+}
+
+fn single(isa: Isa) -> Arithmetic {
+    Arithmetic::new(Precision::F32, Features { isa, bf16: None }).unwrap()
+}
+
 fn cases() -> impl Strategy<Value = Case> {
-    let isas: Vec<Isa> = [Isa::Avx2, Isa::Avx512]
-        .into_iter()
-        .filter(|isa| isa.is_supported())
-        .collect();
     let sizes = (1usize..4, 1usize..40, 1usize..70, 1usize..12, 1usize..12);
     (
         prop::sample::select(vec![TileSize::F2, TileSize::F4]),
-        prop::sample::select(isas),
+        prop::sample::select(arithmetics()),
         sizes,
         [0usize..3, 0usize..3, 0usize..3],
         any::<[bool; 2]>(),
         any::<u64>(),
     )
-        .prop_map(|(size, isa, sizes, borders, [residual, relu], seed)| Case {
-            size,
-            isa,
-            images: sizes.0,
-            inputs: sizes.1,
-            outputs: sizes.2,
-            height: sizes.3,
-            width: sizes.4,
-            borders,
-            residual,
-            relu,
-            seed,
-        })
+        .prop_map(
+            |(size, (arithmetic, products), sizes, borders, [residual, relu], seed)| Case {
+                size,
+                arithmetic,
+                products,
+                images: sizes.0,
+                inputs: sizes.1,
+                outputs: sizes.2,
+                height: sizes.3,
+                width: sizes.4,
+                borders,
+                residual,
+                relu,
+                rounded_weights: false,
+                seed,
+            },
+        )
 }
 
 proptest! {
@@ -177,9 +215,22 @@ proptest! {
         let output = case.run(&case.winograd(), 0..case.images, 1);
         let exact = case.exact();
         // The sum of so many products of numbers near 1 is about the root of that; a wrong one is off by about 1.
-        let bound = 2e-5 * (1.0 + (9.0 * case.inputs as f64).sqrt());
+        // bfloat16 is off by 0.0016 of a number on average, and F(4×4) amplifies that most.
+        let each = match (case.products, case.size) {
+            (Precision::F32, _) => 2e-5,
+            (_, TileSize::F2) => 0.025,
+            (_, TileSize::F4) => 0.15,
+        };
+        let bound = each * (1.0 + (9.0 * case.inputs as f64).sqrt());
+        // Half of the distance of a format's numbers, by the number.
+        let rounding = match case.arithmetic.store() {
+            Store::F32 => 0.0,
+            Store::Bf16 => 1.0 / 256.0,
+            Store::Split => 1.0 / 65536.0,
+        };
         for (output, exact) in output.iter().zip(&exact) {
-            prop_assert!((f64::from(*output) - exact).abs() < bound, "{output} is not {exact}");
+            let bound = bound + rounding * exact.abs();
+            prop_assert!((f64::from(*output) - exact).abs() <= bound, "{output} is not {exact}");
         }
     }
 
@@ -210,7 +261,8 @@ fn error_stays_near_that_of_single_precision() {
     ] {
         let case = Case {
             size,
-            isa: Isa::detect(),
+            arithmetic: single(Isa::detect()),
+            products: Precision::F32,
             images: 1,
             inputs,
             outputs: 16,
@@ -219,6 +271,7 @@ fn error_stays_near_that_of_single_precision() {
             borders: [1, 0, 0],
             residual: false,
             relu: false,
+            rounded_weights: false,
             seed: 7,
         };
         let (output, exact) = (case.run(&case.winograd(), 0..1, 1), case.exact());
@@ -239,11 +292,7 @@ fn error_stays_near_that_of_single_precision() {
 #[test]
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
 fn other_convolutions_are_refused() {
-    let features = Features {
-        isa: Isa::Avx2,
-        bf16: None,
-    };
-    let arithmetic = Arithmetic::new(nn::Precision::F32, features).unwrap();
+    let arithmetic = single(Isa::Avx2);
     let plane = |border| Plane {
         height: 8,
         width: 8,
@@ -265,9 +314,10 @@ fn other_convolutions_are_refused() {
         stride: [1, 1],
         pad: [1, 1],
     };
-    let made = |shape, about| {
+    let made_of = |products, shape, about| {
         Winograd::new(
             arithmetic,
+            products,
             TileSize::F4,
             shape,
             about,
@@ -276,7 +326,10 @@ fn other_convolutions_are_refused() {
         )
         .is_some()
     };
+    let made = |shape, about| made_of(Precision::F32, shape, about);
     assert!(made(shape, about));
+    assert!(!made_of(Precision::Bf16, shape, about));
+    assert!(!made_of(Precision::Bf16x3, shape, about));
     assert!(!made(
         ConvShape {
             stride: [2, 2],
@@ -301,4 +354,44 @@ fn other_convolutions_are_refused() {
     ));
     let store = Store::Bf16;
     assert!(!made(shape, ConvUse { store, ..about }));
+}
+
+#[test]
+fn products_of_bfloat16_lose_little_more_than_rounded_weights() {
+    let features = Features {
+        isa: Isa::Avx512,
+        bf16: Some(Bf16Unit::Avx512),
+    };
+    let Some(arithmetic) = Arithmetic::new(Precision::Bf16, features) else {
+        return;
+    };
+    for inputs in [64, 512] {
+        let mut case = Case {
+            size: TileSize::F2,
+            arithmetic,
+            products: Precision::Bf16,
+            images: 1,
+            inputs,
+            outputs: 32,
+            height: 14,
+            width: 14,
+            borders: [1, 0, 0],
+            residual: false,
+            relu: false,
+            rounded_weights: false,
+            seed: 7,
+        };
+        let (output, exact) = (case.run(&case.winograd(), 0..1, 1), case.exact());
+        case.rounded_weights = true;
+        let direct = case.exact();
+        let rounding = |x: &f64| f64::from(rounded(Store::Bf16, *x as f32));
+        let error = |values: &mut dyn Iterator<Item = f64>| {
+            let squares = values.zip(&exact).map(|(y, x)| (y - x).powi(2));
+            (squares.sum::<f64>() / exact.iter().map(|x| x * x).sum::<f64>()).sqrt()
+        };
+        let winograd = error(&mut output.iter().map(|y| f64::from(*y)));
+        let direct = error(&mut direct.iter().map(rounding));
+        println!("{inputs} channels: {winograd:.1e}, the direct sum {direct:.1e}");
+        assert!(winograd < 2.2 * direct, "{inputs} channels: {winograd:.1e}");
+    }
 }

@@ -3,11 +3,42 @@
 //!
 //! Called by `Winograd`, for a run of tiles of one block of channels at a time.
 
+use std::marker::PhantomData;
+use std::ops::Range;
+
 use super::Chunk;
 use super::scheme::Scheme;
-use crate::kernels::Task;
-use crate::kernels::nn::format::Lanes;
+use crate::kernels::nn::format::{Format, Lanes, with_format};
 use crate::kernels::nn::line::{Line, Plane, View};
+use crate::kernels::nn::tile::Store;
+use crate::kernels::{Task, Vectorized};
+
+/// A loop over tiles of one block of a value that may be stored in any format.
+pub(super) trait Transform {
+    /// Must be `#[inline(always)]`.
+    fn transform<const H: usize, F: Format<H>>(self);
+}
+
+/// Runs the loop for values stored so.
+pub(super) fn run(vectorized: Vectorized, store: Store, transform: impl Transform) {
+    with_format!(store, run_in(vectorized, transform));
+}
+
+fn run_in<const H: usize, F: Format<H>>(vectorized: Vectorized, transform: impl Transform) {
+    vectorized.run(In::<_, F, H>(transform, PhantomData));
+}
+
+/// A loop for one format.
+struct In<T, F, const H: usize>(T, PhantomData<F>);
+
+impl<T: Transform, F: Format<H>, const H: usize> Task for In<T, F, H> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.transform::<H, F>();
+    }
+}
 
 /// `A × A` transforms with outputs of `M × M`; the places of tiles in the images of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -51,13 +82,15 @@ fn lanes<const I: usize, const O: usize>(
 
 /// Input tiles to `Bᵀ d B`.
 pub(super) struct Forward<S, const A: usize, const M: usize> {
-    pub(super) scheme: std::marker::PhantomData<S>,
+    pub(super) scheme: PhantomData<S>,
     pub(super) grid: Grid<A, M>,
     pub(super) chunk: Chunk,
     /// Which of its tiles.
-    pub(super) tiles: std::ops::Range<usize>,
-    /// The block of channels.
+    pub(super) tiles: Range<usize>,
+    /// The value's block of channels.
     pub(super) block: usize,
+    /// Whether the result is rounded to the value's format, or single precision.
+    pub(super) narrow: bool,
     pub(super) input: View,
 }
 
@@ -65,58 +98,91 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
     /// `columns` is memory for the half of it, outside because clearing it takes longer than filling it.
     ///
     /// # Safety
-    /// `read(y, x)` points to a line for all rows and columns, `to` to `A²` lines that are `to_pitch` apart.
+    /// `to` points to `A²` lines that are `to_pitch` apart, for each of `H` vectors of channels.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "one row across columns")]
-    unsafe fn tile(
-        read: impl Fn(usize, usize) -> *const Line,
-        columns: &mut [[Line; A]; A],
+    unsafe fn tile<const H: usize, F: Format<H>>(
+        &self,
+        read: impl Fn(usize, usize) -> [Lanes; H],
+        columns: &mut [[[Line; A]; A]; H],
         to: *mut Line,
-        to_pitch: usize,
     ) {
-        for (x, column) in columns.iter_mut().enumerate() {
-            // SAFETY: by the caller's promise.
-            let values = std::array::from_fn(|y| unsafe { *read(y, x) });
-            *column = lanes(&values, S::input);
+        for x in 0..A {
+            // A loop, for `from_fn` is a function that is not inlined when it is large.
+            let mut values = [[Line::ZERO; A]; H];
+            for y in 0..A {
+                for (values, lanes) in values.iter_mut().zip(read(y, x)) {
+                    values[y] = Line(lanes);
+                }
+            }
+            for (columns, values) in columns.iter_mut().zip(&values) {
+                columns[x] = lanes(values, S::input);
+            }
         }
-        for y in 0..A {
-            let row = lanes(&std::array::from_fn(|x| columns[x][y]), S::input);
-            for (x, values) in row.into_iter().enumerate() {
-                // SAFETY: by the caller's promise.
-                unsafe { *to.add((y * A + x) * to_pitch) = values };
+        if self.narrow {
+            for y in 0..A {
+                let mut rows = [[Line::ZERO; A]; H];
+                for (row, columns) in rows.iter_mut().zip(columns.iter()) {
+                    *row = lanes(&std::array::from_fn(|x| columns[x][y]), S::input);
+                }
+                for x in 0..A {
+                    let mut values = [[0.0; 16]; H];
+                    for (values, row) in values.iter_mut().zip(&rows) {
+                        *values = row[x].0;
+                    }
+                    let at = (y * A + x) * self.chunk.v_pitch;
+                    // SAFETY: by the caller's promise.
+                    unsafe { F::write(to.add(at), self.chunk.pitch, values) };
+                }
+            }
+            return;
+        }
+        for (h, columns) in columns.iter().enumerate() {
+            for y in 0..A {
+                let row = lanes(&std::array::from_fn(|x| columns[x][y]), S::input);
+                for (x, values) in row.into_iter().enumerate() {
+                    let at = h * self.chunk.pitch + (y * A + x) * self.chunk.v_pitch;
+                    // SAFETY: by the caller's promise.
+                    unsafe { *to.add(at) = values };
+                }
             }
         }
     }
 }
 
-impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Forward<S, A, M> {
-    type Output = ();
-
+impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Forward<S, A, M> {
     #[inline(always)]
-    fn run(self) {
+    fn transform<const H: usize, F: Format<H>>(mut self) {
+        let tiles = std::mem::take(&mut self.tiles);
         let plane = self.input.plane;
         let pitch = plane.pitch();
         let border = plane.border as isize;
-        let mut columns = [[Line::ZERO; A]; A];
-        for tile in self.tiles {
+        let lines = plane.lines();
+        let per_block = if self.narrow { F::BLOCKS } else { H };
+        let mut columns = [[[Line::ZERO; A]; A]; H];
+        for tile in tiles {
             let (image, row, column) = self.grid.place(self.chunk.first + tile);
             // The window's first row and column, one pixel above and to the left of the outputs.
             let (top, left) = (row as isize - 1, column as isize - 1);
             let (bottom, right) = (top + A as isize, left + A as isize);
             // SAFETY: inside of the chunk's memory.
-            let to = unsafe { self.chunk.v.add(self.block * self.chunk.pitch + tile) };
+            let to = unsafe {
+                self.chunk
+                    .v
+                    .add(self.block * per_block * self.chunk.pitch + tile)
+            };
             // SAFETY: addresses inside of the input's block, or of a line of zeros; the chunk's memory is this task's
             // for this block and these tiles.
             unsafe {
-                let start = self.input.line(image, self.block, 0, 0);
+                let start = self.input.line(image, self.block * F::BLOCKS, 0, 0);
                 let whole = top >= -border
                     && left >= -border
                     && bottom <= plane.height as isize + border
                     && right <= plane.width as isize + border;
                 if whole {
                     let first = start.offset(top * pitch as isize + left);
-                    let read = |y: usize, x: usize| first.add(y * pitch + x).cast_const();
-                    Self::tile(read, &mut columns, to, self.chunk.v_pitch);
+                    let read = |y: usize, x: usize| F::read(first.add(y * pitch + x), lines);
+                    self.tile::<H, F>(read, &mut columns, to);
                 } else {
                     let inside = |from: isize, size: usize| -> [bool; A] {
                         std::array::from_fn(|i| (0..size as isize).contains(&(from + i as isize)))
@@ -124,12 +190,13 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Forward<S, A, M> 
                     let inside = (inside(top, plane.height), inside(left, plane.width));
                     let read = |y: usize, x: usize| {
                         let at = (top + y as isize) * pitch as isize + left + x as isize;
-                        match inside.0[y] & inside.1[x] {
-                            true => start.offset(at).cast_const(),
-                            false => &raw const ZERO,
-                        }
+                        let (line, lines) = match inside.0[y] & inside.1[x] {
+                            true => (start.offset(at).cast_const(), lines),
+                            false => (&raw const ZERO, 0),
+                        };
+                        F::read(line, lines)
                     };
-                    Self::tile(read, &mut columns, to, self.chunk.v_pitch);
+                    self.tile::<H, F>(read, &mut columns, to);
                 }
             }
         }
@@ -139,65 +206,80 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Forward<S, A, M> 
 static ZERO: Line = Line::ZERO;
 
 /// Sums at all positions to `Aᵀ m A`, and from there to outputs.
-pub(super) struct Inverse<S, const A: usize, const M: usize> {
-    pub(super) scheme: std::marker::PhantomData<S>,
+pub(super) struct Inverse<'a, S, const A: usize, const M: usize> {
+    pub(super) scheme: PhantomData<S>,
     pub(super) grid: Grid<A, M>,
     pub(super) chunk: Chunk,
     /// Which of its tiles.
-    pub(super) tiles: std::ops::Range<usize>,
-    /// The block of output channels.
+    pub(super) tiles: Range<usize>,
+    /// The value's block of output channels.
     pub(super) block: usize,
-    pub(super) bias: Lanes,
+    /// A line for each vector of outputs.
+    pub(super) bias: &'a [Line],
     pub(super) residual: Option<View>,
     pub(super) relu: bool,
     pub(super) output: View,
 }
 
-impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Inverse<S, A, M> {
-    type Output = ();
-
+impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, S, A, M> {
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "one row across columns")]
-    fn run(self) {
+    fn transform<const H: usize, F: Format<H>>(self) {
         let (plane, pitch) = (self.output.plane, self.chunk.m_pitch);
-        let mut columns = [[Line::ZERO; M]; A];
+        let mut columns = [[[Line::ZERO; M]; A]; H];
+        let mut bias = [Line::ZERO; H];
+        bias.copy_from_slice(self.bias);
         for tile in self.tiles {
             let (image, row, column) = self.grid.place(self.chunk.first + tile);
-            // SAFETY: inside of the chunk's memory, which nobody writes to now.
-            unsafe {
-                let from = self.chunk.m.add(self.block * self.chunk.pitch + tile);
-                for (x, column) in columns.iter_mut().enumerate() {
-                    let values = std::array::from_fn(|y| *from.add((y * A + x) * pitch));
-                    *column = lanes(&values, S::output);
+            for (h, columns) in columns.iter_mut().enumerate() {
+                let block = (self.block * H + h) * self.chunk.pitch;
+                // SAFETY: inside of the chunk's memory, which nobody writes to now.
+                unsafe {
+                    let from = self.chunk.m.add(block + tile);
+                    for (x, column) in columns.iter_mut().enumerate() {
+                        let values = std::array::from_fn(|y| *from.add((y * A + x) * pitch));
+                        *column = lanes(&values, S::output);
+                    }
                 }
             }
+            let width = M.min(plane.width - column);
             for y in 0..M.min(plane.height - row) {
-                let mut values = lanes(&std::array::from_fn(|x| columns[x][y]), S::output);
-                for values in &mut values {
-                    for (value, bias) in values.0.iter_mut().zip(self.bias) {
-                        *value += bias;
+                let mut rows = [[Line::ZERO; M]; H];
+                for (h, row) in rows.iter_mut().enumerate() {
+                    *row = lanes(&std::array::from_fn(|x| columns[h][x][y]), S::output);
+                    for values in row.iter_mut() {
+                        for (value, bias) in values.0.iter_mut().zip(bias[h].0) {
+                            *value += bias;
+                        }
                     }
                 }
                 // SAFETY: pixels of the plane; this block and these tiles of the output are this task's.
                 unsafe {
-                    let at = |view: View| view.line(image, self.block, row + y, column);
-                    let width = M.min(plane.width - column);
-                    let residual = self.residual.map(at);
+                    let at = |view: View| view.line(image, self.block * F::BLOCKS, row + y, column);
+                    let residual = self.residual.map(|r| (at(r), r.plane.lines()));
                     let output = at(self.output);
-                    for (x, values) in values.iter_mut().enumerate() {
+                    for x in 0..M {
                         if x < width {
-                            if let Some(residual) = residual {
-                                let residual = (*residual.add(x)).0;
-                                for (value, residual) in values.0.iter_mut().zip(residual) {
+                            let mut values = [[0.0; 16]; H];
+                            for (values, row) in values.iter_mut().zip(&rows) {
+                                *values = row[x].0;
+                            }
+                            if let Some((residual, lines)) = residual {
+                                let residual = F::read(residual.add(x), lines);
+                                for (value, residual) in values
+                                    .as_flattened_mut()
+                                    .iter_mut()
+                                    .zip(residual.as_flattened())
+                                {
                                     *value += residual;
                                 }
                             }
                             if self.relu {
-                                for value in &mut values.0 {
+                                for value in values.as_flattened_mut() {
                                     *value = if *value > 0.0 { *value } else { 0.0 };
                                 }
                             }
-                            *output.add(x) = *values;
+                            F::write(output.add(x), plane.lines(), values);
                         }
                     }
                 }

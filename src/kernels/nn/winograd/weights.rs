@@ -3,6 +3,7 @@
 //! Called by `Winograd::new`. Transformed weights are up to four times as large as they were, so this is a part of the
 //! time that loading takes; all CPUs share it.
 
+use std::iter::StepBy;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use super::scheme::Scheme;
 use super::{Winograd, share};
 use crate::kernels::Task;
 use crate::kernels::nn::conv::ConvShape;
+use crate::kernels::nn::format::pack;
 use crate::kernels::nn::line::Line;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
@@ -70,18 +72,32 @@ impl Winograd {
     ) {
         let panel = self.panels[panel];
         for v in 0..panel.vectors {
-            let first = (panel.first + v) * 16;
-            for input in 0..self.input_blocks * 16 {
-                let lines = match input < shape.inputs {
-                    true => self.vectorized.run(Pack::<S, A, M> {
-                        scheme: PhantomData,
-                        weights: &weights[input * 9..],
-                        inputs: shape.inputs,
-                        outputs: first..shape.outputs.min(first + 16),
-                    }),
-                    false => [[Line::ZERO; A]; A],
+            let (first, step) = self.channels(panel.first + v);
+            let transformed = |input: usize| match input < shape.inputs {
+                true => self.vectorized.run(Pack::<S, A, M> {
+                    scheme: PhantomData,
+                    weights: &weights[input * 9..],
+                    inputs: shape.inputs,
+                    outputs: (first..shape.outputs.min(first + 16 * step)).step_by(step),
+                }),
+                false => [[Line::ZERO; A]; A],
+            };
+            for k in 0..self.input_blocks * 16 {
+                let lines = match self.narrow {
+                    true => {
+                        let [mut even, odd] = [2 * k, 2 * k + 1].map(transformed);
+                        let odd = odd.as_flattened();
+                        for (even, odd) in even.as_flattened_mut().iter_mut().zip(odd) {
+                            *even = pack([even.0, odd.0]);
+                        }
+                        even
+                    }
+                    false => {
+                        let (first, step) = self.channels(k / 16);
+                        transformed(first + k % 16 * step)
+                    }
                 };
-                let at = panel.weights + input * panel.vectors + v;
+                let at = panel.weights + k * panel.vectors + v;
                 for (position, line) in lines.as_flattened().iter().enumerate() {
                     // SAFETY: a line of this panel.
                     unsafe {
@@ -99,7 +115,7 @@ struct Pack<'a, S, const A: usize, const M: usize> {
     /// From the input's weights for output 0 on.
     weights: &'a [f32],
     inputs: usize,
-    outputs: Range<usize>,
+    outputs: StepBy<Range<usize>>,
 }
 
 impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Pack<'_, S, A, M> {
