@@ -87,7 +87,7 @@ impl Conv {
                 .map_while(|pixels| kernel.function(pixels, shape.stride[1], vectors))
                 .collect::<Vec<_>>()
         });
-        let weights = Packed::new(arithmetic, kernel.vectors, shape, weights, bias)?;
+        let weights = Packed::new(kernel, shape, weights, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
         if kernels[most - 1].is_empty() {
             return None;

@@ -71,7 +71,7 @@ impl FirstConv {
             pad: [0, 0],
         };
         let ordered = patches.order(weights);
-        let weights = Packed::new(arithmetic, kernel.vectors, flat, &ordered, bias)?;
+        let weights = Packed::new(kernel, flat, &ordered, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
         if kernels[most - 1].is_empty()
             || weights
