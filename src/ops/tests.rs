@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
 use super::{CompileError, compile, fuse, reference};
-use crate::kernels::nn::{Arithmetic, Precision, Program, Team};
+use crate::kernels::nn::{Arithmetic, Input, Precision, Program, Team};
 use crate::kernels::{Features, Isa};
 
 /// Numbers that look random, from a seed.
@@ -226,7 +226,13 @@ fn run(program: &Program, graph: &Graph, threads: usize, images: &[Vec<f32>]) ->
     let input = images.concat();
     let mut memory = program.memory();
     Team::new(threads).lead(threads, |lead| {
-        program.run(&mut memory, lead, images.len(), &[&input], &mut slices);
+        program.run(
+            &mut memory,
+            lead,
+            images.len(),
+            &[Input::F32(&input)],
+            &mut slices,
+        );
     });
     outputs
 }
@@ -242,7 +248,7 @@ proptest! {
         let image = Numbers(seed ^ 0x5555 | 1).values(channels * height * width, 2.0);
         let expected = reference::evaluate(&plain, std::slice::from_ref(&image));
         for (arithmetic, tolerance) in arithmetics() {
-            let program = match compile(&graph, arithmetic, 3, 2) {
+            let program = match compile(&graph, arithmetic, 3, 2, None) {
                 Ok(program) => program,
                 // Narrow groups and windows over what is a vector of features have no kernel of ours.
                 Err(CompileError::Unsupported { reason, .. }) => {
@@ -279,7 +285,7 @@ proptest! {
             (0..count).map(|_| numbers.values(channels * height * width, 2.0)).collect();
         for (arithmetic, _) in arithmetics() {
             let (Ok(alone), Ok(together)) =
-                (compile(&graph, arithmetic, 1, 1), compile(&graph, arithmetic, capacity, threads))
+                (compile(&graph, arithmetic, 1, 1, None), compile(&graph, arithmetic, capacity, threads, None))
             else {
                 continue;
             };

@@ -6,12 +6,14 @@
 use std::ops::Range;
 
 use super::conv::{ConvShape, ConvUse};
+use super::input::Input;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
 use super::patches::{PatchShape, Patches};
 use super::scratch::{Scratch, share};
 use super::tile::{KBlock, Tile, TileFn, TileKernel};
 use super::{Arithmetic, Lead};
+use crate::kernels::Normalization;
 
 /// Rows of the output that a task computes: its rows of the image are interleaved once, those under two tasks twice.
 const ROWS: usize = 8;
@@ -95,6 +97,17 @@ impl FirstConv {
         })
     }
 
+    /// Takes images of bytes too, if they have three channels.
+    pub(super) fn normalizing(mut self, normalization: [Normalization; 3]) -> FirstConv {
+        self.patches = self.patches.normalizing(normalization);
+        self
+    }
+
+    /// Whether images may be bytes.
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.patches.takes_bytes()
+    }
+
     /// Lines of scratch memory that `run` uses for so many threads.
     pub(super) fn scratch_lines(&self, threads: usize) -> usize {
         threads * self.slot_lines()
@@ -109,10 +122,10 @@ impl FirstConv {
         self.patches.band_lines(ROWS) + self.patches.lines() * self.run_pixels()
     }
 
-    /// Computes `images`, `[images, channels, height, width]`.
+    /// Computes some images.
     ///
     /// # Panics
-    /// If the slice is not whole images.
+    /// If they are not whole, or of bytes and those are not taken.
     ///
     /// # Safety
     /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
@@ -120,7 +133,7 @@ impl FirstConv {
     pub(super) unsafe fn run(
         &self,
         lead: &Lead<'_>,
-        images: &[f32],
+        images: Input<'_>,
         output: View,
         scratch: &Scratch,
     ) {
@@ -138,7 +151,7 @@ impl FirstConv {
                 let start = scratch.start.add(slot * self.slot_lines());
                 std::slice::from_raw_parts_mut(start, self.slot_lines())
             };
-            let values = &images[image * self.image..][..self.image];
+            let values = images.part(image * self.image..(image + 1) * self.image);
             // SAFETY: by the caller's promise; no other task has these rows.
             unsafe { self.band(values, image, share(height, band, bands), output, memory) };
         });
@@ -148,7 +161,7 @@ impl FirstConv {
     /// As of `run`, and nobody else uses these rows of the output.
     unsafe fn band(
         &self,
-        values: &[f32],
+        values: Input<'_>,
         image: usize,
         rows: Range<usize>,
         output: View,
@@ -216,10 +229,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::Isa;
     use crate::kernels::nn::testing::{Value, random, rounded};
     use crate::kernels::nn::tile::Store;
-    use crate::kernels::nn::{Features, Precision, Team};
+    use crate::kernels::nn::{Features, Precision, Team, flush_denormals};
+    use crate::kernels::{Isa, NormalizeKernel};
 
     /// All arithmetics of this CPU.
     fn arithmetics() -> Vec<Arithmetic> {
@@ -270,7 +283,9 @@ mod tests {
             let scratch = Scratch { start: memory.as_mut_ptr(), threads };
             let to = output.view();
             // SAFETY: a value and memory that are only used here.
-            Team::new(threads).lead(threads, |lead| unsafe { conv.run(lead, &values, to, &scratch) });
+            Team::new(threads).lead(threads, |lead| unsafe {
+                conv.run(lead, Input::F32(&values), to, &scratch);
+            });
             // Of each rounded product one part in 2⁸, 2¹⁶ or less is lost, and so of the result.
             let loss = match store { Store::F32 => 1e-6, Store::Bf16 => 4e-3, Store::Split => 3e-5 };
             for (i, result) in output.numbers().into_iter().enumerate() {
@@ -293,6 +308,87 @@ mod tests {
                 let bound = loss * (exact.abs() + if store == Store::Bf16 { 1e-3 } else { 1.0 } * magnitude);
                 prop_assert!((f64::from(result) - exact).abs() <= bound, "{result} is not {exact}");
             }
+        }
+    }
+
+    /// ImageNet's, and some that need tables, denormal numbers in them.
+    const MEAN_STD: [(f32, f32); 6] = [
+        (0.485, 0.229),
+        (0.456, 0.224),
+        (0.406, 0.225),
+        (0.0, 1.0),
+        (1e-39, 1e-38),
+        (0.5, 1e38),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
+        fn bytes_give_the_bits_of_their_normalized_values(
+            arithmetic in prop::sample::select(arithmetics()), images in 1usize..3, threads in 1usize..3,
+            outputs in 1usize..40, size in [1usize..40, 1usize..40], kernel in 1usize..8, stride in 1usize..4,
+            pad in 0usize..4, recipes in [0usize..6, 0usize..6, 0usize..6], seed: u64,
+        ) {
+            let kernel = kernel.min(size[0]).min(size[1]);
+            let pad = pad.min(kernel - 1);
+            let [height, width] = size;
+            let [rows, columns] = size.map(|s| (s + 2 * pad - kernel) / stride + 1);
+            let store = arithmetic.store();
+            let plane = Plane { height: rows, width: columns, border: 0 };
+            let shape = ConvShape {
+                outputs,
+                inputs: 3,
+                groups: 1,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                pad: [pad; 2],
+            };
+            let about = ConvUse {
+                input: Plane { height, width, border: 0 },
+                output: plane,
+                residual: None,
+                relu: false,
+                store,
+                across_images: false,
+            };
+            let weights = random(seed ^ 1, outputs * 3 * kernel * kernel);
+            let isa = arithmetic.features().isa;
+            let normalization = recipes.map(|r| {
+                let (mean, std) = MEAN_STD[r];
+                Normalization::new(NormalizeKernel::new(isa).unwrap(), mean, std)
+            });
+            let bytes: Vec<u8> = random(seed, images * 3 * height * width)
+                .into_iter()
+                .map(|x| x.to_bits() as u8)
+                .collect();
+            let mut values = Vec::new();
+            for image in bytes.chunks(3 * height * width) {
+                for (channel, (mean, std)) in recipes.map(|r| MEAN_STD[r]).into_iter().enumerate() {
+                    for row in image.chunks(3 * width) {
+                        let plane = &row[channel * width..][..width];
+                        values.extend(plane.iter().map(|&x| (f32::from(x) / 255.0 - mean) / std));
+                    }
+                }
+            }
+            let conv = FirstConv::new(arithmetic, shape, about, &weights, &vec![0.5; outputs]).unwrap();
+            prop_assert!(!conv.takes_bytes());
+            let conv = conv.normalizing(normalization);
+            prop_assert!(conv.takes_bytes());
+            let run = |input: Input<'_>| {
+                let mut output = Value::new(store, images, outputs, plane);
+                let mut memory = vec![Line([f32::NAN; 16]); conv.scratch_lines(threads)];
+                let scratch = Scratch { start: memory.as_mut_ptr(), threads };
+                let to = output.view();
+                let _flush = flush_denormals();
+                // SAFETY: a value and memory that are only used here.
+                Team::new(threads).lead(threads, |lead| unsafe { conv.run(lead, input, to, &scratch) });
+                output.numbers().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let numbers = run(Input::F32(&values));
+            prop_assert!(!numbers.is_empty());
+            prop_assert_eq!(run(Input::Bytes(&bytes)), numbers);
         }
     }
 

@@ -21,6 +21,7 @@ mod denormals;
 mod edge;
 mod first;
 mod format;
+mod input;
 mod line;
 mod memory;
 mod pack;
@@ -41,6 +42,7 @@ mod winograd;
 
 pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
 pub use self::denormals::{FlushDenormals, flush_denormals};
+pub use self::input::Input;
 pub use self::line::{Line, Plane};
 pub use self::memory::Memory;
 pub use self::program::Program;
