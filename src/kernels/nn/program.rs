@@ -15,6 +15,7 @@ use super::memory::Memory;
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool};
 use super::team::Lead;
+use super::tile::Release;
 use super::winograd::{Scratch, Winograd};
 use super::{Arithmetic, StepProfile};
 
@@ -117,6 +118,7 @@ impl Program {
             assert_eq!(slice.len(), images * size, "values of an output");
         }
         let _flush = flush_denormals();
+        let _release = Release;
         let start = memory.at(0);
         for first in (0..images).step_by(self.capacity) {
             let count = self.capacity.min(images - first);
