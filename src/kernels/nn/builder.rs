@@ -208,7 +208,8 @@ impl Builder {
             inputs: input.channels,
             groups: layer.groups,
             kernel,
-            stride,
+            // From one single value there is nowhere to step to; neighbours are other images.
+            stride: if input.row { [1, 1] } else { stride },
             pad: pad_before,
         };
         let about = ConvUse {
@@ -446,9 +447,11 @@ impl Builder {
             },
             false => plane,
         };
+        // What panels of weights write: whole blocks of the arithmetic, also where a value is kept in another format.
+        let whole = channels.next_multiple_of(self.arithmetic.lanes());
         Placed {
             channels,
-            blocks: channels.div_ceil(16 * store.vectors_per_block()) * store.planes_per_block(),
+            blocks: whole / (16 * store.vectors_per_block()) * store.planes_per_block(),
             plane,
             store,
             row,
