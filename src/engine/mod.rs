@@ -2,6 +2,7 @@
 //!
 //! Called by `batcher` on an `engine-N` thread. Synchronous, knows no request, no file and no label.
 
+mod agreement;
 mod error;
 mod import;
 mod lower;
@@ -15,11 +16,11 @@ mod weights;
 use crate::kernels::nn::{Precision, StepProfile};
 use crate::tensor::Tensor;
 
+pub use self::agreement::is_distribution;
 pub use self::error::{EngineError, LoadError};
 pub use self::import::ModelSource;
 pub use self::lower::Lowering;
 pub use self::options::EngineOptions;
-pub use self::precision::is_distribution;
 pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.

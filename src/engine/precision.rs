@@ -2,18 +2,11 @@
 //!
 //! Called by `tract`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
 
+use super::agreement::Agreement;
 use super::import::Prepared;
 use super::probes;
 use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
 use crate::kernels::nn::{Arithmetic, Precision};
-
-/// Largest difference of a probability between bfloat16 and f32 on the probe images that `auto` accepts.
-///
-/// A logit that moves by `d` moves a probability by at most about `d / 4`, so this is 0.2 on the scale of logits, whose
-/// largest is about 10. bfloat16 of another runtime (OpenVINO 2026.4, AVX512-BF16), on the same images: at most 0.027
-/// with ResNet-50, 0.038 with ResNet-18, 0.008 with the built-in model; no class changed, the closest decision had a
-/// margin of 0.41 logits. A broken kernel or weights beyond bfloat16's reach are off by far more.
-const BOUND: f32 = 0.05;
 
 /// Makes a network's plan in the precision that `options` ask for; where they leave it open, in bfloat16 if the CPU has
 /// an instruction for it and the network then answers as in f32, else in f32.
@@ -130,78 +123,6 @@ fn choose<M: Model>(
     let reason = format!("f32, because of bf16: {agreement}, {}", bf16.instructions());
     let choice = choice(&exact, Precision::F32, reason);
     Ok((exact, choice))
-}
-
-/// How far two precisions agree on the probe images.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Agreement {
-    images: usize,
-    /// Images whose most probable class is the same.
-    same_class: usize,
-    /// Largest difference of a probability; NaN where an output is not finite.
-    difference: f32,
-}
-
-impl Agreement {
-    fn of(expected: &[Vec<f32>], got: &[Vec<f32>]) -> Agreement {
-        let mut agreement = Agreement {
-            images: expected.len(),
-            same_class: 0,
-            difference: 0.0,
-        };
-        for (expected, got) in expected.iter().zip(got) {
-            agreement.same_class += usize::from(largest(expected) == largest(got));
-            // What f32 gives decides for both: rounding must not turn a distribution into logits.
-            let (expected, got) = match is_distribution(expected) {
-                true => (expected.clone(), got.clone()),
-                false => (softmax(expected), softmax(got)),
-            };
-            for (e, g) in expected.iter().zip(&got) {
-                let difference = (e - g).abs();
-                // a NaN stays: no comparison with it holds
-                if difference.is_nan() || difference > agreement.difference {
-                    agreement.difference = difference;
-                }
-            }
-        }
-        agreement
-    }
-
-    fn is_close(self) -> bool {
-        self.same_class == self.images && self.difference <= BOUND
-    }
-}
-
-impl std::fmt::Display for Agreement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} of {} probe images keep their class, largest probability difference {:.4} (bound {BOUND})",
-            self.same_class, self.images, self.difference
-        )
-    }
-}
-
-/// Index of the largest value, the first of equal ones.
-fn largest(output: &[f32]) -> Option<usize> {
-    (0..output.len()).reduce(|best, i| if output[i] > output[best] { i } else { best })
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|x| (x - max).exp()).collect();
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.iter().map(|e| e / sum).collect()
-}
-
-/// Tells probabilities from logits by one output: logits are practically never all in 0 to 1 with a sum of 1.
-///
-/// The tolerance of 1e-3 is far above the rounding of a softmax over 1000 classes in `f32`, and far below the
-/// distance of any sum of logits that was seen.
-#[must_use]
-pub fn is_distribution(output: &[f32]) -> bool {
-    let sum: f64 = output.iter().map(|&v| f64::from(v)).sum();
-    output.iter().all(|v| (0.0..=1.0).contains(v)) && (sum - 1.0).abs() < 1e-3
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use crate::kernels::nn::{
 /// Planes of at most so many pixels are computed for all images of a batch at once: their weights outweigh them.
 const BATCHED_PIXELS: usize = 14 * 14;
 
+/// Most channels of what counts as an image.
+const MAX_IMAGE_CHANNELS: usize = 4;
+
 /// Why a graph has no program here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
@@ -40,28 +43,45 @@ pub fn compile(
     capacity: usize,
     threads: usize,
 ) -> Result<Program, CompileError> {
-    let mut builder = Builder::new(arithmetic, capacity, threads);
+    let inputs = graph.nodes.iter().filter_map(|node| match node.op {
+        Op::Input(_) => Some([node.shape.channels, node.shape.height, node.shape.width]),
+        _ => None,
+    });
+    let mut builder = Builder::new(arithmetic, inputs.collect(), capacity, threads);
     let borders = borders(graph);
     let batch_from = graph
         .nodes
         .iter()
         .rposition(|n| n.shape.height * n.shape.width > BATCHED_PIXELS)
         .map_or(0, |last| last + 1);
-    let mut values: Vec<Value> = Vec::with_capacity(graph.nodes.len());
+    let mut values: Vec<Option<Value>> = Vec::with_capacity(graph.nodes.len());
     for (i, node) in graph.nodes.iter().enumerate() {
         if i == batch_from {
             builder.begin_batch();
         }
         let exact = graph.outputs.contains(&ValueId(i)) && !is_read(graph, ValueId(i));
-        let value = add(&mut builder, graph, node, &values, borders[i], exact);
+        if is_read_once_as_images(graph, ValueId(i)) {
+            values.push(None); // by a convolution that needs no lines
+            continue;
+        }
+        let value = add(
+            &mut builder,
+            graph,
+            node,
+            &values,
+            (&borders, borders[i]),
+            exact,
+        );
         let error = |Refusal(reason)| CompileError::Unsupported {
             node: node.name.clone(),
             reason,
         };
-        values.push(value.map_err(error)?);
+        values.push(Some(value.map_err(error)?));
     }
     for output in &graph.outputs {
-        builder.leave(&graph.nodes[output.0].name, values[output.0]);
+        if let Some(value) = values[output.0] {
+            builder.leave(&graph.nodes[output.0].name, value);
+        }
     }
     Ok(builder.finish())
 }
@@ -70,40 +90,47 @@ fn add(
     builder: &mut Builder,
     graph: &Graph,
     node: &Node,
-    values: &[Value],
-    border: usize,
+    values: &[Option<Value>],
+    (borders, border): (&[usize], usize),
     exact: bool,
 ) -> Result<Value, Refusal> {
     let name = node.name.as_str();
-    let Shape {
-        channels,
-        height,
-        width,
-    } = node.shape;
-    let value = |id: &ValueId| values[id.0];
+    let Shape { height, width, .. } = node.shape;
     let moving = |window: &Window| Moving {
         kernel: window.kernel,
         stride: window.stride,
         pad_before: window.pad_before,
         output: [height, width],
     };
+    let value = |id: &ValueId| values[id.0].expect("only images have no value");
     match &node.op {
-        Op::Input(_) => Ok(builder.enter(name, [channels, height, width], border)),
-        Op::Conv(conv) => builder.conv(
-            name,
-            ConvLayer {
-                input: value(&conv.input),
+        Op::Input(number) => Ok(builder.enter(name, *number, border)),
+        Op::Conv(conv) => {
+            let weights = conv.weights.to_vec();
+            let layer = ConvLayer {
                 moving: moving(&conv.window),
                 groups: conv.groups,
                 outputs: conv.outputs,
-                weights: &conv.weights,
+                weights: &weights,
                 bias: &conv.bias,
                 residual: conv.residual.as_ref().map(value),
                 relu: conv.relu,
                 border,
                 exact: exact && conv.residual.is_none(),
-            },
-        ),
+            };
+            match (values[conv.input.0], &graph.nodes[conv.input.0]) {
+                (Some(input), _) => builder.conv(name, input, &layer),
+                (None, image) => {
+                    let Op::Input(number) = image.op else {
+                        unreachable!("only inputs have no value")
+                    };
+                    builder.first_conv(name, number, &layer).or_else(|_| {
+                        let input = builder.enter(&image.name, number, borders[conv.input.0]);
+                        builder.conv(name, input, &layer)
+                    })
+                }
+            }
+        }
         Op::Affine {
             input,
             scale,
@@ -164,6 +191,20 @@ fn borders(graph: &Graph) -> Vec<usize> {
         }
     }
     borders
+}
+
+/// Whether a value is an image of few channels from outside that a single convolution reads, so that it need not become
+/// lines first.
+fn is_read_once_as_images(graph: &Graph, value: ValueId) -> bool {
+    let node = &graph.nodes[value.0];
+    let mut readers = graph.nodes.iter().filter(|n| n.reads().contains(&value));
+    let is_conv_of_it =
+        |n: &Node| matches!(&n.op, Op::Conv(c) if c.input == value && c.residual != Some(value));
+    matches!(node.op, Op::Input(_))
+        && node.shape.channels <= MAX_IMAGE_CHANNELS
+        && !graph.outputs.contains(&value)
+        && readers.next().is_some_and(is_conv_of_it)
+        && readers.next().is_none()
 }
 
 fn is_read(graph: &Graph, value: ValueId) -> bool {

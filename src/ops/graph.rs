@@ -3,6 +3,8 @@
 //! Built by `engine::lower` from tract's typed model, simplified by fusion, consumed by `compile`. Shapes are those of
 //! one image; the batch is whatever arrives. Layouts are ONNX's: images `[channels, height, width]`, kernels OIHW.
 
+use super::weights::Weights;
+
 /// The value that node number `.0` computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
@@ -89,7 +91,7 @@ pub struct Conv {
     /// Groups: outputs of group `g` see only inputs of group `g`.
     pub groups: usize,
     /// `[outputs, inputs / groups, kernel height, kernel width]`.
-    pub weights: Vec<f32>,
+    pub weights: Weights,
     /// One an output channel.
     pub bias: Vec<f32>,
     /// Where it moves.

@@ -10,8 +10,10 @@ pub mod graph;
 #[cfg(test)]
 pub(crate) mod reference;
 mod region;
+mod weights;
 
 pub use self::compile::{CompileError, compile};
 pub use self::fuse::fuse;
 pub use self::graph::Graph;
 pub use self::region::{Region, Share};
+pub use self::weights::{Values, Weights};

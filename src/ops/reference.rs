@@ -117,6 +117,7 @@ fn conv(c: &Conv, x: &[f32], from: Shape, residual: Option<&[f32]>, to: Shape) -
     let area = from.height * from.width;
     let taps = c.window.kernel[0] * c.window.kernel[1];
     let per_group = from.channels / c.groups;
+    let weights = c.weights.to_vec();
     let mut out = Vec::with_capacity(len(to));
     for o in 0..to.channels {
         let group = o / (to.channels / c.groups);
@@ -124,7 +125,7 @@ fn conv(c: &Conv, x: &[f32], from: Shape, residual: Option<&[f32]>, to: Shape) -
             let mut sum = f64::from(c.bias[o]);
             for (k, pixel) in under(&c.window, from, p / to.width, p % to.width) {
                 for i in 0..per_group {
-                    let w = c.weights[(o * per_group + i) * taps + k];
+                    let w = weights[(o * per_group + i) * taps + k];
                     sum += f64::from(w) * f64::from(x[(group * per_group + i) * area + pixel]);
                 }
             }

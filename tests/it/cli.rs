@@ -225,6 +225,8 @@ fn classify_prints_a_table_for_people() {
         "classify",
         "-k",
         "2",
+        "--precision",
+        "f32",
         &photo("espresso.png"),
         &photo("trolleybus.png"),
     ]);

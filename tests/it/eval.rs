@@ -38,9 +38,10 @@ fn good_table() -> String {
     table
 }
 
+/// In f32: the references' figures are of that precision.
 fn eval(dir: &Path, more: &[&str]) -> (i32, String, String) {
     let dir = dir.display().to_string();
-    run(&[&["eval", "--data", &dir], more].concat())
+    run(&[&["eval", "--precision", "f32", "--data", &dir], more].concat())
 }
 
 fn eval_json(dir: &Path, more: &[&str]) -> (i32, Value) {

@@ -16,6 +16,7 @@ mod eval;
 mod formats;
 mod hostile;
 mod limits;
+mod lowering;
 mod metrics;
 mod models;
 mod overload;

@@ -18,6 +18,7 @@ use tract_onnx::tract_core::ops::math::{Add, Div, Max, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 use crate::ops::graph::{Shape, Window};
+use crate::ops::{Values, Weights};
 
 /// A node in words: steps of which the first reads `inputs`, each other the one before it.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub(super) struct Words {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Conv {
-        kernel: Kernel,
+        weights: Weights,
         outputs: usize,
         groups: usize,
         bias: Vec<f32>,
@@ -52,24 +53,12 @@ pub(super) enum Step {
     GlobalAvgPool,
 }
 
-/// Weights still in tract's tensor.
-#[derive(Debug, Clone)]
-pub(super) struct Kernel {
-    tensor: Arc<Tensor>,
-    /// `[inputs, outputs]` in memory, in place of `[outputs, inputs]`.
-    inputs_first: bool,
-    outputs: usize,
-}
+/// A constant of tract's graph as the memory of weights.
+struct Constant(Arc<Tensor>);
 
-impl Kernel {
-    /// A copy, `[outputs, inputs / groups, height, width]`.
-    pub(super) fn weights(&self) -> Vec<f32> {
-        let values = floats(&self.tensor).expect("the rule has seen that it is f32");
-        if !self.inputs_first {
-            return values.to_vec();
-        }
-        let column = |o| values[o..].iter().step_by(self.outputs);
-        (0..self.outputs).flat_map(column).copied().collect()
+impl Values for Constant {
+    fn values(&self) -> &[f32] {
+        floats(&self.0).expect("the rule has seen that it is f32")
     }
 }
 
@@ -200,12 +189,9 @@ impl Rule<'_> {
         if !plain || kernel.shape() != expected || bias.len() != outputs {
             return None;
         }
+        let memory = Arc::new(Constant(Arc::clone(kernel)));
         let step = Step::Conv {
-            kernel: Kernel {
-                tensor: Arc::clone(kernel),
-                inputs_first: false,
-                outputs,
-            },
+            weights: Weights::new(memory),
             outputs,
             groups: conv.group,
             bias,
@@ -417,11 +403,12 @@ impl Rule<'_> {
         if !batch || !same_area || !fits || inputs * outputs != kernel.len() {
             return None;
         }
+        let memory = Arc::new(Constant(Arc::clone(kernel)));
         let step = Step::Conv {
-            kernel: Kernel {
-                tensor: Arc::clone(kernel),
-                inputs_first: from < to,
-                outputs,
+            weights: if from < to {
+                Weights::transposed(memory, outputs)
+            } else {
+                Weights::new(memory)
             },
             outputs,
             groups: 1,

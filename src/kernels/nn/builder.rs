@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::conv::{Conv, ConvShape, ConvUse};
 use super::edge::Edge;
+use super::first::FirstConv;
 use super::line::Plane;
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool, PoolKind, PoolWindow};
@@ -63,8 +64,6 @@ pub struct Moving {
 /// A convolution to add to a program.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvLayer<'a> {
-    /// What it reads.
-    pub input: Value,
     /// How its window moves.
     pub moving: Moving,
     /// Groups.
@@ -83,6 +82,30 @@ pub struct ConvLayer<'a> {
     pub border: usize,
     /// Whether the output is kept in single precision: for what leaves the network.
     pub exact: bool,
+}
+
+impl ConvLayer<'_> {
+    /// Multiplications and additions for one image.
+    fn flops(&self) -> u64 {
+        let [height, width] = self.moving.output;
+        2 * (self.weights.len() * height * width) as u64
+    }
+}
+
+/// Whether weights and bias are as many as the channels demand.
+fn check_weights(inputs: usize, layer: &ConvLayer<'_>) -> Result<(), Refusal> {
+    let [rows, columns] = layer.moving.kernel;
+    let per_group = inputs / layer.groups.max(1);
+    let fits = layer.groups > 0
+        && inputs.is_multiple_of(layer.groups)
+        && layer.outputs.is_multiple_of(layer.groups)
+        && layer.weights.len() == layer.outputs * per_group * rows * columns
+        && layer.bias.len() == layer.outputs
+        && !layer.moving.stride.contains(&0);
+    match fits {
+        true => Ok(()),
+        false => Err(Refusal("its weights do not fit its channels".into())),
+    }
 }
 
 /// What a pool computes.
@@ -107,14 +130,19 @@ pub struct Builder {
     steps: Vec<Step>,
     batch_from: Option<usize>,
     values: Vec<Placed>,
-    input_sizes: Vec<usize>,
+    inputs: Vec<[usize; 3]>,
     output_sizes: Vec<usize>,
 }
 
 impl Builder {
-    /// An empty program for batches of up to `capacity` images and up to `threads` that share one.
+    /// An empty program with inputs of shapes `[channels, height, width]`, for batches of up to `capacity` images and up to `threads` that share one.
     #[must_use]
-    pub fn new(arithmetic: Arithmetic, capacity: usize, threads: usize) -> Builder {
+    pub fn new(
+        arithmetic: Arithmetic,
+        inputs: Vec<[usize; 3]>,
+        capacity: usize,
+        threads: usize,
+    ) -> Builder {
         Builder {
             arithmetic,
             vectorized: arithmetic.vectorized(),
@@ -124,7 +152,7 @@ impl Builder {
             steps: Vec::new(),
             batch_from: None,
             values: Vec::new(),
-            input_sizes: Vec::new(),
+            inputs,
             output_sizes: Vec::new(),
         }
     }
@@ -134,9 +162,12 @@ impl Builder {
         self.batch_from.get_or_insert(self.steps.len());
     }
 
-    /// The next input, `[channels, height, width]`.
-    pub fn enter(&mut self, name: &str, shape: [usize; 3], border: usize) -> Value {
-        let [channels, height, width] = shape;
+    /// Input number `input`, with `border` zeros around it.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn enter(&mut self, name: &str, input: usize, border: usize) -> Value {
+        let [channels, height, width] = self.inputs[input];
         let store = self.arithmetic.store();
         let plane = Plane {
             height,
@@ -149,18 +180,83 @@ impl Builder {
             store,
             channels,
         };
-        self.input_sizes.push(shape.iter().product());
-        let work = Work::Enter(self.input_sizes.len() - 1, edge);
+        let work = Work::Enter(input, edge);
         self.step(name, "enter".into(), 0, work, &[], Some(to))
+    }
+
+    /// The convolution of input number `input`, straight from its images.
+    ///
+    /// # Errors
+    /// [`Refusal`] if no kernel computes it: it has groups or a residual, or more than four channels.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn first_conv(
+        &mut self,
+        name: &str,
+        input: usize,
+        layer: &ConvLayer<'_>,
+    ) -> Result<Value, Refusal> {
+        let [inputs, height, width] = self.inputs[input];
+        let image = Plane {
+            height,
+            width,
+            border: 0,
+        };
+        let Moving {
+            kernel,
+            stride,
+            pad_before,
+            output,
+        } = layer.moving;
+        check_weights(inputs, layer)?;
+        let store = match layer.exact {
+            true => Store::F32,
+            false => self.arithmetic.store(),
+        };
+        let plane = Plane {
+            height: output[0],
+            width: output[1],
+            border: layer.border,
+        };
+        let to = self.value(layer.outputs, plane, store, false);
+        let shape = ConvShape {
+            outputs: layer.outputs,
+            inputs,
+            groups: layer.groups,
+            kernel,
+            stride,
+            pad: pad_before,
+        };
+        let about = ConvUse {
+            input: image,
+            output: plane,
+            residual: None,
+            relu: layer.relu,
+            store,
+            across_images: false,
+        };
+        let first = FirstConv::new(self.arithmetic, shape, about, layer.weights, layer.bias)
+            .ok_or_else(|| Refusal("no kernel reads it from images".into()))?;
+        self.scratch = self.scratch.max(first.scratch_lines(self.threads));
+        let kind = format!("conv {}×{}/{} of images", kernel[0], kernel[1], stride[0]);
+        let flops = layer.flops();
+        let work = Work::First(input, Box::new(first));
+        Ok(self.step(name, kind, flops, work, &[], Some(to)))
     }
 
     /// A convolution.
     ///
     /// # Errors
     /// [`Refusal`] if no kernel computes it.
-    pub fn conv(&mut self, name: &str, layer: ConvLayer<'_>) -> Result<Value, Refusal> {
+    pub fn conv(
+        &mut self,
+        name: &str,
+        from: Value,
+        layer: &ConvLayer<'_>,
+    ) -> Result<Value, Refusal> {
         let refuse = |reason: &str| Err(Refusal(reason.to_owned()));
-        let input = self.values[layer.input.0];
+        let input = self.values[from.0];
         let Moving {
             kernel,
             stride,
@@ -168,16 +264,7 @@ impl Builder {
             output: [height, width],
         } = layer.moving;
         let window = kernel[0] * kernel[1];
-        let per_group = input.channels / layer.groups.max(1);
-        if layer.groups == 0
-            || input.channels % layer.groups != 0
-            || layer.outputs % layer.groups != 0
-            || layer.weights.len() != layer.outputs * per_group * window
-            || layer.bias.len() != layer.outputs
-            || stride.contains(&0)
-        {
-            return refuse("its weights do not fit its channels");
-        }
+        check_weights(input.channels, layer)?;
         if !covers(input.plane, &layer.moving) && !input.row {
             return refuse("its window reaches beyond the zeros around its input");
         }
@@ -224,13 +311,9 @@ impl Builder {
         else {
             return refuse("no kernel has its stride or groups");
         };
-        let flops = 2 * layer.weights.len() * height * width;
         let kind = format!("conv {}×{}/{}{algorithm}", kernel[0], kernel[1], stride[0]);
-        let reads: Vec<Value> = [Some(layer.input), layer.residual]
-            .into_iter()
-            .flatten()
-            .collect();
-        Ok(self.step(name, kind, flops as u64, work, &reads, Some(to)))
+        let reads: Vec<Value> = [Some(from), layer.residual].into_iter().flatten().collect();
+        Ok(self.step(name, kind, layer.flops(), work, &reads, Some(to)))
     }
 
     /// The fastest algorithm for a convolution, and its name.
@@ -427,7 +510,7 @@ impl Builder {
             scratch,
             lines: scratch + self.scratch + SLACK,
             threads: self.threads,
-            input_sizes: self.input_sizes,
+            input_sizes: self.inputs.iter().map(|i| i.iter().product()).collect(),
             output_sizes: self.output_sizes,
             profiling: AtomicBool::new(false),
         }

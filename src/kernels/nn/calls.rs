@@ -8,6 +8,7 @@
 use super::conv::{ConvShape, ConvUse};
 use super::line::Plane;
 use super::runs::{GROUP, Run, Runs};
+use super::scratch::share;
 
 /// One call: where it begins and what it computes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +44,10 @@ impl Calls {
         let parts = width.div_ceil(2 * GROUP);
         let lines = width.div_ceil(parts);
         let call = |row: usize, part: usize| {
-            let [start, end] = [part, part + 1].map(|p| width * p / parts);
+            let columns = share(width, part, parts);
             Call {
-                input: about.first_line(shape, row, start) as u32,
-                runs: vec![run(about, [row, start], 0, end - start)],
+                input: about.first_line(shape, row, columns.start) as u32,
+                runs: vec![run(about, [row, columns.start], 0, columns.len())],
             }
         };
         Calls {
@@ -73,17 +74,18 @@ impl Calls {
         // Of an odd number of rows the middle one is in both groups.
         let second = both - group;
         let call = |part: usize| {
-            let [start, end] = [part, part + 1].map(|p| height * p / parts);
+            let rows = share(height, part, parts);
+            let first = rows.start;
             let row = |row: usize| {
-                let line = match row - start < group {
-                    true => (row - start) * pitch,
-                    false => GROUP + (row - start - second) * pitch,
+                let line = match row - first < group {
+                    true => (row - first) * pitch,
+                    false => GROUP + (row - first - second) * pitch,
                 };
                 run(about, [row, 0], line, width)
             };
             Call {
-                input: about.first_line(shape, start, 0) as u32,
-                runs: (start..end).map(row).collect(),
+                input: about.first_line(shape, first, 0) as u32,
+                runs: rows.map(row).collect(),
             }
         };
         Calls {
@@ -105,11 +107,11 @@ impl Calls {
         (call.input as usize, self.runs(&call.runs))
     }
 
-    /// The same where the plane is a row of images, of which there are only so many; none if it has none of them.
-    pub(super) fn call_for_images(&self, i: usize, images: usize) -> Option<(usize, Run)> {
+    /// The same without any but the first `count` pixels of a plane that is one row; none if it has none of them.
+    pub(super) fn first_pixels(&self, i: usize, count: usize) -> Option<(usize, Run)> {
         let call = &self.calls[i];
         let [run] = call.runs[..] else { return None };
-        let left = images.saturating_sub(run.out as usize);
+        let left = count.saturating_sub(run.out as usize);
         let pixels = usize::from(run.pixels).min(left) as u8;
         (pixels > 0).then_some((call.input as usize, Run { pixels, ..run }))
     }
@@ -184,7 +186,7 @@ mod tests {
     }
 
     fn any_convolution() -> impl Strategy<Value = (ConvShape, ConvUse)> {
-        let size = [1..20_usize, 1..70].prop_map(|size| size);
+        let size = [1..20_usize, 1..70];
         let border = (0..4_usize).prop_flat_map(|border| {
             let reach = || [0..=border, 0..=border];
             (Just(border), [reach(), reach()])
@@ -258,7 +260,7 @@ mod tests {
             let calls = Calls::new(shape, about);
             let mut computed = Vec::new();
             for i in 0..calls.len() {
-                if let Some((first, run)) = calls.call_for_images(i, images) {
+                if let Some((first, run)) = calls.first_pixels(i, images) {
                     let lines = lines((first, calls.runs(&[run])));
                     prop_assert!(lines.values().all(|line| *line < capacity));
                     for p in 0..usize::from(run.pixels) {

@@ -9,9 +9,11 @@ use super::Arithmetic;
 use super::calls::Calls;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
+use super::pixels::{Neighbours, Pixels};
 use super::runs::RunsFn;
+use super::scratch::share;
 use super::team::Lead;
-use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
+use super::tile::{KBlock, Store, Tile, TileKernel};
 
 /// Tasks that a step is cut into at least, where it is large enough: enough for a few threads to end together.
 const TASKS: usize = 16;
@@ -61,34 +63,6 @@ pub(super) struct Conv {
     pixels: Pixels,
     row_chunks: usize,
     panel_chunks: usize,
-}
-
-/// How the kernels take the pixels of a plane.
-#[derive(Debug)]
-enum Pixels {
-    /// As neighbours in a row.
-    Neighbours(Neighbours),
-    /// As calls, by the kernel for one vector and the one for two.
-    Calls(Calls, [Option<RunsFn>; 2]),
-}
-
-#[derive(Debug)]
-struct Neighbours {
-    /// Kernels by pixels - 1, for one vector and for two.
-    kernels: [Vec<TileFn>; 2],
-    max_pixels: usize,
-    /// Rows that pixels are neighbours in, and their length.
-    rows: usize,
-    width: usize,
-}
-
-/// What a task should be made of.
-struct Grain {
-    /// Bytes of input or weights that a task goes over again and again: half of the L2 cache of the smallest CPU that
-    /// has the kernel.
-    bytes: usize,
-    /// Units that a task has at least if there are as many, so that a panel comes from the L1 cache for most of them.
-    units: usize,
 }
 
 /// Where a convolution reads and writes.
@@ -236,7 +210,7 @@ impl Conv {
         for unit in units {
             let of_images = match row {
                 None => None,
-                Some(images) => match calls.call_for_images(unit, images) {
+                Some(images) => match calls.first_pixels(unit, images) {
                     None => continue,
                     Some((first, run)) => Some((first, [run])),
                 },
@@ -319,7 +293,7 @@ impl ConvUse {
     }
 
     /// The same with each plane as a single row, if the pixels of one are neighbours from row to row in all of them.
-    fn flat(self, shape: ConvShape) -> ConvUse {
+    pub(super) fn flat(self, shape: ConvShape) -> ConvUse {
         let planes = [Some(self.input), Some(self.output), self.residual];
         if shape.kernel != [1, 1]
             || shape.stride != [1, 1]
@@ -340,55 +314,4 @@ impl ConvUse {
             ..self
         }
     }
-}
-
-impl Pixels {
-    /// None if there is no kernel for `vectors` and the stride.
-    fn new(kernel: TileKernel, shape: ConvShape, about: ConvUse, vectors: usize) -> Option<Pixels> {
-        let flat = about.flat(shape);
-        let runs = [1, 2].map(|vectors| kernel.runs_function(vectors));
-        if runs[vectors - 1].is_some() {
-            return Some(Pixels::Calls(Calls::new(shape, flat), runs));
-        }
-        let kernels = [1, 2].map(|vectors| {
-            (1..=kernel.max_pixels)
-                .map_while(|pixels| kernel.function(pixels, shape.stride[1], vectors))
-                .collect::<Vec<_>>()
-        });
-        if kernels[vectors - 1].is_empty() {
-            return None;
-        }
-        Some(Pixels::Neighbours(Neighbours {
-            kernels,
-            max_pixels: kernel.max_pixels,
-            rows: flat.output.height,
-            width: flat.output.width,
-        }))
-    }
-
-    /// The parts that tasks consist of, of a plane or of a row of so many images.
-    fn units(&self, row: Option<usize>) -> usize {
-        match self {
-            Pixels::Neighbours(n) => n.rows * row.unwrap_or(n.width).div_ceil(n.max_pixels),
-            Pixels::Calls(calls, _) => calls.len(),
-        }
-    }
-
-    fn grain(&self) -> Grain {
-        match self {
-            Pixels::Neighbours(_) => Grain {
-                bytes: 512 << 10,
-                units: 1,
-            },
-            Pixels::Calls(..) => Grain {
-                bytes: 1 << 20,
-                units: 8,
-            },
-        }
-    }
-}
-
-/// Part number `part` of `parts` nearly equal ones of `0..whole`.
-fn share(whole: usize, part: usize, parts: usize) -> Range<usize> {
-    whole * part / parts..whole * (part + 1) / parts
 }

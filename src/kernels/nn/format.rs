@@ -80,15 +80,24 @@ impl Format<2> for Split {
 
     #[inline(always)]
     fn load(block: &[Line], plane: usize, at: usize) -> [Lanes; 2] {
-        let (high, low) = (unpack(block[at]), unpack(block[at + plane]));
-        [0, 1].map(|h| std::array::from_fn(|i| high[h][i] + low[h][i]))
+        let (mut values, low) = (unpack(block[at]), unpack(block[at + plane]));
+        for (values, low) in values.iter_mut().zip(low) {
+            for (value, low) in values.iter_mut().zip(low) {
+                *value += low;
+            }
+        }
+        values
     }
 
     #[inline(always)]
     fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; 2]) {
         let high = pack(values);
-        let rounded = unpack(high);
-        let rest = [0, 1].map(|h| std::array::from_fn(|i| values[h][i] - rounded[h][i]));
+        let mut rest = values;
+        for (rest, high) in rest.iter_mut().zip(unpack(high)) {
+            for (rest, high) in rest.iter_mut().zip(high) {
+                *rest -= high;
+            }
+        }
         block[at] = high;
         block[at + plane] = pack(rest);
     }
@@ -114,7 +123,7 @@ pub(super) fn pack([even, odd]: [Lanes; 2]) -> Line {
 
 /// The bits of the nearest bfloat16 in the upper half, the even one of two; NaN stays NaN.
 #[inline(always)]
-fn round(value: f32) -> u32 {
+pub(super) fn round(value: f32) -> u32 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
     if value.is_nan() {

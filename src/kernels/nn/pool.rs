@@ -3,6 +3,7 @@
 //! Called by the program's steps; tasks are blocks of channels, so each result is computed by one thread in one order.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::Lead;
 use super::format::{Format, Lanes, with_format};
@@ -111,7 +112,7 @@ impl<const H: usize, F: Format<H>> Task for PoolTask<'_, H, F> {
 
     #[inline(always)]
     fn run(self) {
-        let (from_lines, to_lines) = (self.from_plane.lines(), self.to_plane.lines());
+        let to_lines = self.to_plane.lines();
         let PoolWindow {
             kernel,
             stride,
@@ -122,22 +123,53 @@ impl<const H: usize, F: Format<H>> Task for PoolTask<'_, H, F> {
             for column in 0..self.to_plane.width {
                 let (left, right) =
                     inside(column * stride[1], pad[1], kernel[1], self.from_plane.width);
-                let window = (top..bottom)
-                    .flat_map(|y| (left..right).map(move |x| (y, x)))
-                    .map(|(y, x)| F::load(self.from, from_lines, self.from_plane.at(y, x)));
+                let window = Window {
+                    from: self.from,
+                    plane: self.from_plane,
+                    rows: top..bottom,
+                    columns: left..right,
+                };
                 let values = match self.kind {
-                    PoolKind::Max => window.fold([[f32::NEG_INFINITY; 16]; H], max),
+                    PoolKind::Max => window.fold::<H, F>([[f32::NEG_INFINITY; 16]; H], max),
                     PoolKind::Mean => {
                         let count = (bottom - top) * (right - left);
-                        divide(window.fold([[0.0; 16]; H], add), count)
+                        divide(window.fold::<H, F>([[0.0; 16]; H], add), count)
                     }
                     PoolKind::MeanWithPad => {
-                        divide(window.fold([[0.0; 16]; H], add), kernel[0] * kernel[1])
+                        let sum = window.fold::<H, F>([[0.0; 16]; H], add);
+                        divide(sum, kernel[0] * kernel[1])
                     }
                 };
                 F::store(self.to, to_lines, self.to_plane.at(row, column), values);
             }
         }
+    }
+}
+
+/// Some pixels of a block.
+struct Window<'a> {
+    from: &'a [Line],
+    plane: Plane,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Window<'_> {
+    /// Loops in place of iterators: those of two dimensions keep their state in memory.
+    #[inline(always)]
+    fn fold<const H: usize, F: Format<H>>(
+        self,
+        mut state: [Lanes; H],
+        step: impl Fn([Lanes; H], [Lanes; H]) -> [Lanes; H],
+    ) -> [Lanes; H] {
+        let lines = self.plane.lines();
+        for row in self.rows {
+            let first = self.plane.at(row, 0);
+            for column in self.columns.clone() {
+                state = step(state, F::load(self.from, lines, first + column));
+            }
+        }
+        state
     }
 }
 
@@ -225,10 +257,13 @@ impl<const H: usize, F: Format<H>> Task for SumTask<'_, H, F> {
     #[inline(always)]
     fn run(self) -> [Lanes; H] {
         let SumTask(from, plane, _) = self;
-        (0..plane.height)
-            .flat_map(|y| (0..plane.width).map(move |x| plane.at(y, x)))
-            .map(|at| F::load(from, plane.lines(), at))
-            .fold([[0.0; 16]; H], add)
+        let all = Window {
+            from,
+            plane,
+            rows: 0..plane.height,
+            columns: 0..plane.width,
+        };
+        all.fold::<H, F>([[0.0; 16]; H], add)
     }
 }
 

@@ -10,13 +10,15 @@ use super::builder::{Place, Placed};
 use super::conv::Conv;
 use super::denormals::flush_denormals;
 use super::edge::{Edge, zero_border};
+use super::first::FirstConv;
 use super::line::{Line, View};
 use super::memory::Memory;
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool};
+use super::scratch::Scratch;
 use super::team::Lead;
 use super::tile::Release;
-use super::winograd::{Scratch, Winograd};
+use super::winograd::Winograd;
 use super::{Arithmetic, StepProfile};
 
 /// Steps that compute a network, with their weights; shared by all workers.
@@ -62,6 +64,8 @@ pub(super) struct Step {
 pub(super) enum Work {
     /// Input number so-and-so becomes lines.
     Enter(usize, Edge),
+    /// Input number so-and-so, straight from its images.
+    First(usize, Box<FirstConv>),
     Conv(Box<Conv>),
     Winograd(Box<Winograd>),
     Pool(Pool),
@@ -159,6 +163,11 @@ impl Program {
         let read = |i: usize| view(step.reads[i]);
         let count = images.count;
         let part = |size: usize| images.first * size..(images.first + count) * size;
+        let scratch = || Scratch {
+            // SAFETY: the builder has made the memory large enough for every step's scratch behind the values.
+            start: unsafe { memory.add(self.scratch) },
+            threads: lead.threads().min(self.threads),
+        };
         let is_row = |value: usize| self.values[value].row;
         // SAFETY: the values of a step lie where the builder has put them: inside of the memory, which is this worker's
         // alone, for as many images, and apart from all values that are still to be read. The builder has checked that
@@ -179,17 +188,17 @@ impl Program {
                         false => edge.enter(lead, values, view(to)),
                     }
                 }
+                (Work::First(input, first), Some(to)) => {
+                    let values = &inputs[*input][part(self.input_sizes[*input])];
+                    first.run(lead, values, view(to), &scratch());
+                }
                 (Work::Conv(conv), Some(to)) => {
                     let residual = step.reads.get(1).map(|r| view(*r));
                     conv.run(lead, read(0), residual, view(to), count);
                 }
                 (Work::Winograd(winograd), Some(to)) => {
                     let residual = step.reads.get(1).map(|r| view(*r));
-                    let scratch = Scratch {
-                        start: memory.add(self.scratch),
-                        threads: lead.threads().min(self.threads),
-                    };
-                    winograd.run(lead, read(0), residual, view(to), count, &scratch);
+                    winograd.run(lead, read(0), residual, view(to), count, &scratch());
                 }
                 (Work::Pool(pool), Some(to)) => pool.run(lead, read(0), view(to), count),
                 (Work::GlobalMean(mean), Some(to)) => mean.run(lead, read(0), view(to), count),

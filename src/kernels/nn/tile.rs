@@ -71,7 +71,7 @@ pub(super) use by_pixels;
 /// The micro-kernels of one arithmetic.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TileKernel {
-    /// Most pixels of one call of a [`TileFn`].
+    /// Most pixels of one call.
     pub(super) max_pixels: usize,
     /// Most vectors of 16 outputs of one call.
     pub(super) vectors: usize,
@@ -90,7 +90,7 @@ impl TileKernel {
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512Bf16 => (super::avx512_bf16::MAX_PIXELS, 2),
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx => (0, 2),
+            Unit::Amx => (2 * super::runs::GROUP, 2),
             #[cfg(not(target_arch = "x86_64"))]
             _ => (0, 1),
         };

@@ -17,8 +17,9 @@ pub(super) enum Attribute<'a> {
     Int(i64),
     Ints(&'a [i64]),
     Float(f32),
+    Text(&'a str),
 }
-use Attribute::{Float, Int, Ints};
+use Attribute::{Float, Int, Ints, Text};
 
 /// A network under construction; every method returns the name of its value.
 #[derive(Default)]
@@ -72,6 +73,9 @@ impl Net {
             match value {
                 Int(i) => (a.i, a.r#type) = (*i, AttributeType::Int as i32),
                 Ints(i) => (a.ints, a.r#type) = (i.to_vec(), AttributeType::Ints as i32),
+                Text(s) => {
+                    (a.s, a.r#type) = (s.as_bytes().to_vec(), AttributeType::String as i32);
+                }
                 Float(f) => (a.f, a.r#type) = (*f, AttributeType::Float as i32),
             }
             a
@@ -341,6 +345,24 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
             (net.pool("AveragePool", x, k, stride, pad, &more), 8)
         })
     };
+    let rounded_up = |op: &'static str, include| {
+        around(move |net, x| {
+            let more = [("ceil_mode", 1), ("count_include_pad", include)];
+            let more = if op == "MaxPool" { &more[..1] } else { &more };
+            (net.pool(op, x, 3, 2, 0, more), 8)
+        })
+    };
+    let same_padding = around(|net, x| {
+        let w = net.kernel(8, 8, 2, 1);
+        let auto = [("auto_pad", Text("SAME_UPPER")), ("strides", Ints(&[1, 2]))];
+        (net.node("Conv", &[x, &w], &auto), 8)
+    });
+    let pad_apart = around(|net, x| {
+        let pads = net.integers(&[0, 0, 1, 1, 0, 0, 2, 0]);
+        let x = net.node("Pad", &[x, &pads], &[]);
+        let w = net.kernel(8, 8, 3, 1);
+        (net.node("Conv", &[&x, &w], &[]), 8)
+    });
     let with_bias = around(|net, x| {
         let x = net.conv_bias(x, 8, 12, 3, [2, 1]);
         (net.relu(&x), 12)
@@ -407,6 +429,14 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
             average(3, 2, 1, 0),
             [2, 0, 0, 3],
         ),
+        ("max, rounded up", rounded_up("MaxPool", 0), [2, 0, 0, 3]),
+        (
+            "average, rounded up",
+            rounded_up("AveragePool", 0),
+            [2, 0, 0, 3],
+        ),
+        ("same padding", same_padding, [3, 0, 0, 2]),
+        ("padding apart", pad_apart, [3, 0, 0, 2]),
         ("convolution with bias", with_bias, [3, 0, 0, 2]),
         ("clip", clip, [3, 0, 0, 2]),
         ("reduce mean", reduce_mean, [2, 0, 0, 2]),
@@ -417,7 +447,10 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
 }
 
 /// Name, network, the number of regions and what stays tract's.
-pub(super) fn partial() -> Vec<(&'static str, Network, usize, Vec<(&'static str, usize)>)> {
+type Partial = (&'static str, Network, usize, Vec<(&'static str, usize)>);
+
+/// Networks that have no words for everything.
+pub(super) fn partial() -> Vec<Partial> {
     let squeeze = around(|net, x| {
         let y = net.conv_bn(x, 8, 8, 3, 1, 1);
         let s = net.node("GlobalAveragePool", &[&y], &[]);
@@ -438,6 +471,17 @@ pub(super) fn partial() -> Vec<(&'static str, Network, usize, Vec<(&'static str,
         let attributes = [("dilations", Ints(&[2, 2])), ("pads", Ints(&[2, 2, 2, 2]))];
         (net.node("Conv", &[x, &w], &attributes), 8)
     });
+    // What tract makes of strided 1×1 convolutions when it simplifies.
+    let dilated_bottleneck = around(|net, x| {
+        let w = net.kernel(8, 8, 3, 1);
+        let attributes = [("dilations", Ints(&[2, 2])), ("pads", Ints(&[2, 2, 2, 2]))];
+        let x = net.node("Conv", &[x, &w], &attributes);
+        bottleneck(net, &x, [2, 1], 2)
+    });
+    let average_counting_padding_rounded_up = around(|net, x| {
+        let more = [("ceil_mode", 1), ("count_include_pad", 1)];
+        (net.pool("AveragePool", x, 3, 2, 0, &more), 8)
+    });
     let two_values = around(|net, x| {
         let a = net.conv_bias(x, 8, 8, 3, [1, 1]);
         let b = net.node("Mul", &[&a, x], &[]);
@@ -452,6 +496,18 @@ pub(super) fn partial() -> Vec<(&'static str, Network, usize, Vec<(&'static str,
         ),
         ("softmax", softmax, 1, vec![("Softmax", 1)]),
         ("dilated", dilated, 2, vec![("Conv", 1)]),
+        (
+            "dilated, then strided",
+            dilated_bottleneck,
+            2,
+            vec![("Conv", 1)],
+        ),
+        (
+            "average, padding counted, rounded up",
+            average_counting_padding_rounded_up,
+            2,
+            vec![("SumPool", 1)],
+        ),
         ("product of two values", two_values, 2, vec![("Mul", 1)]),
     ]
 }

@@ -13,25 +13,27 @@ mod scheme;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod weights;
 
 use std::marker::PhantomData;
-use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::conv::{ConvShape, ConvUse};
 use super::line::{Line, View};
+pub(super) use super::scratch::Scratch;
+use super::scratch::share;
 use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
 use super::{Arithmetic, Lead, Precision};
-use crate::kernels::{Task, Vectorized};
+use crate::kernels::Vectorized;
 
 /// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
-/// position.
-const CHUNK_BYTES: usize = 640 << 10;
+/// position. Twice as much is 10% slower with 64 channels and the same with more.
+const CHUNK_BYTES: usize = 512 << 10;
 
-/// Tiles of a chunk at least: each chunk reads all weights, from the third-level cache or memory.
-const CHUNK_TILES: usize = 56;
+/// Tiles of a chunk at least, for each chunk reads all weights from the third-level cache or memory: two runs of the
+/// widest micro-kernel. Half as many are 5% slower with 256 channels and more.
+const CHUNK_TILES: usize = 28;
 
 /// Most blocks of input channels.
 const MAX_BLOCKS: usize = 256;
@@ -54,18 +56,6 @@ impl TileSize {
         }
     }
 }
-
-/// Memory for the values between the phases, and the most threads that will use it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scratch {
-    /// As many lines as [`Winograd::scratch_lines`] says for so many threads.
-    pub(super) start: *mut Line,
-    /// Threads that share the work.
-    pub(super) threads: usize,
-}
-
-// SAFETY: an address alone; each use has its own reason.
-unsafe impl Sync for Scratch {}
 
 /// A 3×3 convolution of stride 1 with one pixel of zeros around, in `f32`, ready to run.
 #[derive(Debug)]
@@ -116,6 +106,9 @@ struct Chunk {
 
 // SAFETY: addresses alone; each use has its own reason.
 unsafe impl Sync for Chunk {}
+
+/// Calls a task with each number below a count, on one thread or several.
+type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
 /// How the tiles of a batch are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,33 +183,6 @@ impl Winograd {
         Some(winograd)
     }
 
-    /// `G g Gᵀ`, computed in double precision and rounded once.
-    fn pack<S: Scheme<A, M>, const A: usize, const M: usize>(
-        &self,
-        shape: ConvShape,
-        weights: &[f32],
-    ) -> Box<[Line]> {
-        let position = self.output_blocks * self.input_blocks * 16;
-        let mut lines = vec![Line::ZERO; A * A * position].into_boxed_slice();
-        for panel in &self.panels {
-            for v in 0..panel.vectors {
-                for input in 0..shape.inputs {
-                    let outputs = (panel.first + v) * 16..shape.outputs;
-                    let at = panel.weights + input * panel.vectors + v;
-                    self.vectorized.run(Pack::<S, A, M> {
-                        scheme: PhantomData,
-                        weights: &weights[input * 9..],
-                        inputs: shape.inputs,
-                        outputs: outputs.start..outputs.end.min(outputs.start + 16),
-                        to: &mut lines[at..],
-                        pitch: position,
-                    });
-                }
-            }
-        }
-        lines
-    }
-
     /// Bytes of weights.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.weights) + size_of_val(&*self.bias)
@@ -235,7 +201,12 @@ impl Winograd {
     /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one tile
     /// do not all fall on the same few lines of the cache.
     fn pitches(&self, tiles: usize) -> [usize; 2] {
-        [self.input_blocks, self.output_blocks].map(|blocks| blocks * tiles | 1)
+        [self.input_blocks, self.output_blocks].map(|blocks| (blocks * tiles) | 1)
+    }
+
+    /// Lines of the weights at one position; odd for the same reason.
+    fn weights_pitch(&self) -> usize {
+        (self.output_blocks * self.input_blocks * 16) | 1
     }
 
     fn chunk_lines(&self, tiles: usize) -> usize {
@@ -317,20 +288,12 @@ impl Winograd {
             }
         };
         if cut.private {
-            let next = AtomicUsize::new(0);
-            lead.for_each(scratch.threads.min(cut.chunks), &|slot| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= cut.chunks {
-                        break;
-                    }
-                    let chunk = chunk(number, slot);
-                    let alone = |tasks: usize, task: &(dyn Fn(usize) + Sync)| {
-                        (0..tasks).for_each(task);
-                    };
-                    // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
-                    unsafe { self.phases::<S, A, M>(&alone, 1, chunk, views) };
-                }
+            scratch.for_each(lead, cut.chunks, &|slot, number| {
+                let alone = |tasks: usize, task: &(dyn Fn(usize) + Sync)| {
+                    (0..tasks).for_each(task);
+                };
+                // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
+                unsafe { self.phases::<S, A, M>(&alone, 1, chunk(number, slot), views) };
             });
         } else {
             for number in 0..cut.chunks {
@@ -350,7 +313,7 @@ impl Winograd {
     /// As of `run`, for this chunk's tiles and memory.
     unsafe fn phases<S: Scheme<A, M>, const A: usize, const M: usize>(
         &self,
-        for_each: &dyn Fn(usize, &(dyn Fn(usize) + Sync)),
+        for_each: ForEach<'_>,
         threads: usize,
         chunk: Chunk,
         (input, residual, output): (View, Option<View>, View),
@@ -415,7 +378,7 @@ impl Winograd {
     /// # Safety
     /// The chunk's memory is there, and nobody else uses these sums.
     unsafe fn products(&self, chunk: Chunk, position: usize, panel: Panel, k: &[&[KBlock]; 2]) {
-        let weights = position * self.output_blocks * self.input_blocks * 16 + panel.weights;
+        let weights = position * self.weights_pitch() + panel.weights;
         let runs = chunk.tiles.div_ceil(self.max_pixels);
         for run in 0..runs {
             let tiles = share(chunk.tiles, run, runs);
@@ -441,44 +404,3 @@ impl Winograd {
 }
 
 static ZEROS: [Line; 2] = [Line::ZERO; 2];
-
-/// Weights of one input and 16 outputs.
-struct Pack<'a, S, const A: usize, const M: usize> {
-    scheme: PhantomData<S>,
-    /// From the input's weights for output 0 on.
-    weights: &'a [f32],
-    inputs: usize,
-    outputs: Range<usize>,
-    to: &'a mut [Line],
-    /// Lines from one position to the next.
-    pitch: usize,
-}
-
-impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Pack<'_, S, A, M> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let mut lines = [[[0.0; 16]; A]; A];
-        for (lane, output) in self.outputs.enumerate() {
-            let g = &self.weights[output * self.inputs * 9..][..9];
-            let columns: [[f64; A]; 3] = std::array::from_fn(|x| {
-                S::weights(std::array::from_fn(|y| f64::from(g[y * 3 + x])))
-            });
-            for (y, row) in lines.iter_mut().enumerate() {
-                let values = S::weights(std::array::from_fn(|x| columns[x][y]));
-                for (line, value) in row.iter_mut().zip(values) {
-                    line[lane] = value as f32;
-                }
-            }
-        }
-        for (position, line) in lines.as_flattened().iter().enumerate() {
-            self.to[position * self.pitch] = Line(*line);
-        }
-    }
-}
-
-/// Part number `part` of `parts` nearly equal ones of `0..whole`.
-fn share(whole: usize, part: usize, parts: usize) -> Range<usize> {
-    whole * part / parts..whole * (part + 1) / parts
-}

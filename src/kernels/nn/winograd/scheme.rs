@@ -28,8 +28,9 @@ pub(super) struct F2;
 /// F(4, 3) with the points 0, ±3/4, ±3/2, ∞.
 ///
 /// # Numerics
-/// All constants are exact. Of the pairs tried on random data, with 64 to 512 channels, these points and ±5/8, ±3/2 have
-/// the smallest errors: 1.5 to 2.5 times the direct sum's, where the usual ±1, ±2 have 5 to 10 times as much.
+/// All constants are exact. Normal data, 64 to 512 channels, largest error by largest output: 1.4e-6 to 3.2e-6, where the
+/// direct sum has 0.7e-6 to 1.9e-6 and F(2, 3) 0.3e-6 to 0.8e-6. Of the dozen pairs of points tried none is better
+/// throughout; the usual ±1, ±2 have 6e-6 to 23e-6.
 #[derive(Debug)]
 pub(super) struct F4;
 
@@ -84,14 +85,21 @@ impl Scheme<6, 4> for F4 {
 
     #[inline(always)]
     fn weights([g0, g1, g2]: [f64; 3]) -> [f64; 6] {
-        let (p, q) = (f64::from(P), f64::from(Q));
-        let at = |x: f64, others: f64| (g0 + x * (g1 + x * g2)) / (2.0 * x * x * (x * x - others));
+        const SQUARES: [f64; 2] = [(P * P) as f64, (Q * Q) as f64];
+        /// One divided by the product of the distances to all other points.
+        const BY: [f64; 3] = [
+            1.0 / (SQUARES[0] * SQUARES[1]),
+            1.0 / (2.0 * SQUARES[0] * (SQUARES[0] - SQUARES[1])),
+            1.0 / (2.0 * SQUARES[1] * (SQUARES[1] - SQUARES[0])),
+        ];
+        let even = SQUARES.map(|square| g0 + square * g2);
+        let odd = [f64::from(P) * g1, f64::from(Q) * g1];
         [
-            g0 / (p * p * q * q),
-            at(p, q * q),
-            at(-p, q * q),
-            at(q, p * p),
-            at(-q, p * p),
+            g0 * BY[0],
+            (even[0] + odd[0]) * BY[1],
+            (even[0] - odd[0]) * BY[1],
+            (even[1] + odd[1]) * BY[2],
+            (even[1] - odd[1]) * BY[2],
             g2,
         ]
     }

@@ -36,14 +36,14 @@ impl<const A: usize, const M: usize> Grid<A, M> {
 /// A one-dimensional transform on 16 lanes side by side.
 #[inline(always)]
 fn lanes<const I: usize, const O: usize>(
-    from: &[Lanes; I],
+    from: &[Line; I],
     transform: impl Fn([f32; I]) -> [f32; O],
-) -> [Lanes; O] {
-    let mut to = [[0.0; 16]; O];
+) -> [Line; O] {
+    let mut to = [Line::ZERO; O];
     for lane in 0..16 {
-        let values = transform(std::array::from_fn(|i| from[i][lane]));
+        let values = transform(std::array::from_fn(|i| from[i].0[lane]));
         for (to, value) in to.iter_mut().zip(values) {
-            to[lane] = value;
+            to.0[lane] = value;
         }
     }
     to
@@ -62,21 +62,28 @@ pub(super) struct Forward<S, const A: usize, const M: usize> {
 }
 
 impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
+    /// `columns` is memory for the half of it, outside because clearing it takes longer than filling it.
+    ///
     /// # Safety
-    /// `column(x)` points to `A` lines, `pitch` apart; `to` to `A²` lines, `to_pitch` apart.
+    /// `read(y, x)` points to a line for all rows and columns, `to` to `A²` lines that are `to_pitch` apart.
     #[inline(always)]
-    unsafe fn tile(read: impl Fn(usize, usize) -> *const Line, to: *mut Line, to_pitch: usize) {
-        let mut columns = [[[0.0; 16]; A]; A];
+    #[allow(clippy::needless_range_loop, reason = "one row across columns")]
+    unsafe fn tile(
+        read: impl Fn(usize, usize) -> *const Line,
+        columns: &mut [[Line; A]; A],
+        to: *mut Line,
+        to_pitch: usize,
+    ) {
         for (x, column) in columns.iter_mut().enumerate() {
             // SAFETY: by the caller's promise.
-            let values = std::array::from_fn(|y| unsafe { (*read(y, x)).0 });
+            let values = std::array::from_fn(|y| unsafe { *read(y, x) });
             *column = lanes(&values, S::input);
         }
         for y in 0..A {
             let row = lanes(&std::array::from_fn(|x| columns[x][y]), S::input);
             for (x, values) in row.into_iter().enumerate() {
                 // SAFETY: by the caller's promise.
-                unsafe { *to.add((y * A + x) * to_pitch) = Line(values) };
+                unsafe { *to.add((y * A + x) * to_pitch) = values };
             }
         }
     }
@@ -90,6 +97,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Forward<S, A, M> 
         let plane = self.input.plane;
         let pitch = plane.pitch();
         let border = plane.border as isize;
+        let mut columns = [[Line::ZERO; A]; A];
         for tile in self.tiles {
             let (image, row, column) = self.grid.place(self.chunk.first + tile);
             // The window's first row and column, one pixel above and to the left of the outputs.
@@ -108,20 +116,20 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Forward<S, A, M> 
                 if whole {
                     let first = start.offset(top * pitch as isize + left);
                     let read = |y: usize, x: usize| first.add(y * pitch + x).cast_const();
-                    Self::tile(read, to, self.chunk.v_pitch);
+                    Self::tile(read, &mut columns, to, self.chunk.v_pitch);
                 } else {
                     let inside = |from: isize, size: usize| -> [bool; A] {
                         std::array::from_fn(|i| (0..size as isize).contains(&(from + i as isize)))
                     };
-                    let (rows, columns) = (inside(top, plane.height), inside(left, plane.width));
+                    let inside = (inside(top, plane.height), inside(left, plane.width));
                     let read = |y: usize, x: usize| {
                         let at = (top + y as isize) * pitch as isize + left + x as isize;
-                        match rows[y] & columns[x] {
+                        match inside.0[y] & inside.1[x] {
                             true => start.offset(at).cast_const(),
                             false => &raw const ZERO,
                         }
                     };
-                    Self::tile(read, to, self.chunk.v_pitch);
+                    Self::tile(read, &mut columns, to, self.chunk.v_pitch);
                 }
             }
         }
@@ -149,23 +157,24 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Inverse<S, A, M> 
     type Output = ();
 
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one row across columns")]
     fn run(self) {
         let (plane, pitch) = (self.output.plane, self.chunk.m_pitch);
+        let mut columns = [[Line::ZERO; M]; A];
         for tile in self.tiles {
             let (image, row, column) = self.grid.place(self.chunk.first + tile);
-            let mut columns = [[[0.0; 16]; M]; A];
             // SAFETY: inside of the chunk's memory, which nobody writes to now.
             unsafe {
                 let from = self.chunk.m.add(self.block * self.chunk.pitch + tile);
                 for (x, column) in columns.iter_mut().enumerate() {
-                    let values = std::array::from_fn(|y| (*from.add((y * A + x) * pitch)).0);
+                    let values = std::array::from_fn(|y| *from.add((y * A + x) * pitch));
                     *column = lanes(&values, S::output);
                 }
             }
             for y in 0..M.min(plane.height - row) {
                 let mut values = lanes(&std::array::from_fn(|x| columns[x][y]), S::output);
                 for values in &mut values {
-                    for (value, bias) in values.iter_mut().zip(self.bias) {
+                    for (value, bias) in values.0.iter_mut().zip(self.bias) {
                         *value += bias;
                     }
                 }
@@ -179,16 +188,16 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Task for Inverse<S, A, M> 
                         if x < width {
                             if let Some(residual) = residual {
                                 let residual = (*residual.add(x)).0;
-                                for (value, residual) in values.iter_mut().zip(residual) {
+                                for (value, residual) in values.0.iter_mut().zip(residual) {
                                     *value += residual;
                                 }
                             }
                             if self.relu {
-                                for value in values.iter_mut() {
+                                for value in &mut values.0 {
                                     *value = if *value > 0.0 { *value } else { 0.0 };
                                 }
                             }
-                            *output.add(x) = Line(*values);
+                            *output.add(x) = *values;
                         }
                     }
                 }

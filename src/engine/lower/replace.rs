@@ -1,0 +1,275 @@
+//! The regions found in tract's graph, each said in words and made an operator, and the graph put together anew.
+//!
+//! Called by `engine::import` with what makes an operator of a region.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{DimLike, TypedOp};
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+use super::recognize::{self, Step};
+use super::{Found, Lowering, is_elementwise};
+use crate::ops::graph::{Conv, Graph, Node, Op, Shape, ValueId};
+use crate::ops::{CompileError, Region, fuse};
+
+/// Makes an operator of a region's graph and the shapes of its outputs behind the batch.
+pub(super) type Make<'a> = dyn FnMut(&Graph, Vec<Vec<usize>>) -> Result<Region, CompileError> + 'a;
+
+/// A network of which regions compute a part.
+#[derive(Debug)]
+pub(in crate::engine) struct Lowered {
+    pub(in crate::engine) model: TypedModel,
+    pub(in crate::engine) lowering: Lowering,
+    /// Whether all that stays tract's works on single numbers, so that a batch is a batch of independent images.
+    pub(in crate::engine) elementwise_rest: bool,
+}
+
+/// A region's graph, and where it meets tract's.
+#[derive(Debug)]
+struct Part {
+    graph: Graph,
+    inputs: Vec<OutletId>,
+    outputs: Vec<OutletId>,
+    /// Each output's shape behind the batch.
+    shapes: Vec<Vec<usize>>,
+}
+
+impl Found {
+    /// The graph in which regions stand for what was found.
+    ///
+    /// A region that `make` does not support stays tract's.
+    ///
+    /// # Errors
+    /// What `make` refuses for another reason; or tract's.
+    pub(in crate::engine) fn replace(
+        mut self,
+        model: TypedModel,
+        make: &mut Make<'_>,
+    ) -> TractResult<Lowered> {
+        let mut regions = HashMap::new();
+        let mut lowering = Lowering::default();
+        for (colour, nodes) in self.regions() {
+            let members = self.members(colour);
+            let mut part = self.part(&model, &members);
+            part.graph = fuse(std::mem::take(&mut part.graph));
+            match make(&part.graph, std::mem::take(&mut part.shapes)) {
+                Ok(region) => {
+                    lowering.steps += part.graph.nodes.len() - part.inputs.len();
+                    lowering.replaced += nodes;
+                    part.graph = Graph::default();
+                    regions.insert(colour, (region, part));
+                }
+                Err(e @ CompileError::Unsupported { .. }) => {
+                    tracing::info!(reason = %e, "a part of the model is left to tract");
+                    self.give_up(&members);
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let mut left = BTreeMap::<String, usize>::new();
+        let mut elementwise_rest = true;
+        for node in self.left(&model) {
+            *left.entry(node.op.name().into_owned()).or_default() += 1;
+            elementwise_rest &= is_elementwise(node);
+        }
+        lowering.left = left.into_iter().collect();
+        lowering.left.sort_by_key(|(_, count)| usize::MAX - count);
+        let model = if regions.is_empty() {
+            model
+        } else {
+            self.rebuild(&model, regions)?
+        };
+        Ok(Lowered {
+            model,
+            lowering,
+            elementwise_rest,
+        })
+    }
+
+    /// A region in words, before fusion.
+    fn part(&self, model: &TypedModel, members: &[usize]) -> Part {
+        let mut graph = Graph::default();
+        let mut values: HashMap<OutletId, ValueId> = HashMap::new();
+        let mut inputs = Vec::new();
+        let is_member = |id: usize| members.contains(&id);
+        for id in members {
+            for outlet in &self.words[id].inputs {
+                if !is_member(outlet.node) && !inputs.contains(outlet) {
+                    let fact = &model.node(outlet.node).outputs[outlet.slot].fact;
+                    let shape = recognize::shape(fact).expect("a rule has seen its shape");
+                    let name = &model.node(outlet.node).name;
+                    let value = push(&mut graph, name, Op::Input(inputs.len()), shape);
+                    values.insert(*outlet, value);
+                    inputs.push(*outlet);
+                }
+            }
+        }
+        for id in members {
+            let words = &self.words[id];
+            let operands: Vec<ValueId> = words.inputs.iter().map(|i| values[i]).collect();
+            let mut value = operands[0];
+            for step in &words.steps {
+                let op = word(step, value, &operands);
+                value = push(&mut graph, &model.node(*id).name, op, words.shape);
+            }
+            values.insert(OutletId::new(*id, 0), value);
+        }
+        let read_outside = |id: &usize| {
+            let successors = &model.node(*id).outputs[0].successors;
+            successors.iter().any(|s| !is_member(s.node))
+                || model.outputs.contains(&OutletId::new(*id, 0))
+        };
+        let outputs: Vec<OutletId> = members
+            .iter()
+            .filter(|id| read_outside(id))
+            .map(|id| OutletId::new(*id, 0))
+            .collect();
+        graph.outputs = outputs.iter().map(|o| values[o]).collect();
+        let shapes = outputs.iter().map(|o| {
+            let dims = model.node(o.node).outputs[0].fact.shape.iter().skip(1);
+            dims.map(|d| d.to_usize().expect("a rule has seen its shape"))
+                .collect()
+        });
+        Part {
+            shapes: shapes.collect(),
+            graph,
+            inputs,
+            outputs,
+        }
+    }
+
+    fn rebuild(
+        &self,
+        model: &TypedModel,
+        mut regions: HashMap<usize, (Region, Part)>,
+    ) -> TractResult<TypedModel> {
+        let mut target = Target {
+            from: model,
+            model: TypedModel {
+                symbols: model.symbols.clone(),
+                properties: model.properties.clone(),
+                ..TypedModel::default()
+            },
+            outlets: HashMap::new(),
+        };
+        for source in &model.inputs {
+            let node = model.node(source.node);
+            let fact = node.outputs[source.slot].fact.clone();
+            let outlet = target.model.add_source(&node.name, fact)?;
+            target.outlets.insert(*source, outlet);
+        }
+        for id in &self.order {
+            let node = model.node(*id);
+            if node.op_is::<TypedSource>() {
+                continue;
+            }
+            if !self.words.contains_key(id) {
+                target.wire(&node.name, node.op.clone(), &node.inputs, |slot| {
+                    OutletId::new(*id, slot)
+                })?;
+            } else if let Some((region, part)) = regions.remove(&self.colours[*id]) {
+                target.wire(&node.name, Box::new(region), &part.inputs, |slot| {
+                    part.outputs[slot]
+                })?;
+            }
+        }
+        let outputs = model.outputs.iter().map(|o| target.outlet(*o));
+        let outputs = outputs.collect::<TractResult<Vec<_>>>()?;
+        target.model.select_output_outlets(&outputs)?;
+        Ok(target.model)
+    }
+}
+
+/// A graph under construction, and where each outlet of the old one is in it.
+struct Target<'a> {
+    from: &'a TypedModel,
+    model: TypedModel,
+    outlets: HashMap<OutletId, OutletId>,
+}
+
+impl Target<'_> {
+    /// Constants come over when they are read, so those of the regions stay behind.
+    fn outlet(&mut self, old: OutletId) -> TractResult<OutletId> {
+        if let Some(outlet) = self.outlets.get(&old) {
+            return Ok(*outlet);
+        }
+        let node = self.from.node(old.node);
+        let outlet = match (node.op_as::<Const>(), &node.outputs[old.slot].fact.konst) {
+            (None, Some(value)) => self.model.add_const(&node.name, value.clone())?,
+            _ => self.model.wire_node(&node.name, node.op.clone(), &[])?[old.slot],
+        };
+        self.outlets.insert(old, outlet);
+        Ok(outlet)
+    }
+
+    fn wire(
+        &mut self,
+        name: &str,
+        op: Box<dyn TypedOp>,
+        inputs: &[OutletId],
+        old: impl Fn(usize) -> OutletId,
+    ) -> TractResult<()> {
+        let inputs = inputs.iter().map(|i| self.outlet(*i));
+        let inputs = inputs.collect::<TractResult<Vec<_>>>()?;
+        let outlets = self.model.wire_node(name, op, &inputs)?;
+        for (slot, outlet) in outlets.into_iter().enumerate() {
+            self.outlets.insert(old(slot), outlet);
+        }
+        Ok(())
+    }
+}
+
+fn push(graph: &mut Graph, name: &str, op: Op, shape: Shape) -> ValueId {
+    graph.nodes.push(Node {
+        name: name.to_owned(),
+        op,
+        shape,
+    });
+    ValueId(graph.nodes.len() - 1)
+}
+
+fn word(step: &Step, input: ValueId, operands: &[ValueId]) -> Op {
+    match step {
+        Step::Conv {
+            weights,
+            outputs,
+            groups,
+            bias,
+            window,
+        } => Op::Conv(Conv {
+            input,
+            outputs: *outputs,
+            groups: *groups,
+            weights: weights.clone(),
+            bias: bias.clone(),
+            window: *window,
+            residual: None,
+            relu: false,
+        }),
+        Step::Affine { scale, shift, relu } => Op::Affine {
+            input,
+            scale: scale.clone(),
+            shift: shift.clone(),
+            relu: *relu,
+        },
+        Step::Add => Op::Add {
+            inputs: [operands[0], operands[1]],
+            relu: false,
+        },
+        Step::MaxPool(window) => Op::MaxPool {
+            input,
+            window: *window,
+        },
+        Step::AvgPool {
+            window,
+            count_include_pad,
+        } => Op::AvgPool {
+            input,
+            window: *window,
+            count_include_pad: *count_include_pad,
+        },
+        Step::GlobalAvgPool => Op::GlobalAvgPool { input },
+    }
+}

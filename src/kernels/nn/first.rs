@@ -1,0 +1,352 @@
+//! The first convolution: from images of few channels, as they come, without a copy of them in lines.
+//!
+//! Called by the program's steps in place of an entry and a direct convolution. Each task packs the windows of some rows,
+//! a few at a time, and multiplies them while they are in the first-level cache.
+
+use std::ops::Range;
+
+use super::conv::{ConvShape, ConvUse};
+use super::line::{Line, Plane, View};
+use super::pack::{Packed, Panel};
+use super::patches::{PatchShape, Patches};
+use super::pixels::{Neighbours, Pixels};
+use super::scratch::{Scratch, share};
+use super::tile::{KBlock, Tile, TileKernel};
+use super::{Arithmetic, Lead};
+
+/// Rows of the output that a task computes: its rows of the image are interleaved once, those under two tasks twice.
+const ROWS: usize = 8;
+
+/// A convolution of images of at most four channels, ready to run.
+#[derive(Debug)]
+pub(super) struct FirstConv {
+    patches: Patches,
+    weights: Packed,
+    /// The sum for panels of one vector and of two.
+    k: [Vec<KBlock>; 2],
+    about: ConvUse,
+    /// The pixels that are packed together, as a row.
+    pixels: Pixels,
+    /// Those of one row of the output, in parts.
+    runs: usize,
+    /// Lines from one block of packed windows to the next.
+    pitch: usize,
+    /// Numbers of an image.
+    image: usize,
+}
+
+impl FirstConv {
+    /// Packs `weights`, `[outputs, inputs, height, width]`, and `bias`. Of `about.input`, the border does not count.
+    ///
+    /// None if the convolution has groups, a residual, or an image of more than four channels.
+    pub(super) fn new(
+        arithmetic: Arithmetic,
+        shape: ConvShape,
+        about: ConvUse,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Option<FirstConv> {
+        if shape.groups != 1 || about.residual.is_some() || about.across_images {
+            return None;
+        }
+        let image = [shape.inputs, about.input.height, about.input.width];
+        let patch = PatchShape {
+            image,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            pad: shape.pad,
+            columns: about.output.width,
+        };
+        let patches = Patches::new(arithmetic.vectorized(), arithmetic.store(), patch)?;
+        let kernel = TileKernel::new(arithmetic, about.store);
+        let flat = ConvShape {
+            outputs: shape.outputs,
+            inputs: patches.numbers(),
+            groups: 1,
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: [0, 0],
+        };
+        let ordered = patches.order(weights);
+        let weights = Packed::new(arithmetic, kernel.vectors, flat, &ordered, bias)?;
+        let most = weights.panels.iter().map(|p| p.vectors).max()?;
+        // Two calls of the micro-kernel, which go over the weights together.
+        let pitch = 2 * kernel.max_pixels;
+        let runs = about.output.width.div_ceil(pitch.max(1));
+        let row = |width| Plane {
+            height: 1,
+            width,
+            border: 0,
+        };
+        let run = row(about.output.width.div_ceil(runs.max(1)));
+        let packed = ConvUse {
+            input: run,
+            output: run,
+            ..about
+        };
+        Some(FirstConv {
+            k: [1, 2].map(|vectors| weights.k_blocks([1, 1], row(pitch), vectors)),
+            patches,
+            weights,
+            about,
+            pixels: Pixels::new(kernel, flat, packed, most)?,
+            runs,
+            pitch,
+            image: image.iter().product(),
+        })
+    }
+
+    /// Lines of scratch memory that `run` uses for so many threads.
+    pub(super) fn scratch_lines(&self, threads: usize) -> usize {
+        threads * self.slot_lines()
+    }
+
+    fn slot_lines(&self) -> usize {
+        self.patches.band_lines(ROWS) + self.patches.lines() * self.pitch
+    }
+
+    /// Computes `images`, `[images, channels, height, width]`.
+    ///
+    /// # Panics
+    /// If the slice is not whole images.
+    ///
+    /// # Safety
+    /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
+    /// the scratch memory meanwhile, which is large enough.
+    pub(super) unsafe fn run(
+        &self,
+        lead: &Lead<'_>,
+        images: &[f32],
+        output: View,
+        scratch: &Scratch,
+    ) {
+        assert!(
+            images.len().is_multiple_of(self.image),
+            "the images are not whole"
+        );
+        let height = self.about.output.height;
+        let bands = height.div_ceil(ROWS);
+        let count = images.len() / self.image;
+        scratch.for_each(lead, count * bands, &|slot, task| {
+            let (image, band) = (task / bands, task % bands);
+            // SAFETY: the slot's part of the scratch memory, which no other task uses now.
+            let memory = unsafe {
+                let start = scratch.start.add(slot * self.slot_lines());
+                std::slice::from_raw_parts_mut(start, self.slot_lines())
+            };
+            let values = &images[image * self.image..][..self.image];
+            // SAFETY: by the caller's promise; no other task has these rows.
+            unsafe { self.band(values, image, share(height, band, bands), output, memory) };
+        });
+    }
+
+    /// # Safety
+    /// As of `run`, and nobody else uses these rows of the output.
+    unsafe fn band(
+        &self,
+        values: &[f32],
+        image: usize,
+        rows: Range<usize>,
+        output: View,
+        memory: &mut [Line],
+    ) {
+        let (band, packed) = memory.split_at_mut(self.patches.band_lines(rows.len()));
+        self.patches.interleave(values, rows.clone(), band);
+        let width = self.about.output.width;
+        for row in rows.clone() {
+            for run in 0..self.runs {
+                let columns = share(width, run, self.runs);
+                let within = row - rows.start;
+                self.patches.pack(
+                    band,
+                    rows.len(),
+                    within,
+                    columns.clone(),
+                    packed,
+                    self.pitch,
+                );
+                for panel in &self.weights.panels {
+                    // SAFETY: by the caller's promise.
+                    unsafe { self.products(panel, packed, (image, row, columns.clone()), output) };
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As of `run`, and nobody else uses these pixels of the output.
+    unsafe fn products(
+        &self,
+        panel: &Panel,
+        packed: &[Line],
+        (image, row, columns): (usize, usize, Range<usize>),
+        output: View,
+    ) {
+        let store = self.about.store;
+        let block = panel.first / store.vectors_per_block() * store.planes_per_block();
+        // SAFETY: inside of the packed windows, the weights and the output.
+        unsafe {
+            let mut tile = Tile {
+                a: packed.as_ptr(),
+                k: &self.k[panel.vectors - 1],
+                b: self.weights.lines.as_ptr().add(panel.weights),
+                bias: self.weights.bias.as_ptr().add(panel.first),
+                residual: std::ptr::null(),
+                residual_stride: 0,
+                out: output.line(image, block, row, columns.start),
+                out_stride: output.plane.lines(),
+                relu: self.about.relu,
+            };
+            let (packed, out) = (tile.a, tile.out);
+            match &self.pixels {
+                Pixels::Neighbours(Neighbours {
+                    kernels,
+                    max_pixels,
+                    ..
+                }) => {
+                    let parts = columns.len().div_ceil(*max_pixels);
+                    for part in 0..parts {
+                        let pixels = share(columns.len(), part, parts);
+                        tile.a = packed.add(pixels.start);
+                        tile.out = out.add(pixels.start);
+                        (kernels[panel.vectors - 1][pixels.len() - 1])(&tile);
+                    }
+                }
+                Pixels::Calls(calls, kernels) => {
+                    let kernel = kernels[panel.vectors - 1]
+                        .expect("a unit that takes calls has a kernel for each panel");
+                    for i in 0..calls.len() {
+                        if let Some((first, run)) = calls.first_pixels(i, columns.len()) {
+                            tile.a = packed.add(first);
+                            kernel(&tile, &calls.runs(&[run]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::Isa;
+    use crate::kernels::nn::testing::{Value, random, rounded};
+    use crate::kernels::nn::tile::Store;
+    use crate::kernels::nn::{Features, Precision, Team};
+
+    /// All arithmetics of this CPU.
+    fn arithmetics() -> Vec<Arithmetic> {
+        let features = Features::detect();
+        let avx2 = Features {
+            isa: Isa::Avx2,
+            bf16: None,
+        };
+        let all = Precision::ALL.map(|precision| Arithmetic::new(precision, features));
+        let all = all
+            .into_iter()
+            .chain([Arithmetic::new(Precision::F32, avx2)]);
+        all.flatten().collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
+        fn first_convolution_is_the_naive_one_for_all_windows(
+            arithmetic in prop::sample::select(arithmetics()), images in 1usize..3, threads in 1usize..4,
+            channels in 1usize..=4, outputs in 1usize..70, size in [8usize..30, 8usize..30],
+            kernel in [1usize..8, 1usize..8], stride in [1usize..4, 1usize..4],
+            pads in [0usize..4, 0usize..4, 0usize..4, 0usize..4], border in 0usize..3, relu: bool, seed: u64,
+        ) {
+            let before = [0, 1].map(|d| pads[d].min(kernel[d] - 1));
+            let after = [0, 1].map(|d| pads[2 + d].min(kernel[d] - 1));
+            let [rows, columns] =
+                [0, 1].map(|d| (size[d] + before[d] + after[d] - kernel[d]) / stride[d] + 1);
+            let store = arithmetic.store();
+            let plane = Plane { height: rows, width: columns, border };
+            let shape = ConvShape { outputs, inputs: channels, groups: 1, kernel, stride, pad: before };
+            let about = ConvUse {
+                input: Plane { height: size[0], width: size[1], border: 0 },
+                output: plane,
+                residual: None,
+                relu,
+                store,
+                across_images: false,
+            };
+            let numbers = channels * kernel[0] * kernel[1];
+            let (weights, bias) = (random(seed ^ 1, outputs * numbers), random(seed ^ 2, outputs));
+            let values = random(seed, images * channels * size[0] * size[1]);
+            let conv = FirstConv::new(arithmetic, shape, about, &weights, &bias).unwrap();
+            let mut output = Value::new(store, images, outputs, plane);
+            let mut memory = vec![Line([f32::NAN; 16]); conv.scratch_lines(threads)];
+            let scratch = Scratch { start: memory.as_mut_ptr(), threads };
+            let to = output.view();
+            // SAFETY: a value and memory that are only used here.
+            Team::new(threads).lead(threads, |lead| unsafe { conv.run(lead, &values, to, &scratch) });
+            // Of each rounded product one part in 2⁸, 2¹⁶ or less is lost, and so of the result.
+            let loss = match store { Store::F32 => 1e-6, Store::Bf16 => 4e-3, Store::Split => 3e-5 };
+            for (i, result) in output.numbers().into_iter().enumerate() {
+                let (column, row) = (i % columns, i / columns % rows);
+                let (n, image) = (i / columns / rows % outputs, i / columns / rows / outputs);
+                let (mut sum, mut magnitude) = (f64::from(bias[n]), f64::from(bias[n].abs()));
+                for k in 0..numbers {
+                    let (c, ky, kx) = (k / (kernel[0] * kernel[1]), k / kernel[1] % kernel[0], k % kernel[1]);
+                    let (y, x) = ((row * stride[0] + ky).wrapping_sub(before[0]),
+                        (column * stride[1] + kx).wrapping_sub(before[1]));
+                    if y < size[0] && x < size[1] {
+                        let value = values[((image * channels + c) * size[0] + y) * size[1] + x];
+                        let weight = weights[n * numbers + k];
+                        let product = f64::from(rounded(store, value)) * f64::from(rounded(store, weight));
+                        sum += product;
+                        magnitude += product.abs();
+                    }
+                }
+                let exact = if relu { sum.max(0.0) } else { sum };
+                let bound = loss * (exact.abs() + if store == Store::Bf16 { 1e-3 } else { 1.0 } * magnitude);
+                prop_assert!((f64::from(result) - exact).abs() <= bound, "{result} is not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn five_channels_are_refused() {
+        let Some(arithmetic) = arithmetics().pop() else {
+            return;
+        };
+        let plane = Plane {
+            height: 8,
+            width: 8,
+            border: 0,
+        };
+        let shape = |inputs| ConvShape {
+            outputs: 16,
+            inputs,
+            groups: 1,
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: [0, 0],
+        };
+        let about = ConvUse {
+            input: plane,
+            output: plane,
+            residual: None,
+            relu: false,
+            store: arithmetic.store(),
+            across_images: false,
+        };
+        let new = |inputs| {
+            FirstConv::new(
+                arithmetic,
+                shape(inputs),
+                about,
+                &vec![0.0; 16 * inputs],
+                &[0.0; 16],
+            )
+        };
+        assert!(new(4).is_some() && new(5).is_none());
+    }
+}

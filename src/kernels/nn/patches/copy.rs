@@ -1,0 +1,176 @@
+//! The loops of the patches: planes of an image interleaved, and runs of that copied into lines.
+//!
+//! Called by `Patches`, for each of the ways to store a number.
+
+use super::Piece;
+use crate::kernels::Task;
+use crate::kernels::nn::format::round;
+use crate::kernels::nn::line::Line;
+
+/// A number as it is stored, `N` of them in a line.
+pub(super) trait Cell<const N: usize>: std::marker::Copy + Default {
+    /// A number's part: the number itself, or the rounded rest.
+    fn part(value: f32, plane: usize) -> Self;
+
+    /// Lines as numbers.
+    fn of(lines: &[Line]) -> &[Self] {
+        // SAFETY: a line is `N` of them, all bits are allowed, and its alignment is larger.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * N) }
+    }
+
+    /// The same, to write to.
+    fn of_mut(lines: &mut [Line]) -> &mut [Self] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * N) }
+    }
+}
+
+impl Cell<16> for f32 {
+    #[inline(always)]
+    fn part(value: f32, _plane: usize) -> f32 {
+        value
+    }
+}
+
+impl Cell<32> for u16 {
+    #[inline(always)]
+    fn part(value: f32, plane: usize) -> u16 {
+        let high = round(value) & 0xffff_0000;
+        let bits = match plane {
+            0 => high,
+            _ => round(value - f32::from_bits(high)),
+        };
+        (bits >> 16) as u16
+    }
+}
+
+/// Rows of planes to rows of pixels.
+pub(super) struct Spread<'a, T, const N: usize, const C: usize> {
+    pub(super) image: &'a [f32],
+    pub(super) size: [usize; 2],
+    /// The first row, counted from the image's.
+    pub(super) first: isize,
+    pub(super) rows: usize,
+    pub(super) left: usize,
+    pub(super) pitch: usize,
+    pub(super) plane: usize,
+    pub(super) to: &'a mut [T],
+}
+
+impl<T: Cell<N>, const N: usize, const C: usize> Task for Spread<'_, T, N, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let [height, width] = self.size;
+        for (row, to) in self
+            .to
+            .chunks_exact_mut(self.pitch)
+            .take(self.rows)
+            .enumerate()
+        {
+            let row = self.first + row as isize;
+            if row < 0 || row >= height as isize {
+                to.fill(T::default());
+                continue;
+            }
+            let from: [&[f32]; C] = std::array::from_fn(|channel| {
+                &self.image[(channel * height + row as usize) * width..][..width]
+            });
+            let (left, rest) = to.split_at_mut(self.left * C);
+            let (pixels, right) = rest.split_at_mut(width * C);
+            left.fill(T::default());
+            right.fill(T::default());
+            for (x, pixel) in pixels.as_chunks_mut::<C>().0.iter_mut().enumerate() {
+                for (to, from) in pixel.iter_mut().zip(from) {
+                    *to = T::part(from[x], self.plane);
+                }
+            }
+        }
+    }
+}
+
+/// One line of each of a run of windows.
+pub(super) struct Copy<'a, T, const N: usize> {
+    pub(super) pieces: &'a [Piece],
+    /// Numbers from one row to the next.
+    pub(super) row: usize,
+    /// Lanes from this one on are beyond the window's last number.
+    pub(super) valid: usize,
+    pub(super) from: &'a [T],
+    /// The first number of the first window.
+    pub(super) start: usize,
+    /// From one window to the next.
+    pub(super) step: usize,
+    pub(super) to: &'a mut [Line],
+}
+
+impl<T: Cell<N>, const N: usize> Task for Copy<'_, T, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match *self.pieces {
+            [piece] => self.windows([piece]),
+            [first, second] => self.windows([first, second]),
+            [first, second, third] => self.windows([first, second, third]),
+            _ => self.windows_of_many(),
+        }
+    }
+}
+
+impl<T: Cell<N>, const N: usize> Copy<'_, T, N> {
+    /// All windows, with so many pieces in each.
+    #[inline(always)]
+    fn windows<const P: usize>(self, pieces: [Piece; P]) {
+        let has: [[bool; N]; P] =
+            pieces.map(|piece| std::array::from_fn(|lane| lane >= piece.first));
+        let valid: [bool; N] = std::array::from_fn(|lane| lane < self.valid);
+        let starts = pieces.map(|piece| self.at(piece));
+        for (window, to) in T::of_mut(self.to)
+            .as_chunks_mut::<N>()
+            .0
+            .iter_mut()
+            .enumerate()
+        {
+            let mut line = [T::default(); N];
+            for (start, has) in starts.iter().zip(has) {
+                let start = start + window * self.step;
+                let other: [T; N] = self.from[start..start + N].try_into().expect("N of them");
+                for lane in 0..N {
+                    line[lane] = if has[lane] { other[lane] } else { line[lane] };
+                }
+            }
+            for lane in 0..N {
+                line[lane] = if valid[lane] {
+                    line[lane]
+                } else {
+                    T::default()
+                };
+            }
+            *to = line;
+        }
+    }
+
+    /// The same for any number of pieces.
+    #[inline(always)]
+    fn windows_of_many(self) {
+        for piece in self.pieces {
+            let start = self.at(*piece);
+            let lines = T::of_mut(self.to).as_chunks_mut::<N>().0;
+            for (window, line) in lines.iter_mut().enumerate() {
+                let from = &self.from[start + window * self.step..][piece.first..N];
+                line[piece.first..].copy_from_slice(from);
+            }
+        }
+        for line in T::of_mut(self.to).as_chunks_mut::<N>().0 {
+            line[self.valid..].fill(T::default());
+        }
+    }
+
+    /// Where the line of the first window begins for a piece.
+    #[inline(always)]
+    fn at(&self, piece: Piece) -> usize {
+        (self.start + piece.row * self.row).wrapping_add_signed(piece.offset)
+    }
+}

@@ -1,0 +1,221 @@
+//! The windows of an image with few channels, copied into lines, so that they are an input like any other.
+//!
+//! Called by the first convolution. A line of one pixel holds 16 (or 32) neighbours of the sum over kernel rows × kernel
+//! columns × channels, in this order: with the channels of an image interleaved, a kernel row is one run of numbers, and
+//! few of a line's numbers are padding. Otherwise three channels would take a line for each position of the window.
+
+mod copy;
+
+use std::ops::Range;
+
+use self::copy::{Cell, Copy, Spread};
+use super::line::Line;
+use super::tile::Store;
+use crate::kernels::Vectorized;
+
+/// Most channels of an image.
+pub(super) const MAX_CHANNELS: usize = 4;
+
+/// An image, and the window that moves over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PatchShape {
+    /// Channels, rows and columns of the image.
+    pub(super) image: [usize; 3],
+    /// Height and width of the window.
+    pub(super) kernel: [usize; 2],
+    /// Distance of windows in rows and columns.
+    pub(super) stride: [usize; 2],
+    /// Rows of zeros above, columns of zeros to the left.
+    pub(super) pad: [usize; 2],
+    /// Columns of the output.
+    pub(super) columns: usize,
+}
+
+/// How windows become lines.
+#[derive(Debug, Clone)]
+pub(super) struct Patches {
+    shape: PatchShape,
+    store: Store,
+    vectorized: Vectorized,
+    /// The parts of each line.
+    lines: Vec<Vec<Piece>>,
+}
+
+/// What a line has of one kernel row.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// The first lane that has it; the pieces of a line are in order.
+    first: usize,
+    row: usize,
+    /// From the kernel row's first number to that in lane 0, which may lie before it.
+    offset: isize,
+}
+
+impl Patches {
+    /// None if the image has more than [`MAX_CHANNELS`].
+    pub(super) fn new(vectorized: Vectorized, store: Store, shape: PatchShape) -> Option<Patches> {
+        if shape.image[0] > MAX_CHANNELS {
+            return None;
+        }
+        let (lanes, run) = (lanes(store), shape.kernel[1] * shape.image[0]);
+        let total = shape.kernel[0] * run;
+        let line = |line: usize| {
+            let (start, end) = (line * lanes, (line * lanes + lanes).min(total));
+            let rows = start / run..end.div_ceil(run);
+            rows.map(|row| Piece {
+                first: (row * run).saturating_sub(start),
+                row,
+                offset: start as isize - (row * run) as isize,
+            })
+            .collect()
+        };
+        Some(Patches {
+            shape,
+            store,
+            vectorized,
+            lines: (0..total.div_ceil(lanes)).map(line).collect(),
+        })
+    }
+
+    /// Numbers of a window: what a 1×1 convolution would call its input channels.
+    pub(super) fn numbers(&self) -> usize {
+        self.shape.kernel[0] * self.shape.kernel[1] * self.shape.image[0]
+    }
+
+    /// Lines of one pixel, the low halves of [`Store::Split`] included.
+    pub(super) fn lines(&self) -> usize {
+        self.lines.len() * self.store.planes_per_block()
+    }
+
+    /// `weights`, `[outputs, channels, height, width]`, in the order of the lines, `[outputs, height, width, channels]`.
+    pub(super) fn order(&self, weights: &[f32]) -> Vec<f32> {
+        let (channels, positions) = (self.shape.image[0], self.numbers() / self.shape.image[0]);
+        let ordered = |output: &[f32]| {
+            (0..self.numbers())
+                .map(|k| output[k % channels * positions + k / channels])
+                .collect::<Vec<_>>()
+        };
+        weights
+            .chunks_exact(self.numbers())
+            .flat_map(ordered)
+            .collect()
+    }
+
+    /// Rows of the image under `rows` rows of windows.
+    fn image_rows(&self, rows: usize) -> usize {
+        (rows - 1) * self.shape.stride[0] + self.shape.kernel[0]
+    }
+
+    /// Numbers from one interleaved row to the next: a pixel is all its channels.
+    fn pitch(&self) -> usize {
+        let windows = (self.shape.columns - 1) * self.shape.stride[1] + self.shape.kernel[1];
+        windows.max(self.shape.pad[1] + self.shape.image[2]) * self.shape.image[0]
+    }
+
+    /// Lines of memory for the interleaved image under `rows` rows of windows.
+    pub(super) fn band_lines(&self, rows: usize) -> usize {
+        // A piece's line may begin before the first row and end behind the last.
+        let numbers = self.image_rows(rows) * self.pitch() + 2 * lanes(self.store);
+        numbers.div_ceil(lanes(self.store)) * self.store.planes_per_block()
+    }
+
+    /// Interleaves what lies under `rows` rows of windows of an image, `[channels, height, width]`, with zeros around.
+    pub(super) fn interleave(&self, image: &[f32], rows: Range<usize>, band: &mut [Line]) {
+        let [channels, height, width] = self.shape.image;
+        assert_eq!(image.len(), channels * height * width, "values of an image");
+        let band = &mut band[..self.band_lines(rows.len())];
+        match self.store {
+            Store::F32 => self.spread::<f32, 16>(image, rows, band),
+            Store::Bf16 | Store::Split => self.spread::<u16, 32>(image, rows, band),
+        }
+    }
+
+    fn spread<T: Cell<N>, const N: usize>(
+        &self,
+        image: &[f32],
+        rows: Range<usize>,
+        band: &mut [Line],
+    ) {
+        let planes = self.store.planes_per_block();
+        let lines = band.len() / planes;
+        for (plane, band) in band.chunks_exact_mut(lines).enumerate() {
+            let rows = rows.clone();
+            match self.shape.image[0] {
+                1 => self.spread_plane::<T, N, 1>(image, rows, plane, band),
+                2 => self.spread_plane::<T, N, 2>(image, rows, plane, band),
+                3 => self.spread_plane::<T, N, 3>(image, rows, plane, band),
+                _ => self.spread_plane::<T, N, 4>(image, rows, plane, band),
+            }
+        }
+    }
+
+    fn spread_plane<T: Cell<N>, const N: usize, const C: usize>(
+        &self,
+        image: &[f32],
+        rows: Range<usize>,
+        plane: usize,
+        band: &mut [Line],
+    ) {
+        self.vectorized.run(Spread::<T, N, C> {
+            image,
+            size: [self.shape.image[1], self.shape.image[2]],
+            first: (rows.start * self.shape.stride[0]) as isize - self.shape.pad[0] as isize,
+            rows: self.image_rows(rows.len()),
+            left: self.shape.pad[1],
+            pitch: self.pitch(),
+            plane,
+            to: &mut T::of_mut(band)[N..],
+        });
+    }
+
+    /// Writes the windows of `columns` of row `row` of a band of `rows` rows to `to`, `[line][pixel]`, lines `pitch`
+    /// apart.
+    pub(super) fn pack(
+        &self,
+        band: &[Line],
+        rows: usize,
+        row: usize,
+        columns: Range<usize>,
+        to: &mut [Line],
+        pitch: usize,
+    ) {
+        assert!(row < rows && columns.end <= self.shape.columns && columns.len() <= pitch);
+        let band = &band[..self.band_lines(rows)];
+        match self.store {
+            Store::F32 => self.copy::<f32, 16>(band, row, columns, to, pitch),
+            Store::Bf16 | Store::Split => self.copy::<u16, 32>(band, row, columns, to, pitch),
+        }
+    }
+
+    fn copy<T: Cell<N>, const N: usize>(
+        &self,
+        band: &[Line],
+        row: usize,
+        columns: Range<usize>,
+        to: &mut [Line],
+        pitch: usize,
+    ) {
+        let planes = self.store.planes_per_block();
+        let step = self.shape.stride[1] * self.shape.image[0];
+        let start = N + row * self.shape.stride[0] * self.pitch() + columns.start * step;
+        for (plane, band) in band.chunks_exact(band.len() / planes).enumerate() {
+            for (line, pieces) in self.lines.iter().enumerate() {
+                let last = self.numbers() - line * N;
+                self.vectorized.run(Copy::<T, N> {
+                    pieces,
+                    row: self.pitch(),
+                    valid: last.min(N),
+                    from: T::of(band),
+                    start,
+                    step,
+                    to: &mut to[(line * planes + plane) * pitch..][..columns.len()],
+                });
+            }
+        }
+    }
+}
+
+/// Numbers of a line.
+fn lanes(store: Store) -> usize {
+    16 * store.vectors_per_block()
+}

@@ -1,0 +1,48 @@
+//! Memory for what a step keeps between its phases, a slot for each thread.
+//!
+//! Called by the steps that pack or transform their input.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Lead;
+use super::line::Line;
+
+/// Some lines, and the most threads that will use them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scratch {
+    /// As many lines as the step says that it wants for so many threads.
+    pub(super) start: *mut Line,
+    /// Threads that share the work.
+    pub(super) threads: usize,
+}
+
+// SAFETY: an address alone; each use has its own reason.
+unsafe impl Sync for Scratch {}
+
+impl Scratch {
+    /// Calls `work` with a slot below `threads` and each number below `tasks`, each number once, never two at the same
+    /// time with the same slot.
+    pub(super) fn for_each(
+        &self,
+        lead: &Lead<'_>,
+        tasks: usize,
+        work: &(dyn Fn(usize, usize) + Sync),
+    ) {
+        let next = AtomicUsize::new(0);
+        lead.for_each(self.threads.min(tasks), &|slot| {
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= tasks {
+                    break;
+                }
+                work(slot, task);
+            }
+        });
+    }
+}
+
+/// Part number `part` of `parts` nearly equal ones of `0..whole`.
+pub(super) fn share(whole: usize, part: usize, parts: usize) -> Range<usize> {
+    whole * part / parts..whole * (part + 1) / parts
+}

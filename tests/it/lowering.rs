@@ -1,0 +1,96 @@
+//! The built-in model and the fixtures through our operators, against tract's own where ours are switched off.
+
+use std::borrow::Cow;
+
+use resnet::engine::{EngineOptions, Model, ModelSource, TractModel};
+use resnet::kernels::{Features, Isa};
+use resnet::tensor::Tensor;
+
+use crate::harness::fixture;
+
+fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
+    let options = EngineOptions {
+        features,
+        max_batch,
+        ..EngineOptions::default()
+    };
+    let source = ModelSource {
+        bytes: Cow::Owned(bytes.to_vec()),
+        dir: None,
+        default_side: 32,
+    };
+    TractModel::load(source, &options).unwrap()
+}
+
+/// What no operator of ours runs with.
+fn scalar() -> Features {
+    Features {
+        isa: Isa::Scalar,
+        bf16: None,
+    }
+}
+
+fn images(side: usize, count: usize) -> Vec<Tensor> {
+    let value = |i: usize| ((i * 7919) % 1009) as f32 / 250.0 - 2.0;
+    let size = 3 * side * side;
+    let image = |n: usize| (n * size..(n + 1) * size).map(value).collect();
+    (0..count)
+        .map(|n| Tensor::new(vec![3, side, side], image(n)))
+        .collect()
+}
+
+#[test]
+fn ours_answers_as_tract_and_the_same_in_every_batch() {
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/models/resnet18-tiny.onnx");
+    let fixtures = [
+        "opset7",
+        "preactivation",
+        "probabilities",
+        "convolutional",
+        "classes1000",
+    ];
+    let fixtures = fixtures.map(|name| fixture(&format!("models/{name}.onnx")));
+    for path in std::iter::once(built_in.into()).chain(fixtures) {
+        let bytes = std::fs::read(&path).unwrap();
+        let ours = model(&bytes, Features::detect(), 3);
+        let tracts = model(&bytes, scalar(), 1);
+        assert_eq!(tracts.spec().lowering.steps, 0, "{}", path.display());
+        assert_eq!(tracts.spec().plan_batch, Some(1), "{}", path.display());
+        let images = images(ours.spec().side, 7);
+        let want = tracts.spawn().unwrap().run(&images).unwrap();
+        let mut engine = ours.spawn().unwrap();
+        let got = engine.run(&images).unwrap();
+        for (got, want) in got.iter().zip(&want) {
+            let largest = want.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+            for (got, want) in got.iter().zip(want) {
+                assert!(
+                    (got - want).abs() <= 1e-4 * largest,
+                    "{}: {got} {want}",
+                    path.display()
+                );
+            }
+        }
+        for (image, got) in images.iter().zip(&got) {
+            let alone = engine.run(std::slice::from_ref(image)).unwrap();
+            assert_eq!(alone[0], *got, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_lowered_is_named() {
+    let bytes = std::fs::read(fixture("models/probabilities.onnx")).unwrap();
+    let lowering = model(&bytes, scalar(), 1).spec().lowering.clone();
+    let of = |name: &str| {
+        lowering
+            .left
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, c)| *c)
+    };
+    assert_eq!(
+        (of("Conv"), of("Softmax")),
+        (Some(3), Some(1)),
+        "{lowering:?}"
+    );
+}
