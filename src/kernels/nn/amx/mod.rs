@@ -164,6 +164,7 @@ mod tests {
 
     use super::super::super::features::Bf16Unit;
     use super::super::sample::Sample;
+    use super::super::tile::Release;
     use super::model::Model;
     use super::sample;
     use super::*;
@@ -239,6 +240,20 @@ mod tests {
             assert!(kernel(2, store).is_some());
             assert_eq!(kernel(1, store).is_some(), store == Store::F32);
             assert!(kernel(3, store).is_none());
+        }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_tiles_behind() {
+        if Bf16Unit::Amx.is_supported() {
+            let configure_and_panic = || {
+                let _release = Release;
+                // SAFETY: the CPU and the system let us.
+                unsafe { Hardware.shape([1, 1]) };
+                assert!(!hardware::is_configured(), "as a task would");
+            };
+            assert!(std::panic::catch_unwind(configure_and_panic).is_err());
+            assert!(!hardware::is_configured());
         }
     }
 }
