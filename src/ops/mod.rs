@@ -10,6 +10,8 @@ pub mod graph;
 #[cfg(test)]
 pub(crate) mod reference;
 mod region;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use self::compile::{CompileError, compile};

@@ -530,11 +530,9 @@ impl Builder {
             },
             false => plane,
         };
-        // What panels of weights write: whole blocks of the arithmetic, also where a value is kept in another format.
-        let whole = channels.next_multiple_of(self.arithmetic.lanes());
         Placed {
             channels,
-            blocks: whole / (16 * store.vectors_per_block()) * store.planes_per_block(),
+            blocks: channels.div_ceil(16 * store.vectors_per_block()) * store.planes_per_block(),
             plane,
             store,
             row,

@@ -88,7 +88,7 @@ impl Conv {
         if shape.stride[0] != shape.stride[1] {
             return None;
         }
-        let weights = Packed::new(arithmetic, kernel.vectors, shape, weights, bias)?;
+        let weights = Packed::new(kernel, shape, weights, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
         let pixels = Pixels::new(kernel, shape, about, most)?;
         let mut conv = Conv {

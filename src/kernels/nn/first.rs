@@ -68,7 +68,7 @@ impl FirstConv {
             pad: [0, 0],
         };
         let ordered = patches.order(weights);
-        let weights = Packed::new(arithmetic, kernel.vectors, flat, &ordered, bias)?;
+        let weights = Packed::new(kernel, flat, &ordered, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
         // Two calls of the micro-kernel, which go over the weights together.
         let pitch = 2 * kernel.max_pixels;

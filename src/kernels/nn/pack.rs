@@ -7,7 +7,7 @@
 use super::conv::ConvShape;
 use super::line::{Line, Plane};
 use super::scalar_bf16::{round, widen};
-use super::tile::KBlock;
+use super::tile::{KBlock, TileKernel};
 use super::{Arithmetic, Precision};
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
@@ -48,12 +48,12 @@ impl Packed {
     ///
     /// None if groups are so narrow that most products would be with zeros.
     pub(super) fn new(
-        arithmetic: Arithmetic,
-        vectors: usize,
+        kernel: TileKernel,
         shape: ConvShape,
         weights: &[f32],
         bias: &[f32],
     ) -> Option<Packed> {
+        let arithmetic = kernel.arithmetic;
         let lanes = arithmetic.lanes();
         let narrow = [shape.inputs / shape.groups, shape.outputs / shape.groups];
         let joined = match shape.groups {
@@ -65,23 +65,16 @@ impl Packed {
         let groups = shape.groups / joined;
         let [inputs, outputs] = narrow.map(|n| n * joined);
         let blocks = inputs.div_ceil(lanes);
-        let out_vectors = (outputs.div_ceil(lanes) * lanes / 16) * groups;
-        // Panels end where groups do; in bfloat16 two vectors make a line, so there all panels have two.
-        let vectors = match (outputs / 16) % vectors {
-            0 => vectors,
-            _ if groups == 1 && lanes == 32 => 2,
-            _ if groups == 1 => vectors,
-            _ => 1,
-        };
+        let per_group = outputs.next_multiple_of(kernel.output_lanes()) / 16;
+        let out_vectors = per_group * groups;
         let window = shape.kernel[0] * shape.kernel[1];
         let planes = arithmetic.planes();
         let mut panels = Vec::new();
         let mut used = 0;
-        let per_group = out_vectors / groups;
         for group in 0..groups {
             let mut first = group * per_group;
             while first < (group + 1) * per_group {
-                let vectors = vectors.min((group + 1) * per_group - first);
+                let vectors = kernel.vectors.min((group + 1) * per_group - first);
                 panels.push(Panel {
                     first,
                     vectors,
@@ -108,7 +101,7 @@ impl Packed {
                 weights,
                 group: narrow,
                 inputs,
-                outputs: outputs.next_multiple_of(lanes),
+                outputs: per_group * 16,
                 window,
             },
             arithmetic,

@@ -87,7 +87,7 @@ impl Sleeper {
 }
 
 /// One inference with helpers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
     /// Number of the current step in the upper half, number of its next task in the lower; [`CLOSED`] if it has none.
     claim: AtomicU64,
@@ -139,7 +139,7 @@ impl Team {
         let leaders = self.shared.leaders.fetch_add(1, Ordering::Relaxed) + 1;
         let mut lead = Lead {
             shared: &self.shared,
-            session: Arc::default(),
+            session: Arc::new(Session::new()),
             helpers: Vec::new(),
         };
         let helping = self.shared.helping.load(Ordering::Relaxed);
@@ -150,9 +150,10 @@ impl Team {
             }
             let mut slot = lock(&helper.session);
             if slot.is_none() {
+                // Before the helper can see its session, and so before it can leave it.
+                self.shared.helping.fetch_add(1, Ordering::Relaxed);
                 *slot = Some(Arc::clone(&lead.session));
                 drop(slot);
-                self.shared.helping.fetch_add(1, Ordering::Relaxed);
                 helper.sleep.wake();
                 lead.helpers.push(helper);
             }
@@ -226,6 +227,19 @@ impl Lead<'_> {
 }
 
 impl Session {
+    /// Before the first step: closed, or a helper would take what [`Session::open`] is still writing for a step.
+    fn new() -> Session {
+        Session {
+            claim: AtomicU64::new(CLOSED),
+            tasks: AtomicUsize::new(0),
+            job: AtomicPtr::default(),
+            done: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            leader: Sleeper::default(),
+        }
+    }
+
     fn open(&self, job: &Job<'_>, tasks: usize) {
         self.done.store(0, Ordering::Relaxed);
         self.tasks.store(tasks, Ordering::Relaxed);
@@ -333,6 +347,20 @@ mod tests {
                     }
                 });
             }
+        }
+    }
+
+    #[test]
+    fn first_step_of_a_session_runs_each_task_once() {
+        let team = Team::new(3);
+        for _ in 0..20_000 {
+            let counts = [const { AtomicUsize::new(0) }; 3];
+            team.lead(3, |lead| {
+                lead.for_each(3, &|i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
+            });
+            assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) struct TileKernel {
     pub(super) max_pixels: usize,
     /// Most vectors of 16 outputs of one call.
     pub(super) vectors: usize,
-    arithmetic: Arithmetic,
+    pub(super) arithmetic: Arithmetic,
     store: Store,
 }
 
@@ -109,6 +109,11 @@ impl TileKernel {
             Unit::Amx => super::amx::kernel(vectors, self.store),
             _ => None,
         }
+    }
+
+    /// Output channels of a block.
+    pub(super) fn output_lanes(self) -> usize {
+        16 * self.store.vectors_per_block()
     }
 
     /// The function for `pixels` neighbours, `stride` lines apart in the input, and `vectors` of outputs.

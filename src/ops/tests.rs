@@ -1,0 +1,294 @@
+//! Programs of random networks against the nested loops, in every arithmetic, and the same bits in any company.
+
+use proptest::prelude::*;
+
+use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
+use super::{CompileError, compile, fuse, reference};
+use crate::kernels::nn::{Arithmetic, Precision, Program, Team};
+use crate::kernels::{Features, Isa};
+
+/// Numbers that look random, from a seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// 0 to `n - 1`.
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 33) as usize % n
+    }
+
+    /// `count` values between -`scale` and `scale`.
+    fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
+        let mut value = || ((self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale;
+        (0..count).map(|_| value()).collect()
+    }
+}
+
+/// A network of a few layers that fit together.
+fn network(seed: u64) -> Graph {
+    let n = &mut Numbers(seed | 1);
+    let mut graph = Graph::default();
+    let shape = Shape {
+        channels: [1, 3, 4, 5, 16, 33][n.below(6)],
+        height: 1 + n.below(20),
+        width: 1 + n.below(20),
+    };
+    push(&mut graph, Op::Input(0), shape);
+    for _ in 0..1 + n.below(5) {
+        layer(&mut graph, n);
+    }
+    let last = ValueId(graph.nodes.len() - 1);
+    if n.below(3) > 0 {
+        let Shape { channels, .. } = graph.nodes[last.0].shape;
+        let pooled = Shape {
+            channels,
+            height: 1,
+            width: 1,
+        };
+        let pooled = push(&mut graph, Op::GlobalAvgPool { input: last }, pooled);
+        conv(&mut graph, n, pooled, (1, 1), 1, None);
+    }
+    graph.outputs = vec![ValueId(graph.nodes.len() - 1)];
+    if n.below(4) == 0 {
+        graph.outputs.push(last);
+    }
+    graph
+}
+
+fn push(graph: &mut Graph, op: Op, shape: Shape) -> ValueId {
+    let name = format!("node {}", graph.nodes.len());
+    graph.nodes.push(Node { name, op, shape });
+    ValueId(graph.nodes.len() - 1)
+}
+
+/// A window of the kernel's size and stride over an image, padded on all sides or on some, and the output's size.
+fn window(
+    n: &mut Numbers,
+    image: Shape,
+    kernel: [usize; 2],
+    stride: usize,
+) -> (Window, [usize; 2]) {
+    let size = [image.height, image.width];
+    let pad = |n: &mut Numbers, k: usize| if n.below(4) == 0 { n.below(k) } else { k / 2 };
+    let pad_before = kernel.map(|k| pad(n, k));
+    let mut pad_after = kernel.map(|k| pad(n, k));
+    for axis in 0..2 {
+        let short = kernel[axis].saturating_sub(size[axis] + pad_before[axis] + pad_after[axis]);
+        pad_after[axis] += short;
+    }
+    let output = [0, 1].map(|i| (size[i] + pad_before[i] + pad_after[i] - kernel[i]) / stride + 1);
+    let window = Window {
+        kernel,
+        stride: [stride; 2],
+        pad_before,
+        pad_after,
+    };
+    (window, output)
+}
+
+fn conv(
+    graph: &mut Graph,
+    n: &mut Numbers,
+    input: ValueId,
+    (rows, columns): (usize, usize),
+    stride: usize,
+    like: Option<ValueId>,
+) -> ValueId {
+    let image = graph.nodes[input.0].shape;
+    let (at, output) = window(n, image, [rows, columns], stride);
+    let residual = like.filter(|v| {
+        let s = graph.nodes[v.0].shape;
+        [s.height, s.width] == output
+    });
+    let outputs = residual.map_or(1 + n.below(70), |v| graph.nodes[v.0].shape.channels);
+    let divisors = (1..=16).filter(|g| image.channels % g == 0 && outputs % g == 0);
+    let divisors: Vec<usize> = divisors.collect();
+    let groups = match n.below(4) {
+        0 => divisors[n.below(divisors.len())],
+        _ => 1,
+    };
+    let inputs = image.channels / groups;
+    let scale = (3.0 / (inputs * rows * columns) as f32).sqrt();
+    let op = Op::Conv(Conv {
+        input,
+        outputs,
+        groups,
+        weights: n.values(outputs * inputs * rows * columns, scale).into(),
+        bias: n.values(outputs, 0.3),
+        window: at,
+        residual,
+        relu: n.below(2) == 0,
+    });
+    let shape = Shape {
+        channels: outputs,
+        height: output[0],
+        width: output[1],
+    };
+    push(graph, op, shape)
+}
+
+fn layer(graph: &mut Graph, n: &mut Numbers) {
+    let input = ValueId(n.below(graph.nodes.len().min(2)) + graph.nodes.len().saturating_sub(2));
+    let image = graph.nodes[input.0].shape;
+    match n.below(10) {
+        0 => {
+            let kernel = [1 + n.below(3), 1 + n.below(3)];
+            let stride = 1 + n.below(2);
+            let (window, [height, width]) = window(n, image, kernel, stride);
+            // A window that lies on padding alone has no maximum.
+            let empty = |i: usize| {
+                window.pad_after[i] >= window.kernel[i] || window.pad_before[i] >= window.kernel[i]
+            };
+            if empty(0) || empty(1) {
+                return;
+            }
+            let shape = Shape {
+                height,
+                width,
+                ..image
+            };
+            let op = match n.below(2) {
+                0 => Op::MaxPool { input, window },
+                _ => Op::AvgPool {
+                    input,
+                    window,
+                    count_include_pad: n.below(2) == 0,
+                },
+            };
+            push(graph, op, shape);
+        }
+        1 => {
+            let op = Op::Affine {
+                input,
+                scale: n.values(image.channels, 2.0),
+                shift: n.values(image.channels, 1.0),
+                relu: n.below(2) == 0,
+            };
+            push(graph, op, image);
+        }
+        2 => {
+            let same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
+            let other = ValueId(same.last().expect("itself"));
+            let op = Op::Add {
+                inputs: [input, other],
+                relu: n.below(2) == 0,
+            };
+            push(graph, op, image);
+        }
+        3..6 => {
+            conv(graph, n, input, (3, 3), 1, Some(input));
+        }
+        6..8 => {
+            let stride = 1 + n.below(2);
+            conv(graph, n, input, (1, 1), stride, Some(input));
+        }
+        _ => {
+            let kernel = (1 + n.below(7), 1 + n.below(7));
+            let stride = 1 + n.below(2);
+            conv(graph, n, input, kernel, stride, None);
+        }
+    }
+}
+
+/// All that this CPU computes with, and the largest error to expect, relative to the largest output.
+fn arithmetics() -> Vec<(Arithmetic, f32)> {
+    let best = Features::detect();
+    let mut all = Vec::new();
+    for isa in [Isa::Avx2, Isa::Avx512] {
+        let features = Features { isa, bf16: None };
+        all.extend(Arithmetic::new(Precision::F32, features).map(|a| (a, 2e-5)));
+    }
+    all.extend(Arithmetic::new(Precision::Bf16x3, best).map(|a| (a, 2e-4)));
+    all.extend(Arithmetic::new(Precision::Bf16, best).map(|a| (a, 6e-2)));
+    all
+}
+
+fn run(program: &Program, graph: &Graph, threads: usize, images: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let size = |v: &ValueId| {
+        let s = graph.nodes[v.0].shape;
+        s.channels * s.height * s.width
+    };
+    let mut outputs: Vec<Vec<f32>> = graph
+        .outputs
+        .iter()
+        .map(|v| vec![f32::NAN; images.len() * size(v)])
+        .collect();
+    let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    let input = images.concat();
+    let mut memory = program.memory();
+    Team::new(threads).lead(threads, |lead| {
+        program.run(&mut memory, lead, images.len(), &[&input], &mut slices);
+    });
+    outputs
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn programs_compute_what_nested_loops_do(seed in any::<u64>(), fused in any::<bool>()) {
+        let plain = network(seed);
+        let graph = if fused { fuse(plain.clone()) } else { plain.clone() };
+        let Shape { channels, height, width } = plain.nodes[0].shape;
+        let image = Numbers(seed ^ 0x5555 | 1).values(channels * height * width, 2.0);
+        let expected = reference::evaluate(&plain, std::slice::from_ref(&image));
+        for (arithmetic, tolerance) in arithmetics() {
+            let program = match compile(&graph, arithmetic, 3, 2) {
+                Ok(program) => program,
+                // Narrow groups and windows over what is a vector of features have no kernel of ours.
+                Err(CompileError::Unsupported { reason, .. }) => {
+                    let known = ["groups", "single values"];
+                    prop_assert!(known.iter().any(|k| reason.contains(k)), "{reason}");
+                    continue;
+                }
+                Err(e) => return Err(TestCaseError::fail(e.to_string())),
+            };
+            let got = run(&program, &graph, 1, std::slice::from_ref(&image));
+            for (got, expected) in got.iter().zip(&expected) {
+                let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+                for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+                    prop_assert!(
+                        (g - e).abs() <= tolerance * largest,
+                        "{arithmetic:?}: value {i} is {g}, not {e} (largest {largest})"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_of_an_image_depend_on_nothing_else(
+        seed in any::<u64>(),
+        count in 1_usize..6,
+        capacity in 1_usize..5,
+        threads in 1_usize..4,
+    ) {
+        let graph = fuse(network(seed));
+        let Shape { channels, height, width } = graph.nodes[0].shape;
+        let mut numbers = Numbers(seed ^ 0xaaaa | 1);
+        let images: Vec<Vec<f32>> =
+            (0..count).map(|_| numbers.values(channels * height * width, 2.0)).collect();
+        for (arithmetic, _) in arithmetics() {
+            let (Ok(alone), Ok(together)) =
+                (compile(&graph, arithmetic, 1, 1), compile(&graph, arithmetic, capacity, threads))
+            else {
+                continue;
+            };
+            let got = run(&together, &graph, threads, &images);
+            for (i, image) in images.iter().enumerate() {
+                let expected = run(&alone, &graph, 1, std::slice::from_ref(image));
+                for (got, expected) in got.iter().zip(&expected) {
+                    let got = &got[i * expected.len()..][..expected.len()];
+                    let same = got.iter().zip(expected).all(|(g, e)| g.to_bits() == e.to_bits());
+                    prop_assert!(same, "{arithmetic:?}: image {i} of {count}");
+                }
+            }
+        }
+    }
+}
