@@ -107,7 +107,11 @@ fn conv(
         [s.height, s.width] == output
     });
     let outputs = residual.map_or(1 + n.below(70), |v| graph.nodes[v.0].shape.channels);
-    let divisors = (1..=16).filter(|g| image.channels % g == 0 && outputs % g == 0);
+    let divisors = (1..=16).filter(|g| {
+        [image.channels, outputs]
+            .iter()
+            .all(|c| c.is_multiple_of(*g))
+    });
     let divisors: Vec<usize> = divisors.collect();
     let groups = match n.below(4) {
         0 => divisors[n.below(divisors.len())],
@@ -173,8 +177,8 @@ fn layer(graph: &mut Graph, n: &mut Numbers) {
             push(graph, op, image);
         }
         2 => {
-            let same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
-            let other = ValueId(same.last().expect("itself"));
+            let mut same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
+            let other = ValueId(same.next_back().expect("itself"));
             let op = Op::Add {
                 inputs: [input, other],
                 relu: n.below(2) == 0,
