@@ -101,16 +101,17 @@ fn conv(
     like: Option<ValueId>,
 ) -> ValueId {
     let image = graph.nodes[input.0].shape;
-    let (mut at, mut output) = window(n, image, [rows, columns], stride);
+    let (at, output) = window(n, image, [rows, columns], stride);
     let residual = like.filter(|v| {
         let s = graph.nodes[v.0].shape;
         [s.height, s.width] == output
     });
-    if (image.height, image.width) == (1, 1) && (rows, columns) == (1, 1) {
-        (at, output) = window(n, image, [1, 1], 1);
-    }
     let outputs = residual.map_or(1 + n.below(70), |v| graph.nodes[v.0].shape.channels);
-    let divisors = (1..=16).filter(|g| image.channels % g == 0 && outputs % g == 0);
+    let divisors = (1..=16).filter(|g| {
+        [image.channels, outputs]
+            .iter()
+            .all(|c| c.is_multiple_of(*g))
+    });
     let divisors: Vec<usize> = divisors.collect();
     let groups = match n.below(4) {
         0 => divisors[n.below(divisors.len())],
@@ -176,8 +177,8 @@ fn layer(graph: &mut Graph, n: &mut Numbers) {
             push(graph, op, image);
         }
         2 => {
-            let same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
-            let other = ValueId(same.last().expect("itself"));
+            let mut same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
+            let other = ValueId(same.next_back().expect("itself"));
             let op = Op::Add {
                 inputs: [input, other],
                 relu: n.below(2) == 0,

@@ -306,7 +306,8 @@ impl Builder {
             inputs: input.channels,
             groups: layer.groups,
             kernel,
-            stride,
+            // From one single value there is nowhere to step to; neighbours are other images.
+            stride: if input.row { [1, 1] } else { stride },
             pad: pad_before,
         };
         let about = ConvUse {
@@ -375,13 +376,13 @@ impl Builder {
         let from = self.values[input.0];
         let [height, width] = moving.output;
         let image = [from.plane.height, from.plane.width];
-        for axis in 0..2 {
+        let is_outside = |axis: usize| {
             let last = (moving.output[axis] - 1) * moving.stride[axis];
-            if moving.pad_before[axis] >= moving.kernel[axis]
+            moving.pad_before[axis] >= moving.kernel[axis]
                 || last >= image[axis] + moving.pad_before[axis]
-            {
-                return Err(Refusal("a window lies outside of the image".into()));
-            }
+        };
+        if is_outside(0) || is_outside(1) {
+            return Err(Refusal("a window lies outside of the image".into()));
         }
         if from.row {
             return Err(Refusal("a window over single values".into()));

@@ -10,8 +10,9 @@ use super::input::Input;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
 use super::patches::{PatchShape, Patches};
+use super::pixels::{Neighbours, Pixels};
 use super::scratch::{Scratch, share};
-use super::tile::{KBlock, Tile, TileFn, TileKernel};
+use super::tile::{KBlock, Tile, TileKernel};
 use super::{Arithmetic, Lead};
 use crate::kernels::Normalization;
 
@@ -26,9 +27,12 @@ pub(super) struct FirstConv {
     /// The sum for panels of one vector and of two.
     k: [Vec<KBlock>; 2],
     about: ConvUse,
-    /// Kernels by pixels - 1, for one vector and for two.
-    kernels: [Vec<TileFn>; 2],
-    max_pixels: usize,
+    /// The pixels that are packed together, as a row.
+    pixels: Pixels,
+    /// Those of one row of the output, in parts.
+    runs: usize,
+    /// Lines from one block of packed windows to the next.
+    pitch: usize,
     /// Numbers of an image.
     image: usize,
 }
@@ -57,11 +61,6 @@ impl FirstConv {
         };
         let patches = Patches::new(arithmetic.vectorized(), arithmetic.store(), patch)?;
         let kernel = TileKernel::new(arithmetic, about.store);
-        let kernels = [1, 2].map(|vectors| {
-            (1..=kernel.max_pixels)
-                .map_while(|pixels| kernel.function(pixels, 1, vectors))
-                .collect::<Vec<_>>()
-        });
         let flat = ConvShape {
             outputs: shape.outputs,
             inputs: patches.numbers(),
@@ -73,26 +72,28 @@ impl FirstConv {
         let ordered = patches.order(weights);
         let weights = Packed::new(kernel, flat, &ordered, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
-        if kernels[most - 1].is_empty()
-            || weights
-                .panels
-                .iter()
-                .any(|p| kernels[p.vectors - 1].is_empty())
-        {
-            return None;
-        }
-        let run = Plane {
+        // Two calls of the micro-kernel, which go over the weights together.
+        let pitch = 2 * kernel.max_pixels;
+        let runs = about.output.width.div_ceil(pitch.max(1));
+        let row = |width| Plane {
             height: 1,
-            width: 2 * kernel.max_pixels,
+            width,
             border: 0,
         };
+        let run = row(about.output.width.div_ceil(runs.max(1)));
+        let packed = ConvUse {
+            input: run,
+            output: run,
+            ..about
+        };
         Some(FirstConv {
-            k: [1, 2].map(|vectors| weights.k_blocks([1, 1], run, vectors)),
+            k: [1, 2].map(|vectors| weights.k_blocks([1, 1], row(pitch), vectors)),
             patches,
             weights,
             about,
-            kernels,
-            max_pixels: kernel.max_pixels,
+            pixels: Pixels::new(kernel, flat, packed, most)?,
+            runs,
+            pitch,
             image: image.iter().product(),
         })
     }
@@ -113,13 +114,8 @@ impl FirstConv {
         threads * self.slot_lines()
     }
 
-    /// Pixels that are packed and multiplied at a time: two runs of the micro-kernel, which go over the weights together.
-    fn run_pixels(&self) -> usize {
-        2 * self.max_pixels
-    }
-
     fn slot_lines(&self) -> usize {
-        self.patches.band_lines(ROWS) + self.patches.lines() * self.run_pixels()
+        self.patches.band_lines(ROWS) + self.patches.lines() * self.pitch
     }
 
     /// Computes some images.
@@ -170,10 +166,9 @@ impl FirstConv {
         let (band, packed) = memory.split_at_mut(self.patches.band_lines(rows.len()));
         self.patches.interleave(values, rows.clone(), band);
         let width = self.about.output.width;
-        let runs = width.div_ceil(self.run_pixels());
         for row in rows.clone() {
-            for run in 0..runs {
-                let columns = share(width, run, runs);
+            for run in 0..self.runs {
+                let columns = share(width, run, self.runs);
                 let within = row - rows.start;
                 self.patches.pack(
                     band,
@@ -181,7 +176,7 @@ impl FirstConv {
                     within,
                     columns.clone(),
                     packed,
-                    self.run_pixels(),
+                    self.pitch,
                 );
                 for panel in &self.weights.panels {
                     // SAFETY: by the caller's promise.
@@ -202,23 +197,44 @@ impl FirstConv {
     ) {
         let store = self.about.store;
         let block = panel.first / store.vectors_per_block() * store.planes_per_block();
-        let parts = columns.len().div_ceil(self.max_pixels);
-        for part in 0..parts {
-            let pixels = share(columns.len(), part, parts);
-            // SAFETY: inside of the packed windows, the weights and the output.
-            unsafe {
-                let tile = Tile {
-                    a: packed.as_ptr().add(pixels.start),
-                    k: &self.k[panel.vectors - 1],
-                    b: self.weights.lines.as_ptr().add(panel.weights),
-                    bias: self.weights.bias.as_ptr().add(panel.first),
-                    residual: std::ptr::null(),
-                    residual_stride: 0,
-                    out: output.line(image, block, row, columns.start + pixels.start),
-                    out_stride: output.plane.lines(),
-                    relu: self.about.relu,
-                };
-                (self.kernels[panel.vectors - 1][pixels.len() - 1])(&tile);
+        // SAFETY: inside of the packed windows, the weights and the output.
+        unsafe {
+            let mut tile = Tile {
+                a: packed.as_ptr(),
+                k: &self.k[panel.vectors - 1],
+                b: self.weights.lines.as_ptr().add(panel.weights),
+                bias: self.weights.bias.as_ptr().add(panel.first),
+                residual: std::ptr::null(),
+                residual_stride: 0,
+                out: output.line(image, block, row, columns.start),
+                out_stride: output.plane.lines(),
+                relu: self.about.relu,
+            };
+            let (packed, out) = (tile.a, tile.out);
+            match &self.pixels {
+                Pixels::Neighbours(Neighbours {
+                    kernels,
+                    max_pixels,
+                    ..
+                }) => {
+                    let parts = columns.len().div_ceil(*max_pixels);
+                    for part in 0..parts {
+                        let pixels = share(columns.len(), part, parts);
+                        tile.a = packed.add(pixels.start);
+                        tile.out = out.add(pixels.start);
+                        (kernels[panel.vectors - 1][pixels.len() - 1])(&tile);
+                    }
+                }
+                Pixels::Calls(calls, kernels) => {
+                    let kernel = kernels[panel.vectors - 1]
+                        .expect("a unit that takes calls has a kernel for each panel");
+                    for i in 0..calls.len() {
+                        if let Some((first, run)) = calls.first_pixels(i, columns.len()) {
+                            tile.a = packed.add(first);
+                            kernel(&tile, &calls.runs(&[run]));
+                        }
+                    }
+                }
             }
         }
     }

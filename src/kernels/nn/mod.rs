@@ -16,6 +16,7 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 mod builder;
+mod calls;
 mod conv;
 mod denormals;
 mod edge;
@@ -26,9 +27,11 @@ mod line;
 mod memory;
 mod pack;
 mod patches;
+mod pixels;
 mod pointwise;
 mod pool;
 mod program;
+mod runs;
 #[cfg(test)]
 mod sample;
 mod scalar;

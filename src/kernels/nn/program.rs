@@ -18,6 +18,7 @@ use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool};
 use super::scratch::Scratch;
 use super::team::Lead;
+use super::tile::Release;
 use super::winograd::Winograd;
 use super::{Arithmetic, StepProfile};
 
@@ -135,6 +136,7 @@ impl Program {
             assert_eq!(slice.len(), images * size, "values of an output");
         }
         let _flush = flush_denormals();
+        let _release = Release;
         let start = memory.at(0);
         for first in (0..images).step_by(self.capacity) {
             let count = self.capacity.min(images - first);
