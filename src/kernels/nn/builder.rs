@@ -6,6 +6,7 @@ use super::conv::{Conv, ConvShape, ConvUse};
 use super::edge::Edge;
 use super::first::FirstConv;
 use super::line::Plane;
+use super::placement::{Place, Placed, place};
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool, PoolKind, PoolWindow};
 use super::program::{Program, Step, Work};
@@ -24,29 +25,6 @@ const WINOGRAD_F4_TILES: usize = 14;
 /// A value of a program under construction: `[channels, height, width]` for each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value(usize);
-
-/// Whose memory a value takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// One image's at a time.
-    Image,
-    /// All images' of a batch.
-    Batch,
-}
-
-/// A value and where it lies.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Placed {
-    pub(super) channels: usize,
-    pub(super) blocks: usize,
-    pub(super) plane: Plane,
-    pub(super) store: Store,
-    /// Whether the images of a batch are the neighbouring pixels of its one plane.
-    pub(super) row: bool,
-    pub(super) place: Place,
-    /// The first line.
-    pub(super) line: usize,
-}
 
 /// A window and how it moves; rows first, then columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -522,7 +500,7 @@ impl Builder {
     #[must_use]
     pub fn finish(mut self) -> Program {
         let batch_from = self.batch_from.unwrap_or(self.steps.len());
-        let scratch = self.place(batch_from);
+        let scratch = place(&self.steps, &mut self.values, batch_from, self.capacity);
         Program {
             arithmetic: self.arithmetic,
             steps: self.steps,
@@ -587,57 +565,6 @@ impl Builder {
             nanoseconds: AtomicU64::new(0),
         });
         Value(writes.unwrap_or(0))
-    }
-
-    /// Puts values that are alive at the same time side by side, others over each other; returns the lines needed.
-    fn place(&mut self, batch_from: usize) -> usize {
-        let lives: Vec<(usize, usize)> = (0..self.values.len())
-            .map(|v| {
-                let written = self.steps.iter().position(|s| s.writes == Some(v));
-                let read = self.steps.iter().rposition(|s| s.reads.contains(&v));
-                let written = written.unwrap_or(0);
-                (written, read.unwrap_or(written))
-            })
-            .collect();
-        for (value, (_, read)) in self.values.iter_mut().zip(&lives) {
-            value.place = match *read < batch_from {
-                true => Place::Image,
-                false => Place::Batch,
-            };
-        }
-        let mut end = 0;
-        for place in [Place::Image, Place::Batch] {
-            let start = end;
-            // First and last step, first and last line.
-            let mut taken: Vec<(usize, usize, usize, usize)> = Vec::new();
-            for (value, &(written, read)) in self.values.iter_mut().zip(&lives) {
-                if value.place != place {
-                    continue;
-                }
-                // Image by image, the first steps run again while values of the batch wait to be read.
-                let written = if written < batch_from && place == Place::Batch {
-                    0
-                } else {
-                    written
-                };
-                let images = match (place, value.row) {
-                    (Place::Batch, false) => self.capacity,
-                    _ => 1,
-                };
-                let lines = value.blocks * value.plane.lines() * images;
-                let mut line = start;
-                taken.sort_unstable_by_key(|t| t.2);
-                for &(from, to, first, last) in &taken {
-                    if from <= read && written <= to && first < line + lines && line < last {
-                        line = last;
-                    }
-                }
-                taken.push((written, read, line, line + lines));
-                value.line = line;
-                end = end.max(line + lines);
-            }
-        }
-        end
     }
 }
 

@@ -5,8 +5,6 @@
 //! `[block][row][column]` lines; pixels of a block are neighbours, so the micro-kernel reads them at constant distances
 //! without packing, and 64-byte lines never split a cache line. Channels beyond the last are zeros.
 
-#![allow(dead_code, reason = "filled in step by step")]
-
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -28,13 +26,16 @@ mod memory;
 mod pack;
 mod patches;
 mod pixels;
+mod placement;
 mod pointwise;
 mod pool;
 mod program;
 mod runs;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
 mod scalar;
+#[cfg(test)]
 mod scalar_bf16;
 mod scratch;
 mod team;

@@ -5,8 +5,8 @@
 //! belong together.
 
 use super::conv::ConvShape;
+use super::format::round;
 use super::line::{Line, Plane};
-use super::scalar_bf16::{round, widen};
 use super::tile::{KBlock, TileKernel};
 use super::{Arithmetic, Precision};
 
@@ -235,17 +235,23 @@ fn put(
         Precision::F32 => lines[(block * 16 + k) * vectors + v].0 = values,
         Precision::Bf16 => {
             let line = &mut lines[(block * 16 + k / 2) * vectors + v];
-            put_halves(line, k % 2, values.map(round));
+            put_halves(line, k % 2, values.map(to_bf16));
         }
         Precision::Bf16x3 => {
             let line = (block * 32 + k / 2) * vectors + v;
-            let high = values.map(round);
-            let rest = |lane: usize| values[lane] - widen(high[lane]);
-            let low = std::array::from_fn(|lane| round(rest(lane)));
+            let high = values.map(to_bf16);
+            let rest = |lane: usize| values[lane] - f32::from_bits(u32::from(high[lane]) << 16);
+            let low = std::array::from_fn(|lane| to_bf16(rest(lane)));
             put_halves(&mut lines[line], k % 2, high);
             put_halves(&mut lines[line + 16 * vectors], k % 2, low);
         }
     }
+}
+
+/// The nearest bfloat16, ties to even.
+#[inline]
+fn to_bf16(value: f32) -> u16 {
+    (round(value) >> 16) as u16
 }
 
 /// Puts bfloat16 into the lower (0) or upper (1) halves of a line's lanes.

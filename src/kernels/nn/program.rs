@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::builder::{Place, Placed};
 use super::conv::Conv;
 use super::denormals::flush_denormals;
 use super::edge::{Edge, zero_border};
@@ -14,6 +13,7 @@ use super::first::FirstConv;
 use super::input::Input;
 use super::line::{Line, View};
 use super::memory::Memory;
+use super::placement::{Place, Placed};
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool};
 use super::scratch::Scratch;

@@ -183,11 +183,6 @@ impl Winograd {
         (first, per_block)
     }
 
-    /// Bytes of weights.
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.weights) + size_of_val(&*self.bias)
-    }
-
     /// Computes `images` images.
     ///
     /// # Safety
