@@ -21,6 +21,7 @@ use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, ModelRef, load};
 use resnet::server::{Server, ServerOptions};
+use resnet::tensor::Image;
 
 /// The binary's allocator: the figures are to be the binary's.
 #[global_allocator]
@@ -133,11 +134,20 @@ fn overhead(reference: &ModelRef, photos: &[Vec<u8>]) {
     for round in 0..3 {
         for photo in photos {
             let begin = Instant::now();
-            let tensor = preprocessor
-                .run(photo, ExifMode::Apply, &|| false)
-                .unwrap()
-                .tensor;
-            engine.run(&[tensor]).unwrap();
+            let never = &|| false;
+            let image: Image = match model.model.spec().takes_bytes {
+                true => preprocessor
+                    .crop(photo, ExifMode::Apply, never)
+                    .unwrap()
+                    .image
+                    .into(),
+                false => preprocessor
+                    .run(photo, ExifMode::Apply, never)
+                    .unwrap()
+                    .image
+                    .into(),
+            };
+            engine.run(&[image]).unwrap();
             let alone = millis(begin);
             let begin = Instant::now();
             let mut response = agent.post(&url).send(&photo[..]).unwrap();

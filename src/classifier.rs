@@ -16,6 +16,7 @@ use crate::preprocess::{
     ExifMode, ImageInfo, ImageOptions, Pool, PreprocessError, Preprocessed, Preprocessor,
 };
 use crate::registry::{Label, LoadedModel, OutputKind};
+use crate::tensor::Image;
 
 /// Sizes of the classifier's pools and queues.
 #[derive(Debug, Clone)]
@@ -37,6 +38,22 @@ pub struct ServedModel {
     pub info: LoadedModel,
     preprocessor: Preprocessor,
     lane: usize,
+}
+
+impl ServedModel {
+    /// One image as its network takes it: normalization is left to a network that does it itself.
+    fn preprocess(
+        &self,
+        bytes: &[u8],
+        exif: ExifMode,
+        canceled: &dyn Fn() -> bool,
+    ) -> Result<Preprocessed<Image>, PreprocessError> {
+        let preprocessor = &self.preprocessor;
+        match self.info.model.spec().takes_bytes {
+            true => Ok(preprocessor.crop(bytes, exif, canceled)?.into_image()),
+            false => Ok(preprocessor.run(bytes, exif, canceled)?.into_image()),
+        }
+    }
 }
 
 /// How one image is to be classified.
@@ -87,7 +104,7 @@ pub struct Prediction {
 pub struct Timings {
     /// Bytes to pixels.
     pub decode: Duration,
-    /// Pixels to tensor.
+    /// Pixels to the image as the network takes it.
     pub preprocess: Duration,
     /// Waiting: for a thread to decode on, and then for a worker.
     pub queue: Duration,
@@ -325,14 +342,11 @@ impl Job {
         let waited = self.submitted.elapsed();
         let encoded_len = self.image.len();
         let canceled = || self.prepared.is_closed();
-        let result = self
-            .model
-            .preprocessor
-            .run(&self.image, self.exif, &canceled);
+        let result = self.model.preprocess(&self.image, self.exif, &canceled);
         drop(self.image);
         match result {
             Ok(Preprocessed {
-                tensor,
+                image,
                 info,
                 decode,
                 preprocess,
@@ -348,7 +362,7 @@ impl Job {
                     .with_label_values(&format)
                     .observe(pixels);
                 let entry = Entry {
-                    image: tensor,
+                    image,
                     arrived: Instant::now(),
                     reply: self.answer,
                     place: self.place,

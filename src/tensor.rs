@@ -1,4 +1,6 @@
-//! The one tensor type: dense `f32`, NCHW, owned; made by preprocess, stacked and run by the engine.
+//! An image on its way to a network: a dense `f32` tensor, NCHW, or the crop's bytes; both owned.
+//!
+//! Made by preprocess, carried by the batcher, stacked and run by the engine.
 
 /// A dense row-major `f32` array with its shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,5 +51,57 @@ impl Tensor {
     #[must_use]
     pub fn into_data(self) -> Vec<f32> {
         self.data
+    }
+}
+
+/// A square crop of a picture, its bytes as they were resized: `[side, 3, side]`, so row, channel (RGB), column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crop {
+    side: usize,
+    bytes: Vec<u8>,
+}
+
+impl Crop {
+    /// Wraps the bytes of a crop with `side` rows and columns.
+    ///
+    /// # Panics
+    /// If there are not `3 * side * side` bytes: a caller's mistake, never a user's.
+    #[must_use]
+    pub fn new(side: usize, bytes: Vec<u8>) -> Crop {
+        assert_eq!(bytes.len(), 3 * side * side, "bytes of a crop of {side}");
+        Crop { side, bytes }
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// The bytes in row-major order.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// An image on its way to a network.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Image {
+    /// Normalized: `[3, side, side]`. Every network takes it.
+    Tensor(Tensor),
+    /// A quarter of the memory, for a network that normalizes it itself.
+    Crop(Crop),
+}
+
+impl From<Tensor> for Image {
+    fn from(tensor: Tensor) -> Image {
+        Image::Tensor(tensor)
+    }
+}
+
+impl From<Crop> for Image {
+    fn from(crop: Crop) -> Image {
+        Image::Crop(crop)
     }
 }

@@ -150,8 +150,8 @@ pub fn check(format: Format, bytes: &[u8]) -> Corpus {
     }
     if let Ok(done) = &result {
         let crop = way.spec.crop as usize;
-        assert_eq!(done.tensor.shape(), [3, crop, crop]);
-        assert!(done.tensor.data().iter().all(|v| v.is_finite()));
+        assert_eq!(done.image.shape(), [3, crop, crop]);
+        assert!(done.image.data().iter().all(|v| v.is_finite()));
         assert_eq!(done.info.format, format);
     }
     Corpus::Keep
@@ -186,7 +186,7 @@ fn assert_same(
     match (one, other) {
         (Ok(one), Ok(other)) => {
             let bits = |done: &Preprocessed| -> Vec<u32> {
-                done.tensor.data().iter().map(|v| v.to_bits()).collect()
+                done.image.data().iter().map(|v| v.to_bits()).collect()
             };
             assert_eq!(one.info, other.info);
             assert!(bits(one) == bits(other), "the tensors differ");

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::engine::{EngineError, Model};
 use crate::metrics::Metrics;
-use crate::tensor::Tensor;
+use crate::tensor::Image;
 
 pub use self::policy::{BatchPolicy, Decision};
 
@@ -37,8 +37,8 @@ pub struct BatchAnswer {
 /// An image on its way through the batcher.
 #[derive(Debug)]
 pub struct Entry {
-    /// `[3, side, side]`.
-    pub image: Tensor,
+    /// As its model takes it.
+    pub image: Image,
     /// When it was handed over.
     pub arrived: Instant,
     /// Where the answer goes; closed when the client has gone.

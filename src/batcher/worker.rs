@@ -10,7 +10,7 @@ use super::queue::{Batch, Queue};
 use super::{BatchAnswer, Lane};
 use crate::engine::{Engine, EngineError, Model};
 use crate::metrics::Metrics;
-use crate::tensor::Tensor;
+use crate::tensor::{Crop, Image, Tensor};
 
 /// Runs until the queue is closed and empty; reports the warm-up's result once.
 pub(super) fn run(
@@ -41,7 +41,11 @@ pub(super) fn run(
 fn warm_engine(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
     let side = model.spec().side;
     let mut engine = spawn_caught(model)?;
-    run_caught(&mut engine, &[Tensor::zeros(vec![3, side, side])])?;
+    let image: Image = match model.spec().takes_bytes {
+        true => Crop::new(side, vec![0; 3 * side * side]).into(),
+        false => Tensor::zeros(vec![3, side, side]).into(),
+    };
+    run_caught(&mut engine, &[image])?;
     Ok(engine)
 }
 
@@ -86,7 +90,7 @@ fn serve(batch: Batch, lane: &Lane, engine: &mut Box<dyn Engine>, metrics: &Metr
 fn run_apart(
     model: &dyn Model,
     engine: &mut Box<dyn Engine>,
-    images: &[Tensor],
+    images: &[Image],
 ) -> Vec<Result<Vec<f32>, EngineError>> {
     let error = match run_caught(engine, images) {
         Ok(outputs) => return outputs.into_iter().map(Ok).collect(),
@@ -115,7 +119,7 @@ fn spawn_caught(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
 
 fn run_caught(
     engine: &mut Box<dyn Engine>,
-    images: &[Tensor],
+    images: &[Image],
 ) -> Result<Vec<Vec<f32>>, EngineError> {
     let outputs = catch_unwind(AssertUnwindSafe(|| engine.run(images)))
         .unwrap_or(Err(EngineError::Panicked))?;

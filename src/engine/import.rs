@@ -17,6 +17,7 @@ use super::lower::{self, Found, Lowered};
 use super::tract::TractModel;
 use super::{EngineOptions, EngineSpec, LoadError, onnx, weights};
 use crate::kernels::nn::{Arithmetic, Precision, Program};
+use crate::kernels::{Normalization, NormalizeKernel};
 use crate::ops::{self, CompileError, Region, Share};
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
@@ -31,6 +32,8 @@ pub struct ModelSource<'a> {
     pub dir: Option<&'a Path>,
     /// Side of the input in pixels where the file leaves it open.
     pub default_side: usize,
+    /// Mean and standard deviation of each channel that images are normalized with; none if they only come normalized.
+    pub normalization: Option<[(f32, f32); 3]>,
 }
 
 pub(super) fn gave_up() -> LoadError {
@@ -67,13 +70,14 @@ pub(super) struct Prepared {
     side: usize,
     classes: usize,
     batch: Batch,
+    normalization: Option<[(f32, f32); 3]>,
     model: TypedModel,
     found: Found,
 }
 
 /// The file's graph, with regions around what our operators compute.
 pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
-    let default_side = source.default_side;
+    let (default_side, normalization) = (source.default_side, source.normalization);
     let model = parse(source)?;
     weights::check(&model)?;
     let (input_name, input) = classifier_input(&model, default_side)?;
@@ -86,6 +90,7 @@ pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
         side: input.side,
         classes,
         batch,
+        normalization,
         model,
         found,
     })
@@ -99,17 +104,26 @@ impl Prepared {
         options: &EngineOptions,
     ) -> Result<TractModel, LoadError> {
         let Prepared { model, found, .. } = self;
-        let arithmetic = Arithmetic::new(precision, options.features);
-        let mut programs = Vec::new();
-        let lowered =
-            lower(model, found, arithmetic, options, &mut programs).map_err(|e| refused(&e))?;
-        let (plan, plan_batch) = optimize(lowered.model, self.batch, lowered.elementwise_rest)?;
+        let lowering = LoweringPlan {
+            arithmetic: Arithmetic::new(precision, options.features),
+            normalization: normalizations(self.normalization, options),
+            options,
+        };
+        let (lowered, programs) = lower(model, found, &lowering).map_err(|e| refused(&e))?;
+        let plan = |model| optimize(model, self.batch.clone(), lowered.elementwise_rest);
+        let bytes = lower::for_bytes(&lowered.model).map(plan);
+        let (plan, plan_batch) = plan(lowered.model)?;
+        let bytes_plan = match bytes.transpose()? {
+            Some((bytes_plan, batch)) if batch == plan_batch => Some(bytes_plan),
+            _ => None,
+        };
         let spec = EngineSpec {
             input_name: self.input_name,
             output_name: self.output_name,
             side: self.side,
             classes: self.classes,
             plan_batch,
+            takes_bytes: bytes_plan.is_some(),
             runtime: concat!("tract ", "0.23.9").to_owned(),
             lowering: lowered.lowering,
             precision,
@@ -119,6 +133,7 @@ impl Prepared {
         Ok(TractModel {
             spec,
             plan,
+            bytes_plan,
             programs,
             max_batch: options.max_batch.max(1),
         })
@@ -168,25 +183,42 @@ fn typed(
     }
 }
 
-/// Replaces what our operators compute.
+/// How regions are to be computed.
+struct LoweringPlan<'a> {
+    /// None if this CPU has no instructions for it.
+    arithmetic: Option<Arithmetic>,
+    normalization: Option<[Normalization; 3]>,
+    options: &'a EngineOptions,
+}
+
+/// The normalization by channel, for the kernels.
+fn normalizations(
+    mean_std: Option<[(f32, f32); 3]>,
+    options: &EngineOptions,
+) -> Option<[Normalization; 3]> {
+    let kernel = NormalizeKernel::new(options.features.isa)?;
+    Some(mean_std?.map(|(mean, std)| Normalization::new(kernel, mean, std)))
+}
+
+/// Replaces what our operators compute; their programs are beside it.
 fn lower(
     model: TypedModel,
     found: Found,
-    arithmetic: Option<Arithmetic>,
-    options: &EngineOptions,
-    programs: &mut Vec<Arc<Program>>,
-) -> TractResult<Lowered> {
-    let Some(arithmetic) = arithmetic else {
-        return found
-            .nothing()
-            .replace(model, &mut |_, _| unreachable!("there is no region"));
+    plan: &LoweringPlan<'_>,
+) -> TractResult<(Lowered, Vec<Arc<Program>>)> {
+    let mut programs = Vec::new();
+    let Some(arithmetic) = plan.arithmetic else {
+        let nothing = &mut |_: &_, _| unreachable!("there is no region");
+        return Ok((found.nothing().replace(model, nothing)?, programs));
     };
-    found.replace(model, &mut |graph, outputs| {
+    let options = plan.options;
+    let lowered = found.replace(model, &mut |graph, outputs| {
         let program = Arc::new(ops::compile(
             graph,
             arithmetic,
             options.max_batch,
             options.threads_per_worker,
+            plan.normalization.clone(),
         )?);
         programs.push(Arc::clone(&program));
         let share = Share {
@@ -194,7 +226,8 @@ fn lower(
             threads: options.threads_per_worker,
         };
         Ok(Region::new(program, share, outputs))
-    })
+    })?;
+    Ok((lowered, programs))
 }
 
 /// The plan, and the batch that it is for if not for any.

@@ -14,7 +14,7 @@ mod tract;
 mod weights;
 
 use crate::kernels::nn::{Precision, StepProfile};
-use crate::tensor::Tensor;
+use crate::tensor::Image;
 
 pub use self::agreement::is_distribution;
 pub use self::error::{EngineError, LoadError};
@@ -37,6 +37,9 @@ pub struct EngineSpec {
     /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
     /// number.
     pub plan_batch: Option<usize>,
+    /// Whether images may also be bytes, which the network's first convolution normalizes: with the same answers, bit for
+    /// bit, as for the normalized tensor.
+    pub takes_bytes: bool,
     /// What executes the network, for people.
     pub runtime: String,
     /// What of the network our operators compute.
@@ -76,10 +79,10 @@ pub trait Engine {
     /// Runs the network on some images; an image's output does not depend on its neighbours.
     ///
     /// # Shapes
-    /// - `images`: each `[3, side, side]`
+    /// - `images`: each of `side` rows and columns; crops only where [`EngineSpec::takes_bytes`]
     /// - returns: for each image, in order, `classes` values
     ///
     /// # Errors
     /// [`EngineError`] if the runtime fails; then no image has an output.
-    fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError>;
+    fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError>;
 }

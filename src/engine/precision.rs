@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::engine::Engine;
     use crate::kernels::{Bf16Unit, Features, Isa};
-    use crate::tensor::Tensor;
+    use crate::tensor::Image;
 
     /// A network that answers the same to everything.
     struct Fixed {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     impl Engine for FixedEngine {
-        fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError> {
+        fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
             Ok(vec![self.0.clone(); images.len()])
         }
     }
@@ -170,6 +170,7 @@ mod tests {
                 side: 4,
                 classes: output.len(),
                 plan_batch: None,
+                takes_bytes: false,
                 runtime: "tract".into(),
                 lowering,
                 precision: Precision::F32,

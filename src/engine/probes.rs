@@ -3,7 +3,7 @@
 //! Called by `precision`. Nothing is read: the same side always gives the same images. Their values spread as those of
 //! normalized photos do, so that every layer sees the range it was trained for.
 
-use crate::tensor::Tensor;
+use crate::tensor::{Image, Tensor};
 
 /// Colors of one point of a picture, red, green and blue from 0 to 1; `x` and `y` go from 0 to 1.
 type Picture = fn(x: f32, y: f32) -> [f32; 3];
@@ -11,9 +11,9 @@ type Picture = fn(x: f32, y: f32) -> [f32; 3];
 /// A smooth one, one with a few shapes, one of regular texture, one of chance.
 const PICTURES: [Picture; 4] = [gradients, shapes, stripes, clouds];
 
-/// One tensor a picture, each `[3, side, side]`, normalized with about ImageNet's mean and deviation.
-pub(super) fn images(side: usize) -> Vec<Tensor> {
-    PICTURES.iter().map(|p| image(*p, side)).collect()
+/// One image a picture, each `[3, side, side]`, normalized with about ImageNet's mean and deviation.
+pub(super) fn images(side: usize) -> Vec<Image> {
+    PICTURES.iter().map(|p| image(*p, side).into()).collect()
 }
 
 fn image(picture: Picture, side: usize) -> Tensor {
@@ -101,8 +101,7 @@ mod tests {
 
     #[test]
     fn images_differ_and_spread_as_normalized_photos() {
-        let images = images(32);
-        assert_eq!(images.len(), 4);
+        let images = PICTURES.map(|p| image(p, 32));
         for (i, image) in images.iter().enumerate() {
             assert_eq!(image.shape(), [3, 32, 32]);
             let data = image.data();
@@ -113,6 +112,6 @@ mod tests {
             assert!((0.4..1.6).contains(&deviation), "{i}: {deviation}");
             assert!(images[..i].iter().all(|other| other != image));
         }
-        assert_eq!(images, super::images(32));
+        assert_eq!(images, PICTURES.map(|p| image(p, 32)));
     }
 }

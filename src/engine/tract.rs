@@ -6,17 +6,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::bail;
 
 use super::import::{self, ModelSource};
 use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, precision};
 use crate::kernels::nn::{Program, StepProfile};
-use crate::tensor::Tensor as Image;
+use crate::tensor::{self, Image};
 
 /// A network imported and optimized by tract.
 #[derive(Debug)]
 pub struct TractModel {
     pub(super) spec: EngineSpec,
     pub(super) plan: Arc<TypedRunnableModel>,
+    /// The same for images of bytes, where [`EngineSpec::takes_bytes`].
+    pub(super) bytes_plan: Option<Arc<TypedRunnableModel>>,
     /// Of the regions in the plan.
     pub(super) programs: Vec<Arc<Program>>,
     /// Most images of one run.
@@ -62,7 +65,7 @@ impl TractModel {
             .collect();
         let mut engine = self.spawn().map_err(refuse)?;
         let output = engine
-            .run(&[Image::new(vec![3, side, side], data)])
+            .run(&[tensor::Tensor::new(vec![3, side, side], data).into()])
             .map_err(refuse)?
             .remove(0);
         match output.iter().enumerate().find(|(_, v)| !v.is_finite()) {
@@ -93,9 +96,9 @@ impl Model for TractModel {
     }
 
     fn spawn(&self) -> Result<Box<dyn Engine>, EngineError> {
-        let state = self.plan.spawn().map_err(failed)?;
         Ok(Box::new(TractEngine {
-            state,
+            tensors: Running::new(&self.plan),
+            bytes: self.bytes_plan.as_ref().map(Running::new),
             spec: self.spec.clone(),
             max_batch: self.max_batch,
         }))
@@ -110,9 +113,34 @@ impl Model for TractModel {
     }
 }
 
+/// A plan, and one thread's state of it from the first run on: most engines only ever see one kind of image.
+#[derive(Debug)]
+struct Running {
+    plan: Arc<TypedRunnableModel>,
+    state: Option<TypedSimpleState>,
+}
+
+impl Running {
+    fn new(plan: &Arc<TypedRunnableModel>) -> Running {
+        Running {
+            plan: Arc::clone(plan),
+            state: None,
+        }
+    }
+
+    fn run(&mut self, input: Tensor) -> TractResult<TVec<TValue>> {
+        let state = match &mut self.state {
+            Some(state) => state,
+            none => none.insert(self.plan.spawn()?),
+        };
+        state.run(tvec!(input.into()))
+    }
+}
+
 #[derive(Debug)]
 struct TractEngine {
-    state: TypedSimpleState,
+    tensors: Running,
+    bytes: Option<Running>,
     spec: EngineSpec,
     max_batch: usize,
 }
@@ -120,40 +148,67 @@ struct TractEngine {
 impl Engine for TractEngine {
     fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut outputs = Vec::with_capacity(images.len());
-        for chunk in images.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
-            let input = self.stack(chunk).map_err(failed)?;
-            let result = self.state.run(tvec!(input.into())).map_err(failed)?;
-            let result = result[0].to_plain_array_view::<f32>().map_err(failed)?;
-            let values = result
-                .as_slice()
-                .ok_or_else(|| EngineError::Failed("output is not contiguous".into()))?;
-            outputs.extend(
-                values
-                    .chunks_exact(self.spec.classes)
-                    .take(chunk.len())
-                    .map(<[f32]>::to_vec),
-            );
+        let kind = |image: &Image| std::mem::discriminant(image);
+        for alike in images.chunk_by(|a, b| kind(a) == kind(b)) {
+            for chunk in alike.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
+                let result = self.run_alike(chunk).map_err(failed)?;
+                let result = result[0].to_plain_array_view::<f32>().map_err(failed)?;
+                let values = result
+                    .as_slice()
+                    .ok_or_else(|| EngineError::Failed("output is not contiguous".into()))?;
+                outputs.extend(
+                    values
+                        .chunks_exact(self.spec.classes)
+                        .take(chunk.len())
+                        .map(<[f32]>::to_vec),
+                );
+            }
         }
         Ok(outputs)
     }
 }
 
 impl TractEngine {
-    /// The chunk as tract's `[batch, 3, side, side]`, padded with zeros where the plan fixes the batch.
-    fn stack(&self, chunk: &[Image]) -> TractResult<Tensor> {
+    /// Runs the plan for the kind of image that all of the chunk are.
+    fn run_alike(&mut self, chunk: &[Image]) -> TractResult<TVec<TValue>> {
+        let (mut tensors, mut crops) = (Vec::new(), Vec::new());
+        for image in chunk {
+            match image {
+                Image::Tensor(tensor) => tensors.push(tensor.data()),
+                Image::Crop(crop) => crops.push(crop.bytes()),
+            }
+        }
         let side = self.spec.side;
         let batch = self.spec.plan_batch.unwrap_or(chunk.len());
-        let shape = [batch, 3, side, side];
-        if let ([image], 1) = (chunk, batch) {
-            return Tensor::from_shape(&shape, image.data());
+        if crops.is_empty() {
+            return self.tensors.run(stack(&[batch, 3, side, side], &tensors)?);
         }
-        let mut data = Vec::with_capacity(shape.iter().product());
-        for image in chunk {
-            data.extend_from_slice(image.data());
-        }
-        data.resize(shape.iter().product(), 0.0);
-        Tensor::from_shape(&shape, &data)
+        let Some(plan) = &mut self.bytes else {
+            bail!("the network takes no bytes");
+        };
+        plan.run(stack(&[batch, side, 3, side], &crops)?)
     }
+}
+
+/// Images as one tensor of tract's, padded with zeros where the shape has room for more.
+fn stack<T: Datum + Copy>(shape: &[usize], images: &[&[T]]) -> TractResult<Tensor> {
+    let size = shape[1..].iter().product();
+    if let Some(image) = images.iter().find(|image| image.len() != size) {
+        bail!("an image has {} values, expected {size}", image.len());
+    }
+    if let ([image], [1, ..]) = (images, shape) {
+        return Tensor::from_shape(shape, image);
+    }
+    let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
+    let mut plain = tensor.try_as_plain_ram_mut()?;
+    for (to, image) in plain
+        .as_slice_mut::<T>()?
+        .chunks_exact_mut(size)
+        .zip(images)
+    {
+        to.copy_from_slice(image);
+    }
+    Ok(tensor)
 }
 
 fn failed(e: impl std::fmt::Display) -> EngineError {

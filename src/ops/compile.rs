@@ -1,6 +1,7 @@
 //! A graph to a program: which step computes which node, where rows of zeros are needed, where batching begins.
 
 use super::graph::{Graph, Node, Op, Shape, ValueId, Window};
+use crate::kernels::Normalization;
 use crate::kernels::nn::{
     Arithmetic, Builder, ConvLayer, Moving, Pooling, Program, Refusal, Value,
 };
@@ -33,7 +34,7 @@ pub enum CompileError {
 }
 
 /// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images, and up to `threads` that
-/// share an inference.
+/// share an inference. `normalization` is what bytes of an RGB image mean, where images may come as bytes.
 ///
 /// # Errors
 /// [`CompileError`], naming the node.
@@ -42,12 +43,16 @@ pub fn compile(
     arithmetic: Arithmetic,
     capacity: usize,
     threads: usize,
+    normalization: Option<[Normalization; 3]>,
 ) -> Result<Program, CompileError> {
     let inputs = graph.nodes.iter().filter_map(|node| match node.op {
         Op::Input(_) => Some([node.shape.channels, node.shape.height, node.shape.width]),
         _ => None,
     });
     let mut builder = Builder::new(arithmetic, inputs.collect(), capacity, threads);
+    if let Some(normalization) = normalization {
+        builder.normalize(normalization);
+    }
     let borders = borders(graph);
     let batch_from = graph
         .nodes

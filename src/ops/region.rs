@@ -1,7 +1,7 @@
 //! One operator of tract's graph that computes a whole recognized part of a network.
 //!
-//! Made by `engine::lower`; tract's plan calls it with NCHW values and gets NCHW values. A worker's memory is the
-//! operator's state in that worker's plan.
+//! Made by `engine::lower`; tract's plan calls it with NCHW values, or an image's bytes, and gets NCHW values. A worker's
+//! memory is the operator's state in that worker's plan.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tract_onnx::tract_core::internal::*;
 
 #[cfg(test)]
 use super::Graph;
-use crate::kernels::nn::{Memory, Program, Team};
+use crate::kernels::nn::{Input, Memory, Program, Team};
 
 /// How much of the machine a region may use.
 #[derive(Debug, Clone)]
@@ -24,6 +24,7 @@ pub struct Share {
 ///
 /// # Shapes
 /// - inputs and outputs: `[N, channels, height, width]` or `[N, features, 1…]`, `f32`, all of the same `N`
+/// - an input that [`Region::takes_bytes`] may also be `[N, height, 3, width]`, `u8`
 #[derive(Debug, Clone)]
 pub struct Region {
     body: Body,
@@ -64,6 +65,16 @@ impl Region {
         }
     }
 
+    /// Whether an input may be bytes, to be normalized.
+    #[must_use]
+    pub fn takes_bytes(&self, input: usize) -> bool {
+        match &self.body {
+            Body::Program(program) => program.takes_bytes(input),
+            #[cfg(test)]
+            Body::Reference(_) => false,
+        }
+    }
+
     fn memory(&self) -> Option<Memory> {
         match &self.body {
             Body::Program(program) => Some(program.memory()),
@@ -76,7 +87,7 @@ impl Region {
         &self,
         memory: &mut Option<Memory>,
         images: usize,
-        inputs: &[&[f32]],
+        inputs: &[Input<'_>],
         outputs: &mut [&mut [f32]],
     ) {
         match &self.body {
@@ -89,7 +100,10 @@ impl Region {
             #[cfg(test)]
             Body::Reference(graph) => {
                 for n in 0..images {
-                    let image = |x: &&[f32]| x[n * x.len() / images..][..x.len() / images].to_vec();
+                    let image = |x: &Input<'_>| match x {
+                        Input::F32(x) => x[n * x.len() / images..][..x.len() / images].to_vec(),
+                        Input::Bytes(_) => unreachable!("nested loops take no bytes"),
+                    };
                     let inputs: Vec<Vec<f32>> = inputs.iter().map(image).collect();
                     let results = super::reference::evaluate(graph, &inputs);
                     for (out, result) in outputs.iter_mut().zip(results) {
@@ -171,7 +185,13 @@ impl OpState for RegionState {
         let images = inputs[0].shape()[0];
         let slices = inputs
             .iter()
-            .map(|input| input.try_as_plain_ram()?.as_slice::<f32>())
+            .map(|input| {
+                let plain = input.try_as_plain_ram()?;
+                Ok(match input.datum_type() {
+                    DatumType::U8 => Input::Bytes(plain.as_slice::<u8>()?),
+                    _ => Input::F32(plain.as_slice::<f32>()?),
+                })
+            })
             .collect::<TractResult<Vec<_>>>()?;
         let mut outputs = region
             .outputs

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
 use super::{CompileError, compile, fuse, reference};
-use crate::kernels::nn::{Arithmetic, Precision, Program, Team};
+use crate::kernels::nn::{Arithmetic, Input, Precision, Program, Team};
 use crate::kernels::{Features, Isa};
 
 /// Numbers that look random, from a seed.
@@ -101,16 +101,17 @@ fn conv(
     like: Option<ValueId>,
 ) -> ValueId {
     let image = graph.nodes[input.0].shape;
-    let (mut at, mut output) = window(n, image, [rows, columns], stride);
+    let (at, output) = window(n, image, [rows, columns], stride);
     let residual = like.filter(|v| {
         let s = graph.nodes[v.0].shape;
         [s.height, s.width] == output
     });
-    if (image.height, image.width) == (1, 1) && (rows, columns) == (1, 1) {
-        (at, output) = window(n, image, [1, 1], 1);
-    }
     let outputs = residual.map_or(1 + n.below(70), |v| graph.nodes[v.0].shape.channels);
-    let divisors = (1..=16).filter(|g| image.channels % g == 0 && outputs % g == 0);
+    let divisors = (1..=16).filter(|g| {
+        [image.channels, outputs]
+            .iter()
+            .all(|c| c.is_multiple_of(*g))
+    });
     let divisors: Vec<usize> = divisors.collect();
     let groups = match n.below(4) {
         0 => divisors[n.below(divisors.len())],
@@ -176,8 +177,8 @@ fn layer(graph: &mut Graph, n: &mut Numbers) {
             push(graph, op, image);
         }
         2 => {
-            let same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
-            let other = ValueId(same.last().expect("itself"));
+            let mut same = (0..graph.nodes.len()).filter(|v| graph.nodes[*v].shape == image);
+            let other = ValueId(same.next_back().expect("itself"));
             let op = Op::Add {
                 inputs: [input, other],
                 relu: n.below(2) == 0,
@@ -226,7 +227,13 @@ fn run(program: &Program, graph: &Graph, threads: usize, images: &[Vec<f32>]) ->
     let input = images.concat();
     let mut memory = program.memory();
     Team::new(threads).lead(threads, |lead| {
-        program.run(&mut memory, lead, images.len(), &[&input], &mut slices);
+        program.run(
+            &mut memory,
+            lead,
+            images.len(),
+            &[Input::F32(&input)],
+            &mut slices,
+        );
     });
     outputs
 }
@@ -242,7 +249,7 @@ proptest! {
         let image = Numbers(seed ^ 0x5555 | 1).values(channels * height * width, 2.0);
         let expected = reference::evaluate(&plain, std::slice::from_ref(&image));
         for (arithmetic, tolerance) in arithmetics() {
-            let program = match compile(&graph, arithmetic, 3, 2) {
+            let program = match compile(&graph, arithmetic, 3, 2, None) {
                 Ok(program) => program,
                 // Narrow groups and windows over what is a vector of features have no kernel of ours.
                 Err(CompileError::Unsupported { reason, .. }) => {
@@ -279,7 +286,7 @@ proptest! {
             (0..count).map(|_| numbers.values(channels * height * width, 2.0)).collect();
         for (arithmetic, _) in arithmetics() {
             let (Ok(alone), Ok(together)) =
-                (compile(&graph, arithmetic, 1, 1), compile(&graph, arithmetic, capacity, threads))
+                (compile(&graph, arithmetic, 1, 1, None), compile(&graph, arithmetic, capacity, threads, None))
             else {
                 continue;
             };

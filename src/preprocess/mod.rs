@@ -1,7 +1,7 @@
 //! Bytes of an image to the network's input tensor, with the pixels that training saw.
 //!
-//! Called by `classifier` on a `prep-N` thread; hands a `[3, H, W]` tensor to the batcher. Never touches the network,
-//! the disk or another image.
+//! Called by `classifier` on a `prep-N` thread; hands a `[3, H, W]` tensor to the batcher, or the bytes that become one
+//! where the network normalizes them itself. Never touches the network, the disk or another image.
 
 mod budget;
 mod decode;
@@ -32,7 +32,7 @@ mod webp;
 use std::time::{Duration, Instant};
 
 use crate::kernels::{NormalizeKernel, ResampleKernel};
-use crate::tensor::Tensor;
+use crate::tensor::{Crop, Image, Tensor};
 
 pub use self::budget::MemoryBudget;
 pub use self::error::PreprocessError;
@@ -63,15 +63,28 @@ pub struct ImageInfo {
 
 /// A preprocessed image and what it took.
 #[derive(Debug)]
-pub struct Preprocessed {
-    /// `[3, crop, crop]`, normalized.
-    pub tensor: Tensor,
+pub struct Preprocessed<T = Tensor> {
+    /// The image as far as it was taken.
+    pub image: T,
     /// Facts for the answer.
     pub info: ImageInfo,
     /// Time from bytes to RGB pixels.
     pub decode: Duration,
-    /// Time from RGB pixels to the tensor.
+    /// Time from RGB pixels to the image as it is.
     pub preprocess: Duration,
+}
+
+impl<T: Into<Image>> Preprocessed<T> {
+    /// The same where both kinds of images go.
+    #[must_use]
+    pub fn into_image(self) -> Preprocessed<Image> {
+        Preprocessed {
+            image: self.image.into(),
+            info: self.info,
+            decode: self.decode,
+            preprocess: self.preprocess,
+        }
+    }
 }
 
 /// The preprocessing of one model, with its tables made once.
@@ -122,6 +135,26 @@ impl Preprocessor {
         exif: ExifMode,
         canceled: &dyn Fn() -> bool,
     ) -> Result<Preprocessed, PreprocessError> {
+        let cropped = self.crop(bytes, exif, canceled)?;
+        let start = Instant::now();
+        Ok(Preprocessed {
+            image: self.normalizer.run(&cropped.image),
+            info: cropped.info,
+            decode: cropped.decode,
+            preprocess: cropped.preprocess + start.elapsed(),
+        })
+    }
+
+    /// The same without the normalization.
+    ///
+    /// # Errors
+    /// As of [`Preprocessor::run`].
+    pub fn crop(
+        &self,
+        bytes: &[u8],
+        exif: ExifMode,
+        canceled: &dyn Fn() -> bool,
+    ) -> Result<Preprocessed<Crop>, PreprocessError> {
         let start = Instant::now();
         let watch = Watch::start(self.options.timeout, canceled);
         let bytes = completed(bytes, &self.options);
@@ -129,13 +162,11 @@ impl Preprocessor {
         let info = source.info();
         self.reduce(&mut source);
         let (crop, resampling) = source.resample(self.plan(source.size()), &watch)?;
-        let resampled = Instant::now();
-        let tensor = self.normalizer.run(&crop, self.spec.crop as usize);
         Ok(Preprocessed {
-            tensor,
+            image: Crop::new(self.spec.crop as usize, crop),
             info,
-            decode: (resampled - start).saturating_sub(resampling),
-            preprocess: resampling + resampled.elapsed(),
+            decode: start.elapsed().saturating_sub(resampling),
+            preprocess: resampling,
         })
     }
 

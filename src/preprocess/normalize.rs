@@ -1,9 +1,9 @@
 //! 8-bit RGB to the network's normalized NCHW input.
 //!
-//! Called by `Preprocessor::run` with the crop; the last stage before the batcher.
+//! Called by `Preprocessor::run` with the crop; the last stage before the batcher, unless the network normalizes itself.
 
 use crate::kernels::{Normalization, NormalizeKernel};
-use crate::tensor::Tensor;
+use crate::tensor::{Crop, Tensor};
 
 /// `(x / 255 - mean[c]) / std[c]` for the three channels.
 #[derive(Debug, Clone)]
@@ -21,12 +21,13 @@ impl Normalizer {
     /// Normalizes a square crop and makes each channel a plane.
     ///
     /// # Shapes
-    /// - `crop`: `[side, 3, side]` `u8`: row, channel, column
+    /// - `crop`: `[side, 3, side]`: row, channel, column
     /// - returns: `[3, side, side]` `f32`
-    pub(super) fn run(&self, crop: &[u8], side: usize) -> Tensor {
+    pub(super) fn run(&self, crop: &Crop) -> Tensor {
+        let side = crop.side();
         let mut data = Vec::with_capacity(3 * side * side);
         for (channel, normalization) in self.channels.iter().enumerate() {
-            for row in crop.chunks_exact(3 * side) {
+            for row in crop.bytes().chunks_exact(3 * side) {
                 normalization.append(&row[channel * side..][..side], &mut data);
             }
         }
@@ -43,7 +44,7 @@ mod tests {
     fn channels_are_normalized_and_moved_to_planes() {
         let crop = [0, 128, 255, 10, 20, 30, 40, 50, 60, 70, 80, 90];
         let normalizer = Normalizer::new(NormalizeKernel::detect(), IMAGENET_MEAN, IMAGENET_STD);
-        let tensor = normalizer.run(&crop, 2);
+        let tensor = normalizer.run(&Crop::new(2, crop.to_vec()));
         assert_eq!(tensor.shape(), [3, 2, 2]);
         for (i, value) in tensor.data().iter().enumerate() {
             let (channel, row, column) = (i / 4, i / 2 % 2, i % 2);

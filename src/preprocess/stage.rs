@@ -56,9 +56,7 @@ impl Preprocessor {
         stage: Stage,
     ) -> Result<StageOutput, PreprocessError> {
         if stage == Stage::Tensor {
-            return Ok(StageOutput::Tensor(
-                self.run(bytes, exif, &|| false)?.tensor,
-            ));
+            return Ok(StageOutput::Tensor(self.run(bytes, exif, &|| false)?.image));
         }
         let watch = Watch::start(self.options.timeout, &|| false);
         let bytes = completed(bytes, &self.options);

@@ -132,11 +132,15 @@ fn model_source<'a>(
     dir: Option<&'a Path>,
     preprocess: Option<&PreprocessSpec>,
 ) -> ModelSource<'a> {
-    let default_side = preprocess.map_or(PreprocessSpec::default().crop, |p| p.crop) as usize;
+    let standard = PreprocessSpec::default(); // of any side, in `preprocess_for` too
+    let PreprocessSpec {
+        crop, mean, std, ..
+    } = preprocess.unwrap_or(&standard);
     ModelSource {
         bytes,
         dir,
-        default_side,
+        default_side: *crop as usize,
+        normalization: Some([0, 1, 2].map(|channel| (mean[channel], std[channel]))),
     }
 }
 

@@ -404,6 +404,7 @@ fn plain_code_answers_as_the_best_instructions_do() {
 fn bench_engine_tells_what_it_measured() {
     let keys = [
         "model",
+        "input",
         "batch",
         "workers",
         "threads",
@@ -427,7 +428,10 @@ fn bench_engine_tells_what_it_measured() {
         [&report["batch"], &report["workers"], &report["threads"]],
         [2, 2, 1]
     );
-    assert_eq!(report["precision"], "f32");
+    assert_eq!(
+        (&report["precision"], &report["input"]),
+        (&"f32".into(), &"f32".into())
+    );
     assert_eq!(report["images"].as_u64().unwrap() % 2, 0);
     let latency = |key: &str| report["latency_ms"][key].as_f64().unwrap();
     assert!(0.0 < latency("p50") && latency("p50") <= latency("p90"));
@@ -444,6 +448,14 @@ fn bench_engine_tells_what_it_measured() {
     for word in ["images/s", "p50", "p99", "precision", "instructions"] {
         assert!(stdout.contains(word), "{word} is not in {stdout}");
     }
+    // Bytes where the network takes them: with stock operators only, it does not.
+    let bytes = [&flags[..], &["--json", "--input", "u8"]].concat();
+    if resnet::kernels::Features::detect().isa > resnet::kernels::Isa::Scalar {
+        let (code, stdout, _) = run(&bytes);
+        assert!(code == 0 && stdout.contains("\"input\":\"u8\""), "{stdout}");
+    }
+    let (code, _, stderr) = run(&[&bytes[..], &["--isa", "scalar"]].concat());
+    assert!(code == 1 && stderr.contains("takes no bytes"), "{stderr}");
     // Every kind of model, one of stock operators too; an unknown one is named.
     let model = fixture("models/preactivation.onnx").display().to_string();
     let (code, stdout, _) = run(&[

@@ -7,7 +7,7 @@ use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model};
 use resnet::kernels::nn::Precision;
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
-use resnet::tensor::Tensor;
+use resnet::tensor::Image;
 
 /// A network whose runs wait at a gate; its two logits are the mean and the first value of the image.
 pub(crate) struct FakeModel {
@@ -78,6 +78,7 @@ impl FakeModel {
             side: 2,
             classes: 2,
             plan_batch: None,
+            takes_bytes: false,
             runtime: "fake".into(),
             lowering: Lowering::default(),
             precision: Precision::F32,
@@ -131,19 +132,22 @@ struct FakeEngine {
 pub(crate) const POISON: u8 = 13;
 
 impl Engine for FakeEngine {
-    fn run(&mut self, images: &[Tensor]) -> Result<Vec<Vec<f32>>, EngineError> {
+    fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
         if std::mem::replace(&mut self.warm, true) {
             self.gate.pass(images.len());
         }
+        let data = |image: &Image| match image {
+            Image::Tensor(tensor) => tensor.data().to_vec(),
+            Image::Crop(_) => panic!("the fake network takes no bytes"),
+        };
+        let images: Vec<Vec<f32>> = images.iter().map(data).collect();
         assert!(
-            images
-                .iter()
-                .all(|i| i.data()[0] != f32::from(POISON) / 255.0),
+            images.iter().all(|i| i[0] != f32::from(POISON) / 255.0),
             "the fake network met the poisoned image"
         );
         Ok(images
             .iter()
-            .map(|i| vec![i.data().iter().sum::<f32>() / 12.0, i.data()[0]])
+            .map(|i| vec![i.iter().sum::<f32>() / 12.0, i[0]])
             .collect())
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use resnet::engine::{EngineOptions, Model, ModelSource, TractModel};
 use resnet::kernels::{Features, Isa};
-use resnet::tensor::Tensor;
+use resnet::tensor::{Image, Tensor};
 
 use crate::harness::fixture;
 
@@ -18,6 +18,7 @@ fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
         bytes: Cow::Owned(bytes.to_vec()),
         dir: None,
         default_side: 32,
+        normalization: None,
     };
     TractModel::load(source, &options).unwrap()
 }
@@ -30,12 +31,12 @@ fn scalar() -> Features {
     }
 }
 
-fn images(side: usize, count: usize) -> Vec<Tensor> {
+fn images(side: usize, count: usize) -> Vec<Image> {
     let value = |i: usize| ((i * 7919) % 1009) as f32 / 250.0 - 2.0;
     let size = 3 * side * side;
     let image = |n: usize| (n * size..(n + 1) * size).map(value).collect();
     (0..count)
-        .map(|n| Tensor::new(vec![3, side, side], image(n)))
+        .map(|n| Tensor::new(vec![3, side, side], image(n)).into())
         .collect()
 }
 

@@ -9,6 +9,7 @@
 mod fake;
 mod harness;
 
+mod bytes;
 mod classify;
 mod cli;
 mod drain;

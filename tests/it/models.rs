@@ -4,7 +4,7 @@ use std::path::Path;
 
 use resnet::engine::EngineOptions;
 use resnet::registry::{Catalog, ModelRef, OutputKind, load};
-use resnet::tensor::Tensor;
+use resnet::tensor::{Image, Tensor};
 
 use crate::fake::plain_png;
 use crate::harness::{Answer, Process, Settings, TestServer, agent, fixture, fixture_json, resnet};
@@ -15,12 +15,12 @@ fn reference(path: &str) -> ModelRef {
 }
 
 /// The input of `make_models.py`, cut into images.
-fn images(shape: &[usize]) -> Vec<Tensor> {
+fn images(shape: &[usize]) -> Vec<Image> {
     let area = shape[2] * shape[3];
     let value = |i: usize| ((i * 7919) % (1000 - 100 * (i / area % 7))) as f32 / 500.0 - 1.0;
     let image = |n: usize| (n * 3 * area..(n + 1) * 3 * area).map(value).collect();
     (0..shape[0])
-        .map(|n| Tensor::new(vec![3, shape[2], shape[3]], image(n)))
+        .map(|n| Tensor::new(vec![3, shape[2], shape[3]], image(n)).into())
         .collect()
 }
 

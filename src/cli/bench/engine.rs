@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use clap::Args;
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::profile::{Profile, peak_gflops};
@@ -18,7 +18,7 @@ use crate::config::{ArithmeticConfig, in_range, parse_timeout};
 use crate::engine::{EngineError, EngineOptions, Model};
 use crate::kernels::nn::Arithmetic;
 use crate::registry;
-use crate::tensor::Tensor;
+use crate::tensor::{Crop, Image, Tensor};
 
 /// Batches that each worker runs before the clock starts: the first makes its buffers, the second finds them.
 const WARM_UP: usize = 2;
@@ -47,6 +47,10 @@ pub(crate) struct EngineBenchArgs {
     #[arg(long, default_value_t = 1, value_parser = in_range(1, 1024), value_name = "N")]
     threads: usize,
 
+    /// What the images are: f32, as other runtimes take them, or u8, as `serve` feeds a network that normalizes itself
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    input: InputType,
+
     #[command(flatten)]
     arithmetic: ArithmeticConfig,
 
@@ -63,10 +67,28 @@ pub(crate) struct EngineBenchArgs {
     profile: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum InputType {
+    /// Normalized tensors
+    F32,
+    /// Bytes of a crop
+    U8,
+}
+
+impl InputType {
+    fn name(self) -> &'static str {
+        match self {
+            InputType::F32 => "f32",
+            InputType::U8 => "u8",
+        }
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     model: &'a str,
+    input: &'static str,
     batch: usize,
     workers: usize,
     threads: usize,
@@ -102,6 +124,12 @@ pub(super) fn run(args: &EngineBenchArgs) -> anyhow::Result<()> {
     };
     let loaded = registry::load(&reference, &options)?;
     let spec = loaded.model.spec();
+    if matches!(args.input, InputType::U8) && !spec.takes_bytes {
+        bail!(
+            "{} takes no bytes: its first convolution is not ours",
+            loaded.name
+        );
+    }
     let peak = match args.profile {
         true => Arithmetic::new(spec.precision, options.features).and_then(peak_gflops),
         false => None,
@@ -120,6 +148,7 @@ pub(super) fn run(args: &EngineBenchArgs) -> anyhow::Result<()> {
     let profile = args.profile.then(profile);
     let report = Report {
         model: &loaded.name,
+        input: args.input.name(),
         batch: args.batch,
         workers: args.workers,
         threads: args.threads,
@@ -140,7 +169,7 @@ pub(super) fn run(args: &EngineBenchArgs) -> anyhow::Result<()> {
 
 /// Seconds of each batch, by worker; every worker has at least one.
 fn measure(model: &dyn Model, args: &EngineBenchArgs) -> anyhow::Result<Vec<Vec<f64>>> {
-    let images = images(args.batch, model.spec().side);
+    let images = images(args.input, args.batch, model.spec().side);
     std::thread::scope(|scope| {
         let (tell_warm, warm) = channel::<()>();
         let mut workers = Vec::with_capacity(args.workers);
@@ -172,7 +201,7 @@ fn measure(model: &dyn Model, args: &EngineBenchArgs) -> anyhow::Result<Vec<Vec<
 /// Warms up, says so by dropping `warm`, and runs batches from the signal to start on; where none comes, none.
 fn worker(
     model: &dyn Model,
-    images: &[Tensor],
+    images: &[Image],
     time: Duration,
     warm: Sender<()>,
     start: &Receiver<()>,
@@ -195,16 +224,24 @@ fn worker(
     Ok(times)
 }
 
-/// Chance within the range of normalized pixels, by a multiplicative generator: the same in every run.
-fn images(count: usize, side: usize) -> Vec<Tensor> {
+/// Chance within the range of pixels, by a multiplicative generator: the same in every run.
+fn images(input: InputType, count: usize, side: usize) -> Vec<Image> {
     let mut state = 1_u64;
     let mut pixel = || {
         state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
-        (state >> 40) as f32 / (1 << 24) as f32 * 4.6 - 2.0
+        (state >> 40) as u32
     };
-    let mut image = |_| {
-        let data = (0..3 * side * side).map(|_| pixel()).collect();
-        Tensor::new(vec![3, side, side], data)
+    let size = 3 * side * side;
+    let mut image = |_| match input {
+        InputType::F32 => {
+            let normalized = |pixel: u32| pixel as f32 / (1 << 24) as f32 * 4.6 - 2.0;
+            let data = (0..size).map(|_| normalized(pixel())).collect();
+            Image::from(Tensor::new(vec![3, side, side], data))
+        }
+        InputType::U8 => {
+            let bytes = (0..size).map(|_| (pixel() >> 16) as u8).collect();
+            Crop::new(side, bytes).into()
+        }
     };
     (0..count).map(&mut image).collect()
 }
@@ -235,8 +272,8 @@ impl Report<'_> {
         row(
             "run",
             format!(
-                "batch {}, {} workers, {} threads each",
-                self.batch, self.workers, self.threads
+                "batch {}, {} workers, {} threads each, {} input",
+                self.batch, self.workers, self.threads, self.input
             ),
         );
         row("precision", self.precision_reason.into());

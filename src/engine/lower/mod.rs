@@ -4,6 +4,7 @@
 //! touching a weight; [`Found::replace`] has a region made of each and builds the graph that tract executes. What is
 //! not recognized stays tract's: without this pass the model still runs, only slower.
 
+mod bytes;
 mod recognize;
 mod replace;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::Softmax;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
+pub(super) use self::bytes::for_bytes;
 use self::recognize::{Step, Words, recognize};
 pub(super) use self::replace::Lowered;
 

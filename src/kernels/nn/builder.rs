@@ -12,7 +12,7 @@ use super::program::{Program, Step, Work};
 use super::tile::Store;
 use super::winograd::{TileSize, Winograd};
 use super::{Arithmetic, Precision, Refusal, Unit};
-use crate::kernels::Vectorized;
+use crate::kernels::{Normalization, Vectorized};
 
 /// Lines behind the last value that may be read, though not used: what tiles read beyond the last pixels.
 const SLACK: usize = 64;
@@ -132,6 +132,7 @@ pub struct Builder {
     values: Vec<Placed>,
     inputs: Vec<[usize; 3]>,
     output_sizes: Vec<usize>,
+    normalization: Option<[Normalization; 3]>,
 }
 
 impl Builder {
@@ -154,7 +155,13 @@ impl Builder {
             values: Vec::new(),
             inputs,
             output_sizes: Vec::new(),
+            normalization: None,
         }
+    }
+
+    /// What bytes of the three channels of an image mean, for the convolutions that are added from now on.
+    pub fn normalize(&mut self, normalization: [Normalization; 3]) {
+        self.normalization = Some(normalization);
     }
 
     /// From the next step on, all images of a batch are computed at once. Before, one after the other.
@@ -238,6 +245,10 @@ impl Builder {
         };
         let first = FirstConv::new(self.arithmetic, shape, about, layer.weights, layer.bias)
             .ok_or_else(|| Refusal("no kernel reads it from images".into()))?;
+        let first = match &self.normalization {
+            Some(normalization) => first.normalizing(normalization.clone()),
+            None => first,
+        };
         self.scratch = self.scratch.max(first.scratch_lines(self.threads));
         let kind = format!("conv {}×{}/{} of images", kernel[0], kernel[1], stride[0]);
         let flops = layer.flops();
@@ -295,7 +306,8 @@ impl Builder {
             inputs: input.channels,
             groups: layer.groups,
             kernel,
-            stride,
+            // From one single value there is nowhere to step to; neighbours are other images.
+            stride: if input.row { [1, 1] } else { stride },
             pad: pad_before,
         };
         let about = ConvUse {
@@ -364,13 +376,13 @@ impl Builder {
         let from = self.values[input.0];
         let [height, width] = moving.output;
         let image = [from.plane.height, from.plane.width];
-        for axis in 0..2 {
+        let is_outside = |axis: usize| {
             let last = (moving.output[axis] - 1) * moving.stride[axis];
-            if moving.pad_before[axis] >= moving.kernel[axis]
+            moving.pad_before[axis] >= moving.kernel[axis]
                 || last >= image[axis] + moving.pad_before[axis]
-            {
-                return Err(Refusal("a window lies outside of the image".into()));
-            }
+        };
+        if is_outside(0) || is_outside(1) {
+            return Err(Refusal("a window lies outside of the image".into()));
         }
         if from.row {
             return Err(Refusal("a window over single values".into()));

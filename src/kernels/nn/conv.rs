@@ -3,14 +3,17 @@
 //! A window's positions are distances in the input, so the sum over `window × channels` is a list of addresses that all
 //! pixels of a tile share ([`KBlock`]); zeros beyond the edge are the border lines of the input's planes.
 
+use std::ops::Range;
+
 use super::Arithmetic;
+use super::calls::Calls;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
+use super::pixels::{Neighbours, Pixels};
+use super::runs::RunsFn;
+use super::scratch::share;
 use super::team::Lead;
-use super::tile::{KBlock, Store, Tile, TileFn, TileKernel};
-
-/// Bytes of input or weights that one task goes over again and again: half of a small L2 cache.
-const CHUNK_BYTES: usize = 512 << 10;
+use super::tile::{KBlock, Store, Tile, TileKernel};
 
 /// Tasks that a step is cut into at least, where it is large enough: enough for a few threads to end together.
 const TASKS: usize = 16;
@@ -57,14 +60,17 @@ pub(super) struct Conv {
     k: [Vec<KBlock>; 2],
     shape: ConvShape,
     about: ConvUse,
-    /// Kernels by pixels - 1, for one vector and for two.
-    kernels: [Vec<TileFn>; 2],
-    max_pixels: usize,
-    /// Rows that pixels are neighbours in, and their length.
-    rows: usize,
-    width: usize,
+    pixels: Pixels,
     row_chunks: usize,
     panel_chunks: usize,
+}
+
+/// Where a convolution reads and writes.
+#[derive(Clone, Copy)]
+struct Views {
+    input: View,
+    residual: Option<View>,
+    output: View,
 }
 
 impl Conv {
@@ -82,35 +88,15 @@ impl Conv {
         if shape.stride[0] != shape.stride[1] {
             return None;
         }
-        let kernels = [1, 2].map(|vectors| {
-            (1..=kernel.max_pixels)
-                .map_while(|pixels| kernel.function(pixels, shape.stride[1], vectors))
-                .collect::<Vec<_>>()
-        });
         let weights = Packed::new(kernel, shape, weights, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
-        if kernels[most - 1].is_empty() {
-            return None;
-        }
-        let borders = about.input.border + about.output.border;
-        let residual_border = about.residual.map_or(0, |r| r.border);
-        let one_row = shape.kernel == [1, 1]
-            && shape.stride == [1, 1]
-            && shape.pad == [0, 0]
-            && borders + residual_border == 0;
-        let (rows, width) = match one_row {
-            true => (1, about.output.height * about.output.width),
-            false => (about.output.height, about.output.width),
-        };
+        let pixels = Pixels::new(kernel, shape, about, most)?;
         let mut conv = Conv {
             k: [1, 2].map(|vectors| weights.k_blocks(shape.kernel, about.input, vectors)),
             weights,
             shape,
             about,
-            kernels,
-            max_pixels: kernel.max_pixels,
-            rows,
-            width,
+            pixels,
             row_chunks: 1,
             panel_chunks: 1,
         };
@@ -126,14 +112,15 @@ impl Conv {
     /// Cuts the work into tasks: by panels where weights are many and by rows where pixels are, so that what a task
     /// goes over repeatedly stays in the cache.
     fn cut(&mut self) {
-        let units = self.rows * self.width.div_ceil(self.max_pixels);
+        let grain = self.pixels.grain();
+        let units = self.pixels.units(None);
         let panels = self.weights.panels.len();
         let input = self.about.input.lines() * self.weights.input_blocks * size_of::<Line>();
-        self.row_chunks = input.div_ceil(CHUNK_BYTES).clamp(1, units);
-        if self.bytes() <= CHUNK_BYTES {
-            self.row_chunks = self.row_chunks.max(TASKS.min(units));
+        self.row_chunks = input.div_ceil(grain.bytes).clamp(1, units);
+        if self.bytes() <= grain.bytes {
+            self.row_chunks = self.row_chunks.max(TASKS.min(units / grain.units));
         }
-        self.panel_chunks = (self.bytes() / CHUNK_BYTES)
+        self.panel_chunks = (self.bytes() / grain.bytes)
             .max(TASKS / self.row_chunks)
             .clamp(1, panels);
     }
@@ -151,27 +138,119 @@ impl Conv {
         output: View,
         images: usize,
     ) {
-        let (planes, width) = match self.about.across_images {
-            true => (1, images),
-            false => (images, self.width),
+        let views = Views {
+            input,
+            residual,
+            output,
         };
-        let tiles = width.div_ceil(self.max_pixels);
-        let units = self.rows * tiles;
+        let (planes, row) = match self.about.across_images {
+            true => (1, Some(images)),
+            false => (images, None),
+        };
+        let units = self.pixels.units(row);
         let row_chunks = self.row_chunks.min(units);
         let task = |i: usize| {
             let (panel_chunk, rest) = (i / (planes * row_chunks), i % (planes * row_chunks));
             let (image, row_chunk) = (rest / row_chunks, rest % row_chunks);
             for panel in share(self.weights.panels.len(), panel_chunk, self.panel_chunks) {
                 let panel = &self.weights.panels[panel];
-                for unit in share(units, row_chunk, row_chunks) {
-                    let columns = share(width, unit % tiles, tiles);
-                    let at = (image, unit / tiles, columns);
-                    // SAFETY: by the caller's promise; no other task has this panel and this run of pixels.
-                    unsafe { self.tile(panel, at, input, residual, output) };
+                let units = share(units, row_chunk, row_chunks);
+                // SAFETY: by the caller's promise; no other task has this panel and these units.
+                unsafe {
+                    match &self.pixels {
+                        Pixels::Neighbours(pixels) => {
+                            let width = row.unwrap_or(pixels.width);
+                            self.neighbours(pixels, panel, (image, width, units), views);
+                        }
+                        Pixels::Calls(calls, kernels) => {
+                            let kernel = kernels[panel.vectors - 1]
+                                .expect("a unit that takes calls has a kernel for each panel");
+                            self.calls((calls, kernel), panel, (image, row, units), views);
+                        }
+                    }
                 }
             }
         };
         lead.for_each(planes * row_chunks * self.panel_chunks, &task);
+    }
+
+    /// Computes some units of an image's rows of `width` pixels for one panel.
+    ///
+    /// # Safety
+    /// As of `run`, and nobody else uses these pixels of the panel's outputs.
+    unsafe fn neighbours(
+        &self,
+        pixels: &Neighbours,
+        panel: &Panel,
+        (image, width, units): (usize, usize, Range<usize>),
+        views: Views,
+    ) {
+        let tiles = width.div_ceil(pixels.max_pixels);
+        for unit in units {
+            let columns = share(width, unit % tiles, tiles);
+            let at = (image, unit / tiles, columns);
+            // SAFETY: by the caller's promise.
+            unsafe { self.tile(pixels, panel, at, views) };
+        }
+    }
+
+    /// Computes some calls of an image, or those for the images of a row, for one panel.
+    ///
+    /// # Safety
+    /// As of `neighbours`.
+    unsafe fn calls(
+        &self,
+        (calls, kernel): (&Calls, RunsFn),
+        panel: &Panel,
+        (image, row, units): (usize, Option<usize>, Range<usize>),
+        views: Views,
+    ) {
+        let plane = self.about.input;
+        let input = image * views.input.image_lines() + panel.input * plane.lines();
+        for unit in units {
+            let of_images = match row {
+                None => None,
+                Some(images) => match calls.first_pixels(unit, images) {
+                    None => continue,
+                    Some((first, run)) => Some((first, [run])),
+                },
+            };
+            let (first, runs) = match &of_images {
+                None => calls.call(unit),
+                Some((first, runs)) => (*first, calls.runs(runs)),
+            };
+            // SAFETY: inside of the values by the geometry that `new` was given.
+            unsafe {
+                let tile = self.panel(panel, image, input + first, views);
+                kernel(&tile, &runs);
+            }
+        }
+    }
+
+    /// A panel's work from line `input` of the input on, with outputs and residual at the first lines of their planes.
+    ///
+    /// # Safety
+    /// As of `run`, and there is such a line.
+    #[inline]
+    unsafe fn panel(&self, panel: &Panel, image: usize, input: usize, views: Views) -> Tile<'_> {
+        let per_block = self.about.store.vectors_per_block();
+        let block = panel.first / per_block * self.about.store.planes_per_block();
+        // SAFETY: inside of the values by the geometry that `new` was given.
+        unsafe {
+            Tile {
+                a: views.input.start.add(input),
+                k: &self.k[panel.vectors - 1],
+                b: self.weights.lines.as_ptr().add(panel.weights),
+                bias: self.weights.bias.as_ptr().add(panel.first),
+                residual: (views.residual).map_or(std::ptr::null(), |r| {
+                    r.plane_start(image, block).cast_const()
+                }),
+                residual_stride: views.residual.map_or(0, |r| r.plane.lines()),
+                out: views.output.plane_start(image, block),
+                out_stride: views.output.plane.lines(),
+                relu: self.about.relu,
+            }
+        }
     }
 
     /// # Safety
@@ -179,46 +258,60 @@ impl Conv {
     #[inline]
     unsafe fn tile(
         &self,
+        pixels: &Neighbours,
         panel: &Panel,
-        (image, row, columns): (usize, usize, std::ops::Range<usize>),
-        input: View,
-        residual: Option<View>,
-        output: View,
+        (image, row, columns): (usize, usize, Range<usize>),
+        views: Views,
     ) {
-        let [rows, cols] = self.shape.stride;
-        let [above, left] = self.shape.pad;
-        let plane = self.about.input;
-        // Where the window begins; a border takes what lies above and to the left of the image.
-        let first = (row * rows + plane.border - above) * plane.pitch()
-            + columns.start * cols
-            + plane.border
-            - left;
-        let pixels = columns.len();
-        let per_block = self.about.store.vectors_per_block();
-        let block = panel.first / per_block * self.about.store.planes_per_block();
+        let count = columns.len();
+        let column = columns.start;
+        let input = image * views.input.image_lines()
+            + panel.input * self.about.input.lines()
+            + self.about.first_line(self.shape, row, column);
         // SAFETY: inside of the values by the geometry that `new` was given.
         unsafe {
-            let tile = Tile {
-                a: input
-                    .start
-                    .add(image * input.image_lines() + panel.input * plane.lines() + first),
-                k: &self.k[panel.vectors - 1],
-                b: self.weights.lines.as_ptr().add(panel.weights),
-                bias: self.weights.bias.as_ptr().add(panel.first),
-                residual: residual.map_or(std::ptr::null(), |r| {
-                    r.line(image, block, row, columns.start).cast_const()
-                }),
-                residual_stride: residual.map_or(0, |r| r.plane.lines()),
-                out: output.line(image, block, row, columns.start),
-                out_stride: output.plane.lines(),
-                relu: self.about.relu,
-            };
-            (self.kernels[panel.vectors - 1][pixels - 1])(&tile);
+            let mut tile = self.panel(panel, image, input, views);
+            tile.out = tile.out.add(self.about.output.at(row, column));
+            if let Some(residual) = self.about.residual {
+                tile.residual = tile.residual.add(residual.at(row, column));
+            }
+            (pixels.kernels[panel.vectors - 1][count - 1])(&tile);
         }
     }
 }
 
-/// Part number `part` of `parts` nearly equal ones of `0..whole`.
-fn share(whole: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
-    whole * part / parts..whole * (part + 1) / parts
+impl ConvUse {
+    /// Lines from the input plane's first to that where the window of an output pixel begins; a border takes what lies
+    /// above and to the left of the image.
+    pub(super) fn first_line(&self, shape: ConvShape, row: usize, column: usize) -> usize {
+        let plane = self.input;
+        let [above, left] = shape.pad;
+        (row * shape.stride[0] + plane.border - above) * plane.pitch()
+            + column * shape.stride[1]
+            + plane.border
+            - left
+    }
+
+    /// The same with each plane as a single row, if the pixels of one are neighbours from row to row in all of them.
+    pub(super) fn flat(self, shape: ConvShape) -> ConvUse {
+        let planes = [Some(self.input), Some(self.output), self.residual];
+        if shape.kernel != [1, 1]
+            || shape.stride != [1, 1]
+            || shape.pad != [0, 0]
+            || planes.into_iter().flatten().any(|p| p.border != 0)
+        {
+            return self;
+        }
+        let row = |plane: Plane| Plane {
+            height: 1,
+            width: plane.height * plane.width,
+            border: 0,
+        };
+        ConvUse {
+            input: row(self.input),
+            output: row(self.output),
+            residual: self.residual.map(row),
+            ..self
+        }
+    }
 }

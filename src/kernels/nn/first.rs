@@ -6,12 +6,15 @@
 use std::ops::Range;
 
 use super::conv::{ConvShape, ConvUse};
+use super::input::Input;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
 use super::patches::{PatchShape, Patches};
+use super::pixels::{Neighbours, Pixels};
 use super::scratch::{Scratch, share};
-use super::tile::{KBlock, Tile, TileFn, TileKernel};
+use super::tile::{KBlock, Tile, TileKernel};
 use super::{Arithmetic, Lead};
+use crate::kernels::Normalization;
 
 /// Rows of the output that a task computes: its rows of the image are interleaved once, those under two tasks twice.
 const ROWS: usize = 8;
@@ -24,9 +27,12 @@ pub(super) struct FirstConv {
     /// The sum for panels of one vector and of two.
     k: [Vec<KBlock>; 2],
     about: ConvUse,
-    /// Kernels by pixels - 1, for one vector and for two.
-    kernels: [Vec<TileFn>; 2],
-    max_pixels: usize,
+    /// The pixels that are packed together, as a row.
+    pixels: Pixels,
+    /// Those of one row of the output, in parts.
+    runs: usize,
+    /// Lines from one block of packed windows to the next.
+    pitch: usize,
     /// Numbers of an image.
     image: usize,
 }
@@ -55,11 +61,6 @@ impl FirstConv {
         };
         let patches = Patches::new(arithmetic.vectorized(), arithmetic.store(), patch)?;
         let kernel = TileKernel::new(arithmetic, about.store);
-        let kernels = [1, 2].map(|vectors| {
-            (1..=kernel.max_pixels)
-                .map_while(|pixels| kernel.function(pixels, 1, vectors))
-                .collect::<Vec<_>>()
-        });
         let flat = ConvShape {
             outputs: shape.outputs,
             inputs: patches.numbers(),
@@ -71,28 +72,41 @@ impl FirstConv {
         let ordered = patches.order(weights);
         let weights = Packed::new(kernel, flat, &ordered, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
-        if kernels[most - 1].is_empty()
-            || weights
-                .panels
-                .iter()
-                .any(|p| kernels[p.vectors - 1].is_empty())
-        {
-            return None;
-        }
-        let run = Plane {
+        // Two calls of the micro-kernel, which go over the weights together.
+        let pitch = 2 * kernel.max_pixels;
+        let runs = about.output.width.div_ceil(pitch.max(1));
+        let row = |width| Plane {
             height: 1,
-            width: 2 * kernel.max_pixels,
+            width,
             border: 0,
         };
+        let run = row(about.output.width.div_ceil(runs.max(1)));
+        let packed = ConvUse {
+            input: run,
+            output: run,
+            ..about
+        };
         Some(FirstConv {
-            k: [1, 2].map(|vectors| weights.k_blocks([1, 1], run, vectors)),
+            k: [1, 2].map(|vectors| weights.k_blocks([1, 1], row(pitch), vectors)),
             patches,
             weights,
             about,
-            kernels,
-            max_pixels: kernel.max_pixels,
+            pixels: Pixels::new(kernel, flat, packed, most)?,
+            runs,
+            pitch,
             image: image.iter().product(),
         })
+    }
+
+    /// Takes images of bytes too, if they have three channels.
+    pub(super) fn normalizing(mut self, normalization: [Normalization; 3]) -> FirstConv {
+        self.patches = self.patches.normalizing(normalization);
+        self
+    }
+
+    /// Whether images may be bytes.
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.patches.takes_bytes()
     }
 
     /// Lines of scratch memory that `run` uses for so many threads.
@@ -100,19 +114,14 @@ impl FirstConv {
         threads * self.slot_lines()
     }
 
-    /// Pixels that are packed and multiplied at a time: two runs of the micro-kernel, which go over the weights together.
-    fn run_pixels(&self) -> usize {
-        2 * self.max_pixels
-    }
-
     fn slot_lines(&self) -> usize {
-        self.patches.band_lines(ROWS) + self.patches.lines() * self.run_pixels()
+        self.patches.band_lines(ROWS) + self.patches.lines() * self.pitch
     }
 
-    /// Computes `images`, `[images, channels, height, width]`.
+    /// Computes some images.
     ///
     /// # Panics
-    /// If the slice is not whole images.
+    /// If they are not whole, or of bytes and those are not taken.
     ///
     /// # Safety
     /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
@@ -120,7 +129,7 @@ impl FirstConv {
     pub(super) unsafe fn run(
         &self,
         lead: &Lead<'_>,
-        images: &[f32],
+        images: Input<'_>,
         output: View,
         scratch: &Scratch,
     ) {
@@ -138,7 +147,7 @@ impl FirstConv {
                 let start = scratch.start.add(slot * self.slot_lines());
                 std::slice::from_raw_parts_mut(start, self.slot_lines())
             };
-            let values = &images[image * self.image..][..self.image];
+            let values = images.part(image * self.image..(image + 1) * self.image);
             // SAFETY: by the caller's promise; no other task has these rows.
             unsafe { self.band(values, image, share(height, band, bands), output, memory) };
         });
@@ -148,7 +157,7 @@ impl FirstConv {
     /// As of `run`, and nobody else uses these rows of the output.
     unsafe fn band(
         &self,
-        values: &[f32],
+        values: Input<'_>,
         image: usize,
         rows: Range<usize>,
         output: View,
@@ -157,10 +166,9 @@ impl FirstConv {
         let (band, packed) = memory.split_at_mut(self.patches.band_lines(rows.len()));
         self.patches.interleave(values, rows.clone(), band);
         let width = self.about.output.width;
-        let runs = width.div_ceil(self.run_pixels());
         for row in rows.clone() {
-            for run in 0..runs {
-                let columns = share(width, run, runs);
+            for run in 0..self.runs {
+                let columns = share(width, run, self.runs);
                 let within = row - rows.start;
                 self.patches.pack(
                     band,
@@ -168,7 +176,7 @@ impl FirstConv {
                     within,
                     columns.clone(),
                     packed,
-                    self.run_pixels(),
+                    self.pitch,
                 );
                 for panel in &self.weights.panels {
                     // SAFETY: by the caller's promise.
@@ -189,23 +197,44 @@ impl FirstConv {
     ) {
         let store = self.about.store;
         let block = panel.first / store.vectors_per_block() * store.planes_per_block();
-        let parts = columns.len().div_ceil(self.max_pixels);
-        for part in 0..parts {
-            let pixels = share(columns.len(), part, parts);
-            // SAFETY: inside of the packed windows, the weights and the output.
-            unsafe {
-                let tile = Tile {
-                    a: packed.as_ptr().add(pixels.start),
-                    k: &self.k[panel.vectors - 1],
-                    b: self.weights.lines.as_ptr().add(panel.weights),
-                    bias: self.weights.bias.as_ptr().add(panel.first),
-                    residual: std::ptr::null(),
-                    residual_stride: 0,
-                    out: output.line(image, block, row, columns.start + pixels.start),
-                    out_stride: output.plane.lines(),
-                    relu: self.about.relu,
-                };
-                (self.kernels[panel.vectors - 1][pixels.len() - 1])(&tile);
+        // SAFETY: inside of the packed windows, the weights and the output.
+        unsafe {
+            let mut tile = Tile {
+                a: packed.as_ptr(),
+                k: &self.k[panel.vectors - 1],
+                b: self.weights.lines.as_ptr().add(panel.weights),
+                bias: self.weights.bias.as_ptr().add(panel.first),
+                residual: std::ptr::null(),
+                residual_stride: 0,
+                out: output.line(image, block, row, columns.start),
+                out_stride: output.plane.lines(),
+                relu: self.about.relu,
+            };
+            let (packed, out) = (tile.a, tile.out);
+            match &self.pixels {
+                Pixels::Neighbours(Neighbours {
+                    kernels,
+                    max_pixels,
+                    ..
+                }) => {
+                    let parts = columns.len().div_ceil(*max_pixels);
+                    for part in 0..parts {
+                        let pixels = share(columns.len(), part, parts);
+                        tile.a = packed.add(pixels.start);
+                        tile.out = out.add(pixels.start);
+                        (kernels[panel.vectors - 1][pixels.len() - 1])(&tile);
+                    }
+                }
+                Pixels::Calls(calls, kernels) => {
+                    let kernel = kernels[panel.vectors - 1]
+                        .expect("a unit that takes calls has a kernel for each panel");
+                    for i in 0..calls.len() {
+                        if let Some((first, run)) = calls.first_pixels(i, columns.len()) {
+                            tile.a = packed.add(first);
+                            kernel(&tile, &calls.runs(&[run]));
+                        }
+                    }
+                }
             }
         }
     }
@@ -216,10 +245,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::Isa;
     use crate::kernels::nn::testing::{Value, random, rounded};
     use crate::kernels::nn::tile::Store;
-    use crate::kernels::nn::{Features, Precision, Team};
+    use crate::kernels::nn::{Features, Precision, Team, flush_denormals};
+    use crate::kernels::{Isa, NormalizeKernel};
 
     /// All arithmetics of this CPU.
     fn arithmetics() -> Vec<Arithmetic> {
@@ -270,7 +299,9 @@ mod tests {
             let scratch = Scratch { start: memory.as_mut_ptr(), threads };
             let to = output.view();
             // SAFETY: a value and memory that are only used here.
-            Team::new(threads).lead(threads, |lead| unsafe { conv.run(lead, &values, to, &scratch) });
+            Team::new(threads).lead(threads, |lead| unsafe {
+                conv.run(lead, Input::F32(&values), to, &scratch);
+            });
             // Of each rounded product one part in 2⁸, 2¹⁶ or less is lost, and so of the result.
             let loss = match store { Store::F32 => 1e-6, Store::Bf16 => 4e-3, Store::Split => 3e-5 };
             for (i, result) in output.numbers().into_iter().enumerate() {
@@ -293,6 +324,87 @@ mod tests {
                 let bound = loss * (exact.abs() + if store == Store::Bf16 { 1e-3 } else { 1.0 } * magnitude);
                 prop_assert!((f64::from(result) - exact).abs() <= bound, "{result} is not {exact}");
             }
+        }
+    }
+
+    /// ImageNet's, and some that need tables, denormal numbers in them.
+    const MEAN_STD: [(f32, f32); 6] = [
+        (0.485, 0.229),
+        (0.456, 0.224),
+        (0.406, 0.225),
+        (0.0, 1.0),
+        (1e-39, 1e-38),
+        (0.5, 1e38),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
+        fn bytes_give_the_bits_of_their_normalized_values(
+            arithmetic in prop::sample::select(arithmetics()), images in 1usize..3, threads in 1usize..3,
+            outputs in 1usize..40, size in [1usize..40, 1usize..40], kernel in 1usize..8, stride in 1usize..4,
+            pad in 0usize..4, recipes in [0usize..6, 0usize..6, 0usize..6], seed: u64,
+        ) {
+            let kernel = kernel.min(size[0]).min(size[1]);
+            let pad = pad.min(kernel - 1);
+            let [height, width] = size;
+            let [rows, columns] = size.map(|s| (s + 2 * pad - kernel) / stride + 1);
+            let store = arithmetic.store();
+            let plane = Plane { height: rows, width: columns, border: 0 };
+            let shape = ConvShape {
+                outputs,
+                inputs: 3,
+                groups: 1,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                pad: [pad; 2],
+            };
+            let about = ConvUse {
+                input: Plane { height, width, border: 0 },
+                output: plane,
+                residual: None,
+                relu: false,
+                store,
+                across_images: false,
+            };
+            let weights = random(seed ^ 1, outputs * 3 * kernel * kernel);
+            let isa = arithmetic.features().isa;
+            let normalization = recipes.map(|r| {
+                let (mean, std) = MEAN_STD[r];
+                Normalization::new(NormalizeKernel::new(isa).unwrap(), mean, std)
+            });
+            let bytes: Vec<u8> = random(seed, images * 3 * height * width)
+                .into_iter()
+                .map(|x| x.to_bits() as u8)
+                .collect();
+            let mut values = Vec::new();
+            for image in bytes.chunks(3 * height * width) {
+                for (channel, (mean, std)) in recipes.map(|r| MEAN_STD[r]).into_iter().enumerate() {
+                    for row in image.chunks(3 * width) {
+                        let plane = &row[channel * width..][..width];
+                        values.extend(plane.iter().map(|&x| (f32::from(x) / 255.0 - mean) / std));
+                    }
+                }
+            }
+            let conv = FirstConv::new(arithmetic, shape, about, &weights, &vec![0.5; outputs]).unwrap();
+            prop_assert!(!conv.takes_bytes());
+            let conv = conv.normalizing(normalization);
+            prop_assert!(conv.takes_bytes());
+            let run = |input: Input<'_>| {
+                let mut output = Value::new(store, images, outputs, plane);
+                let mut memory = vec![Line([f32::NAN; 16]); conv.scratch_lines(threads)];
+                let scratch = Scratch { start: memory.as_mut_ptr(), threads };
+                let to = output.view();
+                let _flush = flush_denormals();
+                // SAFETY: a value and memory that are only used here.
+                Team::new(threads).lead(threads, |lead| unsafe { conv.run(lead, input, to, &scratch) });
+                output.numbers().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let numbers = run(Input::F32(&values));
+            prop_assert!(!numbers.is_empty());
+            prop_assert_eq!(run(Input::Bytes(&bytes)), numbers);
         }
     }
 

@@ -78,6 +78,16 @@ impl View {
         image * self.image_lines() + block * self.plane.lines() + self.plane.at(row, column)
     }
 
+    /// The address of a block's first line, border included.
+    ///
+    /// # Safety
+    /// The indices are inside of the value.
+    pub(super) unsafe fn plane_start(self, image: usize, block: usize) -> *mut Line {
+        let lines = image * self.image_lines() + block * self.plane.lines();
+        // SAFETY: inside of the value by the caller's promise.
+        unsafe { self.start.add(lines) }
+    }
+
     /// The address of that line.
     ///
     /// # Safety

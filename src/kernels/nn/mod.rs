@@ -16,18 +16,22 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 mod builder;
+mod calls;
 mod conv;
 mod denormals;
 mod edge;
 mod first;
 mod format;
+mod input;
 mod line;
 mod memory;
 mod pack;
 mod patches;
+mod pixels;
 mod pointwise;
 mod pool;
 mod program;
+mod runs;
 #[cfg(test)]
 mod sample;
 mod scalar;
@@ -41,6 +45,7 @@ mod winograd;
 
 pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
 pub use self::denormals::{FlushDenormals, flush_denormals};
+pub use self::input::Input;
 pub use self::line::{Line, Plane};
 pub use self::memory::Memory;
 pub use self::program::Program;

@@ -59,7 +59,7 @@ impl Packed {
         let joined = match shape.groups {
             1 => 1,
             groups => (1..=groups.min(MAX_JOINED)).find(|m| {
-                groups % m == 0 && (narrow[0] * m) % lanes == 0 && (narrow[1] * m) % lanes == 0
+                groups % m == 0 && narrow.iter().all(|n| (n * m).is_multiple_of(lanes))
             })?,
         };
         let groups = shape.groups / joined;

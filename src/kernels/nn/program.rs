@@ -11,12 +11,14 @@ use super::conv::Conv;
 use super::denormals::flush_denormals;
 use super::edge::{Edge, zero_border};
 use super::first::FirstConv;
+use super::input::Input;
 use super::line::{Line, View};
 use super::memory::Memory;
 use super::pointwise::{Add, Affine};
 use super::pool::{GlobalMean, Pool};
 use super::scratch::Scratch;
 use super::team::Lead;
+use super::tile::Release;
 use super::winograd::Winograd;
 use super::{Arithmetic, StepProfile};
 
@@ -97,18 +99,31 @@ impl Program {
         self.arithmetic
     }
 
+    /// Whether an input may be [`Input::Bytes`]: a convolution reads it straight from its images, and knows what their
+    /// bytes mean.
+    #[must_use]
+    pub fn takes_bytes(&self, input: usize) -> bool {
+        let normalizes = |step: &Step| match &step.work {
+            Work::First(i, first) => *i == input && first.takes_bytes(),
+            _ => false,
+        };
+        self.steps.iter().any(normalizes)
+    }
+
     /// Computes the network for `images` images: input number `i` of the graph from `inputs[i]`, output number `o` into
-    /// `outputs[o]`; both `[images, channels, height, width]` and contiguous. An image's output bits depend on that
-    /// image alone. A batch larger than the memory is for is computed in parts.
+    /// `outputs[o]`, `[images, channels, height, width]` and contiguous. An image's output bits depend on that image
+    /// alone, and are those of its normalized values where it comes as bytes. A batch larger than the memory is for is
+    /// computed in parts.
     ///
     /// # Panics
-    /// If a slice has not the length that the shapes demand, or the memory is another program's.
+    /// If a slice has not the length that the shapes demand, an input is of bytes that is not taken as such, or the
+    /// memory is another program's.
     pub fn run(
         &self,
         memory: &mut Memory,
         lead: &Lead<'_>,
         images: usize,
-        inputs: &[&[f32]],
+        inputs: &[Input<'_>],
         outputs: &mut [&mut [f32]],
     ) {
         assert_eq!(memory.lines(), self.lines, "lines of the memory");
@@ -121,6 +136,7 @@ impl Program {
             assert_eq!(slice.len(), images * size, "values of an output");
         }
         let _flush = flush_denormals();
+        let _release = Release;
         let start = memory.at(0);
         for first in (0..images).step_by(self.capacity) {
             let count = self.capacity.min(images - first);
@@ -152,7 +168,7 @@ impl Program {
         memory: *mut Line,
         lead: &Lead<'_>,
         images: &Images,
-        inputs: &[&[f32]],
+        inputs: &[Input<'_>],
         outputs: &mut [&mut [f32]],
     ) {
         let profiling = self.profiling.load(Ordering::Relaxed);
@@ -180,14 +196,17 @@ impl Program {
             }
             match (&step.work, step.writes) {
                 (Work::Enter(input, edge), Some(to)) => {
-                    let values = &inputs[*input][part(self.input_sizes[*input])];
+                    let Input::F32(values) = inputs[*input].part(part(self.input_sizes[*input]))
+                    else {
+                        panic!("input {input} is not taken as bytes")
+                    };
                     match is_row(to) {
                         true => edge.enter_row(values, view(to)),
                         false => edge.enter(lead, values, view(to)),
                     }
                 }
                 (Work::First(input, first), Some(to)) => {
-                    let values = &inputs[*input][part(self.input_sizes[*input])];
+                    let values = inputs[*input].part(part(self.input_sizes[*input]));
                     first.run(lead, values, view(to), &scratch());
                 }
                 (Work::Conv(conv), Some(to)) => {

@@ -12,6 +12,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::denormals;
+use super::tile::Release;
 
 /// How long a thread spins before it sleeps: a few times what the threads of a step end apart.
 const SPIN: Duration = Duration::from_micros(40);
@@ -299,6 +300,7 @@ fn help(shared: &Shared, me: &Helper) {
         let Some(session) = lock(&me.session).clone() else {
             return;
         };
+        let release = Release;
         loop {
             session.work();
             if session.over.load(Ordering::SeqCst) || shared.is_crowded() {
@@ -307,6 +309,7 @@ fn help(shared: &Shared, me: &Helper) {
             me.sleep
                 .wait(|| session.is_open() || session.over.load(Ordering::SeqCst));
         }
+        drop(release);
         *lock(&me.session) = None;
         shared.helping.fetch_sub(1, Ordering::Relaxed);
     }

@@ -4,6 +4,7 @@
 //! multiply-adds, so a pixel's bits depend on nothing but its own inputs.
 
 use super::line::Line;
+use super::runs::RunsFn;
 use super::{Arithmetic, Unit};
 
 /// One step of the sum: a block of the input's channels under one position of the window, and its weights.
@@ -89,7 +90,7 @@ impl TileKernel {
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512Bf16 => (super::avx512_bf16::MAX_PIXELS, 2),
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx => (super::amx::MAX_PIXELS, 2),
+            Unit::Amx => (2 * super::runs::GROUP, 2),
             #[cfg(not(target_arch = "x86_64"))]
             _ => (0, 1),
         };
@@ -98,6 +99,15 @@ impl TileKernel {
             vectors,
             arithmetic,
             store,
+        }
+    }
+
+    /// The function for pixels of several rows and `vectors` of outputs, where that is how they are best taken.
+    pub(super) fn runs_function(self, vectors: usize) -> Option<RunsFn> {
+        match self.arithmetic.unit() {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => super::amx::kernel(vectors, self.store),
+            _ => None,
         }
     }
 
@@ -116,10 +126,22 @@ impl TileKernel {
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512Bf16 => super::avx512_bf16::kernel(pixels, stride, vectors, self.store),
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx => super::amx::kernel(pixels, stride, vectors, self.store),
+            Unit::Amx => None,
             #[cfg(not(target_arch = "x86_64"))]
             _ => None,
         }
+    }
+}
+
+/// Gives back what the kernels keep on the running thread from one call to the next, when it is dropped; whoever calls
+/// kernels has it, so that a panic cannot leave anything behind.
+#[derive(Debug)]
+pub(super) struct Release;
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        super::amx::release();
     }
 }
 

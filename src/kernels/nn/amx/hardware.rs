@@ -75,6 +75,12 @@ pub(super) fn release() {
     }
 }
 
+/// Whether this thread has a configuration.
+#[cfg(test)]
+pub(super) fn is_configured() -> bool {
+    SHAPE.get() != [0; 2]
+}
+
 impl Tiles for Hardware {
     #[inline(always)]
     unsafe fn shape(&mut self, pixels: [u8; 2]) {

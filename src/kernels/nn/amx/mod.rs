@@ -17,49 +17,16 @@ use std::mem::MaybeUninit;
 mod hardware;
 #[cfg(test)]
 mod model;
-mod runs;
 #[cfg(test)]
 mod sample;
 mod tiles;
 
 use self::hardware::Hardware;
-pub(super) use self::runs::{Run, Runs, RunsFn};
 use self::tiles::Tiles;
 use super::avx512_bf16::finish;
 use super::line::Line;
-use super::tile::{Store, Tile, TileFn};
-
-/// The most pixels of one call: two tiles of 16 rows.
-pub(super) const MAX_PIXELS: usize = 32;
-
-/// The kernel for `pixels` (1 to [`MAX_PIXELS`]) that lie `stride` (1 or 2) lines apart, and `vectors` (1 or 2) of 16
-/// outputs; bfloat16 can only be stored with 2.
-///
-/// Whoever calls it has [`Bf16Unit::Amx`](super::Bf16Unit), runs no other code that uses tiles on the same thread until
-/// [`release`], and calls that at the end.
-pub(super) fn kernel(pixels: usize, stride: usize, vectors: usize, store: Store) -> Option<TileFn> {
-    macro_rules! table {
-        ($stride:literal, $vectors:literal, $store:ident) => {
-            table!($stride, $vectors, $store; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
-                17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
-        };
-        ($stride:literal, $vectors:literal, $store:ident; $($pixels:literal)*) => {
-            [$(tile::<$pixels, $stride, $vectors, { Store::$store as u8 }> as TileFn),*].as_slice()
-        };
-    }
-    let table = match (stride, vectors, store) {
-        (1, 1, Store::F32) => table!(1, 1, F32),
-        (2, 1, Store::F32) => table!(2, 1, F32),
-        (1, 2, Store::F32) => table!(1, 2, F32),
-        (2, 2, Store::F32) => table!(2, 2, F32),
-        (1, 2, Store::Bf16) => table!(1, 2, Bf16),
-        (2, 2, Store::Bf16) => table!(2, 2, Bf16),
-        (1, 2, Store::Split) => table!(1, 2, Split),
-        (2, 2, Store::Split) => table!(2, 2, Split),
-        _ => return None,
-    };
-    table.get(pixels.checked_sub(1)?).copied()
-}
+use super::runs::{GROUP, Runs, RunsFn};
+use super::tile::{Store, Tile};
 
 /// Forgets this thread's tiles, so that the system no longer saves 8 KiB of them when it switches threads, and other
 /// code may use tiles; after the last call of a kernel, on each thread that made one.
@@ -67,8 +34,11 @@ pub(super) fn release() {
     hardware::release();
 }
 
-/// The kernel for any pixels, and `vectors` (1 or 2) of 16 outputs; otherwise as [`kernel`].
-pub(super) fn runs_kernel(vectors: usize, store: Store) -> Option<RunsFn> {
+/// The kernel for `vectors` (1 or 2) of 16 outputs; bfloat16 can only be stored with 2.
+///
+/// Whoever calls it has [`Bf16Unit::Amx`](super::Bf16Unit), runs no other code that uses tiles on the same thread until
+/// [`release`], and calls that at the end.
+pub(super) fn kernel(vectors: usize, store: Store) -> Option<RunsFn> {
     const F32: u8 = Store::F32 as u8;
     const BF16: u8 = Store::Bf16 as u8;
     const SPLIT: u8 = Store::Split as u8;
@@ -79,37 +49,6 @@ pub(super) fn runs_kernel(vectors: usize, store: Store) -> Option<RunsFn> {
         (2, Store::Split) => runs::<2, SPLIT>,
         _ => return None,
     })
-}
-
-/// # Safety
-/// As of [`TileFn`].
-unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, const STORE: u8>(
-    tile: &Tile<'_>,
-) {
-    let run = Run {
-        row: 0,
-        pixels: PIXELS as u8,
-        out: 0,
-        residual: 0,
-    };
-    let runs = Runs {
-        rows: if PIXELS > 16 {
-            [16, PIXELS as u8 - 16]
-        } else {
-            [PIXELS as u8, 16]
-        },
-        step: STRIDE,
-        second: 16 * STRIDE,
-        runs: &[run],
-    };
-    // SAFETY: the caller's promise is the same.
-    unsafe {
-        if PIXELS > 16 {
-            multiply_and_finish::<Hardware, 2, VECTORS, STORE>(&mut Hardware, tile, &runs);
-        } else {
-            multiply_and_finish::<Hardware, 1, VECTORS, STORE>(&mut Hardware, tile, &runs);
-        }
-    }
 }
 
 /// # Safety
@@ -141,7 +80,7 @@ unsafe fn multiply_and_finish<
     tile: &Tile<'_>,
     runs: &Runs<'_>,
 ) {
-    let mut sums = MaybeUninit::<[Line; 2 * MAX_PIXELS]>::uninit();
+    let mut sums = MaybeUninit::<[Line; 4 * GROUP]>::uninit();
     let sums = sums.as_mut_ptr().cast::<Line>();
     // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
     unsafe { multiply::<T, GROUPS, VECTORS>(tiles, tile, runs, sums) };
@@ -162,8 +101,8 @@ unsafe fn multiply_and_finish<
     }
 }
 
-/// The sums of all rows, `[row][vector]`, the second group's from row 16 on. Each load stands before the first product that wants it, so that products of
-/// earlier ones run meanwhile.
+/// The sums of all rows, `[row][vector]`, the second group's from row 16 on. Each load stands before the first product
+/// that wants it, so that products of earlier ones run meanwhile.
 ///
 /// # Safety
 /// As of [`multiply_and_finish`]; `sums` has as many lines.
@@ -225,11 +164,12 @@ mod tests {
 
     use super::super::super::features::Bf16Unit;
     use super::super::sample::Sample;
+    use super::super::tile::Release;
     use super::model::Model;
     use super::sample;
     use super::*;
 
-    /// The choice of [`kernel`] and [`runs_kernel`], on the model.
+    /// The choice of [`kernel`], on the model.
     fn on_model(sample: &Sample, model: &mut Model, runs: &Runs<'_>) -> Vec<Line> {
         const F32: u8 = Store::F32 as u8;
         const BF16: u8 = Store::Bf16 as u8;
@@ -251,16 +191,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
-        fn modelled_tiles_give_the_bits_of_the_oracle(sample in Sample::any(MAX_PIXELS)) {
+        fn modelled_tiles_give_the_bits_of_the_oracle(sample in Sample::any(2 * GROUP)) {
             if Bf16Unit::Avx512.is_supported() {
-                let rows = if sample.pixels > 16 { [16, sample.pixels - 16] } else { [sample.pixels, 16] };
-                let runs = Runs {
-                    rows: rows.map(|n| n as u8),
-                    step: sample.stride,
-                    second: 16 * sample.stride,
-                    runs: &[Run { row: 0, pixels: sample.pixels as u8, out: 0, residual: 0 }],
-                };
-                let got = on_model(&sample, &mut Model::new(), &runs);
+                let runs = [sample::neighbours(sample.pixels)];
+                let got = on_model(&sample, &mut Model::new(), &sample::side_by_side(&sample, &runs));
                 sample.check(&got, Bf16Unit::Amx)?;
             }
         }
@@ -276,7 +210,7 @@ mod tests {
         #[test]
         fn runs_of_pixels_in_tiles_give_the_bits_of_the_oracle(split in sample::split()) {
             if Bf16Unit::Amx.is_supported() {
-                let kernel = runs_kernel(split.sample.vectors, split.sample.store).unwrap();
+                let kernel = kernel(split.sample.vectors, split.sample.store).unwrap();
                 // SAFETY: the CPU and the system let us, and a sample's tile is whole.
                 let got = split.sample.run(|tile| unsafe { kernel(tile, &split.runs()) });
                 release();
@@ -285,12 +219,14 @@ mod tests {
         }
 
         #[test]
-        fn tiles_give_the_bits_of_the_oracle(samples in prop::collection::vec(Sample::any(MAX_PIXELS), 1..4)) {
+        fn tiles_give_the_bits_of_the_oracle(samples in prop::collection::vec(Sample::any(2 * GROUP), 1..4)) {
             if Bf16Unit::Amx.is_supported() {
                 for sample in samples {
-                    let kernel = kernel(sample.pixels, sample.stride, sample.vectors, sample.store).unwrap();
+                    let kernel = kernel(sample.vectors, sample.store).unwrap();
+                    let runs = [sample::neighbours(sample.pixels)];
+                    let runs = sample::side_by_side(&sample, &runs);
                     // SAFETY: the CPU and the system let us, and a sample's tile is whole.
-                    let got = sample.run(|tile| unsafe { kernel(tile) });
+                    let got = sample.run(|tile| unsafe { kernel(tile, &runs) });
                     sample.check(&got, Bf16Unit::Amx)?;
                 }
                 release();
@@ -301,18 +237,23 @@ mod tests {
     #[test]
     fn kernels_exist_for_what_they_are_written_for() {
         for store in [Store::F32, Store::Bf16, Store::Split] {
-            for pixels in 1..=MAX_PIXELS {
-                for stride in [1, 2] {
-                    assert!(kernel(pixels, stride, 2, store).is_some());
-                    assert_eq!(
-                        kernel(pixels, stride, 1, store).is_some(),
-                        store == Store::F32
-                    );
-                }
-            }
-            assert!(kernel(0, 1, 2, store).is_none());
-            assert!(kernel(MAX_PIXELS + 1, 1, 2, store).is_none());
-            assert!(kernel(1, 3, 2, store).is_none());
+            assert!(kernel(2, store).is_some());
+            assert_eq!(kernel(1, store).is_some(), store == Store::F32);
+            assert!(kernel(3, store).is_none());
+        }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_tiles_behind() {
+        if Bf16Unit::Amx.is_supported() {
+            let configure_and_panic = || {
+                let _release = Release;
+                // SAFETY: the CPU and the system let us.
+                unsafe { Hardware.shape([1, 1]) };
+                assert!(!hardware::is_configured(), "as a task would");
+            };
+            assert!(std::panic::catch_unwind(configure_and_panic).is_err());
+            assert!(!hardware::is_configured());
         }
     }
 }

@@ -4,10 +4,31 @@ use proptest::prelude::*;
 
 use super::super::super::features::Bf16Unit;
 use super::super::line::Line;
+use super::super::runs::{GROUP, Run, Runs};
 use super::super::sample::Sample;
 use super::super::scalar_bf16::tile_bf16;
 use super::super::tile::Tile;
-use super::{MAX_PIXELS, Run, Runs};
+
+/// All of so many neighbouring pixels.
+pub(super) fn neighbours(pixels: usize) -> Run {
+    Run {
+        row: 0,
+        pixels: pixels as u8,
+        out: 0,
+        residual: 0,
+    }
+}
+
+/// The call for a sample's pixels, all of which are `runs`.
+pub(super) fn side_by_side<'a>(sample: &Sample, runs: &'a [Run]) -> Runs<'a> {
+    let first = sample.pixels.min(GROUP);
+    Runs {
+        rows: [first, (sample.pixels - first).max(1)].map(|n| n as u8),
+        step: sample.stride,
+        second: GROUP * sample.stride,
+        runs,
+    }
+}
 
 /// A sample, of whose pixels two runs are computed.
 #[derive(Debug, Clone)]
@@ -21,7 +42,7 @@ pub(super) struct Split {
 /// Any: both groups or one, runs that begin and end before their groups do, outputs and residuals elsewhere.
 pub(super) fn split() -> impl Strategy<Value = Split> {
     let numbers = prop::collection::vec(any::<prop::sample::Index>(), 9);
-    (Sample::any(MAX_PIXELS), numbers).prop_map(|(mut sample, numbers)| {
+    (Sample::any(2 * GROUP), numbers).prop_map(|(mut sample, numbers)| {
         sample.pixels = sample.pixels.max(2);
         let mut numbers = numbers.into_iter();
         // At least `from`, at most `to`.

@@ -1,4 +1,4 @@
-//! The loops of the patches: planes of an image interleaved, and runs of that copied into lines.
+//! The loops of the patches: channels of an image interleaved, and runs of that copied into lines.
 //!
 //! Called by `Patches`, for each of the ways to store a number.
 
@@ -6,6 +6,7 @@ use super::Piece;
 use crate::kernels::Task;
 use crate::kernels::nn::format::round;
 use crate::kernels::nn::line::Line;
+use crate::kernels::normalize::Steps;
 
 /// A number as it is stored, `N` of them in a line.
 pub(super) trait Cell<const N: usize>: std::marker::Copy + Default {
@@ -44,9 +45,43 @@ impl Cell<32> for u16 {
     }
 }
 
-/// Rows of planes to rows of pixels.
-pub(super) struct Spread<'a, T, const N: usize, const C: usize> {
-    pub(super) image: &'a [f32],
+/// How a value of an image becomes a number.
+pub(super) trait Read<V>: std::marker::Copy {
+    /// The number.
+    fn read(self, value: V) -> f32;
+}
+
+/// It is one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AsIs;
+
+impl Read<f32> for AsIs {
+    #[inline(always)]
+    fn read(self, value: f32) -> f32 {
+        value
+    }
+}
+
+impl Read<u8> for Steps {
+    #[inline(always)]
+    fn read(self, value: u8) -> f32 {
+        self.run(value)
+    }
+}
+
+impl Read<u8> for &[f32; 256] {
+    #[inline(always)]
+    fn read(self, value: u8) -> f32 {
+        self[usize::from(value)]
+    }
+}
+
+/// Rows of channels to rows of pixels.
+pub(super) struct Spread<'a, V, R, T, const N: usize, const C: usize> {
+    pub(super) image: &'a [V],
+    /// Values from one channel to the next, and from one row to the next.
+    pub(super) step: [usize; 2],
+    pub(super) read: [R; C],
     pub(super) size: [usize; 2],
     /// The first row, counted from the image's.
     pub(super) first: isize,
@@ -57,7 +92,12 @@ pub(super) struct Spread<'a, T, const N: usize, const C: usize> {
     pub(super) to: &'a mut [T],
 }
 
-impl<T: Cell<N>, const N: usize, const C: usize> Task for Spread<'_, T, N, C> {
+impl<V, R, T, const N: usize, const C: usize> Task for Spread<'_, V, R, T, N, C>
+where
+    V: std::marker::Copy,
+    R: Read<V>,
+    T: Cell<N>,
+{
     type Output = ();
 
     #[inline(always)]
@@ -74,16 +114,17 @@ impl<T: Cell<N>, const N: usize, const C: usize> Task for Spread<'_, T, N, C> {
                 to.fill(T::default());
                 continue;
             }
-            let from: [&[f32]; C] = std::array::from_fn(|channel| {
-                &self.image[(channel * height + row as usize) * width..][..width]
+            let [channel_step, row_step] = self.step;
+            let from: [&[V]; C] = std::array::from_fn(|channel| {
+                &self.image[channel * channel_step + row as usize * row_step..][..width]
             });
             let (left, rest) = to.split_at_mut(self.left * C);
             let (pixels, right) = rest.split_at_mut(width * C);
             left.fill(T::default());
             right.fill(T::default());
             for (x, pixel) in pixels.as_chunks_mut::<C>().0.iter_mut().enumerate() {
-                for (to, from) in pixel.iter_mut().zip(from) {
-                    *to = T::part(from[x], self.plane);
+                for ((to, from), read) in pixel.iter_mut().zip(from).zip(self.read) {
+                    *to = T::part(read.read(from[x]), self.plane);
                 }
             }
         }

@@ -8,10 +8,11 @@ mod copy;
 
 use std::ops::Range;
 
-use self::copy::{Cell, Copy, Spread};
+use self::copy::{AsIs, Cell, Copy, Read, Spread};
+use super::input::Input;
 use super::line::Line;
 use super::tile::Store;
-use crate::kernels::Vectorized;
+use crate::kernels::{Normalization, Vectorized};
 
 /// Most channels of an image.
 pub(super) const MAX_CHANNELS: usize = 4;
@@ -39,6 +40,8 @@ pub(super) struct Patches {
     vectorized: Vectorized,
     /// The parts of each line.
     lines: Vec<Vec<Piece>>,
+    /// What the bytes of an image mean, by channel.
+    normalization: Option<[Normalization; 3]>,
 }
 
 /// What a line has of one kernel row.
@@ -74,7 +77,19 @@ impl Patches {
             store,
             vectorized,
             lines: (0..total.div_ceil(lanes)).map(line).collect(),
+            normalization: None,
         })
+    }
+
+    /// Takes images of bytes too, if they have three channels.
+    pub(super) fn normalizing(mut self, normalization: [Normalization; 3]) -> Patches {
+        self.normalization = (self.shape.image[0] == 3).then_some(normalization);
+        self
+    }
+
+    /// Whether images may be bytes.
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.normalization.is_some()
     }
 
     /// Numbers of a window: what a 1×1 convolution would call its input channels.
@@ -119,8 +134,11 @@ impl Patches {
         numbers.div_ceil(lanes(self.store)) * self.store.planes_per_block()
     }
 
-    /// Interleaves what lies under `rows` rows of windows of an image, `[channels, height, width]`, with zeros around.
-    pub(super) fn interleave(&self, image: &[f32], rows: Range<usize>, band: &mut [Line]) {
+    /// Interleaves what lies under `rows` rows of windows of an image, with zeros around; bytes are normalized first.
+    ///
+    /// # Panics
+    /// If the image is of another size, or of bytes that nobody has told the meaning of.
+    pub(super) fn interleave(&self, image: Input<'_>, rows: Range<usize>, band: &mut [Line]) {
         let [channels, height, width] = self.shape.image;
         assert_eq!(image.len(), channels * height * width, "values of an image");
         let band = &mut band[..self.band_lines(rows.len())];
@@ -132,40 +150,66 @@ impl Patches {
 
     fn spread<T: Cell<N>, const N: usize>(
         &self,
-        image: &[f32],
+        image: Input<'_>,
         rows: Range<usize>,
         band: &mut [Line],
     ) {
-        let planes = self.store.planes_per_block();
-        let lines = band.len() / planes;
-        for (plane, band) in band.chunks_exact_mut(lines).enumerate() {
-            let rows = rows.clone();
-            match self.shape.image[0] {
-                1 => self.spread_plane::<T, N, 1>(image, rows, plane, band),
-                2 => self.spread_plane::<T, N, 2>(image, rows, plane, band),
-                3 => self.spread_plane::<T, N, 3>(image, rows, plane, band),
-                _ => self.spread_plane::<T, N, 4>(image, rows, plane, band),
+        let [channels, height, width] = self.shape.image;
+        match image {
+            Input::F32(image) => {
+                let step = [height * width, width];
+                match channels {
+                    1 => self.spread_as::<_, _, T, N, 1>(image, step, [AsIs; 1], rows, band),
+                    2 => self.spread_as::<_, _, T, N, 2>(image, step, [AsIs; 2], rows, band),
+                    3 => self.spread_as::<_, _, T, N, 3>(image, step, [AsIs; 3], rows, band),
+                    _ => self.spread_as::<_, _, T, N, 4>(image, step, [AsIs; 4], rows, band),
+                }
+            }
+            Input::Bytes(image) => {
+                let normalization = self.normalization.as_ref();
+                let normalization = normalization.expect("bytes come where they are taken");
+                let step = [width, 3 * width];
+                match normalization.each_ref().map(Normalization::steps) {
+                    [Some(a), Some(b), Some(c)] => {
+                        self.spread_as::<_, _, T, N, 3>(image, step, [a, b, c], rows, band);
+                    }
+                    _ => {
+                        let tables = normalization.each_ref().map(Normalization::table);
+                        self.spread_as::<_, _, T, N, 3>(image, step, tables, rows, band);
+                    }
+                }
             }
         }
     }
 
-    fn spread_plane<T: Cell<N>, const N: usize, const C: usize>(
+    fn spread_as<V, R, T, const N: usize, const C: usize>(
         &self,
-        image: &[f32],
+        image: &[V],
+        step: [usize; 2],
+        read: [R; C],
         rows: Range<usize>,
-        plane: usize,
         band: &mut [Line],
-    ) {
-        self.vectorized.run(Spread::<T, N, C> {
-            image,
-            size: [self.shape.image[1], self.shape.image[2]],
-            first: (rows.start * self.shape.stride[0]) as isize - self.shape.pad[0] as isize,
-            rows: self.image_rows(rows.len()),
-            left: self.shape.pad[1],
-            pitch: self.pitch(),
-            plane,
-            to: &mut T::of_mut(band)[N..],
-        });
+    ) where
+        V: std::marker::Copy,
+        R: Read<V>,
+        T: Cell<N>,
+    {
+        let planes = self.store.planes_per_block();
+        let lines = band.len() / planes;
+        for (plane, band) in band.chunks_exact_mut(lines).enumerate() {
+            self.vectorized.run(Spread::<V, R, T, N, C> {
+                image,
+                step,
+                read,
+                size: [self.shape.image[1], self.shape.image[2]],
+                first: (rows.start * self.shape.stride[0]) as isize - self.shape.pad[0] as isize,
+                rows: self.image_rows(rows.len()),
+                left: self.shape.pad[1],
+                pitch: self.pitch(),
+                plane,
+                to: &mut T::of_mut(band)[N..],
+            });
+        }
     }
 
     /// Writes the windows of `columns` of row `row` of a band of `rows` rows to `to`, `[line][pixel]`, lines `pitch`

@@ -1,0 +1,316 @@
+//! The pixels of a convolution as calls of a micro-kernel that takes two groups of lines: made once for a plane, the same
+//! for all its images and panels.
+//!
+//! Called by the convolution where tiles multiply. All calls have the same numbers of lines, since tiles are slow to change
+//! their shape; where pixels do not divide evenly, neighbouring calls overlap and all but one leave a pixel out. So no call
+//! reads a line beyond those that the pixels' own windows reach.
+
+use super::conv::{ConvShape, ConvUse};
+use super::line::Plane;
+use super::runs::{GROUP, Run, Runs};
+use super::scratch::share;
+
+/// One call: where it begins and what it computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Call {
+    /// Lines from the input plane's first to the first window's first.
+    input: u32,
+    /// In lines from the first of the planes.
+    runs: Vec<Run>,
+}
+
+/// All pixels of a plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Calls {
+    rows: [u8; 2],
+    step: usize,
+    second: usize,
+    calls: Vec<Call>,
+}
+
+impl Calls {
+    /// The calls for all pixels of the output. Both strides are the same.
+    pub(super) fn new(shape: ConvShape, about: ConvUse) -> Calls {
+        match about.output.width > GROUP {
+            true => Calls::of_parts_of_rows(shape, about),
+            false => Calls::of_rows(shape, about),
+        }
+    }
+
+    /// Each row in equal parts, a part's lines in both groups.
+    fn of_parts_of_rows(shape: ConvShape, about: ConvUse) -> Calls {
+        let Plane { height, width, .. } = about.output;
+        let step = shape.stride[1];
+        let parts = width.div_ceil(2 * GROUP);
+        let lines = width.div_ceil(parts);
+        let call = |row: usize, part: usize| {
+            let columns = share(width, part, parts);
+            Call {
+                input: about.first_line(shape, row, columns.start) as u32,
+                runs: vec![run(about, [row, columns.start], 0, columns.len())],
+            }
+        };
+        Calls {
+            rows: [GROUP, lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
+            step,
+            second: GROUP * step,
+            calls: (0..height * parts)
+                .map(|i| call(i / parts, i % parts))
+                .collect(),
+        }
+    }
+
+    /// Whole rows, in each group as many as it holds together with the lines between them.
+    fn of_rows(shape: ConvShape, about: ConvUse) -> Calls {
+        let Plane { height, width, .. } = about.output;
+        let step = shape.stride[1];
+        // The stride is the same in both directions, so rows are as many steps apart as lines are in a row.
+        let pitch = about.input.pitch();
+        let most = 1 + (GROUP - width) / pitch;
+        let parts = height.div_ceil(2 * most);
+        let both = height.div_ceil(parts);
+        let group = if both > most { both.div_ceil(2) } else { both };
+        let lines = (group - 1) * pitch + width;
+        // Of an odd number of rows the middle one is in both groups.
+        let second = both - group;
+        let call = |part: usize| {
+            let rows = share(height, part, parts);
+            let first = rows.start;
+            let row = |row: usize| {
+                let line = match row - first < group {
+                    true => (row - first) * pitch,
+                    false => GROUP + (row - first - second) * pitch,
+                };
+                run(about, [row, 0], line, width)
+            };
+            Call {
+                input: about.first_line(shape, first, 0) as u32,
+                runs: rows.map(row).collect(),
+            }
+        };
+        Calls {
+            rows: [lines as u8; 2],
+            step,
+            second: second * pitch * step,
+            calls: (0..parts).map(call).collect(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Call number `i`, and lines from the input plane's first to its first.
+    pub(super) fn call(&self, i: usize) -> (usize, Runs<'_>) {
+        let call = &self.calls[i];
+        (call.input as usize, self.runs(&call.runs))
+    }
+
+    /// The same without any but the first `count` pixels of a plane that is one row; none if it has none of them.
+    pub(super) fn first_pixels(&self, i: usize, count: usize) -> Option<(usize, Run)> {
+        let call = &self.calls[i];
+        let [run] = call.runs[..] else { return None };
+        let left = count.saturating_sub(run.out as usize);
+        let pixels = usize::from(run.pixels).min(left) as u8;
+        (pixels > 0).then_some((call.input as usize, Run { pixels, ..run }))
+    }
+
+    /// The call for other runs of the same lines.
+    pub(super) fn runs<'a>(&self, runs: &'a [Run]) -> Runs<'a> {
+        Runs {
+            rows: self.rows,
+            step: self.step,
+            second: self.second,
+            runs,
+        }
+    }
+}
+
+/// Neighbouring pixels that begin at `[row, column]` of the output and line `line` of the call.
+fn run(about: ConvUse, [row, column]: [usize; 2], line: usize, pixels: usize) -> Run {
+    Run {
+        row: line as u8,
+        pixels: pixels as u8,
+        out: about.output.at(row, column) as u32,
+        residual: about.residual.map_or(0, |r| r.at(row, column)) as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::tile::Store;
+    use super::*;
+
+    fn plane([height, width]: [usize; 2], border: usize) -> Plane {
+        Plane {
+            height,
+            width,
+            border,
+        }
+    }
+
+    /// A convolution to `size` pixels whose windows reach `pad` and `after` beyond the image.
+    fn convolution(
+        size: [usize; 2],
+        kernel: [usize; 2],
+        stride: usize,
+        [pad, after]: [[usize; 2]; 2],
+        borders: [usize; 3],
+    ) -> (ConvShape, ConvUse) {
+        let shape = ConvShape {
+            outputs: 32,
+            inputs: 32,
+            groups: 1,
+            kernel,
+            stride: [stride; 2],
+            pad,
+        };
+        let image = [0, 1].map(|axis| {
+            let span = (size[axis] - 1) * stride + kernel[axis];
+            span.saturating_sub(pad[axis] + after[axis]).max(1)
+        });
+        let about = ConvUse {
+            input: plane(image, borders[0]),
+            output: plane(size, borders[1]),
+            residual: Some(plane(size, borders[2])),
+            relu: false,
+            store: Store::Bf16,
+            across_images: false,
+        };
+        (shape, about)
+    }
+
+    fn any_convolution() -> impl Strategy<Value = (ConvShape, ConvUse)> {
+        let size = [1..20_usize, 1..70];
+        let border = (0..4_usize).prop_flat_map(|border| {
+            let reach = || [0..=border, 0..=border];
+            (Just(border), [reach(), reach()])
+        });
+        (
+            size,
+            [1..8_usize, 1..8],
+            1..3_usize,
+            border,
+            [0..4_usize, 0..4],
+        )
+            .prop_map(
+                |(size, kernel, stride, (border, reach), [output, residual])| {
+                    convolution(size, kernel, stride, reach, [border, output, residual])
+                },
+            )
+    }
+
+    /// The input's line of each row of a call that the kernel reads, by row.
+    fn lines((first, runs): (usize, Runs<'_>)) -> BTreeMap<usize, usize> {
+        let groups = if runs.has_second() { 2 } else { 1 };
+        let rows = |group: usize| {
+            let count = usize::from(runs.rows[group]);
+            assert!((1..=GROUP).contains(&count), "{count} lines");
+            (0..count).map(move |i| {
+                (
+                    group * GROUP + i,
+                    first + group * runs.second + i * runs.step,
+                )
+            })
+        };
+        (0..groups).flat_map(rows).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn each_pixel_is_computed_once_from_its_window_and_nothing_else_is_read((shape, about) in any_convolution()) {
+            let calls = Calls::new(shape, about);
+            let mut windows = BTreeMap::new();
+            for i in 0..calls.len() {
+                let call = calls.call(i);
+                let lines = lines(call);
+                let last = (shape.kernel[0] - 1) * about.input.pitch() + shape.kernel[1] - 1;
+                for line in lines.values() {
+                    prop_assert!(line + last < about.input.lines(), "a line beyond the plane");
+                }
+                for run in call.1.runs {
+                    for p in 0..usize::from(run.pixels) {
+                        let window = lines[&(usize::from(run.row) + p)];
+                        let (out, residual) = (run.out as usize + p, run.residual as usize + p);
+                        prop_assert_eq!(windows.insert(out, (window, residual)), None);
+                    }
+                }
+            }
+            let mut expected = BTreeMap::new();
+            let [above, left] = shape.pad;
+            for (row, column) in (0..about.output.height).flat_map(|r| (0..about.output.width).map(move |c| (r, c))) {
+                let [y, x] = [row * shape.stride[0], column * shape.stride[1]];
+                let window = about.input.at(y, x) - above * about.input.pitch() - left;
+                let residual = about.residual.unwrap().at(row, column);
+                expected.insert(about.output.at(row, column), (window, residual));
+            }
+            prop_assert_eq!(windows, expected);
+        }
+
+        #[test]
+        fn each_image_of_a_row_is_computed_once(capacity in 1..140_usize, images in 1..140_usize) {
+            let images = images.min(capacity);
+            let (shape, about) = convolution([1, capacity], [1, 1], 1, [[0; 2]; 2], [0; 3]);
+            let calls = Calls::new(shape, about);
+            let mut computed = Vec::new();
+            for i in 0..calls.len() {
+                if let Some((first, run)) = calls.first_pixels(i, images) {
+                    let lines = lines((first, calls.runs(&[run])));
+                    prop_assert!(lines.values().all(|line| *line < capacity));
+                    for p in 0..usize::from(run.pixels) {
+                        computed.push(lines[&(usize::from(run.row) + p)]);
+                        prop_assert_eq!(computed.last(), Some(&(run.out as usize + p)));
+                    }
+                }
+            }
+            prop_assert_eq!(computed, (0..images).collect::<Vec<_>>());
+        }
+    }
+
+    /// The multiplier waits in calls of fewer than 26 pixels.
+    #[test]
+    fn planes_of_resnets_make_few_calls() {
+        let calls = |side, kernel: usize, stride, flat| {
+            let pad = [[kernel / 2; 2]; 2];
+            let (shape, about) =
+                convolution([side; 2], [kernel; 2], stride, pad, [kernel / 2, 0, 0]);
+            let row = plane([1, side * side], 0);
+            let about = match flat {
+                true => ConvUse {
+                    input: row,
+                    output: row,
+                    residual: None,
+                    ..about
+                },
+                false => about,
+            };
+            Calls::new(shape, about).len()
+        };
+        for (side, kernel, stride, expected) in [
+            (112, 7, 2, 112 * 4),
+            (56, 3, 1, 56 * 2),
+            (28, 3, 1, 28),
+            (28, 3, 2, 28),
+            (14, 3, 1, 7),
+            (14, 3, 2, 7),
+            (7, 3, 1, 2),
+            // Rows of the input are further apart than a group is long.
+            (7, 3, 2, 4),
+        ] {
+            assert_eq!(
+                calls(side, kernel, stride, false),
+                expected,
+                "{side}, {kernel}×{kernel}/{stride}"
+            );
+        }
+        for (side, expected) in [(56, 98), (28, 25), (14, 7), (7, 2)] {
+            assert_eq!(calls(side, 1, 1, true), expected, "{side}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! How the micro-kernels of a unit take the pixels of a plane: vectors as neighbours in a row, tiles as calls for lines of
+//! several rows.
+//!
+//! Called by the convolutions.
+
+use super::calls::Calls;
+use super::conv::{ConvShape, ConvUse};
+use super::runs::RunsFn;
+use super::tile::{TileFn, TileKernel};
+
+/// How the kernels take the pixels of a plane.
+#[derive(Debug)]
+pub(super) enum Pixels {
+    /// As neighbours in a row.
+    Neighbours(Neighbours),
+    /// As calls, by the kernel for one vector and the one for two.
+    Calls(Calls, [Option<RunsFn>; 2]),
+}
+
+/// The pixels of a plane in rows of neighbours.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    /// Kernels by pixels - 1, for one vector and for two.
+    pub(super) kernels: [Vec<TileFn>; 2],
+    pub(super) max_pixels: usize,
+    /// Rows that pixels are neighbours in, and their length.
+    pub(super) rows: usize,
+    pub(super) width: usize,
+}
+
+/// What a task should be made of.
+pub(super) struct Grain {
+    /// Bytes of input or weights that a task goes over again and again: half of the L2 cache of the smallest CPU that
+    /// has the kernel.
+    pub(super) bytes: usize,
+    /// Units that a task has at least if there are as many, so that a panel comes from the L1 cache for most of them.
+    pub(super) units: usize,
+}
+
+impl Pixels {
+    /// None if there is no kernel for `vectors` and the stride.
+    pub(super) fn new(
+        kernel: TileKernel,
+        shape: ConvShape,
+        about: ConvUse,
+        vectors: usize,
+    ) -> Option<Pixels> {
+        let flat = about.flat(shape);
+        let runs = [1, 2].map(|vectors| kernel.runs_function(vectors));
+        if runs[vectors - 1].is_some() {
+            return Some(Pixels::Calls(Calls::new(shape, flat), runs));
+        }
+        let kernels = [1, 2].map(|vectors| {
+            (1..=kernel.max_pixels)
+                .map_while(|pixels| kernel.function(pixels, shape.stride[1], vectors))
+                .collect::<Vec<_>>()
+        });
+        if kernels[vectors - 1].is_empty() {
+            return None;
+        }
+        Some(Pixels::Neighbours(Neighbours {
+            kernels,
+            max_pixels: kernel.max_pixels,
+            rows: flat.output.height,
+            width: flat.output.width,
+        }))
+    }
+
+    /// The parts that tasks consist of, of a plane or of a row of so many images.
+    pub(super) fn units(&self, row: Option<usize>) -> usize {
+        match self {
+            Pixels::Neighbours(n) => n.rows * row.unwrap_or(n.width).div_ceil(n.max_pixels),
+            Pixels::Calls(calls, _) => calls.len(),
+        }
+    }
+
+    pub(super) fn grain(&self) -> Grain {
+        match self {
+            Pixels::Neighbours(_) => Grain {
+                bytes: 512 << 10,
+                units: 1,
+            },
+            Pixels::Calls(..) => Grain {
+                bytes: 1 << 20,
+                units: 8,
+            },
+        }
+    }
+}

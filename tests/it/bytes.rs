@@ -1,0 +1,188 @@
+//! Networks that take the bytes of a crop: the answers must be those for the normalized tensor, to the last bit.
+
+use std::sync::Arc;
+
+use resnet::batcher::BatchPolicy;
+use resnet::classifier::{Classifier, ClassifierOptions, ClassifyOptions};
+use resnet::engine::{Engine, EngineError, EngineOptions, EngineSpec, Model};
+use resnet::kernels::nn::{Arithmetic, Precision};
+use resnet::kernels::{Features, Isa};
+use resnet::metrics::Metrics;
+use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
+use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
+use resnet::tensor::Image;
+
+use crate::harness::fixture;
+
+/// The test photos, and pictures of other formats and sizes.
+fn photos() -> Vec<Vec<u8>> {
+    let names = [
+        "photos/espresso.png",
+        "photos/orange.png",
+        "photos/plate.png",
+        "photos/trolleybus.png",
+        "images/espresso_299.jpg",
+        "images/lossy.webp",
+        "images/odd_33x7_420.jpg",
+    ];
+    names.map(|n| std::fs::read(fixture(n)).unwrap()).into()
+}
+
+/// The built-in model, and fixtures that are lowered to one region, a softmax behind it in one.
+fn references() -> Vec<ModelRef> {
+    let fixture = |name: &str| {
+        let value = format!("m={}", fixture(&format!("models/{name}.onnx")).display());
+        ModelRef::parse(&value, &Catalog::builtin(), None).unwrap()
+    };
+    let fixtures = ["opset7", "fixed_batch4", "probabilities", "classes1000"];
+    let fixtures = fixtures.map(fixture);
+    std::iter::once(ModelRef::builtin())
+        .chain(fixtures)
+        .collect()
+}
+
+fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    let bits = |output: &Vec<f32>| output.iter().map(|v| v.to_bits()).collect();
+    outputs.iter().map(bits).collect()
+}
+
+#[test]
+fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
+    let avx2 = Features {
+        isa: Isa::Avx2,
+        bf16: None,
+    };
+    let precisions = Precision::ALL.map(|precision| (precision, Features::detect()));
+    for (precision, features) in precisions.into_iter().chain([(Precision::F32, avx2)]) {
+        if Arithmetic::new(precision, features).is_none() {
+            continue; // this CPU lacks the instructions
+        }
+        for reference in references() {
+            let options = EngineOptions {
+                features,
+                precision: Some(precision),
+                max_batch: 3,
+                ..EngineOptions::default()
+            };
+            let loaded = load(&reference, &options).unwrap();
+            let name = &loaded.origin;
+            assert!(loaded.model.spec().takes_bytes, "{name}");
+            let preprocessor =
+                Preprocessor::new(loaded.preprocess.clone(), ImageOptions::default());
+            let (mut tensors, mut crops) = (Vec::<Image>::new(), Vec::<Image>::new());
+            for photo in photos() {
+                let tensor = preprocessor.run(&photo, ExifMode::Apply, &|| false);
+                let crop = preprocessor.crop(&photo, ExifMode::Apply, &|| false);
+                tensors.push(tensor.unwrap().image.into());
+                crops.push(crop.unwrap().image.into());
+            }
+            let mut engine = loaded.model.spawn().unwrap();
+            let want = engine.run(&tensors).unwrap();
+            assert!(want.iter().flatten().all(|v| v.is_finite()), "{name}");
+            assert!(want[1..].iter().all(|w| *w != want[0]), "{name}");
+            assert_eq!(bits(&engine.run(&crops).unwrap()), bits(&want), "{name}");
+            // one of each in turn, and each alone
+            let mixed: Vec<Image> = (0..crops.len())
+                .map(|i| [&crops, &tensors][i % 2][i].clone())
+                .collect();
+            assert_eq!(bits(&engine.run(&mixed).unwrap()), bits(&want), "{name}");
+            for (crop, want) in crops.iter().zip(&want) {
+                let alone = engine.run(std::slice::from_ref(crop)).unwrap();
+                assert_eq!(bits(&alone), bits(std::slice::from_ref(want)), "{name}");
+            }
+        }
+    }
+}
+
+/// A network that is said to take tensors only.
+struct TensorsOnly {
+    model: Arc<dyn Model>,
+    spec: EngineSpec,
+}
+
+impl Model for TensorsOnly {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    fn spawn(&self) -> Result<Box<dyn Engine>, EngineError> {
+        self.model.spawn()
+    }
+}
+
+/// The outputs for all photos, from encoded bytes on, several in a batch.
+fn outputs(model: LoadedModel) -> Vec<Vec<f32>> {
+    let options = ClassifierOptions {
+        images: ImageOptions::default(),
+        batching: BatchPolicy {
+            max_batch_size: 3,
+            max_queue_delay: std::time::Duration::from_millis(20),
+            workers: 1,
+        },
+        prep_threads: 2,
+        queue_capacity: 16,
+    };
+    let classifier = Classifier::start(vec![model], options, Arc::new(Metrics::new())).unwrap();
+    let model = Arc::clone(&classifier.models()[0]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut pending = Vec::new();
+        for photo in photos() {
+            let place = classifier.place().await;
+            pending.push(classifier.submit(
+                &model,
+                photo.into(),
+                ClassifyOptions::default(),
+                place,
+            ));
+        }
+        let mut outputs = Vec::new();
+        for pending in pending {
+            outputs.push(pending.wait().await.unwrap().output);
+        }
+        outputs
+    })
+}
+
+#[test]
+fn photos_are_answered_alike_with_and_without_bytes() {
+    let options = EngineOptions {
+        max_batch: 3,
+        ..EngineOptions::default()
+    };
+    for reference in references() {
+        let loaded = || load(&reference, &options).unwrap();
+        let lowered = options.features.isa > Isa::Scalar;
+        assert_eq!(loaded().model.spec().takes_bytes, lowered);
+        let mut tensors_only = loaded();
+        tensors_only.model = Arc::new(TensorsOnly {
+            spec: EngineSpec {
+                takes_bytes: false,
+                ..tensors_only.model.spec().clone()
+            },
+            model: tensors_only.model,
+        });
+        assert_eq!(bits(&outputs(loaded())), bits(&outputs(tensors_only)));
+    }
+}
+
+#[test]
+fn network_of_stock_operators_takes_no_bytes_and_says_so() {
+    let options = EngineOptions {
+        features: Features {
+            isa: Isa::Scalar,
+            bf16: None,
+        },
+        ..EngineOptions::default()
+    };
+    let loaded = load(&ModelRef::builtin(), &options).unwrap();
+    assert!(!loaded.model.spec().takes_bytes);
+    let preprocessor = Preprocessor::new(loaded.preprocess.clone(), ImageOptions::default());
+    let crop = preprocessor.crop(&photos()[0], ExifMode::Apply, &|| false);
+    let crop = crop.unwrap().image.into();
+    let error = loaded.model.spawn().unwrap().run(&[crop]).unwrap_err();
+    assert!(error.to_string().contains("takes no bytes"), "{error}");
+    assert!(!outputs(loaded).is_empty());
+}
