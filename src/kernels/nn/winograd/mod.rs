@@ -6,8 +6,9 @@
 //! transformed weights are four times as large, or 16/9 times.
 //!
 //! Transforms compute in single precision, whatever the values are stored in. So do the products, or they multiply
-//! bfloat16: F(2×2) has small whole numbers in its transforms, and loses about twice what the direct sum loses by rounding
-//! its weights; F(4×4) would lose ten times that.
+//! bfloat16. Then F(2×2), whose transforms are sums and differences, loses 2.3 times what the direct sum loses by rounding
+//! its weights (root mean square, normal data), before both round their outputs; F(4×4) would lose 7 times that, and take
+//! 0.39 ms instead of 0.62 ms at 56×56, 0.48 ms instead of 0.52 ms at 14×14.
 //!
 //! Values between the phases lie in scratch memory, `[position][block][tile]`, so that tiles are the micro-kernel's
 //! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits depend
