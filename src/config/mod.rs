@@ -105,7 +105,7 @@ pub struct EngineConfig {
     pub workers: Option<usize>,
 
     /// Most threads that share one inference, its worker's included: a lone image takes those that have nothing to do
-    /// [default: one per CPU that affinity and cgroup quota allow]
+    /// [default: one per CPU that affinity and cgroup quota allow, at most 8]
     #[arg(long, env = "RESNET_THREADS_PER_WORKER", value_parser = in_range(1, 1024), value_name = "N")]
     pub threads_per_worker: Option<usize>,
 

@@ -114,6 +114,9 @@ fn quota_v1(dir: &Path) -> Option<f64> {
     (quota > 0.0).then(|| quota / period)
 }
 
+/// Threads that share an inference unless more are asked for: each takes scratch memory in every worker.
+const MOST_PER_WORKER: usize = 8;
+
 /// Threads of each pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadPlan {
@@ -129,14 +132,14 @@ pub struct ThreadPlan {
 
 impl ThreadPlan {
     /// One engine and one prep thread a CPU; the scheduler shares the CPU between the two. Sockets need little.
-    /// A lone inference may take all CPUs.
+    /// A lone inference may take all CPUs, up to eight.
     #[must_use]
     pub fn for_cpus(cpus: usize) -> ThreadPlan {
         ThreadPlan {
             http: if cpus < 8 { 1 } else { 2 },
             prep: cpus,
             engine: cpus,
-            per_worker: cpus,
+            per_worker: cpus.min(MOST_PER_WORKER),
         }
     }
 }
