@@ -182,6 +182,9 @@ impl Builder {
         input: usize,
         layer: &ConvLayer<'_>,
     ) -> Result<Value, Refusal> {
+        if layer.residual.is_some() {
+            return Err(Refusal("it adds a value".into()));
+        }
         let [inputs, height, width] = self.inputs[input];
         let image = Plane {
             height,
@@ -257,7 +260,7 @@ impl Builder {
         if !covers(input.plane, &layer.moving) && !input.row {
             return refuse("its window reaches beyond the zeros around its input");
         }
-        if input.row && (window != 1 || height * width != 1) {
+        if input.row && (window != 1 || height * width != 1 || pad_before != [0, 0]) {
             return refuse("a window over single values");
         }
         let store = match layer.exact {

@@ -129,7 +129,7 @@ impl Team {
                 .spawn(move || help(&shared, &shared.helpers[i]))
         };
         // A helper that cannot be started is one that never joins.
-        let threads = (0..helpers).filter_map(|i| start(i).ok()).collect();
+        let threads = (0..helpers).map_while(|i| start(i).ok()).collect();
         Team { shared, threads }
     }
 
@@ -144,7 +144,7 @@ impl Team {
         };
         let helping = self.shared.helping.load(Ordering::Relaxed);
         let idle = self.shared.cpus.saturating_sub(leaders + helping);
-        for helper in &self.shared.helpers[..] {
+        for helper in &self.shared.helpers[..self.threads.len()] {
             if lead.helpers.len() >= idle.min(threads.saturating_sub(1)) {
                 break;
             }
