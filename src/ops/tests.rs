@@ -310,3 +310,69 @@ proptest! {
         }
     }
 }
+
+/// A convolution as wide as its input, from images of one channel to one channel.
+fn point(input: ValueId, residual: Option<ValueId>, pad: usize, stride: usize) -> Op {
+    Op::Conv(Conv {
+        input,
+        outputs: 1,
+        groups: 1,
+        weights: vec![2.0].into(),
+        bias: vec![0.5],
+        window: Window {
+            kernel: [1, 1],
+            stride: [stride; 2],
+            pad_before: [pad; 2],
+            pad_after: [pad; 2],
+        },
+        residual,
+        relu: false,
+    })
+}
+
+#[test]
+fn first_convolution_with_a_sum_keeps_it() {
+    let shape = Shape {
+        channels: 1,
+        height: 3,
+        width: 3,
+    };
+    let mut graph = Graph::default();
+    let first = push(&mut graph, Op::Input(0), shape);
+    let second = push(&mut graph, Op::Input(1), shape);
+    let a = push(&mut graph, point(first, None, 0, 1), shape);
+    let sum = push(&mut graph, point(second, Some(a), 0, 1), shape);
+    graph.outputs = vec![sum];
+    for (arithmetic, _) in arithmetics() {
+        let program = compile(&graph, arithmetic, 1, 1, None).expect("kernels for it");
+        let mut output = vec![0.0; 9];
+        let (ones, threes) = ([1.0; 9], [3.0; 9]);
+        let inputs = [Input::F32(&ones), Input::F32(&threes)];
+        let mut memory = program.memory();
+        Team::new(1).lead(1, |lead| {
+            program.run(&mut memory, lead, 1, &inputs, &mut [&mut output]);
+        });
+        assert_eq!(output, [9.0; 9], "{arithmetic:?}");
+    }
+}
+
+#[test]
+fn padded_window_over_a_mean_is_left_to_tract() {
+    let image = Shape {
+        channels: 1,
+        height: 3,
+        width: 3,
+    };
+    let single = Shape {
+        height: 1,
+        width: 1,
+        ..image
+    };
+    let mut graph = Graph::default();
+    let input = push(&mut graph, Op::Input(0), image);
+    let mean = push(&mut graph, Op::GlobalAvgPool { input }, single);
+    graph.outputs = vec![push(&mut graph, point(mean, None, 1, 3), single)];
+    for (arithmetic, _) in arithmetics() {
+        assert!(compile(&graph, arithmetic, 1, 1, None).is_err());
+    }
+}
