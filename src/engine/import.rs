@@ -18,7 +18,7 @@ use super::tract::TractModel;
 use super::{EngineOptions, EngineSpec, LoadError, onnx, weights};
 use crate::kernels::nn::{Arithmetic, Precision, Program};
 use crate::kernels::{Normalization, NormalizeKernel};
-use crate::ops::{self, CompileError, Region, Share};
+use crate::ops::{self, Region, Share};
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
 const MAX_SIDE: usize = 2048;
@@ -83,7 +83,7 @@ pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
     let (input_name, input) = classifier_input(&model, default_side)?;
     let output_name = output_name(&model)?;
     let (model, batch, classes) = typed(model, &input)?;
-    let (model, found) = lower::prepare(model).map_err(|e| refused(&e))?;
+    let (model, found) = lower::prepare(model).map_err(|e| graph_error(&e))?;
     Ok(Prepared {
         input_name,
         output_name,
@@ -109,7 +109,7 @@ impl Prepared {
             normalization: normalizations(self.normalization, options),
             options,
         };
-        let (lowered, programs) = lower(model, found, &lowering).map_err(|e| refused(&e))?;
+        let (lowered, programs) = lower(model, found, &lowering).map_err(|e| graph_error(&e))?;
         let plan = |model| optimize(model, self.batch.clone(), lowered.elementwise_rest);
         let bytes = lower::for_bytes(&lowered.model).map(plan);
         let (plan, plan_batch) = plan(lowered.model)?;
@@ -248,16 +248,6 @@ fn optimize(
     let one = HashMap::from([(symbol, 1.to_dim())]);
     let model = model.set_symbols(&one).map_err(refuse)?;
     Ok((plan(model).map_err(refuse)?, Some(1)))
-}
-
-fn refused(error: &TractError) -> LoadError {
-    match error.downcast_ref::<CompileError>() {
-        Some(CompileError::NotFinite { node, value }) => LoadError::DamagedWeights {
-            tensor: node.clone(),
-            value: value.clone(),
-        },
-        _ => graph_error(error),
-    }
 }
 
 struct InputShape {

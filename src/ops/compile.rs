@@ -14,23 +14,12 @@ const MAX_IMAGE_CHANNELS: usize = 4;
 
 /// Why a graph has no program here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
-    /// Something that no kernel of ours does; tract computes it then.
-    #[error("node \"{node}\": {reason}")]
-    Unsupported {
-        /// Its name.
-        node: String,
-        /// What it is that is not supported.
-        reason: String,
-    },
-    /// Weights that are NaN or infinite.
-    #[error("node \"{node}\": a weight is {value}: the weights are damaged")]
-    NotFinite {
-        /// Its name.
-        node: String,
-        /// NaN or an infinity, as text.
-        value: String,
-    },
+#[error("node \"{node}\": {reason}")]
+pub struct CompileError {
+    /// The node's name.
+    pub node: String,
+    /// What it is that no kernel of ours does.
+    pub reason: String,
 }
 
 /// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images, and up to `threads` that
@@ -77,7 +66,7 @@ pub fn compile(
             (&borders, borders[i]),
             exact,
         );
-        let error = |Refusal(reason)| CompileError::Unsupported {
+        let error = |Refusal(reason)| CompileError {
             node: node.name.clone(),
             reason,
         };

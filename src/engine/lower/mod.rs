@@ -1,6 +1,6 @@
 //! The parts of tract's typed graph that our operators compute, found and replaced.
 //!
-//! Called by `engine::tract`. [`prepare`] says in words what can be said in words and draws regions around it, without
+//! Called by `engine::import`. [`prepare`] says in words what can be said in words and draws regions around it, without
 //! touching a weight; [`Found::replace`] has a region made of each and builds the graph that tract executes. What is
 //! not recognized stays tract's: without this pass the model still runs, only slower.
 

@@ -61,11 +61,10 @@ impl Found {
                     part.graph = Graph::default();
                     regions.insert(colour, (region, part));
                 }
-                Err(e @ CompileError::Unsupported { .. }) => {
+                Err(e) => {
                     tracing::info!(reason = %e, "a part of the model is left to tract");
                     self.give_up(&members);
                 }
-                Err(e) => return Err(e.into()),
             }
         }
         let mut left = BTreeMap::<String, usize>::new();

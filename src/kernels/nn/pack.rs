@@ -44,7 +44,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Packs `weights`, `[outputs, inputs / groups, height, width]`, for panels of at most `vectors`.
+    /// Packs `weights`, `[outputs, inputs / groups, height, width]`, for panels of at most the kernel's vectors.
     ///
     /// None if groups are so narrow that most products would be with zeros.
     pub(super) fn new(

@@ -136,7 +136,7 @@ fn refused_region_stays_tracts_and_the_others_are_ours() {
                 number += 1;
                 if number == refused + 1 {
                     let (node, reason) = ("a".into(), "test".into());
-                    return Err(CompileError::Unsupported { node, reason });
+                    return Err(CompileError { node, reason });
                 }
                 Ok(Region::reference(graph.clone(), outputs))
             })
