@@ -16,7 +16,7 @@ use super::arithmetic;
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use super::output::UsageError;
-use crate::classifier::{Classifier, ClassifierOptions};
+use crate::classifier::{Classifier, ClassifierOptions, Health};
 use crate::config::{
     CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
@@ -62,13 +62,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let engine = arithmetic::engine_options(&args.engine, &budget)?;
     let plan = LoadPlan {
         references: args.model.references()?,
-        classifier: models::classifier_options(
-            &args.engine,
-            &args.images,
-            threads,
-            args.requests.queue_capacity,
-            engine.features.isa,
-        ),
+        classifier: ClassifierOptions {
+            queue_capacity: args.requests.queue_capacity,
+            max_queue_wait: args.requests.max_queue_wait,
+            stuck_after: args.requests.watchdog_timeout,
+            ..models::classifier_options(&args.engine, &args.images, threads, engine.features.isa)
+        },
         engine,
     };
     let metrics = Arc::new(Metrics::new());
@@ -86,6 +85,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .context("cannot start the http threads")?;
     runtime.block_on(serve(args, plan, metrics, started))
 }
+
+/// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start another.
+const EXIT_FAILED_INSIDE: u8 = 70;
 
 /// What is loaded, and how it is to run.
 struct LoadPlan {
@@ -107,6 +109,7 @@ async fn serve(
         max_body_bytes: args.requests.max_body_bytes,
         max_images: args.requests.max_images,
         body_timeout: args.requests.body_timeout,
+        request_timeout: args.requests.request_timeout,
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
     let app = App::new(Arc::clone(&metrics), limits);
@@ -120,6 +123,7 @@ async fn serve(
         loaded = load(plan, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    let mut health = classifier.health();
     app.set_ready(Arc::new(classifier));
     tracing::info!(
         address = %format_args!("http://{address}"),
@@ -128,13 +132,17 @@ async fn serve(
     );
 
     let first = tokio::select! {
-        signal = signals.next() => signal,
+        signal = signals.next() => Some(signal),
+        _ = health.wait_for(|health| *health == Health::Failed) => None,
         _ = &mut serving => bail!("the server stopped unexpectedly; the log has the reason"),
     };
-    tracing::info!(
-        signal = first.name(),
-        "stopping; a second signal ends at once"
-    );
+    match first {
+        Some(signal) => tracing::info!(
+            signal = signal.name(),
+            "stopping; a second signal ends at once"
+        ),
+        None => tracing::error!("stopping, because the engine threads die one after the other"),
+    }
     drop(signals);
     tokio::spawn(async move {
         // Some senders reach a process twice, directly and through its group; a person's second signal comes later.
@@ -152,6 +160,7 @@ async fn serve(
     });
     drop(stop);
     match serving.await.context("the server stopped unexpectedly")? {
+        _ if first.is_none() => Ok(ExitCode::from(EXIT_FAILED_INSIDE)),
         Drained::Clean => {
             tracing::info!("stopped; every accepted request was answered");
             Ok(ExitCode::SUCCESS)

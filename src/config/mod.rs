@@ -82,9 +82,22 @@ pub struct RequestConfig {
     #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = in_range(1, 1024), value_name = "N")]
     pub max_images: usize,
 
+    /// Longest time from a request's complete upload to its answer, else 504; a client may ask for less by the header
+    /// X-Request-Timeout-Ms
+    #[arg(long, env = "RESNET_REQUEST_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
+    pub request_timeout: Duration,
+
+    /// Longest estimated wait for a worker; a request that would wait longer is refused with 503 before its body is read
+    #[arg(long, env = "RESNET_MAX_QUEUE_WAIT", default_value = "2s", value_parser = parse_timeout, value_name = "TIME")]
+    pub max_queue_wait: Duration,
+
     /// Images that may wait for a worker; more are refused with 503
     #[arg(long, env = "RESNET_QUEUE_CAPACITY", default_value_t = 256, value_parser = in_range(1, 65_536), value_name = "N")]
     pub queue_capacity: usize,
+
+    /// How long one image may be decoded, or one batch run, before its thread counts as stuck and /livez says so
+    #[arg(long, env = "RESNET_WATCHDOG_TIMEOUT", default_value = "30s", value_parser = parse_timeout, value_name = "TIME")]
+    pub watchdog_timeout: Duration,
 
     /// How long a client may take to send its request's head, counted from the connection's start or the last answer:
     /// an idle connection is closed after it

@@ -32,8 +32,15 @@ pub(super) fn budget(bytes: u64) -> Arc<Semaphore> {
 
 /// A body in memory, and its share of the budget for all of them.
 pub(super) struct Held {
-    pub(super) bytes: Bytes,
+    bytes: Bytes,
     _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// The bytes; their share of the budget stays here, for what is made of them.
+    pub(super) fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 /// Reads the whole body.

@@ -4,12 +4,16 @@
 
 mod body;
 mod classify;
+mod client;
+mod deadline;
 mod error;
 mod health;
 mod models;
 mod observe;
 mod upload;
 
+use std::hash::RandomState;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,6 +30,10 @@ use crate::metrics::Metrics;
 pub use self::classify::AnswerBody;
 pub use self::error::{ApiError, Problem};
 
+/// Where a connection comes from, in the extensions of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
 /// What one request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
@@ -35,6 +43,8 @@ pub struct RequestLimits {
     pub max_images: usize,
     /// How long the body may take to arrive.
     pub body_timeout: Duration,
+    /// How long the answer may take after that.
+    pub request_timeout: Duration,
     /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
     pub body_memory_bytes: u64,
 }
@@ -47,6 +57,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     limits: RequestLimits,
     body_budget: Arc<tokio::sync::Semaphore>,
+    client_seed: RandomState,
 }
 
 impl App {
@@ -59,6 +70,7 @@ impl App {
             metrics,
             limits,
             body_budget: body::budget(limits.body_memory_bytes),
+            client_seed: RandomState::new(),
         })
     }
 

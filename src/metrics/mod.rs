@@ -3,8 +3,8 @@
 //! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served names.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, exponential_buckets,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, exponential_buckets,
 };
 
 /// The content type of the text exposition format 0.0.4.
@@ -30,6 +30,12 @@ pub struct Metrics {
     pub requests_rejected: IntCounterVec,
     /// Images dropped because their client had gone, by the stage they had reached.
     pub requests_canceled: IntCounterVec,
+    /// Images dropped because their deadline had passed, by the stage they had reached.
+    pub requests_expired: IntCounterVec,
+    /// Engine threads that died and were replaced.
+    pub worker_restarts: IntCounter,
+    /// Estimated wait for a worker, of a client that has nothing waiting, by model.
+    pub estimated_wait: prometheus::GaugeVec,
     /// Decoders that panicked over an image, by its format.
     pub decode_panics: IntCounterVec,
     /// Bytes that decoders hold.
@@ -106,6 +112,25 @@ impl Metrics {
                 "resnet_requests_canceled_total",
                 "Images dropped because their client had gone, by the stage they had reached.",
                 &["stage"],
+            ),
+            requests_expired: made.counter(
+                "resnet_requests_expired_total",
+                "Images dropped because their deadline had passed, by the stage they had reached.",
+                &["stage"],
+            ),
+            worker_restarts: made.register(
+                IntCounter::new("resnet_worker_restarts_total", "Engine threads that died and were replaced.")
+                    .expect("a valid metric name"),
+            ),
+            estimated_wait: made.register(
+                prometheus::GaugeVec::new(
+                    Opts::new(
+                        "resnet_estimated_wait_seconds",
+                        "Estimated wait for a worker, of a client that has nothing waiting yet.",
+                    ),
+                    &["model"],
+                )
+                .expect("a valid metric name"),
             ),
             decode_panics: made.counter(
                 "resnet_decode_panics_total",

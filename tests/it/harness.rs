@@ -66,6 +66,9 @@ pub(crate) struct Settings {
     pub(crate) queue_capacity: usize,
     pub(crate) max_body_bytes: u64,
     pub(crate) body_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) max_queue_wait: Duration,
+    pub(crate) stuck_after: Duration,
     pub(crate) images: ImageOptions,
 }
 
@@ -77,6 +80,9 @@ impl Default for Settings {
             queue_capacity: 256,
             max_body_bytes: 20 << 20,
             body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(10),
+            max_queue_wait: Duration::from_secs(2),
+            stuck_after: Duration::from_secs(30),
             images: ImageOptions::default(),
         }
     }
@@ -104,6 +110,8 @@ impl TestServer {
             },
             prep_threads: 2,
             queue_capacity: settings.queue_capacity,
+            max_queue_wait: settings.max_queue_wait,
+            stuck_after: settings.stuck_after,
         };
         let classifier = Classifier::start(models, options, Arc::clone(&server.metrics)).unwrap();
         server.app.set_ready(Arc::new(classifier));
@@ -117,6 +125,7 @@ impl TestServer {
             max_body_bytes: settings.max_body_bytes,
             max_images: 32,
             body_timeout: settings.body_timeout,
+            request_timeout: settings.request_timeout,
             body_memory_bytes: 64 << 20,
         };
         let app = App::new(Arc::clone(&metrics), limits);
@@ -327,7 +336,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(args: &[&str]) -> Process {
-        let mut child = resnet()
+        Process::start_as(resnet(), args)
+    }
+
+    /// The same by a command that is prepared already.
+    pub(crate) fn start_as(mut command: Command, args: &[&str]) -> Process {
+        let mut child = command
             .args(["serve", "--port", "0", "--log-format", "json"])
             .args(args)
             .stderr(Stdio::piped())
