@@ -10,6 +10,7 @@ mod models;
 mod observe;
 mod upload;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,6 +39,10 @@ pub struct RequestLimits {
     /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
     pub body_memory_bytes: u64,
 }
+
+/// Who sent a request: the other end of its connection, in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// What all requests share.
 #[derive(Debug)]

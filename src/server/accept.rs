@@ -3,15 +3,16 @@
 //! Owned by `Server::run`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::requests::Requests;
 use super::{Drained, ServerOptions};
 
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
@@ -23,7 +24,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 pub(super) struct Accepting {
     listener: TcpListener,
-    service: TowerToHyperService<Router>,
+    router: Router,
     http: http1::Builder,
     connections: GracefulShutdown,
     options: ServerOptions,
@@ -34,10 +35,9 @@ impl Accepting {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(options.header_timeout);
-        let service = TowerToHyperService::new(router);
         Accepting {
             listener,
-            service,
+            router,
             http,
             connections: GracefulShutdown::new(),
             options,
@@ -49,9 +49,9 @@ impl Accepting {
         let mut failing = false;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failing = false;
-                    self.serve(stream);
+                    self.serve(stream, peer);
                 }
                 Err(e) if is_connection_error(&e) => {} // that client is gone already
                 Err(error) => {
@@ -64,12 +64,11 @@ impl Accepting {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // Answers are small and complete: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
-        let connection = self
-            .http
-            .serve_connection(TokioIo::new(stream), self.service.clone());
+        let requests = Requests::new(self.router.clone(), peer);
+        let connection = self.http.serve_connection(TokioIo::new(stream), requests);
         let connection = self.connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -3,6 +3,7 @@
 //! Called by `cli` with an `App` and a shutdown signal; hands every request to `http`.
 
 mod accept;
+mod requests;
 
 use std::future::Future;
 use std::net::SocketAddr;
