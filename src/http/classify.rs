@@ -60,13 +60,7 @@ async fn handle(
         Ok(target) => answer(app, &target, &head.headers, &mut body).await,
         Err(e) => Err(e),
     };
-    let mut response = match answer {
-        Ok(response) => response,
-        Err(e) => {
-            body::linger(&head.headers, &mut body).await;
-            e.into_response()
-        }
-    };
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     if let Some(label) = label {
         response.extensions_mut().insert(label);
     }

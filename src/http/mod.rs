@@ -67,6 +67,11 @@ impl App {
         })
     }
 
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Puts a warmed-up classifier in charge; from now on the server is ready. Only the first call counts.
     pub fn set_ready(&self, classifier: Arc<Classifier>) {
         let _ = self.classifier.set(classifier);
@@ -117,17 +122,13 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn no_such_route(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::NoSuchRoute {
-        path: classify::cut(head.uri.path()),
+        path: classify::cut(request.uri().path()),
     }
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::MethodNotAllowed {
-        method: classify::cut(head.method.as_str()),
+        method: classify::cut(request.method().as_str()),
     }
 }
