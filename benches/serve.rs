@@ -109,10 +109,9 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
                 header_timeout: Duration::from_secs(75),
                 shutdown_delay: Duration::ZERO,
                 shutdown_timeout: Duration::ZERO,
+                ..ServerOptions::default()
             };
-            let server = Server::bind(([127, 0, 0, 1], 0).into(), options)
-                .await
-                .unwrap();
+            let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
             tell.send(server.address().unwrap()).unwrap();
             server.run(app, std::future::pending()).await
         })

@@ -103,7 +103,7 @@ async fn serve(
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let server = bind(&args.server, args.requests.header_timeout).await?;
+    let server = bind(&args.server)?;
     let address = server.address().context("cannot tell the address")?;
     let limits = RequestLimits {
         max_body_bytes: args.requests.max_body_bytes,
@@ -165,26 +165,26 @@ async fn serve(
             tracing::info!("stopped; every accepted request was answered");
             Ok(ExitCode::SUCCESS)
         }
-        Drained::TimedOut => {
+        Drained::TimedOut { lost } => {
             bail!(
-                "stopped after --shutdown-timeout {} s with requests still running",
+                "stopped after --shutdown-timeout {} s; requests lost: {lost}",
                 args.server.shutdown_timeout.as_secs_f64()
             )
         }
     }
 }
 
-async fn bind(
-    config: &ServerConfig,
-    header_timeout: std::time::Duration,
-) -> anyhow::Result<Server> {
+fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
     let address = SocketAddr::new(config.host, config.port);
     let options = ServerOptions {
-        header_timeout,
+        max_connections: config.max_connections,
+        header_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
+        write_timeout: config.write_timeout,
         shutdown_delay: config.shutdown_delay,
         shutdown_timeout: config.shutdown_timeout,
     };
-    Server::bind(address, options).await.map_err(|e| {
+    Server::bind(address, options).map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "; is another server running? choose another port with --port"

@@ -71,13 +71,7 @@ async fn handle(
         }
         Err(e) => Err(e),
     };
-    let mut response = match answer {
-        Ok(response) => response,
-        Err(e) => {
-            body::linger(&head.headers, &mut body).await;
-            e.into_response()
-        }
-    };
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     if let Some(label) = label {
         response.extensions_mut().insert(label);
     }

@@ -30,10 +30,6 @@ use crate::metrics::Metrics;
 pub use self::classify::AnswerBody;
 pub use self::error::{ApiError, Problem};
 
-/// Where a connection comes from, in the extensions of its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
-
 /// What one request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
@@ -48,6 +44,10 @@ pub struct RequestLimits {
     /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
     pub body_memory_bytes: u64,
 }
+
+/// Who sent a request: the other end of its connection, in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -72,6 +72,11 @@ impl App {
             body_budget: body::budget(limits.body_memory_bytes),
             client_seed: RandomState::new(),
         })
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Puts a warmed-up classifier in charge; from now on the server is ready. Only the first call counts.
@@ -124,17 +129,13 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn no_such_route(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::NoSuchRoute {
-        path: classify::cut(head.uri.path()),
+        path: classify::cut(request.uri().path()),
     }
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::MethodNotAllowed {
-        method: classify::cut(head.method.as_str()),
+        method: classify::cut(request.method().as_str()),
     }
 }

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub batch_size: HistogramVec,
     /// Images waiting for a worker.
     pub queue_depth: IntGaugeVec,
+    /// Connections that are open.
+    pub connections: IntGauge,
     /// Requests being handled.
     pub requests_in_flight: IntGauge,
     /// Requests refused, by reason.
@@ -102,6 +104,10 @@ impl Metrics {
                 vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0],
             ),
             queue_depth: made.gauge("resnet_queue_depth", "Images waiting for a worker.", &["model"]),
+            connections: made.plain_gauge(
+                "resnet_connections",
+                "Connections that are open, of --max-connections.",
+            ),
             requests_in_flight: made.plain_gauge("resnet_requests_in_flight", "Requests being handled."),
             requests_rejected: made.counter(
                 "resnet_requests_rejected_total",

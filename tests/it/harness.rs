@@ -70,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) max_queue_wait: Duration,
     pub(crate) stuck_after: Duration,
     pub(crate) images: ImageOptions,
+    pub(crate) server: ServerOptions,
 }
 
 impl Default for Settings {
@@ -79,11 +80,15 @@ impl Default for Settings {
             max_batch_size: 8,
             queue_capacity: 256,
             max_body_bytes: 20 << 20,
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(10),
             max_queue_wait: Duration::from_secs(2),
             stuck_after: Duration::from_secs(30),
             images: ImageOptions::default(),
+            server: ServerOptions {
+                shutdown_timeout: Duration::from_secs(10),
+                ..ServerOptions::default()
+            },
         }
     }
 }
@@ -132,20 +137,14 @@ impl TestServer {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let served = Arc::clone(&app);
+        let options = settings.server;
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let options = ServerOptions {
-                    header_timeout: Duration::from_secs(10),
-                    shutdown_delay: Duration::ZERO,
-                    shutdown_timeout: Duration::from_secs(10),
-                };
-                let server = Server::bind(([127, 0, 0, 1], 0).into(), options)
-                    .await
-                    .unwrap();
+                let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
                 tell.send(server.address().unwrap()).unwrap();
                 server
                     .run(served, async {
@@ -341,12 +340,15 @@ impl Process {
 
     /// The same by a command that is prepared already.
     pub(crate) fn start_as(mut command: Command, args: &[&str]) -> Process {
-        let mut child = command
+        command
             .args(["serve", "--port", "0", "--log-format", "json"])
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .args(args);
+        Process::wait_for(command)
+    }
+
+    /// Starts a command that logs JSON and waits until it says that it is ready.
+    pub(crate) fn wait_for(mut command: Command) -> Process {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tell, told) = std::sync::mpsc::channel();
         let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
@@ -369,10 +371,37 @@ impl Process {
 
     /// The most memory it has held so far.
     pub(crate) fn peak_memory_kb(&self) -> u64 {
+        self.status_kb("VmHWM:")
+    }
+
+    /// The memory it holds now.
+    pub(crate) fn memory_kb(&self) -> u64 {
+        self.status_kb("VmRSS:")
+    }
+
+    fn status_kb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let mut lines = status.lines();
-        let peak = lines.find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse().unwrap()
+        let value = lines.find_map(|l| l.strip_prefix(name)).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The files it has open, connections among them.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.unwrap().count()
+    }
+
+    /// The CPU time it has used, in user and system mode; to a hundredth of a second, the kernel's `USER_HZ`.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(10 * ticks)
     }
 
     /// Sends a signal by name, as `TERM`.
