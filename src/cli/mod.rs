@@ -9,6 +9,7 @@ mod doctor;
 mod eval;
 mod feed;
 mod healthcheck;
+mod locks;
 mod logging;
 mod ls;
 mod models;

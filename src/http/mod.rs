@@ -2,6 +2,7 @@
 //!
 //! Called by `server` with each request; calls `classifier`. The only room that knows a status code.
 
+mod auth;
 mod body;
 mod classify;
 mod error;
@@ -123,7 +124,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
-            keys::check,
+            auth::check,
         ))
         // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
         .layer(CatchPanicLayer::custom(error::from_panic))

@@ -327,9 +327,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(args: &[&str]) -> Process {
+        Process::start_with_env(args, &[])
+    }
+
+    /// Starts it with variables and waits until it is ready.
+    pub(crate) fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Process {
         let mut child = resnet()
             .args(["serve", "--port", "0", "--log-format", "json"])
             .args(args)
+            .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

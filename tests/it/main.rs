@@ -16,6 +16,7 @@ mod drain;
 mod eval;
 mod formats;
 mod hostile;
+mod keys;
 mod limits;
 mod lowering;
 mod metrics;
