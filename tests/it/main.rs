@@ -12,6 +12,7 @@ mod harness;
 mod bytes;
 mod classify;
 mod cli;
+mod digests;
 mod drain;
 mod eval;
 mod formats;
