@@ -3,6 +3,7 @@
 //! Called by `cli` with an `App` and a shutdown signal; hands every request to `http`.
 
 mod accept;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::http::{self, App};
+
+pub use self::tls::{PemFile, Tls, TlsError};
 
 /// How connections are treated.
 #[derive(Debug, Clone, Copy)]
