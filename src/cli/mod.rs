@@ -14,6 +14,7 @@ mod logging;
 mod ls;
 mod models;
 mod output;
+mod own_tls;
 mod preprocess;
 mod pull;
 mod rm;

@@ -123,7 +123,7 @@ async fn serve(
         ),
         None => {}
     }
-    locks.reload_on_hangup(Arc::clone(&app))?;
+    locks.reload_on_hangup(Arc::clone(&app), None)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.run(Arc::clone(&app), async move {
         let _ = stopped.await; // dropping the sender stops too

@@ -17,6 +17,25 @@ pub struct AccessConfig {
     /// RESNET_API_KEYS holds keys itself, separated by commas [default: no key is needed]
     #[arg(long, env = "RESNET_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
+
+    /// PEM file of the server's certificate, followed by those of its issuers: speak TLS, 1.2 or 1.3; read again on
+    /// SIGHUP [default: no TLS]
+    #[arg(
+        long,
+        env = "RESNET_TLS_CERT",
+        requires = "tls_key",
+        value_name = "FILE"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file of its private key, without a passphrase
+    #[arg(
+        long,
+        env = "RESNET_TLS_KEY",
+        requires = "tls_cert",
+        value_name = "FILE"
+    )]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// The text of [`API_KEYS_VARIABLE`], one key a line; `None` if it is not set or empty.
