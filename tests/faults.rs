@@ -262,7 +262,10 @@ fn full_disk_ends_a_pull_with_its_reason_and_nothing_half_done() {
     );
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no space left for") && said.contains("0 of "), "{said}");
+    assert!(
+        said.contains("no space left for") && said.contains("0 of "),
+        "{said}"
+    );
     let list = resnet()
         .args(["ls", "--json", "--models-dir"])
         .arg(&models)

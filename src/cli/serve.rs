@@ -13,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::arithmetic;
+use super::locks::Locks;
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use super::output::UsageError;
 use crate::classifier::{Classifier, ClassifierOptions, Health};
 use crate::config::{
-    CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
+    AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
 use crate::engine::EngineOptions;
 use crate::http::{App, RequestLimits};
@@ -33,6 +34,8 @@ pub(crate) struct ServeArgs {
     model: ModelArgs,
     #[command(flatten)]
     server: ServerConfig,
+    #[command(flatten)]
+    access: AccessConfig,
     #[command(flatten)]
     images: ImageConfig,
     #[command(flatten)]
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
+    let locks = Locks::new(&args.access)?;
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);
     let engine = arithmetic::engine_options(&args.engine, &budget)?;
@@ -83,7 +87,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the http threads")?;
-    runtime.block_on(serve(args, plan, metrics, started))
+    runtime.block_on(serve(args, locks, plan, metrics, started))
 }
 
 /// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start another.
@@ -98,6 +102,7 @@ struct LoadPlan {
 
 async fn serve(
     args: &ServeArgs,
+    locks: Locks,
     plan: LoadPlan,
     metrics: Arc<Metrics>,
     started: Instant,
@@ -113,6 +118,15 @@ async fn serve(
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
     let app = App::new(Arc::clone(&metrics), limits);
+    match locks.keys()? {
+        Some(keys) => app.set_keys(keys),
+        None if !args.server.host.is_loopback() => tracing::info!(
+            "no API keys are set and --host is {}: whoever reaches the port may use this server; --api-keys-file locks it",
+            args.server.host
+        ),
+        None => {}
+    }
+    locks.reload_on_hangup(Arc::clone(&app), None)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.run(Arc::clone(&app), async move {
         let _ = stopped.await; // dropping the sender stops too

@@ -2,6 +2,7 @@
 //!
 //! Flattened into the commands by `cli`, which turns each section into the rooms' own options.
 
+mod access;
 mod arithmetic;
 mod threads;
 mod units;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+pub use self::access::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
 pub use self::arithmetic::{ArithmeticConfig, IsaChoice, PrecisionChoice};
 pub use self::threads::{CpuBudget, ThreadPlan};
 pub use self::units::{parse_bytes, parse_duration, parse_timeout};

@@ -7,16 +7,18 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::Extensions;
 
-use super::Peer;
+use super::{KeyName, Peer};
 use crate::turns::ClientId;
 
 /// The client's number. `seed` is the process's own, so that nobody can choose an address that shares another's number.
 pub(super) fn client_id(extensions: &Extensions, seed: &RandomState) -> ClientId {
-    let id = match extensions.get::<Peer>() {
-        Some(Peer(address)) => seed.hash_one(network(address.ip())),
-        None => return ClientId::LOCAL,
-    };
-    ClientId(id)
+    if let Some(key) = extensions.get::<KeyName>() {
+        return ClientId(seed.hash_one(key));
+    }
+    match extensions.get::<Peer>() {
+        Some(Peer(address)) => ClientId(seed.hash_one(network(address.ip()))),
+        None => ClientId::LOCAL,
+    }
 }
 
 /// What one client may have many of: of an IPv6 address only the network of 64 bits counts, because that is the least
@@ -51,5 +53,18 @@ mod tests {
             id("[2001:db8:0:1::1]:1", &seed)
         );
         assert_ne!(one, id("192.0.2.1:1000", &RandomState::new()));
+    }
+
+    #[test]
+    fn client_with_a_key_is_its_key_wherever_it_is() {
+        let seed = RandomState::new();
+        let with_key = |address: &str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(Peer(address.parse().expect("an address")));
+            extensions.insert(KeyName("shop".into()));
+            client_id(&extensions, &seed)
+        };
+        assert_eq!(with_key("192.0.2.1:1"), with_key("198.51.100.7:2"));
+        assert_ne!(with_key("192.0.2.1:1"), id("192.0.2.1:1", &seed));
     }
 }

@@ -21,6 +21,9 @@ pub enum ApiError {
     /// The server has been told to stop.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// No key, or a wrong one, where keys are set.
+    #[error("{0}")]
+    Unauthorized(&'static str),
     /// No route.
     #[error("there is nothing at {path}; GET / lists what there is")]
     NoSuchRoute {
@@ -163,6 +166,7 @@ impl ApiError {
             ApiError::ShuttingDown | ApiError::Classify(ClassifyError::ShuttingDown) => {
                 (S::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down")
             }
+            ApiError::Unauthorized(_) => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             ApiError::NoSuchRoute { .. } => (S::NOT_FOUND, "no_such_route", "No such route"),
             ApiError::MethodNotAllowed { .. } => (
                 S::METHOD_NOT_ALLOWED,
@@ -357,6 +361,10 @@ impl IntoResponse for ApiError {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = retry_after(self.wait().unwrap_or_default());
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"resnet\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if matches!(
             self,

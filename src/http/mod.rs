@@ -2,12 +2,14 @@
 //!
 //! Called by `server` with each request; calls `classifier`. The only room that knows a status code.
 
+mod auth;
 mod body;
 mod classify;
 mod client;
 mod deadline;
 mod error;
 mod health;
+mod keys;
 mod models;
 mod observe;
 mod upload;
@@ -15,7 +17,7 @@ mod upload;
 use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +31,11 @@ use crate::metrics::Metrics;
 
 pub use self::classify::AnswerBody;
 pub use self::error::{ApiError, Problem};
+pub use self::keys::{KeySet, KeysError};
+
+/// The name of the API key that a request brought, in its extensions; absent where none is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyName(pub Arc<str>);
 
 /// What one request may cost.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +65,7 @@ pub struct App {
     limits: RequestLimits,
     body_budget: Arc<tokio::sync::Semaphore>,
     client_seed: RandomState,
+    keys: RwLock<Option<Arc<KeySet>>>,
 }
 
 impl App {
@@ -71,6 +79,7 @@ impl App {
             limits,
             body_budget: body::budget(limits.body_memory_bytes),
             client_seed: RandomState::new(),
+            keys: RwLock::new(None),
         })
     }
 
@@ -87,6 +96,17 @@ impl App {
     /// From now on the server is not ready, and asks its clients to reconnect elsewhere.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on only these keys open the server; before the first call it is open to everyone.
+    pub fn set_keys(&self, keys: KeySet) {
+        let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(Arc::new(keys));
+    }
+
+    fn keys(&self) -> Option<Arc<KeySet>> {
+        let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
     }
 
     fn is_draining(&self) -> bool {
@@ -119,6 +139,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            auth::check,
+        ))
         // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(middleware::from_fn_with_state(

@@ -9,6 +9,7 @@ mod file_limit;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod watched;
 
 use std::future::Future;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::http::{self, App};
+
+pub use self::tls::{PemFile, Tls, TlsError};
 
 /// How connections are treated.
 #[derive(Debug, Clone, Copy)]

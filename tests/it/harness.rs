@@ -338,6 +338,13 @@ impl Process {
         Process::start_as(resnet(), args)
     }
 
+    /// Starts it with variables and waits until it is ready.
+    pub(crate) fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Process {
+        let mut command = resnet();
+        command.envs(env.iter().copied());
+        Process::start_as(command, args)
+    }
+
     /// The same by a command that is prepared already.
     pub(crate) fn start_as(mut command: Command, args: &[&str]) -> Process {
         command
