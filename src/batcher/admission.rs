@@ -228,10 +228,6 @@ impl Admission {
 impl State {
     fn check(&self, policy: &AdmissionPolicy, ask: &Ask) -> Result<(), Refusal> {
         let (wait, needed) = self.estimate(policy, ask);
-        if self.clients.is_empty() && ask.images <= policy.capacity {
-            // Whatever the estimate says: only what is served can correct it.
-            return Ok(());
-        }
         let free = policy.capacity.saturating_sub(self.waiting);
         if ask.images > free {
             return Err(Refusal::QueueFull {
@@ -249,6 +245,10 @@ impl State {
                 allowed,
                 wait,
             });
+        }
+        if self.clients.is_empty() {
+            // Whatever the estimate says: only what is served can correct it.
+            return Ok(());
         }
         if wait > policy.max_wait {
             let max = policy.max_wait;
