@@ -302,6 +302,14 @@ impl Client {
         Ok(answer)
     }
 
+    /// Closes the connections that are kept.
+    pub(crate) fn close(&self) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     async fn open(&self) -> Result<Connection, Failure> {
         self.opened.fetch_add(1, Ordering::Relaxed);
         Connection::open(self.to, self.from).await

@@ -1,9 +1,16 @@
 //! What a scenario found: tables for people, one line for programs, bounds that were kept or broken.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
+use crate::http::Client;
+use crate::process;
 use crate::server::Server;
+
+/// File descriptors that may be open afterwards besides those of before: a probe's connection, a clock.
+const SPARE_FDS: u64 = 4;
 
 /// Findings, collected while a scenario runs.
 #[derive(Debug)]
@@ -85,9 +92,19 @@ impl Report {
         });
     }
 
-    /// Looks after the server and notes it: what holds after every scenario.
-    pub(crate) async fn after(&mut self, server: &Server) {
-        let health = server.health().await;
+    /// Closes these clients' connections, looks after the server and notes it: what holds after every scenario.
+    pub(crate) async fn after(&mut self, server: &Server, clients: &[&Client]) {
+        clients.iter().for_each(|c| c.close());
+        server.settle().await;
+        let mut health = server.health().await;
+        // Sockets are closed by the server when it reads that they are.
+        for _ in 0..50 {
+            if health.sample.fds <= server.base.fds + SPARE_FDS {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            health.sample = process::sample(server.pid);
+        }
         let (base, now) = (server.base, health.sample);
         let words = |ok: bool| if ok { "yes" } else { "no" };
         self.bound("/livez is 200 afterwards", words(health.live), health.live);
@@ -110,6 +127,11 @@ impl Report {
             "server",
             json!({"rss_before_kib": base.rss_kib, "rss_after_kib": now.rss_kib, "rss_peak_kib": now.peak_kib,
                 "fds_before": base.fds, "fds_after": now.fds, "threads_before": base.threads, "threads_after": now.threads}),
+        );
+        self.bound(
+            format!("at most {SPARE_FDS} more file descriptors than before"),
+            format!("{} and {}", base.fds, now.fds),
+            now.fds <= base.fds + SPARE_FDS,
         );
         let errors = server.complaints("ERROR");
         let first = errors.first().cloned().unwrap_or_default();

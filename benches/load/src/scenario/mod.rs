@@ -1,6 +1,11 @@
 //! What is done to the server, one file a scenario.
 
+mod burst;
+mod fair;
+mod huge;
+mod leave;
 mod overload;
+mod retry;
 
 use std::time::Duration;
 
@@ -15,6 +20,11 @@ use crate::load::{Summary, closed_loop};
 pub(crate) async fn run(args: &Args) -> Result<bool, String> {
     match args.scenario.as_str() {
         "overload" => overload::run(args).await,
+        "burst" => burst::run(args).await,
+        "fair" => fair::run(args).await,
+        "huge" => huge::run(args).await,
+        "leave" => leave::run(args).await,
+        "retry" => retry::run(args).await,
         other => Err(format!("there is no scenario {other:?}\n\n{USAGE}")),
     }
 }

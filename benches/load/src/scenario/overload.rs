@@ -138,6 +138,6 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         refusal_ms < REFUSAL_MS,
     );
     report.value("capacity", full.json());
-    report.after(&server).await;
+    report.after(&server, &[&client]).await;
     Ok(report.finish())
 }
