@@ -1,10 +1,14 @@
 //! What is done to the server, one file a scenario.
 
 mod burst;
+mod drain;
 mod fair;
 mod huge;
+mod idle;
 mod leave;
+mod memory;
 mod overload;
+mod quota;
 mod retry;
 
 use std::time::Duration;
@@ -25,6 +29,10 @@ pub(crate) async fn run(args: &Args) -> Result<bool, String> {
         "huge" => huge::run(args).await,
         "leave" => leave::run(args).await,
         "retry" => retry::run(args).await,
+        "idle" => idle::run(args).await,
+        "drain" => drain::run(args).await,
+        "memory" => memory::run(args).await,
+        "quota" => quota::run(args).await,
         other => Err(format!("there is no scenario {other:?}\n\n{USAGE}")),
     }
 }
