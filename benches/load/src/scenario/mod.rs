@@ -10,6 +10,7 @@ mod memory;
 mod overload;
 mod quota;
 mod retry;
+mod slow;
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub(crate) async fn run(args: &Args) -> Result<bool, String> {
         "drain" => drain::run(args).await,
         "memory" => memory::run(args).await,
         "quota" => quota::run(args).await,
+        "slow" => slow::run(args).await,
         other => Err(format!("there is no scenario {other:?}\n\n{USAGE}")),
     }
 }
