@@ -1,5 +1,6 @@
 //! What is done to the server, one file a scenario.
 
+mod actors;
 mod burst;
 mod drain;
 mod fair;
@@ -11,6 +12,7 @@ mod overload;
 mod quota;
 mod retry;
 mod slow;
+mod soak;
 
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ pub(crate) async fn run(args: &Args) -> Result<bool, String> {
         "memory" => memory::run(args).await,
         "quota" => quota::run(args).await,
         "slow" => slow::run(args).await,
+        "soak" => soak::run(args).await,
         other => Err(format!("there is no scenario {other:?}\n\n{USAGE}")),
     }
 }
