@@ -3,6 +3,7 @@
 //! Owned by `Server::run`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Drained, ServerOptions};
+use super::{Drained, ServerOptions, Tls};
 
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -25,12 +26,18 @@ pub(super) struct Accepting {
     listener: TcpListener,
     service: TowerToHyperService<Router>,
     http: http1::Builder,
+    tls: Option<Arc<Tls>>,
     connections: GracefulShutdown,
     options: ServerOptions,
 }
 
 impl Accepting {
-    pub(super) fn new(listener: TcpListener, router: Router, options: ServerOptions) -> Accepting {
+    pub(super) fn new(
+        listener: TcpListener,
+        router: Router,
+        tls: Option<Arc<Tls>>,
+        options: ServerOptions,
+    ) -> Accepting {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(options.header_timeout);
@@ -39,6 +46,7 @@ impl Accepting {
             listener,
             service,
             http,
+            tls,
             connections: GracefulShutdown::new(),
             options,
         }
@@ -67,13 +75,22 @@ impl Accepting {
     fn serve(&self, stream: TcpStream) {
         // Answers are small and complete: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
-        let connection = self
-            .http
-            .serve_connection(TokioIo::new(stream), self.service.clone());
-        let connection = self.connections.watch(connection);
+        let (http, service) = (self.http.clone(), self.service.clone());
+        let watcher = self.connections.watcher();
+        let Some(tls) = self.tls.clone() else {
+            let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move { report(connection.await) });
+            return;
+        };
+        let timeout = self.options.header_timeout;
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
+            match tokio::time::timeout(timeout, tls.handshake(stream)).await {
+                Ok(Ok(stream)) => {
+                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    report(watcher.watch(connection).await);
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+                Err(_) => tracing::debug!("no TLS handshake in time"),
             }
         });
     }
@@ -95,6 +112,12 @@ impl Accepting {
             Ok(()) => Drained::Clean,
             Err(_) => Drained::TimedOut,
         }
+    }
+}
+
+fn report(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
     }
 }
 

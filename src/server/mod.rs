@@ -32,6 +32,7 @@ pub struct ServerOptions {
 pub struct Server {
     listener: TcpListener,
     options: ServerOptions,
+    tls: Option<Arc<Tls>>,
 }
 
 /// How a shutdown went.
@@ -50,7 +51,18 @@ impl Server {
     /// If the address is in use, not this machine's, or needs privileges.
     pub async fn bind(address: SocketAddr, options: ServerOptions) -> std::io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Server { listener, options })
+        Ok(Server {
+            listener,
+            options,
+            tls: None,
+        })
+    }
+
+    /// Speaks TLS with this certificate, and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Server {
+        self.tls = tls;
+        self
     }
 
     /// The address it listens on; tells the port if 0 was asked for.
@@ -63,8 +75,12 @@ impl Server {
 
     /// Serves until `shutdown` resolves, then drains: not ready, delay, stop accepting, finish what runs.
     pub async fn run(self, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Drained {
-        let mut accepting =
-            accept::Accepting::new(self.listener, http::router(Arc::clone(&app)), self.options);
+        let mut accepting = accept::Accepting::new(
+            self.listener,
+            http::router(Arc::clone(&app)),
+            self.tls,
+            self.options,
+        );
         tokio::select! {
             () = accepting.accept_all() => {}
             () = shutdown => {}
