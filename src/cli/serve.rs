@@ -17,7 +17,7 @@ use super::locks::Locks;
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use super::output::UsageError;
-use crate::classifier::{Classifier, ClassifierOptions};
+use crate::classifier::{Classifier, ClassifierOptions, Health};
 use crate::config::{
     AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
@@ -66,13 +66,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let engine = arithmetic::engine_options(&args.engine, &budget)?;
     let plan = LoadPlan {
         references: args.model.references()?,
-        classifier: models::classifier_options(
-            &args.engine,
-            &args.images,
-            threads,
-            args.requests.queue_capacity,
-            engine.features.isa,
-        ),
+        classifier: ClassifierOptions {
+            queue_capacity: args.requests.queue_capacity,
+            max_queue_wait: args.requests.max_queue_wait,
+            stuck_after: args.requests.watchdog_timeout,
+            ..models::classifier_options(&args.engine, &args.images, threads, engine.features.isa)
+        },
         engine,
     };
     let metrics = Arc::new(Metrics::new());
@@ -91,6 +90,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(serve(args, locks, plan, metrics, started))
 }
 
+/// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start another.
+const EXIT_FAILED_INSIDE: u8 = 70;
+
 /// What is loaded, and how it is to run.
 struct LoadPlan {
     references: Vec<ModelRef>,
@@ -107,14 +109,13 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let tls = locks.tls(&["http/1.1"])?.map(Arc::new);
-    let server = bind(&args.server, args.requests.header_timeout)
-        .await?
-        .with_tls(tls.clone());
+    let server = bind(&args.server)?.with_tls(tls.clone());
     let address = server.address().context("cannot tell the address")?;
     let limits = RequestLimits {
         max_body_bytes: args.requests.max_body_bytes,
         max_images: args.requests.max_images,
         body_timeout: args.requests.body_timeout,
+        request_timeout: args.requests.request_timeout,
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
     let app = App::new(Arc::clone(&metrics), limits);
@@ -138,6 +139,7 @@ async fn serve(
         loaded = load(plan, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    let mut health = classifier.health();
     app.set_ready(Arc::new(classifier));
     tracing::info!(
         address = %format_args!("{scheme}://{address}"),
@@ -146,13 +148,17 @@ async fn serve(
     );
 
     let first = tokio::select! {
-        signal = signals.next() => signal,
+        signal = signals.next() => Some(signal),
+        _ = health.wait_for(|health| *health == Health::Failed) => None,
         _ = &mut serving => bail!("the server stopped unexpectedly; the log has the reason"),
     };
-    tracing::info!(
-        signal = first.name(),
-        "stopping; a second signal ends at once"
-    );
+    match first {
+        Some(signal) => tracing::info!(
+            signal = signal.name(),
+            "stopping; a second signal ends at once"
+        ),
+        None => tracing::error!("stopping, because the engine threads die one after the other"),
+    }
     drop(signals);
     tokio::spawn(async move {
         // Some senders reach a process twice, directly and through its group; a person's second signal comes later.
@@ -170,30 +176,31 @@ async fn serve(
     });
     drop(stop);
     match serving.await.context("the server stopped unexpectedly")? {
+        _ if first.is_none() => Ok(ExitCode::from(EXIT_FAILED_INSIDE)),
         Drained::Clean => {
             tracing::info!("stopped; every accepted request was answered");
             Ok(ExitCode::SUCCESS)
         }
-        Drained::TimedOut => {
+        Drained::TimedOut { lost } => {
             bail!(
-                "stopped after --shutdown-timeout {} s with requests still running",
+                "stopped after --shutdown-timeout {} s; requests lost: {lost}",
                 args.server.shutdown_timeout.as_secs_f64()
             )
         }
     }
 }
 
-async fn bind(
-    config: &ServerConfig,
-    header_timeout: std::time::Duration,
-) -> anyhow::Result<Server> {
+fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
     let address = SocketAddr::new(config.host, config.port);
     let options = ServerOptions {
-        header_timeout,
+        max_connections: config.max_connections,
+        header_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
+        write_timeout: config.write_timeout,
         shutdown_delay: config.shutdown_delay,
         shutdown_timeout: config.shutdown_timeout,
     };
-    Server::bind(address, options).await.map_err(|e| {
+    Server::bind(address, options).map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "; is another server running? choose another port with --port"

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{ApiError, App, body};
+use super::{ApiError, App};
 
 /// What is asked without a key even where keys are set: by orchestrators and Prometheus, which have none.
 const OPEN: [&str; 4] = ["/livez", "/readyz", "/healthz", "/metrics"];
@@ -30,8 +30,8 @@ pub(super) async fn check(
     }
     let name = match presented(request.headers()).map(|key| keys.find(key)) {
         Ok(Some(name)) => name,
-        Ok(None) => return refuse(request, ApiError::Unauthorized("this key is not valid")).await,
-        Err(reason) => return refuse(request, ApiError::Unauthorized(reason)).await,
+        Ok(None) => return ApiError::Unauthorized("this key is not valid").into_response(),
+        Err(reason) => return ApiError::Unauthorized(reason).into_response(),
     };
     // Nothing behind this door needs them, and what is not there cannot be logged.
     request.headers_mut().remove(header::AUTHORIZATION);
@@ -40,12 +40,6 @@ pub(super) async fn check(
     let mut response = next.run(request).await;
     response.extensions_mut().insert(name);
     response
-}
-
-async fn refuse(request: Request, error: ApiError) -> Response {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
-    error.into_response()
 }
 
 /// The one key that a request brings.

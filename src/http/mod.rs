@@ -5,6 +5,8 @@
 mod auth;
 mod body;
 mod classify;
+mod client;
+mod deadline;
 mod error;
 mod health;
 mod keys;
@@ -12,6 +14,8 @@ mod models;
 mod observe;
 mod upload;
 
+use std::hash::RandomState;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -42,9 +46,15 @@ pub struct RequestLimits {
     pub max_images: usize,
     /// How long the body may take to arrive.
     pub body_timeout: Duration,
+    /// How long the answer may take after that.
+    pub request_timeout: Duration,
     /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
     pub body_memory_bytes: u64,
 }
+
+/// Who sent a request: the other end of its connection, in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -54,6 +64,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     limits: RequestLimits,
     body_budget: Arc<tokio::sync::Semaphore>,
+    client_seed: RandomState,
     keys: RwLock<Option<Arc<KeySet>>>,
 }
 
@@ -67,8 +78,14 @@ impl App {
             metrics,
             limits,
             body_budget: body::budget(limits.body_memory_bytes),
+            client_seed: RandomState::new(),
             keys: RwLock::new(None),
         })
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Puts a warmed-up classifier in charge; from now on the server is ready. Only the first call counts.
@@ -136,17 +153,13 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn no_such_route(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::NoSuchRoute {
-        path: classify::cut(head.uri.path()),
+        path: classify::cut(request.uri().path()),
     }
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::MethodNotAllowed {
-        method: classify::cut(head.method.as_str()),
+        method: classify::cut(request.method().as_str()),
     }
 }

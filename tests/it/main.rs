@@ -8,10 +8,12 @@
 
 mod fake;
 mod harness;
+mod unharmed;
 
 mod bytes;
 mod classify;
 mod cli;
+mod connections;
 mod digests;
 mod drain;
 mod eval;
