@@ -108,7 +108,8 @@ async fn serve(
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let server = bind(&args.server)?;
+    let tls = locks.tls(&["http/1.1"])?.map(Arc::new);
+    let server = bind(&args.server)?.with_tls(tls.clone());
     let address = server.address().context("cannot tell the address")?;
     let limits = RequestLimits {
         max_body_bytes: args.requests.max_body_bytes,
@@ -126,7 +127,8 @@ async fn serve(
         ),
         None => {}
     }
-    locks.reload_on_hangup(Arc::clone(&app), None)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    locks.reload_on_hangup(Arc::clone(&app), tls)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.run(Arc::clone(&app), async move {
         let _ = stopped.await; // dropping the sender stops too
@@ -140,9 +142,9 @@ async fn serve(
     let mut health = classifier.health();
     app.set_ready(Arc::new(classifier));
     tracing::info!(
-        address = %format_args!("http://{address}"),
+        address = %format_args!("{scheme}://{address}"),
         startup_ms = models::millis(started.elapsed()),
-        "ready; try: curl -T photo.jpg http://{address}/classify"
+        "ready; try: curl -T photo.jpg {scheme}://{address}/classify"
     );
 
     let first = tokio::select! {

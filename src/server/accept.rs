@@ -18,7 +18,7 @@ use super::activity::{Activity, Timeouts};
 use super::connection::{self, Protocols};
 use super::requests::Requests;
 use super::watched::Watched;
-use super::{BACKLOG, Drained, ServerOptions};
+use super::{BACKLOG, Drained, ServerOptions, Tls};
 
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +34,7 @@ pub(super) struct Accepting {
     listener: TcpListener,
     router: Router,
     protocols: Arc<Protocols>,
+    tls: Option<Arc<Tls>>,
     timeouts: Timeouts,
     shutdown_timeout: Duration,
     slots: Arc<Semaphore>,
@@ -49,6 +50,7 @@ impl Accepting {
     pub(super) fn new(
         listener: TcpListener,
         router: Router,
+        tls: Option<Arc<Tls>>,
         options: &ServerOptions,
         connections: IntGauge,
     ) -> Accepting {
@@ -56,6 +58,7 @@ impl Accepting {
             listener,
             router,
             protocols: Arc::new(Protocols::new()),
+            tls,
             timeouts: Timeouts {
                 head: options.header_timeout,
                 idle: options.idle_timeout,
@@ -136,8 +139,14 @@ impl Accepting {
             in_flight: Arc::clone(&self.in_flight),
         };
         let (protocols, drain) = (Arc::clone(&self.protocols), self.drain.subscribe());
+        let tls = self.tls.clone();
         tokio::spawn(async move {
-            connection::serve(stream, requests, &protocols, drain).await;
+            match tls {
+                None => connection::serve(stream, requests, &protocols, drain).await,
+                Some(tls) => {
+                    connection::serve_tls(stream, &tls, requests, &protocols, drain).await;
+                }
+            }
             drop(slot);
         });
     }

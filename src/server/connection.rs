@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use super::Tls;
 use super::activity::Activity;
 use super::requests::Requests;
 
@@ -37,6 +38,31 @@ impl Protocols {
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_BUFFER);
         Protocols { http1 }
+    }
+}
+
+/// [`serve`] after a TLS handshake, for which there is the time that the first head has.
+pub(super) async fn serve_tls<S>(
+    stream: S,
+    tls: &Tls,
+    requests: Requests,
+    protocols: &Protocols,
+    drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::clone(&requests.activity);
+    let handshake = tokio::select! {
+        biased;
+        handshake = tls.handshake(stream) => handshake,
+        expired = activity.expired() => {
+            tracing::debug!(?expired, "connection closed before its TLS handshake was done");
+            return;
+        }
+    };
+    match handshake {
+        Ok(stream) => serve(stream, requests, protocols, drain).await,
+        Err(error) => tracing::debug!(%error, "no TLS handshake"),
     }
 }
 

@@ -67,6 +67,7 @@ const BACKLOG: u32 = 4096;
 pub struct Server {
     listener: TcpListener,
     options: ServerOptions,
+    tls: Option<Arc<Tls>>,
 }
 
 /// How a shutdown went.
@@ -95,7 +96,18 @@ impl Server {
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
-        Ok(Server { listener, options })
+        Ok(Server {
+            listener,
+            options,
+            tls: None,
+        })
+    }
+
+    /// Speaks TLS with this certificate, and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Server {
+        self.tls = tls;
+        self
     }
 
     /// The address it listens on; tells the port if 0 was asked for.
@@ -119,6 +131,7 @@ impl Server {
         let mut accepting = accept::Accepting::new(
             self.listener,
             http::router(Arc::clone(&app)),
+            self.tls,
             &self.options,
             app.metrics().connections.clone(),
         );

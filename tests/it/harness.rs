@@ -363,7 +363,8 @@ impl Process {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 if let Some(address) = line["address"].as_str() {
-                    let _ = tell.send(address.trim_start_matches("http://").parse().unwrap());
+                    let (_, address) = address.split_once("://").unwrap();
+                    let _ = tell.send(address.parse().unwrap());
                 }
                 lines.lock().unwrap().push(line);
             }

@@ -29,4 +29,5 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod tls;
 mod webp;
