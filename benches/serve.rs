@@ -90,6 +90,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         max_body_bytes: 20 << 20,
         max_images: 32,
         body_timeout: Duration::from_secs(30),
+        min_upload_rate: 4 << 10,
         body_memory_bytes: 256 << 20,
     };
     let app = App::new(metrics, limits);

@@ -81,7 +81,7 @@ async fn answer(
     // Before the body is read: a full queue should cost neither side the upload.
     classifier.check_places().map_err(ApiError::QueueFull)?;
     let start = Instant::now();
-    let body = body::read(headers, body, &app.limits, &app.body_budget).await?;
+    let body = body::read(headers, body, &app.limits, &app.body_memory).await?;
     let upload = upload::parse(headers, body.bytes.clone(), app.limits.max_images).await?;
     let read = start.elapsed();
     let places = classifier

@@ -3,6 +3,7 @@
 //! Called by `server` with each request; calls `classifier`. The only room that knows a status code.
 
 mod body;
+mod body_memory;
 mod classify;
 mod error;
 mod health;
@@ -34,9 +35,12 @@ pub struct RequestLimits {
     pub max_body_bytes: u64,
     /// Most images in one request.
     pub max_images: usize,
-    /// How long the body may take to arrive.
+    /// How long the body may take to arrive, time in which the server waits for memory not counted.
     pub body_timeout: Duration,
-    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
+    /// How fast it must arrive after the first 5 s, in bytes a second on average; at least 1.
+    pub min_upload_rate: u64,
+    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits. One body more may be
+    /// held, so that bodies never wait for one another.
     pub body_memory_bytes: u64,
 }
 
@@ -51,7 +55,7 @@ pub struct App {
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     limits: RequestLimits,
-    body_budget: Arc<tokio::sync::Semaphore>,
+    body_memory: body_memory::BodyMemory,
 }
 
 impl App {
@@ -63,7 +67,7 @@ impl App {
             draining: AtomicBool::new(false),
             metrics,
             limits,
-            body_budget: body::budget(limits.body_memory_bytes),
+            body_memory: body_memory::BodyMemory::new(limits.body_memory_bytes),
         })
     }
 
