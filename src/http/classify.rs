@@ -97,7 +97,7 @@ async fn answer(
     // Before the body is read: a refusal should cost neither side the upload.
     let start = Instant::now();
     let mut places = classifier.admit(model, client, 1, deadline.at(start) - start)?;
-    let reading = body::read(headers, body, &app.limits, &app.body_budget);
+    let reading = body::read(headers, body, &app.limits, &app.body_memory);
     let reading = or_expired(deadline.client(), reading);
     let mut body = while_reserved(&mut places, reading).await??;
     let upload = upload::parse(headers, body.take(), app.limits.max_images).await?;
