@@ -10,6 +10,7 @@ mod fake;
 mod harness;
 mod unharmed;
 
+mod admission;
 mod bytes;
 mod classify;
 mod cli;
