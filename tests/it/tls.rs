@@ -208,7 +208,7 @@ fn http_1_1_is_agreed_on_and_nothing_else() {
     assert!(refused.contains("NoApplicationProtocol"), "{refused}");
 }
 
-/// A ClientHello of TLS 1.2 or older, which names its version in its first two bytes only (RFC 5246, 7.4.1.2).
+/// A `ClientHello` of TLS 1.2 or older, which names its version in its first two bytes only (RFC 5246, 7.4.1.2).
 fn hello(version: [u8; 2]) -> Vec<u8> {
     let extensions = [
         [0, 10, 0, 4, 0, 2, 0, 23],   // supported_groups: secp256r1
