@@ -6,6 +6,7 @@ mod body;
 mod body_memory;
 mod classify;
 mod error;
+mod framing;
 mod health;
 mod models;
 mod observe;
@@ -117,6 +118,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
+        .layer(middleware::from_fn(framing::check))
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),

@@ -26,4 +26,5 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod smuggling;
 mod webp;
