@@ -29,5 +29,6 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod smuggling;
 mod tls;
 mod webp;
