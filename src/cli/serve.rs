@@ -173,6 +173,7 @@ fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
+        http2: config.http2,
         shutdown_delay: config.shutdown_delay,
         shutdown_timeout: config.shutdown_timeout,
     };

@@ -18,6 +18,7 @@ mod drain;
 mod eval;
 mod formats;
 mod hostile;
+mod http2;
 mod limits;
 mod lowering;
 mod metrics;
