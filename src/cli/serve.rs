@@ -123,7 +123,11 @@ async fn serve(
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let tls = locks.tls(&["http/1.1"])?.map(Arc::new);
+    let protocols: &[&str] = match args.server.http2 {
+        true => &["h2", "http/1.1"],
+        false => &["http/1.1"],
+    };
+    let tls = locks.tls(protocols)?.map(Arc::new);
     let server = bind(&args.server)?.with_tls(tls.clone());
     let address = server.address().context("cannot tell the address")?;
     let limits = RequestLimits {
@@ -219,6 +223,7 @@ fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
+        http2: config.http2,
         shutdown_delay: config.shutdown_delay,
         shutdown_timeout: config.shutdown_timeout,
     };

@@ -47,6 +47,10 @@ pub struct ServerConfig {
     #[arg(long, env = "RESNET_WRITE_TIMEOUT", default_value = "30s", value_parser = parse_timeout, value_name = "TIME")]
     pub write_timeout: Duration,
 
+    /// Speak HTTP/2 too, with clients that begin with it unasked (h2c with prior knowledge)
+    #[arg(long, env = "RESNET_HTTP2", value_parser = parse_switch)]
+    pub http2: bool,
+
     /// How long to keep accepting requests after SIGTERM, while /readyz says no: a load balancer's reaction time
     #[arg(long, env = "RESNET_SHUTDOWN_DELAY", default_value = "200ms", value_parser = parse_duration, value_name = "TIME")]
     pub shutdown_delay: Duration,

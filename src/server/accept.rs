@@ -57,7 +57,11 @@ impl Accepting {
         Accepting {
             listener,
             router,
-            protocols: Arc::new(Protocols::new()),
+            protocols: Arc::new(if options.http2 {
+                Protocols::http1_and_http2()
+            } else {
+                Protocols::http1()
+            }),
             tls,
             timeouts: Timeouts {
                 head: options.header_timeout,

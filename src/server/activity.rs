@@ -25,6 +25,9 @@ pub(super) struct Timeouts {
 /// How long a closing connection may go on sending what nobody asked for; nginx's `lingering_timeout`.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
+/// How long an idle HTTP/2 connection may take to end when the server stops: its client has to confirm that.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
+
 /// Which time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
@@ -58,6 +61,8 @@ struct State {
     blocked_since: Option<Instant>,
     /// Since when the connection is only read from, to drop what comes.
     lingering_since: Option<Instant>,
+    /// Since when the server stops.
+    draining_since: Option<Instant>,
     /// Bytes of a request's body that were not read; `u64::MAX` where their number is unknown.
     unread: u64,
     /// Whether requests come side by side, as in HTTP/2. Then bytes without a request are frames that ask nothing, and
@@ -79,6 +84,7 @@ impl Activity {
             answers_since: now,
             blocked_since: None,
             lingering_since: None,
+            draining_since: None,
             unread: 0,
             multiplexed: false,
             task: None,
@@ -130,6 +136,11 @@ impl Activity {
         self.state().multiplexed = true;
     }
 
+    /// The server stops: the connection ends with the requests that are under way.
+    pub(super) fn set_draining(&self) {
+        self.state().draining_since = Some(Instant::now());
+    }
+
     /// Bytes have come.
     pub(super) fn has_read(&self) {
         let mut state = self.state();
@@ -172,7 +183,10 @@ impl Activity {
 
     /// A request's body is dropped with this many bytes unread, `None` if their number is unknown.
     pub(super) fn leave_unread(&self, bytes: Option<u64>) {
-        self.state().unread = bytes.unwrap_or(u64::MAX);
+        let mut state = self.state();
+        if !state.multiplexed {
+            state.unread = bytes.unwrap_or(u64::MAX);
+        }
     }
 
     /// What [`leave_unread`](Self::leave_unread) was told of the last request.
@@ -214,7 +228,7 @@ impl State {
         let reading = match (self.in_flight, self.served, self.head_since) {
             (0, false, _) => Some((self.idle_since + timeouts.head, Expired::Head)),
             (0, true, Some(since)) => Some((since + timeouts.head, Expired::Head)),
-            (0, true, None) => Some((self.idle_since + timeouts.idle, Expired::Idle)),
+            (0, true, None) => Some((self.idle_end(timeouts), Expired::Idle)),
             _ => None,
         };
         let answers_since = (self.answers > 0).then_some(self.answers_since);
@@ -223,6 +237,14 @@ impl State {
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
+    }
+
+    fn idle_end(&self, timeouts: &Timeouts) -> Instant {
+        let end = self.idle_since + timeouts.idle;
+        match self.draining_since {
+            Some(since) => end.min(self.idle_since.max(since) + DRAIN_IDLE),
+            None => end,
+        }
     }
 
     fn wake(&mut self) {

@@ -5,13 +5,15 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::Tls;
-use super::activity::Activity;
+use super::activity::{Activity, Expired};
+use super::preface::Sniffed;
 use super::requests::Requests;
 
 /// Most headers of a request; browsers send some 15, proxies add a handful. hyper's default is 100.
@@ -23,21 +25,56 @@ const MAX_HEAD: usize = 32 << 10;
 /// Most bytes read at once, and buffered of a connection: a head and what of the body comes with it.
 const MAX_BUFFER: usize = 64 << 10;
 
+/// Most requests at a time on one HTTP/2 connection; hyper's default is 200.
+const MAX_STREAMS: u32 = 64;
+
+/// Largest list of headers in HTTP/2, unpacked, in bytes.
+const MAX_HEADER_LIST: u32 = 16 << 10;
+
+/// Requests that a client may take back before we have seen them, until the connection is ended: the limit against
+/// "rapid reset" (CVE-2023-44487), and h2's default.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Bytes of one request's body, and of all bodies of a connection, that may be under way unasked.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes of one answer that are kept for a client that does not take them.
+const MAX_SEND_BUFFER: usize = 64 << 10;
+
 /// How every connection is spoken to.
 #[derive(Debug, Clone)]
 pub(super) struct Protocols {
     http1: http1::Builder,
+    http2: Option<http2::Builder<TokioExecutor>>,
 }
 
 impl Protocols {
-    pub(super) fn new() -> Protocols {
+    /// HTTP/1.1 alone. The first bytes of HTTP/2 are malformed to it.
+    pub(super) fn http1() -> Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .header_read_timeout(None) // `Activity` has the deadlines
             .max_headers(MAX_HEADERS)
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_BUFFER);
-        Protocols { http1 }
+        Protocols { http1, http2: None }
+    }
+
+    /// HTTP/1.1, and HTTP/2 for clients that begin with its preface.
+    pub(super) fn http1_and_http2() -> Protocols {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(MAX_SEND_BUFFER);
+        Protocols {
+            http2: Some(http2),
+            ..Protocols::http1()
+        }
     }
 }
 
@@ -66,7 +103,7 @@ pub(super) async fn serve_tls<S>(
     }
 }
 
-/// Serves a connection to its end; after `drain` turns true it ends with the request that is under way.
+/// Serves a connection to its end; after `drain` turns true it ends with the requests that are under way.
 pub(super) async fn serve<S>(
     stream: S,
     requests: Requests,
@@ -75,12 +112,46 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity: Arc<Activity> = Arc::clone(&requests.activity);
-    let connection = protocols
-        .http1
-        .serve_connection(TokioIo::new(stream), requests);
+    let activity = Arc::clone(&requests.activity);
+    let http1 = &protocols.http1;
+    let Some(http2) = &protocols.http2 else {
+        let connection = http1.serve_connection(TokioIo::new(stream), requests);
+        return finish(connection, &activity, drain).await;
+    };
+    let mut stream = Sniffed::new(stream);
+    let is_http2 = loop {
+        let silent = stream.is_silent();
+        tokio::select! {
+            biased;
+            told = stream.is_http2() => match told {
+                Ok(is_http2) => break is_http2,
+                Err(_) => return,
+            },
+            _ = drain.wait_for(|drain| *drain), if silent => return,
+            expired = activity.expired() => {
+                tracing::debug!(?expired, "connection closed");
+                return;
+            }
+        }
+    };
+    let stream = TokioIo::new(stream);
+    if is_http2 {
+        activity.set_multiplexed();
+        let connection = http2.serve_connection(stream, requests);
+        finish(connection, &activity, drain).await;
+    } else {
+        let connection = http1.serve_connection(stream, requests);
+        finish(connection, &activity, drain).await;
+    }
+}
+
+/// Runs a connection until it is done or too slow.
+async fn finish<C>(connection: C, activity: &Activity, mut drain: watch::Receiver<bool>)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
     let mut connection = pin!(connection);
-    let mut draining = false;
+    let mut ending = false;
     loop {
         tokio::select! {
             biased;
@@ -90,11 +161,18 @@ pub(super) async fn serve<S>(
                 }
                 return;
             }
-            _ = drain.wait_for(|drain| *drain), if !draining => {
-                draining = true;
+            _ = drain.wait_for(|drain| *drain), if !ending => {
+                ending = true;
+                activity.set_draining();
                 connection.as_mut().graceful_shutdown();
             }
             expired = activity.expired() => {
+                if expired == Expired::Idle && !ending {
+                    // HTTP/2 clients are told. The deadline has passed, so this is also the last turn of the loop.
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
                 tracing::debug!(?expired, "connection closed");
                 return;
             }

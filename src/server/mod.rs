@@ -6,6 +6,7 @@ mod accept;
 mod activity;
 mod connection;
 mod file_limit;
+mod preface;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     /// How long a client may take to take an answer.
     pub write_timeout: Duration,
+    /// Whether clients may speak HTTP/2, without asking first (h2c with prior knowledge).
+    pub http2: bool,
     /// How long to go on accepting after the shutdown signal, while not ready.
     pub shutdown_delay: Duration,
     /// How long running requests may take after that.
@@ -49,6 +52,7 @@ impl Default for ServerOptions {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
+            http2: false,
             shutdown_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(25),
         }

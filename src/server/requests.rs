@@ -24,6 +24,10 @@ use crate::http::Peer;
 /// first read takes 8 KiB: more than that is announced to the client as the end of the connection.
 const DRAINED: u64 = 8 << 10;
 
+/// Most bytes of an answer handed to HTTP/2 at once. It takes a whole piece as soon as the client's window has room for
+/// a byte, and what it has taken counts as answered.
+const PIECE: usize = 16 << 10;
+
 /// The requests of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
@@ -54,13 +58,22 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let route = self.router.clone().call(request); // a router is always ready
         Box::pin(async move {
             let mut response = route.await?;
-            if version < Version::HTTP_2 && activity.unread() > DRAINED {
+            if version == Version::HTTP_2 {
+                response.headers_mut().remove(header::CONNECTION); // which it does not have
+            } else if activity.unread() > DRAINED {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
             in_flight.begin_answer();
+            let piece = if version == Version::HTTP_2 {
+                PIECE
+            } else {
+                usize::MAX
+            };
             Ok(response.map(|body| Answer {
                 body,
+                rest: Bytes::new(),
+                piece,
                 _in_flight: in_flight,
             }))
         })
@@ -109,6 +122,10 @@ impl Drop for Upload {
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
+    /// Taken from the body, and not handed on yet.
+    rest: Bytes,
+    /// Most bytes handed on at once.
+    piece: usize,
     _in_flight: InFlight,
 }
 
@@ -120,15 +137,32 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let piece = self.piece.min(self.rest.len());
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 

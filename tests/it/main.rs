@@ -20,6 +20,7 @@ mod drain;
 mod eval;
 mod formats;
 mod hostile;
+mod http2;
 mod keys;
 mod limits;
 mod lowering;

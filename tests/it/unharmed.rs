@@ -7,7 +7,7 @@ use crate::harness::{Settings, TestServer, fixture_bytes, tiny};
 pub(crate) struct Golden {
     pub(crate) server: TestServer,
     photo: Vec<u8>,
-    answer: Value,
+    pub(crate) answer: Value,
 }
 
 impl Golden {

@@ -1,5 +1,7 @@
 //! Connections over streams in memory, under a clock that moves when nothing else does.
 
+mod http2;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -56,8 +58,12 @@ struct Connection {
     start: Instant,
 }
 
-/// Whose transport holds so many bytes each way.
+/// Over HTTP/1.1; the transport holds so many bytes each way.
 fn connect(transport: usize) -> Connection {
+    connect_as(Protocols::http1(), transport)
+}
+
+fn connect_as(protocols: Protocols, transport: usize) -> Connection {
     let (client, server) = tokio::io::duplex(transport);
     let activity = Arc::new(Activity::new(TIMEOUTS));
     let in_flight = Arc::new(AtomicUsize::new(0));
@@ -71,7 +77,7 @@ fn connect(transport: usize) -> Connection {
     let drained = drain.subscribe();
     let stream = Watched::new(server, activity);
     let serving = tokio::spawn(async move {
-        connection::serve(stream, requests, &Protocols::new(), drained).await;
+        connection::serve(stream, requests, &protocols, drained).await;
     });
     Connection {
         client,

@@ -1,0 +1,256 @@
+//! HTTP/2 with `--http2`: understood, bounded, and not there without it. The floods are those that brought others down.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use resnet::server::ServerOptions;
+use serde_json::Value;
+
+use crate::harness::{Process, Settings, fixture_bytes, raw};
+use crate::unharmed::Golden;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+// RFC 9113 section 6: types of frames, and their flags.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// RFC 9113 section 7.
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// `:method`, `:scheme http`, `:path`, `:authority x` in HPACK: indexed, or literal without a name of its own.
+fn head(post: bool, path: &str) -> Vec<u8> {
+    let mut head = vec![if post { 0x83 } else { 0x82 }, 0x86, 0x04];
+    head.push(u8::try_from(path.len()).unwrap());
+    head.extend(path.as_bytes());
+    head.extend([0x01, 1, b'x']);
+    head
+}
+
+/// A raw connection, its preface and settings sent.
+fn connect(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let timeout = Some(Duration::from_secs(20));
+    stream.set_read_timeout(timeout).unwrap();
+    stream.set_write_timeout(timeout).unwrap();
+    stream.write_all(PREFACE).unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    stream
+}
+
+/// Sends as much as the server takes, while someone reads what it says; the frames taken, and the error of its GOAWAY
+/// if one arrived.
+fn flood(
+    mut stream: TcpStream,
+    frames: impl Iterator<Item = Vec<u8>> + Send,
+) -> (usize, Option<u32>) {
+    let mut reader = stream.try_clone().unwrap();
+    let mut taken = 0;
+    let said = std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut said = Vec::new();
+            let _ = reader.read_to_end(&mut said); // a reset is an end too
+            said
+        });
+        for frame in frames {
+            if stream.write_all(&frame).is_err() {
+                break;
+            }
+            taken += 1;
+        }
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        reading.join().unwrap()
+    });
+    let mut rest = &said[..];
+    while rest.len() >= 9 {
+        let length = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]) as usize;
+        if rest[3] == GOAWAY {
+            let error = u32::from_be_bytes(rest[13..17].try_into().unwrap());
+            return (taken, Some(error));
+        }
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    (taken, None)
+}
+
+fn http2() -> Golden {
+    Golden::start(&Settings {
+        server: ServerOptions {
+            http2: true,
+            ..ServerOptions::default()
+        },
+        ..Settings::default()
+    })
+}
+
+/// Status and body of a request by a real client.
+async fn ask(address: SocketAddr, method: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = axum::http::Request::builder()
+        .method(method)
+        .uri(format!("http://{address}{path}"))
+        .body(())
+        .unwrap();
+    let (response, mut upload) = send.send_request(request, false).unwrap();
+    // h2 sends as the windows allow
+    upload.send_data(body.into(), true).unwrap();
+    let response = response.await.unwrap();
+    let (head, mut body) = response.into_parts();
+    let mut read = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        let _ = body.flow_control().release_capacity(data.len());
+        read.extend(data);
+    }
+    (head.status.as_u16(), read)
+}
+
+#[tokio::test]
+async fn photo_gets_the_same_answer_over_either_protocol() {
+    let golden = http2();
+    let address = golden.server.address;
+    let photo = fixture_bytes("photos/espresso.png");
+    assert!(photo.len() > 64 << 10, "more than one window");
+    let (status, body) = ask(address, "POST", "/classify", photo).await;
+    assert_eq!(status, 200);
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer, golden.answer);
+    let (status, body) = ask(address, "POST", "/nowhere", vec![0; 3 << 20]).await;
+    assert_eq!(status, 404, "{}", String::from_utf8_lossy(&body));
+    golden.assert_unharmed("HTTP/2");
+}
+
+#[test]
+fn without_the_switch_the_preface_is_refused() {
+    let golden = Golden::start(&Settings::default());
+    let answer = raw(
+        golden.server.address,
+        &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat(),
+    );
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+        "{answer}"
+    );
+    golden.assert_unharmed("an HTTP/2 preface");
+}
+
+#[test]
+fn floods_end_their_connection_in_bounded_memory() {
+    let server = Process::start(&["--http2"]);
+    let before = server.peak_memory_kb();
+    let calm = Some(ENHANCE_YOUR_CALM);
+    let streams = || (0..50_000).map(|i| 2 * i + 1);
+
+    let rapid_reset = streams().map(|id| {
+        let mut both = frame(
+            HEADERS,
+            END_STREAM | END_HEADERS,
+            id,
+            &head(false, "/livez"),
+        );
+        both.extend(frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()));
+        both
+    });
+    let (taken, error) = flood(connect(server.address), rapid_reset);
+    println!("rapid reset: {taken} {error:?}");
+    assert!(error == calm || error.is_none(), "rapid reset: {error:?}");
+
+    let empty_data = std::iter::once(frame(HEADERS, END_HEADERS, 1, &head(true, "/classify")))
+        .chain((0..1_000_000).map(|_| frame(DATA, 0, 1, &[])));
+    let (taken, error) = flood(connect(server.address), empty_data);
+    println!("empty data: {taken} {error:?}");
+    assert!(error == calm || error.is_none(), "empty data: {error:?}");
+
+    // a literal field without indexing: name "a", a value of 16 KB
+    let mut field = vec![0x00, 1, b'a', 0x7f, 0x81, 0x7f];
+    field.resize(field.len() + 16_384, b'x');
+    let continuation = std::iter::once(frame(HEADERS, 0, 1, &head(false, "/livez")))
+        .chain((0..10_000).map(|_| frame(CONTINUATION, 0, 1, &field[..16_000])));
+    let (taken, error) = flood(connect(server.address), continuation);
+    println!("continuation: {taken} {error:?}");
+    assert!(
+        error.is_some_and(|e| e != 0) || error.is_none(),
+        "{error:?}"
+    );
+
+    let pings = (0..200_000).map(|_| frame(PING, 0, 0, &[0; 8]));
+    let said = flood(connect(server.address), pings);
+    println!("pings: {said:?}");
+
+    let settings = (0..200_000).map(|_| frame(SETTINGS, 0, 0, &[]));
+    let said = flood(connect(server.address), settings);
+    println!("settings: {said:?}");
+
+    // an HPACK bomb: a large field in the table once, and then named again and again by a byte
+    let mut bomb = head(false, "/livez");
+    bomb.extend([0x40, 1, b'a', 0x7f, 0xe1, 0x1e]);
+    bomb.resize(bomb.len() + 4000, b'x');
+    bomb.extend(vec![0xbe; 12_000]);
+    let bombs = streams()
+        .take(1000)
+        .map(|id| frame(HEADERS, END_STREAM | END_HEADERS, id, &bomb));
+    let said = flood(connect(server.address), bombs);
+    println!("bombs: {said:?}");
+
+    let grown = server.peak_memory_kb().saturating_sub(before);
+    println!("after the floods: {grown} kB more");
+    assert!(grown < 16 << 10, "{grown} kB");
+    let answer = raw(
+        server.address,
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn headers_over_16_kibibytes_are_431_and_the_next_request_is_answered() {
+    let golden = http2();
+    let stream = tokio::net::TcpStream::connect(golden.server.address)
+        .await
+        .unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for (size, status) in [(20_000, 431), (1_000, 200)] {
+        let request = axum::http::Request::get("http://x/livez")
+            .header("a", "x".repeat(size))
+            .body(())
+            .unwrap();
+        let (response, _) = send.send_request(request, true).unwrap();
+        assert_eq!(response.await.unwrap().status(), status);
+    }
+    golden.assert_unharmed("large headers");
+}
+
+#[tokio::test]
+async fn server_tells_how_many_requests_it_takes_at_a_time() {
+    let golden = http2();
+    let stream = tokio::net::TcpStream::connect(golden.server.address)
+        .await
+        .unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut send = send.ready().await.unwrap();
+    // its settings come with the first answer at the latest
+    let request = axum::http::Request::get("http://x/livez").body(()).unwrap();
+    let (response, _) = send.send_request(request, true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    assert_eq!(send.current_max_send_streams(), 64);
+}
