@@ -270,7 +270,7 @@ fn what_is_no_tls_1_2_or_1_3_gets_an_alert_and_no_answer() {
 #[test]
 fn half_handshakes_end_at_the_deadline_and_keep_nobody_out() {
     let identity = Identity::new();
-    let server = Files::with(&identity).serve(&["--header-timeout", "2s"]);
+    let server = Files::with(&identity).serve(&["--header-timeout", "4s"]);
     // The start of a record that never comes whole, and nothing at all.
     let mut silent: Vec<TcpStream> = (0..200)
         .map(|i| {
