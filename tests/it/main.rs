@@ -24,4 +24,5 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod requests;
 mod webp;
