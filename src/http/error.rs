@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::upload::UploadError;
 use crate::classifier::{ClassifyError, QueueFull};
 use crate::preprocess::PreprocessError;
 
@@ -66,28 +67,9 @@ pub enum ApiError {
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
     BadUrl,
-    /// The multipart body is wrong.
-    #[error("the multipart body is wrong: {0}")]
-    BadMultipart(String),
-    /// The JSON body is wrong.
-    #[error("the JSON body is wrong: {0}")]
-    BadJson(String),
-    /// An image in a JSON body is not base64.
-    #[error("image {index} is not base64: {reason}")]
-    BadBase64 {
-        /// Its position, from 0.
-        index: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// More images than allowed.
-    #[error("the request has {got} images, allowed are {max}")]
-    TooManyImages {
-        /// Images sent.
-        got: usize,
-        /// The limit.
-        max: usize,
-    },
+    /// The body cannot be taken apart.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// The body is larger than allowed.
     #[error("the body has {}, allowed are {max} bytes", got.map_or_else(|| "more".into(), |n| format!("{n} bytes")))]
     BodyTooLarge {
@@ -155,12 +137,7 @@ impl ApiError {
                 (S::BAD_REQUEST, "bad_query", "Bad query parameter")
             }
             ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
-            ApiError::BadMultipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
-            ApiError::BadJson(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
-            ApiError::BadBase64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
-            ApiError::TooManyImages { .. } => {
-                (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
-            }
+            ApiError::Upload(e) => upload_kind(e),
             ApiError::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
             }
@@ -218,6 +195,18 @@ impl ApiError {
             tracing::error!(index, code, reason, "image failed");
         } else {
             tracing::info!(index, code, reason, "image refused");
+        }
+    }
+}
+
+fn upload_kind(error: &UploadError) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match error {
+        UploadError::Multipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
+        UploadError::Json(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
+        UploadError::Base64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
+        UploadError::TooManyImages { .. } => {
+            (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
         }
     }
 }

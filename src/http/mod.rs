@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 
 pub use self::classify::AnswerBody;
 pub use self::error::{ApiError, Problem};
+pub use self::upload::UploadError;
 
 /// What one request may cost.
 #[derive(Debug, Clone, Copy)]
