@@ -79,6 +79,8 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         },
         prep_threads: 2,
         queue_capacity: 256,
+        max_queue_wait: Duration::MAX,
+        stuck_after: Duration::from_secs(30),
     };
     let classifier = Classifier::start(
         vec![load(model, &resnet::engine::EngineOptions::default()).unwrap()],
@@ -90,6 +92,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         max_body_bytes: 20 << 20,
         max_images: 32,
         body_timeout: Duration::from_secs(30),
+        request_timeout: Duration::from_secs(10),
         body_memory_bytes: 256 << 20,
     };
     let app = App::new(metrics, limits);
@@ -106,10 +109,9 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
                 header_timeout: Duration::from_secs(75),
                 shutdown_delay: Duration::ZERO,
                 shutdown_timeout: Duration::ZERO,
+                ..ServerOptions::default()
             };
-            let server = Server::bind(([127, 0, 0, 1], 0).into(), options)
-                .await
-                .unwrap();
+            let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
             tell.send(server.address().unwrap()).unwrap();
             server.run(app, std::future::pending()).await
         })

@@ -13,6 +13,9 @@
 //!
 //! Imports only point down that list; `tests/tidy.rs` keeps it so. `docs/ARCHITECTURE.md` is the same on one page.
 
+#[macro_use]
+mod faults;
+
 pub mod cli;
 
 pub mod server;
@@ -34,4 +37,6 @@ pub mod kernels;
 pub mod config;
 pub mod metrics;
 pub mod npy;
+pub mod pulse;
 pub mod tensor;
+pub mod turns;

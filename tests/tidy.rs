@@ -5,7 +5,10 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 18] = [
+    ("faults", &[]),
+    ("pulse", &[]),
+    ("turns", &[]),
     ("tensor", &[]),
     ("metrics", &[]),
     ("config", &[]),
@@ -13,9 +16,12 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("npy", &[]),
     ("ops", &["kernels", "tensor"]),
     ("engine", &["ops", "kernels", "tensor"]),
-    ("preprocess", &["kernels", "tensor"]),
+    ("preprocess", &["kernels", "pulse", "tensor", "turns"]),
     ("postprocess", &["tensor"]),
-    ("batcher", &["engine", "tensor", "metrics"]),
+    (
+        "batcher",
+        &["engine", "tensor", "metrics", "pulse", "turns"],
+    ),
     ("registry", &["engine", "preprocess", "tensor"]),
     (
         "classifier",
@@ -27,9 +33,13 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "engine",
             "tensor",
             "metrics",
+            "turns",
         ],
     ),
-    ("http", &["classifier", "preprocess", "registry", "metrics"]),
+    (
+        "http",
+        &["classifier", "preprocess", "registry", "metrics", "turns"],
+    ),
     ("server", &["http"]),
     ("cli", &["*"]),
 ];

@@ -1,25 +1,32 @@
 //! Collects waiting images into batches and runs them on the `engine-N` threads.
 //!
 //! Owned by `classifier`. One lane (queue) a model, one set of workers for all of them, sized by the CPU budget; the lane
-//! whose oldest image has waited longest goes first. Entries whose client has gone are dropped without running.
+//! whose oldest image has waited longest goes first, and clients are served in turn. Entries that nobody waits for any
+//! more are dropped without running.
 
+mod admission;
 mod policy;
 mod queue;
+mod service_time;
+mod supervisor;
+mod sync;
 mod worker;
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{oneshot, watch};
 
 use crate::engine::{EngineError, Model};
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::tensor::Image;
 
+pub use self::admission::{Admission, AdmissionPolicy, Ask, Place, Refusal};
 pub use self::policy::{BatchPolicy, Decision};
 
-use self::queue::Queue;
+use self::queue::{Queue, Wait};
+use self::supervisor::Supervisor;
 
 /// One image's output and what it took to get it.
 #[derive(Debug)]
@@ -34,6 +41,17 @@ pub struct BatchAnswer {
     pub batch_size: usize,
 }
 
+/// Why an image has no output.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BatchError {
+    /// The network failed on it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Its deadline passed while it waited.
+    #[error("the deadline passed before a worker was free")]
+    Expired,
+}
+
 /// An image on its way through the batcher.
 #[derive(Debug)]
 pub struct Entry {
@@ -41,10 +59,22 @@ pub struct Entry {
     pub image: Image,
     /// When it was handed over.
     pub arrived: Instant,
-    /// Where the answer goes; closed when the client has gone.
-    pub reply: oneshot::Sender<Result<BatchAnswer, EngineError>>,
+    /// When its answer is no longer wanted.
+    pub deadline: Option<Instant>,
+    /// Where the answer goes; closed when the client has gone. Dropped without an answer if the worker dies.
+    pub reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
     /// Its place in the queue, given back when its batch starts.
-    pub place: OwnedSemaphorePermit,
+    pub place: Place,
+}
+
+impl Wait for Entry {
+    fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    fn is_pointless(&self, now: Instant) -> bool {
+        self.reply.is_closed() || self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// A model as the batcher sees it.
@@ -55,68 +85,93 @@ pub struct Lane {
     pub model: Arc<dyn Model>,
 }
 
-/// The batcher is shutting down and takes nothing more.
+/// Whether batches are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// By all workers.
+    Well,
+    /// Workers died one after the other; nothing new is taken.
+    Failed,
+}
+
+/// The batcher has failed, or is shutting down, and takes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the batcher is closed")]
 pub struct BatcherClosed;
 
+/// What the workers share.
+struct Shared {
+    queue: Queue<Entry>,
+    lanes: Vec<Lane>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    /// One a worker.
+    pulses: Vec<Pulse>,
+}
+
 /// Handle to the queue and its workers.
 pub struct Batcher {
-    queue: Arc<Queue>,
-    workers: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    supervisor: Supervisor,
+    health: watch::Receiver<Health>,
 }
 
 impl Batcher {
     /// Starts the workers; returns when each has spawned and warmed up an engine for every lane.
+    ///
+    /// `admission` is told how long batches take.
     ///
     /// # Errors
     /// If the system refuses a thread or an engine fails its warm-up.
     pub fn start(
         lanes: Vec<Lane>,
         policy: BatchPolicy,
-        metrics: &Arc<Metrics>,
+        admission: Arc<Admission>,
+        metrics: Arc<Metrics>,
     ) -> Result<Batcher, StartError> {
-        let lanes: Arc<[Lane]> = lanes.into();
-        let queue = Arc::new(Queue::new(lanes.len(), policy));
-        // Dropping the batcher on an early return ends the workers that did start.
-        let mut batcher = Batcher {
-            queue: Arc::clone(&queue),
-            workers: Vec::new(),
-        };
-        let (warm, warmed) = std::sync::mpsc::channel();
-        for i in 0..policy.workers {
-            let (queue, lanes, metrics, warm) = (
-                Arc::clone(&queue),
-                Arc::clone(&lanes),
-                Arc::clone(metrics),
-                warm.clone(),
-            );
-            let run = move || worker::run(&queue, &lanes, &metrics, &warm);
-            batcher.workers.push(
-                std::thread::Builder::new()
-                    .name(format!("engine-{i}"))
-                    .spawn(run)?,
-            );
-        }
-        drop(warm); // a worker that panics drops the last sender, which ends the wait
-        for _ in 0..policy.workers {
-            warmed.recv().unwrap_or(Err(EngineError::Panicked))?;
-        }
-        Ok(batcher)
+        let shared = Arc::new(Shared {
+            queue: Queue::new(lanes.len(), policy),
+            lanes,
+            admission,
+            metrics,
+            pulses: (0..policy.workers).map(|_| Pulse::default()).collect(),
+        });
+        let (tell_health, health) = watch::channel(Health::Well);
+        let supervisor = Supervisor::start(Arc::clone(&shared), tell_health)?;
+        Ok(Batcher {
+            shared,
+            supervisor,
+            health,
+        })
     }
 
     /// Queues an image for the model in `lane`.
     ///
     /// # Errors
-    /// [`BatcherClosed`] during shutdown; the entry is dropped, and with it its reply channel.
+    /// [`BatcherClosed`] after a failure and during shutdown; the entry is dropped, and with it its reply channel.
     pub fn submit(&self, lane: usize, entry: Entry) -> Result<(), BatcherClosed> {
-        self.queue.push(lane, entry)
+        let client = entry.place.client();
+        self.shared
+            .queue
+            .push(lane, client, entry)
+            .map_err(|_| BatcherClosed)
     }
 
     /// Images waiting in a lane.
     #[must_use]
     pub fn depth(&self, lane: usize) -> usize {
-        self.queue.depth(lane)
+        self.shared.queue.depth(lane)
+    }
+
+    /// Whether batches are run, now and in the future.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// For how long each worker has been running its batch at hand.
+    pub fn busy(&self) -> impl Iterator<Item = Duration> {
+        self.shared.pulses.iter().map(Pulse::busy)
     }
 }
 
@@ -134,19 +189,15 @@ pub enum StartError {
 impl Drop for Batcher {
     /// Answers what is queued, then ends the workers.
     fn drop(&mut self) {
-        self.queue.close();
-        for worker in self.workers.drain(..) {
-            if worker.join().is_err() {
-                tracing::error!("an engine thread had panicked");
-            }
-        }
+        self.shared.queue.close();
+        self.supervisor.join();
     }
 }
 
 impl std::fmt::Debug for Batcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batcher")
-            .field("workers", &self.workers.len())
+            .field("workers", &self.shared.pulses.len())
             .finish_non_exhaustive()
     }
 }

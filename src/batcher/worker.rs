@@ -1,40 +1,43 @@
-//! The loop of one `engine-N` thread: take a batch, drop what nobody waits for, run, answer.
+//! The loop of one `engine-N` thread: take a batch, run it, answer.
 //!
-//! Started by `Batcher`. Owns an engine a lane; a panic in one costs only the image that caused it.
+//! Started by `supervisor`. Owns an engine a lane; a panic in one costs only the image that caused it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use super::queue::{Batch, Queue};
-use super::{BatchAnswer, Lane};
+use super::queue::Batch;
+use super::{BatchAnswer, BatchError, Entry, Lane, Shared};
 use crate::engine::{Engine, EngineError, Model};
-use crate::metrics::Metrics;
 use crate::tensor::{Crop, Image, Tensor};
 
-/// Runs until the queue is closed and empty; reports the warm-up's result once.
+/// Runs until the queue is closed and empty; reports the warm-up's result to `warm`.
+///
+/// # Errors
+/// The warm-up's.
 pub(super) fn run(
-    queue: &Queue,
-    lanes: &[Lane],
-    metrics: &Metrics,
-    warm: &Sender<Result<(), EngineError>>,
-) {
-    let engines = lanes
-        .iter()
-        .map(|lane| warm_engine(&*lane.model))
-        .collect::<Result<Vec<_>, _>>();
-    let mut engines = match engines {
+    shared: &Shared,
+    worker: usize,
+    warm: Sender<Result<(), EngineError>>,
+) -> Result<(), EngineError> {
+    let lanes = &shared.lanes;
+    let engines = lanes.iter().map(|lane| warm_engine(&*lane.model));
+    let mut engines = match engines.collect::<Result<Vec<_>, _>>() {
         Ok(engines) => engines,
         Err(e) => {
-            let _ = warm.send(Err(e)); // the starter may have given up on another worker's failure
-            return;
+            let _ = warm.send(Err(e.clone())); // the starter may have given up on another worker's failure
+            return Err(e);
         }
     };
     let _ = warm.send(Ok(()));
-    while let Some(batch) = queue.next() {
-        let (lane, engine) = (&lanes[batch.lane], &mut engines[batch.lane]);
-        serve(batch, lane, engine, metrics);
+    drop(warm);
+    while let Some(batch) = shared.queue.next() {
+        let _beat = shared.pulses[worker].begin();
+        fault!("worker");
+        let engine = &mut engines[batch.lane];
+        serve(shared, batch, engine);
     }
+    Ok(())
 }
 
 /// An engine that has run once: its buffers exist and its code is in the cache before the first request.
@@ -49,46 +52,64 @@ fn warm_engine(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
     Ok(engine)
 }
 
-fn serve(batch: Batch, lane: &Lane, engine: &mut Box<dyn Engine>, metrics: &Metrics) {
-    let mut images = Vec::with_capacity(batch.entries.len());
-    let mut waiting = Vec::with_capacity(batch.entries.len());
-    let start = Instant::now();
-    for entry in batch.entries {
-        if entry.reply.is_closed() {
-            metrics
-                .requests_canceled
-                .with_label_values(&["queue"])
-                .inc();
-            continue; // its client has gone
-        }
-        drop(entry.place);
-        images.push(entry.image);
-        waiting.push((entry.reply, start - entry.arrived));
-    }
-    if images.is_empty() {
+fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
+    let Batch {
+        lane: index,
+        entries,
+        dropped,
+    } = batch;
+    let lane = &shared.lanes[index];
+    dropped.into_iter().for_each(|entry| forget(shared, entry));
+    if entries.is_empty() {
         return;
     }
-    let batch_size = images.len();
-    metrics
+    let batch_size = entries.len();
+    let (mut images, mut waiting) = (
+        Vec::with_capacity(batch_size),
+        Vec::with_capacity(batch_size),
+    );
+    let start = Instant::now();
+    for mut entry in entries {
+        entry.place.start();
+        images.push(entry.image);
+        waiting.push((entry.reply, entry.place, start - entry.arrived));
+    }
+    shared
+        .metrics
         .batch_size
         .with_label_values(&[&lane.name])
         .observe(batch_size as f64);
-    let outputs = run_apart(&*lane.model, engine, &images);
+    let outputs = run_apart(lane, engine, &images);
     let infer = start.elapsed();
-    for ((reply, queue), output) in waiting.into_iter().zip(outputs) {
+    shared.admission.ran(index, batch_size, infer);
+    for ((reply, place, queue), output) in waiting.into_iter().zip(outputs) {
+        // First, so that a client that asks again at once does not find itself still being served.
+        drop(place);
         let answer = output.map(|output| BatchAnswer {
             output,
             queue,
             infer,
             batch_size,
         });
-        let _ = reply.send(answer); // a client that left during the run needs no answer
+        let _ = reply.send(answer.map_err(BatchError::from)); // a client that left during the run needs no answer
     }
 }
 
-/// Runs a batch; if that fails, runs its images one by one, so that only the guilty one fails.
+/// Drops an entry whose client has gone, or whose deadline has passed.
+fn forget(shared: &Shared, entry: Entry) {
+    let Entry { reply, place, .. } = entry;
+    drop(place);
+    let counter = match reply.is_closed() {
+        true => &shared.metrics.requests_canceled,
+        false => &shared.metrics.requests_expired,
+    };
+    counter.with_label_values(&["queue"]).inc();
+    let _ = reply.send(Err(BatchError::Expired)); // fails for one whose client has gone
+}
+
+/// Runs a batch; if that fails, runs its halves, so that in the end only the guilty images fail.
 fn run_apart(
-    model: &dyn Model,
+    lane: &Lane,
     engine: &mut Box<dyn Engine>,
     images: &[Image],
 ) -> Vec<Result<Vec<f32>, EngineError>> {
@@ -96,21 +117,21 @@ fn run_apart(
         Ok(outputs) => return outputs.into_iter().map(Ok).collect(),
         Err(e) => e,
     };
-    tracing::error!(%error, batch_size = images.len(), "a batch failed");
+    tracing::error!(model = lane.name, %error, batch_size = images.len(), "a batch failed");
     if matches!(error, EngineError::Panicked) {
-        match spawn_caught(model) {
+        match spawn_caught(&*lane.model) {
             // A panic may have left the old one in any state.
             Ok(fresh) => *engine = fresh,
             Err(e) => return images.iter().map(|_| Err(e.clone())).collect(),
         }
     }
-    match images {
-        [_] => vec![Err(error)],
-        _ => images
-            .chunks(1)
-            .flat_map(|image| run_apart(model, engine, image))
-            .collect(),
+    if images.len() == 1 {
+        return vec![Err(error)];
     }
+    let (left, right) = images.split_at(images.len() / 2);
+    let mut outputs = run_apart(lane, engine, left);
+    outputs.extend(run_apart(lane, engine, right));
+    outputs
 }
 
 fn spawn_caught(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
@@ -121,8 +142,11 @@ fn run_caught(
     engine: &mut Box<dyn Engine>,
     images: &[Image],
 ) -> Result<Vec<Vec<f32>>, EngineError> {
-    let outputs = catch_unwind(AssertUnwindSafe(|| engine.run(images)))
-        .unwrap_or(Err(EngineError::Panicked))?;
+    let run = || {
+        fault!("engine-run");
+        engine.run(images)
+    };
+    let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(EngineError::Panicked))?;
     if outputs.len() != images.len() {
         return Err(EngineError::Failed(format!(
             "{} outputs for {} images",

@@ -54,6 +54,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let options = ClassifyOptions {
         top_k: args.top_k.min(classes),
         exif: args.feed.exif.mode(),
+        ..ClassifyOptions::default()
     };
     let mut all_answered = true;
     let files = args.files.iter().map(PathBuf::as_path);

@@ -1,4 +1,4 @@
-//! Image files through the classifier, in order, read ahead only as far as the queue has places.
+//! Image files through the classifier, in order, read ahead only a little.
 //!
 //! Shared by `classify` and `eval`, which so get what HTTP gets; `preprocess` reads its file here too.
 
@@ -90,7 +90,6 @@ impl FeedArgs {
             &self.engine,
             &self.images,
             self.engine.threads(&budget),
-            AHEAD,
             engine.features.isa,
         );
         let metrics = Arc::new(Metrics::new());
@@ -120,7 +119,7 @@ impl Feed {
             for position in 0.. {
                 while running.len() < AHEAD {
                     let Some(file) = files.next() else { break };
-                    running.push_back(self.submit(file, options).await);
+                    running.push_back(self.submit(file, options));
                 }
                 let answer = match running.pop_front() {
                     None => break,
@@ -133,9 +132,9 @@ impl Feed {
         })
     }
 
-    async fn submit(&self, file: &Path, options: ClassifyOptions) -> anyhow::Result<Pending> {
+    fn submit(&self, file: &Path, options: ClassifyOptions) -> anyhow::Result<Pending> {
         let bytes = read_image(file)?;
-        let place = self.classifier.place().await;
+        let place = self.classifier.enter(&self.model);
         Ok(self.classifier.submit(&self.model, bytes, options, place))
     }
 }

@@ -1,7 +1,8 @@
 //! `resnet healthcheck`: asks a running server's `/readyz`, for containers that have no curl.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::output::{UsageError, print};
+use super::own_tls;
 use crate::config::{parse_duration, parse_host};
 
 /// The flags of `resnet healthcheck`.
@@ -25,6 +27,15 @@ pub(crate) struct HealthcheckArgs {
     /// How long the server may take to answer
     #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "TIME")]
     timeout: Duration,
+
+    /// Ask by TLS, whatever the certificate says, so the address must be this machine's own; on by itself where
+    /// RESNET_TLS_CERT is set
+    #[arg(long)]
+    tls: bool,
+
+    /// The server's setting, in a container both have the same variables.
+    #[arg(long, env = "RESNET_TLS_CERT", hide = true)]
+    tls_cert: Option<PathBuf>,
 }
 
 /// Asks once.
@@ -41,20 +52,43 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     if args.timeout.is_zero() {
         return Err(UsageError("--timeout is 0, allowed are durations above it".into()).into());
     }
-    let status = ask(address, args.timeout)
-        .with_context(|| format!("no answer from http://{address}/readyz"))?;
+    let tls = args.tls || args.tls_cert.is_some();
+    if tls && !is_own(host) {
+        let text = format!(
+            "--host is {host}, allowed with TLS are addresses of this machine: the certificate is not looked at"
+        );
+        return Err(UsageError(text).into());
+    }
+    let scheme = if tls { "https" } else { "http" };
+    let url = format!("{scheme}://{address}/readyz");
+    let answer = match tls {
+        false => connect(address, args.timeout).and_then(|stream| ask(stream, address)),
+        true => connect(address, args.timeout)
+            .and_then(|stream| Ok(own_tls::over(stream, host)?))
+            .and_then(|stream| ask(stream, address)),
+    };
+    let status = answer.with_context(|| format!("no answer from {url}"))?;
     if status != "200" {
-        bail!("http://{address}/readyz answers {status}: not ready");
+        bail!("{url} answers {status}: not ready");
     }
     print("ready\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The status code of `GET /readyz`.
-fn ask(address: SocketAddr, timeout: Duration) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+/// Only addresses of this machine can be listened on.
+fn is_own(host: IpAddr) -> bool {
+    TcpListener::bind((host, 0)).is_ok()
+}
+
+fn connect(address: SocketAddr, timeout: Duration) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
+}
+
+/// The status code of `GET /readyz`.
+fn ask(mut stream: impl Read + Write, address: SocketAddr) -> anyhow::Result<String> {
     write!(
         stream,
         "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"

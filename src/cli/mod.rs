@@ -9,10 +9,12 @@ mod doctor;
 mod eval;
 mod feed;
 mod healthcheck;
+mod locks;
 mod logging;
 mod ls;
 mod models;
 mod output;
+mod own_tls;
 mod preprocess;
 mod pull;
 mod rm;
@@ -80,6 +82,8 @@ impl Cli {
 
     /// Runs the command; a failure is printed as one line.
     pub fn run(self) -> ExitCode {
+        #[cfg(feature = "fail-points")]
+        crate::faults::arm(&std::env::var("RESNET_FAULTS").unwrap_or_default());
         let result = match self.command {
             Command::Serve(args) => serve::run(&args),
             Command::Classify(args) => classify::run(&args),

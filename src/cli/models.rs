@@ -3,6 +3,7 @@
 //! Shared by the commands that serve, classify or look into a model.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -158,7 +159,6 @@ pub(crate) fn classifier_options(
     engine: &EngineConfig,
     images: &ImageConfig,
     threads: ThreadPlan,
-    queue_capacity: usize,
     isa: Isa,
 ) -> ClassifierOptions {
     ClassifierOptions {
@@ -169,7 +169,10 @@ pub(crate) fn classifier_options(
             workers: threads.engine,
         },
         prep_threads: threads.prep,
-        queue_capacity,
+        // A command line asks nobody; `serve` sets its limits.
+        queue_capacity: usize::MAX,
+        max_queue_wait: Duration::MAX,
+        stuck_after: Duration::MAX,
     }
 }
 

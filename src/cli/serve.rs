@@ -13,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::arithmetic;
+use super::locks::Locks;
 use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use super::output::UsageError;
-use crate::classifier::{Classifier, ClassifierOptions};
+use crate::classifier::{Classifier, ClassifierOptions, Health};
 use crate::config::{
-    CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
+    AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
 use crate::engine::EngineOptions;
 use crate::http::{App, RequestLimits};
@@ -33,6 +34,8 @@ pub(crate) struct ServeArgs {
     model: ModelArgs,
     #[command(flatten)]
     server: ServerConfig,
+    #[command(flatten)]
+    access: AccessConfig,
     #[command(flatten)]
     images: ImageConfig,
     #[command(flatten)]
@@ -57,18 +60,18 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
+    let locks = Locks::new(&args.access)?;
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);
     let engine = arithmetic::engine_options(&args.engine, &budget)?;
     let plan = LoadPlan {
         references: args.model.references()?,
-        classifier: models::classifier_options(
-            &args.engine,
-            &args.images,
-            threads,
-            args.requests.queue_capacity,
-            engine.features.isa,
-        ),
+        classifier: ClassifierOptions {
+            queue_capacity: args.requests.queue_capacity,
+            max_queue_wait: args.requests.max_queue_wait,
+            stuck_after: args.requests.watchdog_timeout,
+            ..models::classifier_options(&args.engine, &args.images, threads, engine.features.isa)
+        },
         engine,
     };
     let metrics = Arc::new(Metrics::new());
@@ -84,8 +87,11 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the http threads")?;
-    runtime.block_on(serve(args, plan, metrics, started))
+    runtime.block_on(serve(args, locks, plan, metrics, started))
 }
+
+/// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start another.
+const EXIT_FAILED_INSIDE: u8 = 70;
 
 /// What is loaded, and how it is to run.
 struct LoadPlan {
@@ -96,20 +102,33 @@ struct LoadPlan {
 
 async fn serve(
     args: &ServeArgs,
+    locks: Locks,
     plan: LoadPlan,
     metrics: Arc<Metrics>,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let server = bind(&args.server, args.requests.header_timeout).await?;
+    let tls = locks.tls(&["http/1.1"])?.map(Arc::new);
+    let server = bind(&args.server)?.with_tls(tls.clone());
     let address = server.address().context("cannot tell the address")?;
     let limits = RequestLimits {
         max_body_bytes: args.requests.max_body_bytes,
         max_images: args.requests.max_images,
         body_timeout: args.requests.body_timeout,
+        request_timeout: args.requests.request_timeout,
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
     let app = App::new(Arc::clone(&metrics), limits);
+    match locks.keys()? {
+        Some(keys) => app.set_keys(keys),
+        None if !args.server.host.is_loopback() => tracing::info!(
+            "no API keys are set and --host is {}: whoever reaches the port may use this server; --api-keys-file locks it",
+            args.server.host
+        ),
+        None => {}
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    locks.reload_on_hangup(Arc::clone(&app), tls)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.run(Arc::clone(&app), async move {
         let _ = stopped.await; // dropping the sender stops too
@@ -120,21 +139,26 @@ async fn serve(
         loaded = load(plan, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    let mut health = classifier.health();
     app.set_ready(Arc::new(classifier));
     tracing::info!(
-        address = %format_args!("http://{address}"),
+        address = %format_args!("{scheme}://{address}"),
         startup_ms = models::millis(started.elapsed()),
-        "ready; try: curl -T photo.jpg http://{address}/classify"
+        "ready; try: curl -T photo.jpg {scheme}://{address}/classify"
     );
 
     let first = tokio::select! {
-        signal = signals.next() => signal,
+        signal = signals.next() => Some(signal),
+        _ = health.wait_for(|health| *health == Health::Failed) => None,
         _ = &mut serving => bail!("the server stopped unexpectedly; the log has the reason"),
     };
-    tracing::info!(
-        signal = first.name(),
-        "stopping; a second signal ends at once"
-    );
+    match first {
+        Some(signal) => tracing::info!(
+            signal = signal.name(),
+            "stopping; a second signal ends at once"
+        ),
+        None => tracing::error!("stopping, because the engine threads die one after the other"),
+    }
     drop(signals);
     tokio::spawn(async move {
         // Some senders reach a process twice, directly and through its group; a person's second signal comes later.
@@ -152,30 +176,31 @@ async fn serve(
     });
     drop(stop);
     match serving.await.context("the server stopped unexpectedly")? {
+        _ if first.is_none() => Ok(ExitCode::from(EXIT_FAILED_INSIDE)),
         Drained::Clean => {
             tracing::info!("stopped; every accepted request was answered");
             Ok(ExitCode::SUCCESS)
         }
-        Drained::TimedOut => {
+        Drained::TimedOut { lost } => {
             bail!(
-                "stopped after --shutdown-timeout {} s with requests still running",
+                "stopped after --shutdown-timeout {} s; requests lost: {lost}",
                 args.server.shutdown_timeout.as_secs_f64()
             )
         }
     }
 }
 
-async fn bind(
-    config: &ServerConfig,
-    header_timeout: std::time::Duration,
-) -> anyhow::Result<Server> {
+fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
     let address = SocketAddr::new(config.host, config.port);
     let options = ServerOptions {
-        header_timeout,
+        max_connections: config.max_connections,
+        header_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
+        write_timeout: config.write_timeout,
         shutdown_delay: config.shutdown_delay,
         shutdown_timeout: config.shutdown_timeout,
     };
-    Server::bind(address, options).await.map_err(|e| {
+    Server::bind(address, options).map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "; is another server running? choose another port with --port"

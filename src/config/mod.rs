@@ -2,6 +2,7 @@
 //!
 //! Flattened into the commands by `cli`, which turns each section into the rooms' own options.
 
+mod access;
 mod arithmetic;
 mod threads;
 mod units;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+pub use self::access::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
 pub use self::arithmetic::{ArithmeticConfig, IsaChoice, PrecisionChoice};
 pub use self::threads::{CpuBudget, ThreadPlan};
 pub use self::units::{parse_bytes, parse_duration, parse_timeout};
@@ -27,6 +29,23 @@ pub struct ServerConfig {
     /// Port to listen on; 0 takes a free one and prints it
     #[arg(long, env = "RESNET_PORT", default_value_t = 8080)]
     pub port: u16,
+
+    /// Most connections at a time; further clients wait until one ends
+    #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = clap::value_parser!(u32).range(1..=1_048_576), value_name = "N")]
+    pub max_connections: u32,
+
+    /// How long a client may take to send a request's head: the first one from the connection's start, a further one from
+    /// its first byte
+    #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
+    pub header_timeout: Duration,
+
+    /// How long a connection may stay open between two requests; a load balancer's must be shorter
+    #[arg(long, env = "RESNET_IDLE_TIMEOUT", default_value = "75s", value_parser = parse_timeout, value_name = "TIME")]
+    pub idle_timeout: Duration,
+
+    /// How long a client may take to take an answer, once it reads more slowly than the answer is written
+    #[arg(long, env = "RESNET_WRITE_TIMEOUT", default_value = "30s", value_parser = parse_timeout, value_name = "TIME")]
+    pub write_timeout: Duration,
 
     /// How long to keep accepting requests after SIGTERM, while /readyz says no: a load balancer's reaction time
     #[arg(long, env = "RESNET_SHUTDOWN_DELAY", default_value = "200ms", value_parser = parse_duration, value_name = "TIME")]
@@ -82,17 +101,25 @@ pub struct RequestConfig {
     #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = in_range(1, 1024), value_name = "N")]
     pub max_images: usize,
 
+    /// Longest time from a request's complete upload to its answer, else 504; a client may ask for less by the header
+    /// X-Request-Timeout-Ms
+    #[arg(long, env = "RESNET_REQUEST_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
+    pub request_timeout: Duration,
+
+    /// Longest estimated wait for a worker; a request that would wait longer is refused with 503 before its body is read
+    #[arg(long, env = "RESNET_MAX_QUEUE_WAIT", default_value = "2s", value_parser = parse_timeout, value_name = "TIME")]
+    pub max_queue_wait: Duration,
+
     /// Images that may wait for a worker; more are refused with 503
     #[arg(long, env = "RESNET_QUEUE_CAPACITY", default_value_t = 256, value_parser = in_range(1, 65_536), value_name = "N")]
     pub queue_capacity: usize,
 
-    /// How long a client may take to send its request's head, counted from the connection's start or the last answer:
-    /// an idle connection is closed after it
-    #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "75s", value_parser = parse_duration, value_name = "TIME")]
-    pub header_timeout: Duration,
+    /// How long one image may be decoded, or one batch run, before its thread counts as stuck and /livez says so
+    #[arg(long, env = "RESNET_WATCHDOG_TIMEOUT", default_value = "30s", value_parser = parse_timeout, value_name = "TIME")]
+    pub watchdog_timeout: Duration,
 
     /// How long a client may take to send its request's body
-    #[arg(long, env = "RESNET_BODY_TIMEOUT", default_value = "30s", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(long, env = "RESNET_BODY_TIMEOUT", default_value = "15s", value_parser = parse_timeout, value_name = "TIME")]
     pub body_timeout: Duration,
 }
 

@@ -146,7 +146,9 @@ fn check_external_tensor(tensor: &TensorProto, dir: Option<&Path>) -> Result<(),
             .map_err(|_| format!("its {key} is {text:?}, expected a number")),
     };
     let location = entry("location").ok_or("the model does not say which")?;
-    let dir = dir.ok_or_else(|| format!("{location:?}, but this model has no directory"))?;
+    let dir = dir.ok_or_else(|| {
+        format!("{location:?}, but this model may have weights in its own file only")
+    })?;
     let path = Path::new(location);
     if !path
         .components()

@@ -3,7 +3,6 @@
 //! Called by the classify handlers before anything is parsed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -14,12 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::classify::cut;
 use super::{ApiError, RequestLimits};
-
-/// What is still read of a refused body, so that a client that is writing sees the answer instead of a reset.
-const LINGER_BYTES: u64 = 8 << 20;
-
-/// How long that may take.
-const LINGER_TIME: Duration = Duration::from_millis(500);
 
 /// Bytes that one permit of the body budget stands for.
 const BUDGET_UNIT: usize = 1024;
@@ -32,8 +25,15 @@ pub(super) fn budget(bytes: u64) -> Arc<Semaphore> {
 
 /// A body in memory, and its share of the budget for all of them.
 pub(super) struct Held {
-    pub(super) bytes: Bytes,
+    bytes: Bytes,
     _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// The bytes; their share of the budget stays here, for what is made of them.
+    pub(super) fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 /// Reads the whole body.
@@ -103,23 +103,4 @@ async fn collect(
         bytes: bytes.freeze(),
         _budget: held,
     })
-}
-
-/// Reads and drops the rest of a refused request's body, for a while.
-pub(super) async fn linger(headers: &HeaderMap, body: &mut Body) {
-    // A client that waits for "100 Continue" has not sent its body: the answer alone stops it.
-    if body.is_end_stream() || headers.contains_key(header::EXPECT) {
-        return;
-    }
-    let discard = async {
-        let mut left = LINGER_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let n = frame.data_ref().map_or(0, Bytes::len) as u64;
-            left = left.saturating_sub(n);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER_TIME, discard).await; // lingering is a courtesy, however far it got
 }

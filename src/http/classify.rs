@@ -2,6 +2,7 @@
 //!
 //! Reads the request, hands each image to `classifier`, and writes the answers in order.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,16 +10,21 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::client::client_id;
+use super::deadline::Deadline;
 use super::observe::ModelLabel;
 use super::{ApiError, App, body, upload};
 use crate::classifier::{
-    Classification, Classifier, ClassifyOptions, Pending, Prediction, ServedModel, Timings,
+    Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Prediction, ServedModel,
+    Timings,
 };
 use crate::preprocess::ExifMode;
+use crate::turns::ClientId;
 
 /// Query parameters as they came; unknown ones are refused, so that a typo is not a silent default.
 type Parameters = Vec<(String, String)>;
@@ -50,23 +56,22 @@ async fn handle(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Response {
+    let arrived = Instant::now();
+    fault!("http-handler");
     let (head, mut body) = request.into_parts();
-    let resolved = resolve(app, path_model, query);
+    let resolved = resolve(app, path_model, query, &head, arrived);
     let label = resolved
         .as_ref()
         .ok()
         .map(|target| ModelLabel(target.model.info.name.clone()));
     let answer = match resolved {
-        Ok(target) => answer(app, &target, &head.headers, &mut body).await,
+        Ok(target) => {
+            let client = client_id(&head.extensions, &app.client_seed);
+            answer(app, &target, client, &head.headers, &mut body).await
+        }
         Err(e) => Err(e),
     };
-    let mut response = match answer {
-        Ok(response) => response,
-        Err(e) => {
-            body::linger(&head.headers, &mut body).await;
-            e.into_response()
-        }
-    };
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     if let Some(label) = label {
         response.extensions_mut().insert(label);
     }
@@ -76,6 +81,7 @@ async fn handle(
 async fn answer(
     app: &App,
     target: &Target<'_>,
+    client: ClientId,
     headers: &HeaderMap,
     body: &mut Body,
 ) -> Result<Response, ApiError> {
@@ -83,30 +89,34 @@ async fn answer(
         classifier,
         model,
         options,
+        deadline,
     } = target;
-    // Before the body is read: a full queue should cost neither side the upload.
-    classifier.check_places().map_err(ApiError::QueueFull)?;
+    if let Some(stuck) = classifier.stuck().filter(|stuck| stuck.all) {
+        return Err(ApiError::Stuck(stuck));
+    }
+    // Before the body is read: a refusal should cost neither side the upload.
     let start = Instant::now();
-    let body = body::read(headers, body, &app.limits, &app.body_budget).await?;
-    let upload = upload::parse(headers, body.bytes.clone(), app.limits.max_images).await?;
-    let read = start.elapsed();
-    let places = classifier
-        .admit(upload.images.len())
-        .map_err(ApiError::QueueFull)?;
+    classifier.check(model, client, deadline.at(start) - start)?;
+    let reading = body::read(headers, body, &app.limits, &app.body_budget);
+    let mut body = or_expired(deadline.client(), reading).await??;
+    let upload = upload::parse(headers, body.take(), app.limits.max_images).await?;
+    let now = Instant::now();
+    let (read, deadline) = (now - start, deadline.at(now));
+    let places = classifier.admit(model, client, upload.images.len(), deadline - now)?;
+    let options = ClassifyOptions {
+        deadline: Some(deadline),
+        ..*options
+    };
 
     let submitted: Vec<Result<Pending, ApiError>> = upload
         .images
         .into_iter()
         .zip(places)
-        .map(|(image, place)| Ok(classifier.submit(model, image?, *options, place)))
+        .map(|(image, place)| Ok(classifier.submit(model, image?, options, place)))
         .collect();
-    let mut results = Vec::with_capacity(submitted.len());
-    for pending in submitted {
-        results.push(match pending {
-            Ok(pending) => pending.wait().await.map_err(ApiError::from),
-            Err(e) => Err(e),
-        });
-    }
+    // Also when nobody looks at the images' own deadlines, because every thread is stuck.
+    let mut results = or_expired(Some(deadline), wait_all(submitted)).await?;
+    drop(body);
 
     let respond = Instant::now();
     let name = &model.info.name;
@@ -139,27 +149,57 @@ async fn answer(
     Ok(response)
 }
 
-/// What a request's path and query ask for.
+async fn wait_all(
+    submitted: Vec<Result<Pending, ApiError>>,
+) -> Vec<Result<Classification, ApiError>> {
+    let mut results = Vec::with_capacity(submitted.len());
+    for pending in submitted {
+        results.push(match pending {
+            Ok(pending) => pending.wait().await.map_err(ApiError::from),
+            Err(e) => Err(e),
+        });
+    }
+    results
+}
+
+/// Waits until `deadline` at most.
+async fn or_expired<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Result<T, ApiError> {
+    let Some(deadline) = deadline else {
+        return Ok(work.await);
+    };
+    tokio::time::timeout_at(deadline.into(), work)
+        .await
+        .map_err(|_| ClassifyError::Expired.into())
+}
+
+/// What a request asks for.
 struct Target<'a> {
     classifier: &'a Classifier,
     model: Arc<ServedModel>,
     options: ClassifyOptions,
+    deadline: Deadline,
 }
 
-fn resolve(
-    app: &App,
+fn resolve<'a>(
+    app: &'a App,
     path_model: Result<Option<String>, ApiError>,
     query: Result<Query<Parameters>, QueryRejection>,
-) -> Result<Target<'_>, ApiError> {
+    head: &Parts,
+    arrived: Instant,
+) -> Result<Target<'a>, ApiError> {
     let classifier = app.classifier()?;
     let path_model = path_model?;
     let Query(parameters) = query.map_err(|_| ApiError::BadUrl)?;
-    let (mut model, mut top_k, mut exif) = (None, None, None);
+    let (mut model, mut top_k, mut exif, mut timeout_ms) = (None, None, None, None);
     for (key, value) in parameters {
         let (name, slot) = match key.as_str() {
             "model" => ("model", &mut model),
             "top_k" => ("top_k", &mut top_k),
             "exif" => ("exif", &mut exif),
+            "timeout_ms" => ("timeout_ms", &mut timeout_ms),
             _ => return Err(ApiError::UnknownParameter { name: cut(&key) }),
         };
         if slot.replace(value).is_some() {
@@ -194,10 +234,16 @@ fn resolve(
                 bad_query("top_k", &text, format!("whole numbers from 1 to {classes}"))
             })?,
     };
+    let limit = app.limits.request_timeout;
     Ok(Target {
         classifier,
         model: Arc::clone(model),
-        options: ClassifyOptions { top_k, exif },
+        options: ClassifyOptions {
+            top_k,
+            exif,
+            deadline: None,
+        },
+        deadline: Deadline::new(arrived, limit, &head.headers, timeout_ms.as_deref())?,
     })
 }
 

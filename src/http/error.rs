@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::upload::UploadError;
-use crate::classifier::{ClassifyError, QueueFull};
+use crate::classifier::{ClassifyError, Refusal, Stuck};
 use crate::preprocess::PreprocessError;
 
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
@@ -22,6 +22,9 @@ pub enum ApiError {
     /// The server has been told to stop.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// No key, or a wrong one, where keys are set.
+    #[error("{0}")]
+    Unauthorized(&'static str),
     /// No route.
     #[error("there is nothing at {path}; GET / lists what there is")]
     NoSuchRoute {
@@ -53,7 +56,7 @@ pub enum ApiError {
         allowed: String,
     },
     /// A query parameter that does not exist.
-    #[error("there is no query parameter \"{name}\", there are model, top_k and exif")]
+    #[error("there is no query parameter \"{name}\", there are model, top_k, exif and timeout_ms")]
     UnknownParameter {
         /// The parameter.
         name: String,
@@ -63,6 +66,14 @@ pub enum ApiError {
     RepeatedParameter {
         /// The parameter.
         name: &'static str,
+    },
+    /// The client's deadline is no time.
+    #[error("{name} is \"{value}\", allowed are whole numbers from 1, in milliseconds")]
+    BadTimeout {
+        /// Where it was given.
+        name: &'static str,
+        /// Its value.
+        value: String,
     },
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
@@ -87,9 +98,12 @@ pub enum ApiError {
     /// The body is compressed.
     #[error("content-encoding \"{0}\" is not supported, send the image as it is")]
     UnsupportedEncoding(String),
-    /// The queue is full.
+    /// Too much is waiting already.
     #[error("{0}")]
-    QueueFull(QueueFull),
+    Refused(#[from] Refusal),
+    /// All threads of a pool are stuck.
+    #[error("the server does not get on: a {} thread has been busy for {:.0} s", .0.pool, .0.busy.as_secs_f64())]
+    Stuck(Stuck),
     /// An image could not be classified.
     #[error("{}", public_text(.0))]
     Classify(#[from] ClassifyError),
@@ -105,15 +119,25 @@ const INTERNAL: &str =
 fn public_text(error: &ClassifyError) -> String {
     match error {
         ClassifyError::Image(e) => e.to_string(),
-        ClassifyError::ShuttingDown => error.to_string(),
-        ClassifyError::DecodePanicked | ClassifyError::Engine(_) | ClassifyError::Output(_) => {
-            INTERNAL.into()
-        }
+        ClassifyError::ShuttingDown | ClassifyError::Expired => error.to_string(),
+        ClassifyError::DecodePanicked
+        | ClassifyError::Engine(_)
+        | ClassifyError::WorkerDied
+        | ClassifyError::Output(_) => INTERNAL.into(),
     }
 }
 
-/// Seconds after which a refused client may try again: about the time to work off some batches.
-const RETRY_AFTER: &str = "1";
+/// How much earlier or later than the estimate refused clients are told to come back, so that they do not all come at
+/// once.
+const JITTER: f64 = 0.2;
+
+/// Whole seconds after which a client that would have to wait this long may try again.
+fn retry_after(wait: Duration) -> u64 {
+    // Without randomness they come at once, no worse than that.
+    let random = getrandom::u32().map_or(0.5, |r| f64::from(r) / f64::from(u32::MAX));
+    let seconds = wait.as_secs_f64() * (1.0 - JITTER + 2.0 * JITTER * random);
+    (seconds.ceil() as u64).max(1)
+}
 
 impl ApiError {
     /// Status, stable code and title.
@@ -124,6 +148,7 @@ impl ApiError {
             ApiError::ShuttingDown | ApiError::Classify(ClassifyError::ShuttingDown) => {
                 (S::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down")
             }
+            ApiError::Unauthorized(_) => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             ApiError::NoSuchRoute { .. } => (S::NOT_FOUND, "no_such_route", "No such route"),
             ApiError::MethodNotAllowed { .. } => (
                 S::METHOD_NOT_ALLOWED,
@@ -148,7 +173,22 @@ impl ApiError {
                 "unsupported_content_encoding",
                 "Unsupported content encoding",
             ),
-            ApiError::QueueFull(_) => (S::SERVICE_UNAVAILABLE, "queue_full", "Queue full"),
+            ApiError::BadTimeout { .. } => (S::BAD_REQUEST, "bad_timeout", "Bad timeout"),
+            ApiError::Refused(refusal) => match refusal {
+                Refusal::QueueFull { .. } => (S::SERVICE_UNAVAILABLE, "queue_full", "Queue full"),
+                Refusal::ClientFull { .. } => (
+                    S::SERVICE_UNAVAILABLE,
+                    "client_queue_full",
+                    "Too many images of this client",
+                ),
+                Refusal::TooLong { .. } | Refusal::TooLate { .. } => {
+                    (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded")
+                }
+            },
+            ApiError::Stuck(_) => (S::SERVICE_UNAVAILABLE, "stuck", "Stuck"),
+            ApiError::Classify(ClassifyError::Expired) => {
+                (S::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded")
+            }
             ApiError::Classify(ClassifyError::Image(e)) => image_kind(e),
             ApiError::Classify(_) | ApiError::Panicked => {
                 (S::INTERNAL_SERVER_ERROR, "internal", "Internal error")
@@ -166,8 +206,20 @@ impl ApiError {
             status: status.as_u16(),
             detail: self.to_string(),
             code,
+            estimated_wait_ms: self
+                .wait()
+                .map(|wait| wait.as_secs_f64() * 1e3)
+                .map(f64::round),
             reason: self.log_detail(),
             request_id: None,
+        }
+    }
+
+    /// The estimated wait for which the request was refused.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            ApiError::Refused(refusal) => Some(refusal.wait()),
+            _ => None,
         }
     }
 
@@ -238,6 +290,9 @@ fn image_kind(error: &PreprocessError) -> (StatusCode, &'static str, &'static st
             "decode_memory_full",
             "No memory to decode",
         ),
+        PreprocessError::OutOfMemory { .. } => {
+            (S::SERVICE_UNAVAILABLE, "out_of_memory", "Out of memory")
+        }
         PreprocessError::Canceled => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         PreprocessError::UnsupportedVariant { .. } => (
             S::UNPROCESSABLE_ENTITY,
@@ -263,6 +318,9 @@ pub struct Problem {
     status: u16,
     detail: String,
     pub(super) code: &'static str,
+    /// Only where a request was refused for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_wait_ms: Option<f64>,
     /// For the log alone.
     #[serde(skip)]
     pub(super) reason: Option<String>,
@@ -290,7 +348,12 @@ impl IntoResponse for ApiError {
             HeaderValue::from_static("application/problem+json"),
         );
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            let seconds = retry_after(self.wait().unwrap_or_default());
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"resnet\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if matches!(
             self,

@@ -11,9 +11,16 @@ use serde_json::json;
 use super::{ApiError, App};
 use crate::metrics::TEXT_FORMAT;
 
-/// The process answers.
-pub(super) async fn live() -> &'static str {
-    "ok\n"
+/// The process answers, and none of its threads is stuck.
+pub(super) async fn live(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
+    match app.classifier.get().and_then(|c| c.stuck()) {
+        Some(stuck) => {
+            let busy_s = stuck.busy.as_secs();
+            tracing::error!(pool = stuck.pool, busy_s, "a thread is stuck; not live");
+            Err(ApiError::Stuck(stuck))
+        }
+        None => Ok("ok\n"),
+    }
 }
 
 /// The models are loaded and warmed up, and the server is not shutting down.
@@ -35,6 +42,10 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
                 .queue_depth
                 .with_label_values(&[&model.info.name])
                 .set(depth);
+            app.metrics
+                .estimated_wait
+                .with_label_values(&[&model.info.name])
+                .set(classifier.estimated_wait(model).as_secs_f64());
         }
     }
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], app.metrics.render()).into_response()

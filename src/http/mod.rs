@@ -2,16 +2,22 @@
 //!
 //! Called by `server` with each request; calls `classifier`. The only room that knows a status code.
 
+mod auth;
 mod body;
 mod classify;
+mod client;
+mod deadline;
 mod error;
 mod health;
+mod keys;
 mod models;
 mod observe;
 mod upload;
 
+use std::hash::RandomState;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +31,12 @@ use crate::metrics::Metrics;
 
 pub use self::classify::AnswerBody;
 pub use self::error::{ApiError, Problem};
+pub use self::keys::{KeySet, KeysError};
 pub use self::upload::UploadError;
+
+/// The name of the API key that a request brought, in its extensions; absent where none is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyName(pub Arc<str>);
 
 /// What one request may cost.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +47,15 @@ pub struct RequestLimits {
     pub max_images: usize,
     /// How long the body may take to arrive.
     pub body_timeout: Duration,
+    /// How long the answer may take after that.
+    pub request_timeout: Duration,
     /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
     pub body_memory_bytes: u64,
 }
+
+/// Who sent a request: the other end of its connection, in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -48,6 +65,8 @@ pub struct App {
     metrics: Arc<Metrics>,
     limits: RequestLimits,
     body_budget: Arc<tokio::sync::Semaphore>,
+    client_seed: RandomState,
+    keys: RwLock<Option<Arc<KeySet>>>,
 }
 
 impl App {
@@ -60,7 +79,14 @@ impl App {
             metrics,
             limits,
             body_budget: body::budget(limits.body_memory_bytes),
+            client_seed: RandomState::new(),
+            keys: RwLock::new(None),
         })
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Puts a warmed-up classifier in charge; from now on the server is ready. Only the first call counts.
@@ -71,6 +97,17 @@ impl App {
     /// From now on the server is not ready, and asks its clients to reconnect elsewhere.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on only these keys open the server; before the first call it is open to everyone.
+    pub fn set_keys(&self, keys: KeySet) {
+        let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(Arc::new(keys));
+    }
+
+    fn keys(&self) -> Option<Arc<KeySet>> {
+        let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
     }
 
     fn is_draining(&self) -> bool {
@@ -103,6 +140,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            auth::check,
+        ))
         // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(middleware::from_fn_with_state(
@@ -113,17 +154,13 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn no_such_route(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::NoSuchRoute {
-        path: classify::cut(head.uri.path()),
+        path: classify::cut(request.uri().path()),
     }
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
-    let (head, mut body) = request.into_parts();
-    body::linger(&head.headers, &mut body).await;
     ApiError::MethodNotAllowed {
-        method: classify::cut(head.method.as_str()),
+        method: classify::cut(request.method().as_str()),
     }
 }

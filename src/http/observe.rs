@@ -1,4 +1,4 @@
-//! Around every request: its id, its log line, its metrics, and the body of its problem.
+//! Around every request: its id, its log line, its metrics, the body of its problem, and the headers of every answer.
 //!
 //! The outermost layer of `router`, so that nothing is answered unobserved.
 
@@ -12,9 +12,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
-use super::App;
 use super::classify::cut;
 use super::error::Problem;
+use super::{App, KeyName};
 use crate::metrics::Metrics;
 
 /// The model that answered, for the request's metrics and log line.
@@ -56,9 +56,17 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
             .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = Body::from(body);
     }
+    let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
     }
+    // What an answer is called is what it is, and none may outlive its request in a cache: it can be about a private
+    // photo, and a cache does not know that X-API-Key is a secret.
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if app.is_draining() {
         response
             .headers_mut()
@@ -70,6 +78,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .remove::<ModelLabel>()
         .map(|m| m.0)
         .unwrap_or_default();
+    let key = response.extensions_mut().remove::<KeyName>();
+    let key = key.as_ref().map(|name| &*name.0);
     let status = response.status();
     record.finish(&model, status, problem.as_ref());
     let (code, reason) = problem.as_ref().map(|p| (p.code, p.reason.clone())).unzip();
@@ -80,9 +90,9 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     if PROBES.contains(&record.route.as_str()) {
         tracing::debug!(%method, path, status, duration_ms, code, "answered");
     } else if status == 500 {
-        tracing::error!(%method, path, status, duration_ms, model, code, reason, "answered");
+        tracing::error!(%method, path, status, duration_ms, model, key, code, reason, "answered");
     } else {
-        tracing::info!(%method, path, status, duration_ms, model, code, reason, "answered");
+        tracing::info!(%method, path, status, duration_ms, model, key, code, reason, "answered");
     }
     response
 }

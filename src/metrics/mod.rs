@@ -3,8 +3,8 @@
 //! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served names.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, exponential_buckets,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, exponential_buckets,
 };
 
 /// The content type of the text exposition format 0.0.4.
@@ -24,12 +24,20 @@ pub struct Metrics {
     pub batch_size: HistogramVec,
     /// Images waiting for a worker.
     pub queue_depth: IntGaugeVec,
+    /// Connections that are open.
+    pub connections: IntGauge,
     /// Requests being handled.
     pub requests_in_flight: IntGauge,
     /// Requests refused, by reason.
     pub requests_rejected: IntCounterVec,
     /// Images dropped because their client had gone, by the stage they had reached.
     pub requests_canceled: IntCounterVec,
+    /// Images dropped because their deadline had passed, by the stage they had reached.
+    pub requests_expired: IntCounterVec,
+    /// Engine threads that died and were replaced.
+    pub worker_restarts: IntCounter,
+    /// Estimated wait for a worker, of a client that has nothing waiting, by model.
+    pub estimated_wait: prometheus::GaugeVec,
     /// Decoders that panicked over an image, by its format.
     pub decode_panics: IntCounterVec,
     /// Bytes that decoders hold.
@@ -96,6 +104,10 @@ impl Metrics {
                 vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0],
             ),
             queue_depth: made.gauge("resnet_queue_depth", "Images waiting for a worker.", &["model"]),
+            connections: made.plain_gauge(
+                "resnet_connections",
+                "Connections that are open, of --max-connections.",
+            ),
             requests_in_flight: made.plain_gauge("resnet_requests_in_flight", "Requests being handled."),
             requests_rejected: made.counter(
                 "resnet_requests_rejected_total",
@@ -106,6 +118,25 @@ impl Metrics {
                 "resnet_requests_canceled_total",
                 "Images dropped because their client had gone, by the stage they had reached.",
                 &["stage"],
+            ),
+            requests_expired: made.counter(
+                "resnet_requests_expired_total",
+                "Images dropped because their deadline had passed, by the stage they had reached.",
+                &["stage"],
+            ),
+            worker_restarts: made.register(
+                IntCounter::new("resnet_worker_restarts_total", "Engine threads that died and were replaced.")
+                    .expect("a valid metric name"),
+            ),
+            estimated_wait: made.register(
+                prometheus::GaugeVec::new(
+                    Opts::new(
+                        "resnet_estimated_wait_seconds",
+                        "Estimated wait for a worker, of a client that has nothing waiting yet.",
+                    ),
+                    &["model"],
+                )
+                .expect("a valid metric name"),
             ),
             decode_panics: made.counter(
                 "resnet_decode_panics_total",

@@ -68,6 +68,12 @@ pub enum PreprocessError {
     /// Other images held the memory for decoding all the time.
     #[error("no memory to decode the image became free within {} s", .0.as_secs_f64())]
     MemoryBusy(Duration),
+    /// The system has no memory for decoding.
+    #[error("the server is out of memory: decoding the image needs {needed} bytes")]
+    OutOfMemory {
+        /// Bytes that decoding would hold.
+        needed: u64,
+    },
     /// Decoding took too long.
     #[error("decoding the image took more than {} s", .0.as_secs_f64())]
     DecodeTimeout(Duration),

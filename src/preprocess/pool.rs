@@ -1,11 +1,15 @@
 //! The `prep-N` threads: decode and resize run here, never on tokio's threads.
 //!
-//! Owned by `classifier`. Jobs arrive only with an admission permit, which bounds the queue.
+//! Owned by `classifier`. Jobs arrive only with a place that admission gave out, which bounds the queue; clients are served
+//! in turn.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::pulse::Pulse;
+use crate::turns::{ClientId, Turns};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -14,7 +18,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[error("the pool is closed")]
 pub struct PoolClosed;
 
-/// A fixed set of named threads that run jobs in the order of arrival.
+/// A fixed set of named threads that run the jobs of each client in the order of arrival.
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -23,11 +27,13 @@ pub struct Pool {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    /// One a thread.
+    pulses: Vec<Pulse>,
 }
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Turns<Job>,
     closed: bool,
 }
 
@@ -47,13 +53,14 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
+            pulses: (0..threads).map(|_| Pulse::default()).collect(),
         });
         let threads = (0..threads)
             .map(|i| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
                     .name(format!("{name}-{i}"))
-                    .spawn(move || run(&shared))
+                    .spawn(move || run(&shared, &shared.pulses[i]))
             })
             .collect::<std::io::Result<_>>()?;
         Ok(Pool { shared, threads })
@@ -63,15 +70,24 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolClosed`] during shutdown.
-    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), PoolClosed> {
+    pub fn submit(
+        &self,
+        client: ClientId,
+        job: impl FnOnce() + Send + 'static,
+    ) -> Result<(), PoolClosed> {
         let mut state = self.shared.lock();
         if state.closed {
             return Err(PoolClosed);
         }
-        state.jobs.push_back(Box::new(job));
+        state.jobs.push(client, Box::new(job));
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// For how long each thread has been running its job at hand.
+    pub fn busy(&self) -> impl Iterator<Item = Duration> {
+        self.shared.pulses.iter().map(Pulse::busy)
     }
 }
 
@@ -95,11 +111,11 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &Shared, pulse: &Pulse) {
     loop {
         let mut state = shared.lock();
         let job = loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(job) = state.jobs.pop() {
                 break job;
             }
             if state.closed {
@@ -111,6 +127,7 @@ fn run(shared: &Shared) {
                 .unwrap_or_else(PoisonError::into_inner);
         };
         drop(state);
+        let _beat = pulse.begin();
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
             tracing::warn!(
                 thread = std::thread::current().name(),
@@ -128,9 +145,10 @@ mod tests {
     #[test]
     fn panicking_job_leaves_the_thread_alive() {
         let pool = Pool::start("prep", 1).expect("a thread");
-        pool.submit(|| panic!("a hostile image")).expect("open");
+        pool.submit(ClientId::LOCAL, || panic!("a hostile image"))
+            .expect("open");
         let (send, receive) = mpsc::channel();
-        pool.submit(move || {
+        pool.submit(ClientId::LOCAL, move || {
             send.send(std::thread::current().name().map(str::to_owned))
                 .expect("receiver")
         })
@@ -147,7 +165,7 @@ mod tests {
         let pool = Pool::start("prep", 2).expect("threads");
         for i in 0..100 {
             let send = send.clone();
-            pool.submit(move || send.send(i).expect("receiver"))
+            pool.submit(ClientId::LOCAL, move || send.send(i).expect("receiver"))
                 .expect("open");
         }
         drop((pool, send));

@@ -88,6 +88,7 @@ impl<'a> Source<'a> {
             NoShare::Stopped(Stopped::TimedOut(limit)) => PreprocessError::MemoryBusy(limit),
             NoShare::Stopped(Stopped::Canceled) => PreprocessError::Canceled,
         })?;
+        check_allocation(needed)?;
         if !turned {
             return self.decode_stored(stored, watch, sink);
         }
@@ -112,6 +113,7 @@ impl<'a> Source<'a> {
         let row = region.width as usize * 3;
         let mut handed = 0;
         let result = contained(format, || {
+            fault!("decode");
             decoder.decode(region, watch, &mut |rows| {
                 handed += rows.len() / row;
                 sink(rows);
@@ -156,6 +158,17 @@ pub(super) fn completed<'a>(bytes: &'a [u8], options: &ImageOptions) -> Cow<'a, 
         return Cow::Owned([bytes, &END_OF_IMAGE].concat());
     }
     Cow::Borrowed(bytes)
+}
+
+/// Asks the system for the memory once and gives it back. Decoders allocate without asking, and an allocation that fails
+/// ends the process; so where there is a limit (`ulimit -v`), it is met here, and costs one request.
+fn check_allocation(bytes: u64) -> Result<(), PreprocessError> {
+    let refusal = || Err(PreprocessError::OutOfMemory { needed: bytes });
+    fault!("decode-allocation", refusal());
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Vec::<u8>::new()
+        .try_reserve_exact(length)
+        .or_else(|_| refusal())
 }
 
 /// Runs a decoder and makes an error of its panic; the panic hook has logged it.

@@ -67,6 +67,19 @@ pub enum ModelError {
         /// The catalogue's.
         expected: String,
     },
+    /// The file is not the one that its `model.toml` describes.
+    #[error(
+        "{} is not the file that model.toml describes (SHA-256 {got}, expected {expected})",
+        path.display()
+    )]
+    WrongSpecDigest {
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        got: String,
+        /// What `model.toml` says.
+        expected: String,
+    },
     /// `model.toml` or `labels.txt` is wrong.
     #[error("{}: {reason}", path.display())]
     BadSpec {

@@ -177,6 +177,7 @@ fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
                 preprocess,
                 labels,
                 license: Some(entry.license.clone()),
+                dir: None, // the digest covers one file
                 ..parts
             })
         }
@@ -186,7 +187,18 @@ fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
                 (Some(labels), _) => Some(labels),
                 (None, set) => set.map(super::LabelSet::labels),
             };
-            let parts = file_parts(&dir.join("model.onnx"))?;
+            let path = dir.join("model.onnx");
+            let mut parts = file_parts(&path)?;
+            if let Some(expected) = spec.sha256 {
+                if !expected.eq_ignore_ascii_case(&parts.sha256) {
+                    return Err(ModelError::WrongSpecDigest {
+                        path,
+                        got: parts.sha256,
+                        expected,
+                    });
+                }
+                parts.dir = None; // the digest covers one file
+            }
             Ok(Parts {
                 preprocess: spec.preprocess,
                 labels,
@@ -299,9 +311,7 @@ fn read_spec(path: &Path) -> Result<ModelSpec, ModelError> {
             .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         refuse(format!("line {line}: {}", e.message()))
     })?;
-    if let Some(preprocess) = &spec.preprocess {
-        preprocess.validate().map_err(refuse)?;
-    }
+    spec.validate().map_err(refuse)?;
     Ok(spec)
 }
 

@@ -81,6 +81,8 @@ impl PartFile {
 
     /// Writes at the end.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // 28 is ENOSPC
+        fault!("pull-write", Err(io::Error::from_raw_os_error(28)));
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;

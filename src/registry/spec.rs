@@ -13,11 +13,34 @@ use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
+    /// SHA-256 of `model.onnx` in hex; what has another one is refused, and so are weights in other files, which it
+    /// would not cover.
+    pub sha256: Option<String>,
     /// Resize, crop and normalization; fields left out are ImageNet's.
     pub preprocess: Option<PreprocessSpec>,
     /// What the output is.
     #[serde(default)]
     pub output: OutputSpec,
+}
+
+impl ModelSpec {
+    /// Checks what no type says.
+    ///
+    /// # Errors
+    /// A sentence naming the field, the value and what is allowed.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        let is_digest =
+            |text: &String| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        match &self.sha256 {
+            Some(text) if !is_digest(text) => Err(format!(
+                "sha256 is \"{text}\", allowed are 64 hexadecimal digits"
+            )),
+            _ => self
+                .preprocess
+                .as_ref()
+                .map_or(Ok(()), PreprocessSpec::validate),
+        }
+    }
 }
 
 /// The `[output]` table of a `model.toml`.

@@ -1,18 +1,24 @@
-//! The accept loop and the life of a connection: HTTP/1.1 with a deadline for the head, drained on shutdown.
+//! The accept loop: as many connections as allowed, and the order in which they end on shutdown.
 //!
 //! Owned by `Server::run`.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
-use super::{Drained, ServerOptions};
+use super::activity::{Activity, Timeouts};
+use super::connection::{self, Protocols};
+use super::requests::Requests;
+use super::watched::Watched;
+use super::{BACKLOG, Drained, ServerOptions, Tls};
 
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -21,37 +27,62 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// sent nothing are closed.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// How often the log says that clients wait for a connection.
+const FULL_REPORT: Duration = Duration::from_secs(60);
+
 pub(super) struct Accepting {
     listener: TcpListener,
-    service: TowerToHyperService<Router>,
-    http: http1::Builder,
-    connections: GracefulShutdown,
-    options: ServerOptions,
+    router: Router,
+    protocols: Arc<Protocols>,
+    tls: Option<Arc<Tls>>,
+    timeouts: Timeouts,
+    shutdown_timeout: Duration,
+    slots: Arc<Semaphore>,
+    max_connections: u32,
+    full_reported: Option<Instant>,
+    connections: IntGauge,
+    in_flight: Arc<AtomicUsize>,
+    drain: watch::Sender<bool>,
 }
 
 impl Accepting {
-    pub(super) fn new(listener: TcpListener, router: Router, options: ServerOptions) -> Accepting {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(options.header_timeout);
-        let service = TowerToHyperService::new(router);
+    /// Accepts at most `options.max_connections` at a time; `connections` tells their number.
+    pub(super) fn new(
+        listener: TcpListener,
+        router: Router,
+        tls: Option<Arc<Tls>>,
+        options: &ServerOptions,
+        connections: IntGauge,
+    ) -> Accepting {
         Accepting {
             listener,
-            service,
-            http,
-            connections: GracefulShutdown::new(),
-            options,
+            router,
+            protocols: Arc::new(Protocols::new()),
+            tls,
+            timeouts: Timeouts {
+                head: options.header_timeout,
+                idle: options.idle_timeout,
+                write: options.write_timeout,
+            },
+            shutdown_timeout: options.shutdown_timeout,
+            slots: Arc::new(Semaphore::new(options.max_connections as usize)),
+            max_connections: options.max_connections,
+            full_reported: None,
+            connections,
+            in_flight: Arc::default(),
+            drain: watch::Sender::new(false),
         }
     }
 
-    /// Accepts connections for ever.
+    /// Accepts connections for ever. One that finds no slot waits in the kernel's backlog and costs nothing here.
     pub(super) async fn accept_all(&mut self) {
         let mut failing = false;
         loop {
+            let slot = self.slot().await;
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failing = false;
-                    self.serve(stream);
+                    self.serve(stream, peer, slot);
                 }
                 Err(e) if is_connection_error(&e) => {} // that client is gone already
                 Err(error) => {
@@ -64,17 +95,59 @@ impl Accepting {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
+    async fn slot(&mut self) -> Slot {
+        let slots = Arc::clone(&self.slots);
+        let permit = match Arc::clone(&slots).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.report_full();
+                slots
+                    .acquire_owned()
+                    .await
+                    .expect("the semaphore is never closed")
+            }
+        };
+        Slot {
+            _permit: permit,
+            connections: None,
+        }
+    }
+
+    fn report_full(&mut self) {
+        if self
+            .full_reported
+            .is_none_or(|at| at.elapsed() >= FULL_REPORT)
+        {
+            self.full_reported = Some(Instant::now());
+            tracing::warn!(
+                max_connections = self.max_connections,
+                "every connection is in use; further clients wait until one ends"
+            );
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, mut slot: Slot) {
+        slot.count(&self.connections);
         // Answers are small and complete: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
-        let connection = self
-            .http
-            .serve_connection(TokioIo::new(stream), self.service.clone());
-        let connection = self.connections.watch(connection);
+        let activity = Arc::new(Activity::new(self.timeouts));
+        let stream = Watched::new(stream, Arc::clone(&activity));
+        let requests = Requests {
+            router: self.router.clone(),
+            peer,
+            activity,
+            in_flight: Arc::clone(&self.in_flight),
+        };
+        let (protocols, drain) = (Arc::clone(&self.protocols), self.drain.subscribe());
+        let tls = self.tls.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
+            match tls {
+                None => connection::serve(stream, requests, &protocols, drain).await,
+                Some(tls) => {
+                    connection::serve_tls(stream, &tls, requests, &protocols, drain).await;
+                }
             }
+            drop(slot);
         });
     }
 
@@ -85,15 +158,40 @@ impl Accepting {
         if let Err(error) = refuse_handshakes(&self.listener) {
             tracing::debug!(%error, "new connections cannot be held off before the listener closes");
         }
-        let settle = SETTLE.min(self.options.shutdown_timeout);
+        self.slots.add_permits(BACKLOG as usize);
+        let settle = SETTLE.min(self.shutdown_timeout);
         let _ = tokio::time::timeout(settle, self.accept_all()).await;
         drop(self.listener);
         // hyper closes a connection on which it has read nothing yet, even if a request lies in the socket already.
         tokio::time::sleep(settle).await;
-        match tokio::time::timeout(self.options.shutdown_timeout, self.connections.shutdown()).await
-        {
-            Ok(()) => Drained::Clean,
-            Err(_) => Drained::TimedOut,
+        self.drain.send_replace(true);
+        let all_slots = self.slots.acquire_many(self.max_connections + BACKLOG);
+        let _ = tokio::time::timeout(self.shutdown_timeout, all_slots).await;
+        match self.in_flight.load(Ordering::Relaxed) {
+            0 => Drained::Clean,
+            lost => Drained::TimedOut { lost },
+        }
+    }
+}
+
+/// A place for one connection, given back when dropped.
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    connections: Option<IntGauge>,
+}
+
+impl Slot {
+    /// Counts the connection that has taken the place.
+    fn count(&mut self, connections: &IntGauge) {
+        connections.inc();
+        self.connections = Some(connections.clone());
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(connections) = &self.connections {
+            connections.dec();
         }
     }
 }

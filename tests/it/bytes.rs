@@ -1,6 +1,7 @@
 //! Networks that take the bytes of a crop: the answers must be those for the normalized tensor, to the last bit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions, ClassifyOptions};
@@ -121,6 +122,8 @@ fn outputs(model: LoadedModel) -> Vec<Vec<f32>> {
         },
         prep_threads: 2,
         queue_capacity: 16,
+        max_queue_wait: Duration::MAX,
+        stuck_after: Duration::from_secs(30),
     };
     let classifier = Classifier::start(vec![model], options, Arc::new(Metrics::new())).unwrap();
     let model = Arc::clone(&classifier.models()[0]);
@@ -130,7 +133,7 @@ fn outputs(model: LoadedModel) -> Vec<Vec<f32>> {
     runtime.block_on(async {
         let mut pending = Vec::new();
         for photo in photos() {
-            let place = classifier.place().await;
+            let place = classifier.enter(&model);
             pending.push(classifier.submit(
                 &model,
                 photo.into(),

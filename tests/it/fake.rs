@@ -25,6 +25,8 @@ pub(crate) struct Gate {
 #[derive(Default)]
 struct GateState {
     closed: bool,
+    /// Runs that may pass although it is closed.
+    tickets: usize,
     entered: usize,
     batches: Vec<usize>,
 }
@@ -36,6 +38,12 @@ impl Gate {
 
     pub(crate) fn open(&self) {
         self.state.lock().unwrap().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Lets this many more runs through, one by one.
+    pub(crate) fn let_through(&self, runs: usize) {
+        self.state.lock().unwrap().tickets += runs;
         self.changed.notify_all();
     }
 
@@ -64,7 +72,9 @@ impl Gate {
         state.entered += 1;
         state.batches.push(batch);
         self.changed.notify_all();
-        let _open = self.changed.wait_while(state, |s| s.closed).unwrap();
+        let stopped = |s: &mut GateState| s.closed && s.tickets == 0;
+        let mut state = self.changed.wait_while(state, stopped).unwrap();
+        state.tickets = state.tickets.saturating_sub(1);
     }
 }
 

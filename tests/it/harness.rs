@@ -66,7 +66,11 @@ pub(crate) struct Settings {
     pub(crate) queue_capacity: usize,
     pub(crate) max_body_bytes: u64,
     pub(crate) body_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) max_queue_wait: Duration,
+    pub(crate) stuck_after: Duration,
     pub(crate) images: ImageOptions,
+    pub(crate) server: ServerOptions,
 }
 
 impl Default for Settings {
@@ -76,8 +80,15 @@ impl Default for Settings {
             max_batch_size: 8,
             queue_capacity: 256,
             max_body_bytes: 20 << 20,
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(10),
+            max_queue_wait: Duration::from_secs(2),
+            stuck_after: Duration::from_secs(30),
             images: ImageOptions::default(),
+            server: ServerOptions {
+                shutdown_timeout: Duration::from_secs(10),
+                ..ServerOptions::default()
+            },
         }
     }
 }
@@ -104,6 +115,8 @@ impl TestServer {
             },
             prep_threads: 2,
             queue_capacity: settings.queue_capacity,
+            max_queue_wait: settings.max_queue_wait,
+            stuck_after: settings.stuck_after,
         };
         let classifier = Classifier::start(models, options, Arc::clone(&server.metrics)).unwrap();
         server.app.set_ready(Arc::new(classifier));
@@ -117,26 +130,21 @@ impl TestServer {
             max_body_bytes: settings.max_body_bytes,
             max_images: 32,
             body_timeout: settings.body_timeout,
+            request_timeout: settings.request_timeout,
             body_memory_bytes: 64 << 20,
         };
         let app = App::new(Arc::clone(&metrics), limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let served = Arc::clone(&app);
+        let options = settings.server;
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let options = ServerOptions {
-                    header_timeout: Duration::from_secs(10),
-                    shutdown_delay: Duration::ZERO,
-                    shutdown_timeout: Duration::from_secs(10),
-                };
-                let server = Server::bind(([127, 0, 0, 1], 0).into(), options)
-                    .await
-                    .unwrap();
+                let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
                 tell.send(server.address().unwrap()).unwrap();
                 server
                     .run(served, async {
@@ -327,12 +335,27 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(args: &[&str]) -> Process {
-        let mut child = resnet()
+        Process::start_as(resnet(), args)
+    }
+
+    /// Starts it with variables and waits until it is ready.
+    pub(crate) fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Process {
+        let mut command = resnet();
+        command.envs(env.iter().copied());
+        Process::start_as(command, args)
+    }
+
+    /// The same by a command that is prepared already.
+    pub(crate) fn start_as(mut command: Command, args: &[&str]) -> Process {
+        command
             .args(["serve", "--port", "0", "--log-format", "json"])
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .args(args);
+        Process::wait_for(command)
+    }
+
+    /// Starts a command that logs JSON and waits until it says that it is ready.
+    pub(crate) fn wait_for(mut command: Command) -> Process {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tell, told) = std::sync::mpsc::channel();
         let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
@@ -340,7 +363,8 @@ impl Process {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 if let Some(address) = line["address"].as_str() {
-                    let _ = tell.send(address.trim_start_matches("http://").parse().unwrap());
+                    let (_, address) = address.split_once("://").unwrap();
+                    let _ = tell.send(address.parse().unwrap());
                 }
                 lines.lock().unwrap().push(line);
             }
@@ -355,10 +379,37 @@ impl Process {
 
     /// The most memory it has held so far.
     pub(crate) fn peak_memory_kb(&self) -> u64 {
+        self.status_kb("VmHWM:")
+    }
+
+    /// The memory it holds now.
+    pub(crate) fn memory_kb(&self) -> u64 {
+        self.status_kb("VmRSS:")
+    }
+
+    fn status_kb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let mut lines = status.lines();
-        let peak = lines.find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse().unwrap()
+        let value = lines.find_map(|l| l.strip_prefix(name)).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The files it has open, connections among them.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.unwrap().count()
+    }
+
+    /// The CPU time it has used, in user and system mode; to a hundredth of a second, the kernel's `USER_HZ`.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(10 * ticks)
     }
 
     /// Sends a signal by name, as `TERM`.

@@ -8,14 +8,19 @@
 
 mod fake;
 mod harness;
+mod unharmed;
 
+mod admission;
 mod bytes;
 mod classify;
 mod cli;
+mod connections;
+mod digests;
 mod drain;
 mod eval;
 mod formats;
 mod hostile;
+mod keys;
 mod limits;
 mod lowering;
 mod metrics;
@@ -25,4 +30,5 @@ mod photos;
 mod preprocess;
 mod pull;
 mod requests;
+mod tls;
 mod webp;

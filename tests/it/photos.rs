@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classification, Classifier, ClassifierOptions, ClassifyOptions};
@@ -36,12 +37,15 @@ fn classify_all(model: LoadedModel, dir: &Path, photos: &[String]) -> Vec<Classi
         },
         prep_threads: 2,
         queue_capacity: 8,
+        max_queue_wait: Duration::MAX,
+        stuck_after: Duration::from_secs(30),
     };
     let classifier = Classifier::start(vec![model], options, Arc::new(Metrics::new())).unwrap();
     let model = Arc::clone(&classifier.models()[0]);
     let options = ClassifyOptions {
         top_k: 5,
         exif: ExifMode::Ignore,
+        deadline: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -54,7 +58,7 @@ fn classify_all(model: LoadedModel, dir: &Path, photos: &[String]) -> Vec<Classi
                 &model,
                 bytes.into(),
                 options,
-                classifier.place().await,
+                classifier.enter(&model),
             ));
         }
         let mut answers = Vec::new();

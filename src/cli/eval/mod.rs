@@ -99,6 +99,7 @@ fn classify(args: &EvalArgs, feed: &Feed, labelled: &Labelled) -> anyhow::Result
     let options = ClassifyOptions {
         top_k: score::TOP_K.min(feed.model.info.labels.len()),
         exif: args.feed.exif.mode(),
+        ..ClassifyOptions::default()
     };
     let photos = &labelled.photos;
     let bar = progress(photos.len() as u64);

@@ -1,0 +1,522 @@
+//! Whether a request may come in: what is waiting already, how long it will take, and whose it is.
+//!
+//! Asked by `classifier` before a request's body is read and again when its images are known. Keeps a count of every image
+//! on its way, and gives out the [`Place`]s that are counted. Contains no clock and no thread.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::service_time::ServiceTime;
+use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::turns::ClientId;
+
+/// A client may hold at most this many times the places that are free. One alone fills eight ninths of the queue, two
+/// eight seventeenths each, and whoever comes next finds a place.
+///
+/// Source: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998.
+const SHARE_OF_FREE: usize = 8;
+
+/// What is let in, and what serves it.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmissionPolicy {
+    /// Images that may be accepted and not yet running, in all.
+    pub capacity: usize,
+    /// Longest estimated wait for a worker.
+    pub max_wait: Duration,
+    /// Threads that decode, at least 1.
+    pub prep_threads: usize,
+    /// Threads that run batches, at least 1.
+    pub workers: usize,
+    /// Most images in one batch, at least 1.
+    pub max_batch_size: usize,
+}
+
+/// A request that asks to come in.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Whose it is.
+    pub client: ClientId,
+    /// The lane of its model.
+    pub lane: usize,
+    /// Images in it, as far as is known: at least 1.
+    pub images: usize,
+    /// Time until its deadline.
+    pub left: Duration,
+}
+
+/// Why a request may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The queue has too few places.
+    #[error("{waiting} images are waiting, the queue holds {capacity}")]
+    QueueFull {
+        /// Images accepted and not yet running.
+        waiting: usize,
+        /// The limit.
+        capacity: usize,
+        /// The estimated time until a worker is free for one more.
+        wait: Duration,
+    },
+    /// The client holds its share of the places.
+    #[error(
+        "{held} images of this client are waiting, with {free} places free it may hold {allowed}"
+    )]
+    ClientFull {
+        /// This client's images, accepted and not yet running.
+        held: usize,
+        /// Places that are free.
+        free: usize,
+        /// The limit.
+        allowed: usize,
+        /// The estimated time until a worker is free for one more.
+        wait: Duration,
+    },
+    /// It would wait too long.
+    #[error("the wait for a worker is estimated at {:.3} s, allowed are {:.3} s", wait.as_secs_f64(), max.as_secs_f64())]
+    TooLong {
+        /// The estimate.
+        wait: Duration,
+        /// The limit.
+        max: Duration,
+    },
+    /// Its deadline would pass before its answer.
+    #[error("the answer is estimated to take {:.3} s, the request's deadline is in {:.3} s", needed.as_secs_f64(), left.as_secs_f64())]
+    TooLate {
+        /// The estimated wait for a worker.
+        wait: Duration,
+        /// The estimated time to the answer.
+        needed: Duration,
+        /// The time there is.
+        left: Duration,
+    },
+}
+
+impl Refusal {
+    /// The estimated time until a worker would be free for one more image of this client.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        match *self {
+            Refusal::QueueFull { wait, .. }
+            | Refusal::ClientFull { wait, .. }
+            | Refusal::TooLong { wait, .. }
+            | Refusal::TooLate { wait, .. } => wait,
+        }
+    }
+}
+
+/// The count of all images on their way, and what is known of their cost.
+#[derive(Debug)]
+pub struct Admission {
+    policy: AdmissionPolicy,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    costs: Vec<ServiceTime>,
+    clients: HashMap<ClientId, Held>,
+    /// Places taken.
+    waiting: usize,
+}
+
+/// Images of one client.
+#[derive(Debug)]
+struct Held {
+    lanes: Vec<Count>,
+    /// Places taken.
+    waiting: usize,
+    /// All of them, the running ones too.
+    images: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    to_decode: usize,
+    to_run: usize,
+}
+
+/// One image's place, from its acceptance to its answer.
+#[derive(Debug)]
+pub struct Place {
+    admission: Arc<Admission>,
+    client: ClientId,
+    lane: usize,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Decoding,
+    Queued,
+    Running,
+}
+
+impl Admission {
+    /// With nothing on its way yet, for models in this many lanes.
+    #[must_use]
+    pub fn new(lanes: usize, policy: AdmissionPolicy) -> Arc<Admission> {
+        Arc::new(Admission {
+            policy,
+            state: Mutex::new(State {
+                costs: vec![ServiceTime::default(); lanes],
+                clients: HashMap::new(),
+                waiting: 0,
+            }),
+        })
+    }
+
+    /// Nothing is done under the lock that could panic halfway, so a poisoned lock still guards a whole state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks whether a request may come in, without taking a place.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it would have to be refused.
+    pub fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+        self.lock().check(&self.policy, ask)
+    }
+
+    /// Takes a place for each image of a request, all or none.
+    ///
+    /// # Errors
+    /// [`Refusal`], at once.
+    pub fn admit(self: &Arc<Self>, ask: &Ask) -> Result<Vec<Place>, Refusal> {
+        let mut state = self.lock();
+        state.check(&self.policy, ask)?;
+        (0..ask.images).for_each(|_| state.add(ask.client, ask.lane));
+        drop(state);
+        let place = |_| self.place(ask.client, ask.lane);
+        Ok((0..ask.images).map(place).collect())
+    }
+
+    /// Takes a place whatever is waiting: for callers who bound their own work, as a command line does.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, client: ClientId, lane: usize) -> Place {
+        self.lock().add(client, lane);
+        self.place(client, lane)
+    }
+
+    fn place(self: &Arc<Self>, client: ClientId, lane: usize) -> Place {
+        Place {
+            admission: Arc::clone(self),
+            client,
+            lane,
+            stage: Stage::Decoding,
+        }
+    }
+
+    /// A batch of `images` images of a lane has run for `time`.
+    pub fn ran(&self, lane: usize, images: usize, time: Duration) {
+        self.lock().costs[lane].ran(images, time);
+    }
+
+    /// How long an image of a client that has none here would wait for a worker.
+    #[must_use]
+    pub fn estimated_wait(&self, lane: usize) -> Duration {
+        let newcomer = Ask {
+            client: ClientId::LOCAL,
+            lane,
+            images: 1,
+            left: Duration::MAX,
+        };
+        self.lock().estimate(&self.policy, &newcomer).0
+    }
+}
+
+impl State {
+    fn check(&self, policy: &AdmissionPolicy, ask: &Ask) -> Result<(), Refusal> {
+        let (wait, needed) = self.estimate(policy, ask);
+        let free = policy.capacity.saturating_sub(self.waiting);
+        if ask.images > free {
+            return Err(Refusal::QueueFull {
+                waiting: self.waiting,
+                capacity: policy.capacity,
+                wait,
+            });
+        }
+        let held = self.clients.get(&ask.client).map_or(0, |c| c.waiting);
+        let allowed = free.saturating_mul(SHARE_OF_FREE);
+        if held + ask.images > allowed {
+            return Err(Refusal::ClientFull {
+                held,
+                free,
+                allowed,
+                wait,
+            });
+        }
+        if self.clients.is_empty() {
+            // Whatever the estimate says: only what is served can correct it.
+            return Ok(());
+        }
+        if wait > policy.max_wait {
+            let max = policy.max_wait;
+            return Err(Refusal::TooLong { wait, max });
+        }
+        if needed > ask.left {
+            let left = ask.left;
+            return Err(Refusal::TooLate { wait, needed, left });
+        }
+        Ok(())
+    }
+
+    /// The wait for a worker, and the time to the answer.
+    ///
+    /// Clients are served in turn, so before the last image of this request come as many of each other client as this
+    /// one then has, and no more.
+    fn estimate(&self, policy: &AdmissionPolicy, ask: &Ask) -> (Duration, Duration) {
+        let (workers, prep_threads) = (policy.workers as f64, policy.prep_threads as f64);
+        let max_batch_size = policy.max_batch_size as f64;
+        let own = self.clients.get(&ask.client).map_or(0, |c| c.images) + ask.images;
+        let (mut wait, mut run_with) = (0.0, 0.0);
+        for (lane, cost) in self.costs.iter().enumerate() {
+            let (mut to_decode, mut to_run) = (0.0, 0.0);
+            for held in self.clients.values() {
+                let before = (own as f64 / held.images as f64).min(1.0);
+                let count = held.lanes[lane];
+                to_decode += before * count.to_decode as f64;
+                to_run += before * (count.to_decode + count.to_run) as f64;
+            }
+            wait += cost.decode(to_decode) / prep_threads
+                + cost.batches(to_run, max_batch_size) / workers;
+            if lane == ask.lane {
+                run_with = to_run / workers;
+            }
+        }
+        let (cost, images) = (&self.costs[ask.lane], ask.images as f64);
+        let batch = (run_with + images).min(max_batch_size);
+        let own = cost.decode(images) / prep_threads + cost.batch(batch);
+        (
+            Duration::from_secs_f64(wait),
+            Duration::from_secs_f64(wait + own),
+        )
+    }
+
+    fn add(&mut self, client: ClientId, lane: usize) {
+        let lanes = self.costs.len();
+        let held = self.clients.entry(client).or_insert_with(|| Held {
+            lanes: vec![Count::default(); lanes],
+            waiting: 0,
+            images: 0,
+        });
+        held.lanes[lane].to_decode += 1;
+        held.waiting += 1;
+        held.images += 1;
+        self.waiting += 1;
+    }
+}
+
+impl Place {
+    /// The image has been decoded, in `time`.
+    pub fn decoded(&mut self, time: Duration) {
+        let mut state = self.admission.lock();
+        state.costs[self.lane].decoded(time);
+        if let Some(held) = state.clients.get_mut(&self.client) {
+            held.lanes[self.lane].to_decode -= 1;
+            held.lanes[self.lane].to_run += 1;
+            self.stage = Stage::Queued;
+        }
+    }
+
+    /// Its batch starts: somebody else may wait in its place.
+    pub fn start(&mut self) {
+        let mut state = self.admission.lock();
+        let state = &mut *state;
+        if let Some(held) = state.clients.get_mut(&self.client) {
+            held.waiting -= 1;
+            state.waiting -= 1;
+            self.stage = Stage::Running;
+        }
+    }
+
+    /// Whose image it is.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        let state = &mut *state;
+        let Some(held) = state.clients.get_mut(&self.client) else {
+            return;
+        };
+        match self.stage {
+            Stage::Decoding => held.lanes[self.lane].to_decode -= 1,
+            Stage::Queued | Stage::Running => held.lanes[self.lane].to_run -= 1,
+        }
+        if self.stage != Stage::Running {
+            held.waiting -= 1;
+            state.waiting -= 1;
+        }
+        held.images -= 1;
+        if held.images == 0 {
+            state.clients.remove(&self.client);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOOD: ClientId = ClientId(1);
+    const OTHER: ClientId = ClientId(2);
+
+    fn policy(capacity: usize, max_wait: Duration) -> AdmissionPolicy {
+        AdmissionPolicy {
+            capacity,
+            max_wait,
+            prep_threads: 1,
+            workers: 2,
+            max_batch_size: 8,
+        }
+    }
+
+    fn ask(client: ClientId, images: usize) -> Ask {
+        Ask {
+            client,
+            lane: 0,
+            images,
+            left: Duration::MAX,
+        }
+    }
+
+    /// Two workers, 100 ms an image.
+    fn taught(capacity: usize, max_wait: Duration) -> Arc<Admission> {
+        let admission = Admission::new(1, policy(capacity, max_wait));
+        (0..20).for_each(|_| admission.ran(0, 8, Duration::from_millis(800)));
+        admission
+    }
+
+    fn seconds(wait: Duration) -> f64 {
+        (wait.as_secs_f64() * 1e3).round() / 1e3
+    }
+
+    #[test]
+    fn places_are_taken_whole_and_given_back_when_the_batch_starts() {
+        let admission = Admission::new(1, policy(4, Duration::MAX));
+        let mut places = admission.admit(&ask(FLOOD, 3)).expect("there are four");
+        let full = admission.admit(&ask(OTHER, 2)).expect_err("one is left");
+        assert!(
+            matches!(
+                full,
+                Refusal::QueueFull {
+                    waiting: 3,
+                    capacity: 4,
+                    ..
+                }
+            ),
+            "{full:?}"
+        );
+        admission.check(&ask(OTHER, 1)).expect("one is left");
+        places[0].decoded(Duration::ZERO);
+        places[0].start();
+        admission.check(&ask(OTHER, 2)).expect("two are left");
+        drop(places);
+        assert!(admission.lock().clients.is_empty());
+        assert_eq!(admission.lock().waiting, 0);
+    }
+
+    #[test]
+    fn flood_leaves_places_for_others() {
+        let admission = Admission::new(1, policy(90, Duration::MAX));
+        let mut places = Vec::new();
+        let refusal = loop {
+            match admission.admit(&ask(FLOOD, 1)) {
+                Ok(more) => places.extend(more),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert!(
+            matches!(
+                refusal,
+                Refusal::ClientFull {
+                    held: 80,
+                    free: 10,
+                    allowed: 80,
+                    ..
+                }
+            ),
+            "{refusal:?}"
+        );
+        admission.admit(&ask(OTHER, 5)).expect("there is room");
+    }
+
+    #[test]
+    fn wait_is_estimated_from_what_was_served() {
+        let admission = taught(1000, Duration::from_secs(2));
+        let _places = admission.admit(&ask(FLOOD, 40)).expect("nothing waits");
+        assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
+        let wait = admission.lock().estimate(&admission.policy, &ask(FLOOD, 1));
+        assert_eq!((seconds(wait.0), seconds(wait.1)), (2.0, 2.8));
+        let _one_more = admission.admit(&ask(FLOOD, 1)).expect("2 s are allowed");
+        let refusal = admission.check(&ask(FLOOD, 1)).expect_err("2.05 s");
+        assert_eq!(seconds(refusal.wait()), 2.05);
+        assert!(matches!(refusal, Refusal::TooLong { .. }), "{refusal:?}");
+    }
+
+    #[test]
+    fn flood_does_not_lengthen_the_wait_of_others() {
+        let admission = taught(1000, Duration::from_secs(2));
+        let _flood = admission.admit(&ask(FLOOD, 41)).expect("nothing waits");
+        admission
+            .check(&ask(FLOOD, 1))
+            .expect_err("it waits for itself");
+        // Three of the flood's come before the third of the other's.
+        let (wait, _) = admission.lock().estimate(&admission.policy, &ask(OTHER, 3));
+        assert_eq!(seconds(wait), 0.15);
+        admission
+            .admit(&ask(OTHER, 3))
+            .expect("its turn comes soon");
+    }
+
+    #[test]
+    fn request_that_would_be_late_is_refused_at_once() {
+        let admission = taught(1000, Duration::MAX);
+        let _flood = admission.admit(&ask(FLOOD, 10)).expect("nothing waits");
+        let mut late = ask(FLOOD, 1);
+        late.left = Duration::from_millis(900);
+        let refusal = admission.check(&late).expect_err("0.5 s and a batch of 6");
+        assert!(
+            matches!(refusal, Refusal::TooLate { needed, .. } if seconds(needed) == 1.1),
+            "{refusal:?}"
+        );
+        late.left = Duration::from_millis(1200);
+        admission.check(&late).expect("in time");
+    }
+
+    #[test]
+    fn wrong_estimate_locks_nobody_out() {
+        let admission = Admission::new(1, policy(10, Duration::from_secs(1)));
+        admission.ran(0, 1, Duration::from_secs(3600));
+        let mut impatient = ask(OTHER, 1);
+        impatient.left = Duration::from_millis(100);
+        let place = admission.admit(&impatient).expect("nothing is on its way");
+        admission.check(&impatient).expect_err("now something is");
+        drop(place);
+        (0..200).for_each(|_| admission.ran(0, 1, Duration::from_millis(10)));
+        let _place = admission.enter(FLOOD, 0);
+        admission.check(&impatient).expect("it has learnt");
+    }
+
+    #[test]
+    fn undecoded_images_cost_their_decoding_too() {
+        let admission = taught(1000, Duration::MAX);
+        admission.enter(FLOOD, 0).decoded(Duration::from_millis(30));
+        let mut places = admission.admit(&ask(FLOOD, 2)).expect("unlimited");
+        assert_eq!(seconds(admission.estimated_wait(0)), 0.08);
+        places[0].decoded(Duration::from_millis(30));
+        // one of two comes before a newcomer's, and half of them are decoded
+        assert_eq!(seconds(admission.estimated_wait(0)), 0.065);
+        places[1].decoded(Duration::from_millis(30));
+        assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
+        places.iter_mut().for_each(Place::start);
+        assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
+        drop(places);
+        assert_eq!(admission.estimated_wait(0), Duration::ZERO);
+    }
+}

@@ -1,0 +1,104 @@
+//! What an image's answer is, and why there may be none.
+//!
+//! Made by `Pending::wait`, written out by `http` and `cli`.
+
+use std::time::Duration;
+
+use crate::batcher::BatchError;
+use crate::engine::EngineError;
+use crate::metrics::Metrics;
+use crate::postprocess::NotFinite;
+use crate::preprocess::{ImageInfo, PreprocessError};
+use crate::registry::Label;
+
+/// The answer for one image.
+#[derive(Debug)]
+pub struct Classification {
+    /// Most probable first.
+    pub predictions: Vec<Prediction>,
+    /// What the image is.
+    pub image: ImageInfo,
+    /// The network's raw output, one value a class.
+    pub output: Vec<f32>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// One class of an answer.
+#[derive(Debug)]
+pub struct Prediction {
+    /// Position in the network's output.
+    pub class_index: usize,
+    /// 0 to 1.
+    pub probability: f32,
+    /// The names of the class.
+    pub label: Label,
+}
+
+/// Time one image spent in each stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Timings {
+    /// Bytes to pixels.
+    pub decode: Duration,
+    /// Pixels to the image as the network takes it.
+    pub preprocess: Duration,
+    /// Waiting: for a thread to decode on, and then for a worker.
+    pub queue: Duration,
+    /// The batch's run.
+    pub infer: Duration,
+    /// Images in that batch.
+    pub batch_size: usize,
+}
+
+/// Why an image has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassifyError {
+    /// The image's fault.
+    #[error(transparent)]
+    Image(#[from] PreprocessError),
+    /// Decoding panicked; the text of the panic is in the log.
+    #[error("decoding panicked")]
+    DecodePanicked,
+    /// The network's fault.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The worker that had it ended; the text of its panic is in the log.
+    #[error("the worker died")]
+    WorkerDied,
+    /// The deadline passed before the answer was there.
+    #[error("the deadline passed before the image was classified")]
+    Expired,
+    /// The network answered something that is no number.
+    #[error(transparent)]
+    Output(#[from] NotFinite),
+    /// The classifier takes nothing more: it is going down, or its workers have failed.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+impl From<BatchError> for ClassifyError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Engine(e) => ClassifyError::Engine(e),
+            BatchError::Expired => ClassifyError::Expired,
+        }
+    }
+}
+
+impl Timings {
+    /// Counts the stages' times.
+    pub(super) fn observe(&self, metrics: &Metrics) {
+        let stages = [
+            ("decode", self.decode),
+            ("preprocess", self.preprocess),
+            ("queue", self.queue),
+            ("infer", self.infer),
+        ];
+        for (stage, time) in stages {
+            metrics
+                .stage_duration
+                .with_label_values(&[stage])
+                .observe(time.as_secs_f64());
+        }
+    }
+}

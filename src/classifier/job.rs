@@ -1,0 +1,127 @@
+//! What a `prep-N` thread does for one image: decode it and hand it to the batcher, if anybody still waits for it.
+//!
+//! Made by `Classifier::submit`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{ClassifyError, ServedModel};
+use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Place};
+use crate::metrics::Metrics;
+use crate::preprocess::{ExifMode, ImageInfo, PreprocessError, Preprocessed};
+use crate::tensor::Image;
+
+/// An image that has been decoded.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Waiting for a thread.
+    pub(super) waited: Duration,
+    pub(super) image: ImageInfo,
+    pub(super) decode: Duration,
+    pub(super) preprocess: Duration,
+}
+
+/// One image and where its results go.
+pub(super) struct Job {
+    pub(super) model: Arc<ServedModel>,
+    pub(super) batcher: Arc<Batcher>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) submitted: Instant,
+    pub(super) deadline: Option<Instant>,
+    pub(super) image: Bytes,
+    pub(super) exif: ExifMode,
+    pub(super) place: Place,
+    pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
+    pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
+}
+
+impl Job {
+    pub(super) fn run(self) {
+        if self.is_gone() {
+            return self.count_dropped(&self.metrics.requests_canceled);
+        }
+        if self.is_late() {
+            return self.expire();
+        }
+        let start = Instant::now();
+        let pointless = || self.is_gone() || self.is_late();
+        match self.model.preprocess(&self.image, self.exif, &pointless) {
+            Ok(preprocessed) => self.queue(start, preprocessed),
+            Err(PreprocessError::Canceled) if self.is_gone() => {
+                self.count_dropped(&self.metrics.requests_canceled);
+            }
+            Err(PreprocessError::Canceled) => self.expire(),
+            Err(e) => {
+                if let PreprocessError::Panicked { format } = e {
+                    let panics = &self.metrics.decode_panics;
+                    panics.with_label_values(&[format.name()]).inc();
+                }
+                self.refuse(e.into());
+            }
+        }
+    }
+
+    fn queue(mut self, start: Instant, preprocessed: Preprocessed<Image>) {
+        self.place.decoded(start.elapsed());
+        let Preprocessed {
+            image,
+            info,
+            decode,
+            preprocess,
+        } = preprocessed;
+        let format = [info.format.name()];
+        self.metrics
+            .image_bytes
+            .with_label_values(&format)
+            .observe(self.image.len() as f64);
+        let pixels = f64::from(info.width) * f64::from(info.height);
+        self.metrics
+            .image_pixels
+            .with_label_values(&format)
+            .observe(pixels);
+        let entry = Entry {
+            image,
+            arrived: Instant::now(),
+            deadline: self.deadline,
+            reply: self.answer,
+            place: self.place,
+        };
+        let prepared = Prepared {
+            waited: start - self.submitted,
+            image: info,
+            decode,
+            preprocess,
+        };
+        let queued = self.batcher.submit(self.model.lane, entry);
+        let told = queued.map(|()| prepared);
+        let _ = self
+            .prepared
+            .send(told.map_err(|_| ClassifyError::ShuttingDown)); // fails if the client has gone
+    }
+
+    fn is_gone(&self) -> bool {
+        self.prepared.is_closed()
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|d| d <= Instant::now())
+    }
+
+    fn expire(self) {
+        self.count_dropped(&self.metrics.requests_expired);
+        self.refuse(ClassifyError::Expired);
+    }
+
+    fn count_dropped(&self, counter: &prometheus::IntCounterVec) {
+        counter.with_label_values(&["decode"]).inc();
+    }
+
+    fn refuse(self, error: ClassifyError) {
+        // The place is free before the client can ask for the next.
+        drop(self.place);
+        let _ = self.prepared.send(Err(error));
+    }
+}

@@ -1,0 +1,315 @@
+//! One image in, a ranking with labels out: the way through preprocess, batcher and postprocess, protocol-free.
+//!
+//! Called by `http`, `resnet classify` and `resnet eval`; they get the same answers because all come through here.
+
+mod answer;
+mod job;
+mod pending;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use crate::batcher::{
+    Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, Place, StartError,
+};
+use crate::metrics::Metrics;
+use crate::preprocess::{
+    ExifMode, ImageOptions, Pool, PreprocessError, Preprocessed, Preprocessor,
+};
+use crate::registry::LoadedModel;
+use crate::tensor::Image;
+use crate::turns::ClientId;
+
+pub use crate::batcher::{Health, Refusal};
+
+pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
+pub use self::pending::Pending;
+
+use self::job::Job;
+
+/// Sizes of the classifier's pools and queues.
+#[derive(Debug, Clone)]
+pub struct ClassifierOptions {
+    /// How images are decoded and what they may cost.
+    pub images: ImageOptions,
+    /// Batch forming, and the number of engine threads.
+    pub batching: BatchPolicy,
+    /// Threads that decode and resize.
+    pub prep_threads: usize,
+    /// Images that may be accepted and not yet running, in all.
+    pub queue_capacity: usize,
+    /// Longest estimated wait with which a request is accepted.
+    pub max_queue_wait: Duration,
+    /// How long one image may be decoded, or one batch run, before its thread counts as stuck.
+    pub stuck_after: Duration,
+}
+
+/// A model that is being served.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// What it is.
+    pub info: LoadedModel,
+    preprocessor: Preprocessor,
+    lane: usize,
+}
+
+impl ServedModel {
+    /// One image as its network takes it: normalization is left to a network that does it itself.
+    fn preprocess(
+        &self,
+        bytes: &[u8],
+        exif: ExifMode,
+        canceled: &dyn Fn() -> bool,
+    ) -> Result<Preprocessed<Image>, PreprocessError> {
+        let preprocessor = &self.preprocessor;
+        match self.info.model.spec().takes_bytes {
+            true => Ok(preprocessor.crop(bytes, exif, canceled)?.into_image()),
+            false => Ok(preprocessor.run(bytes, exif, canceled)?.into_image()),
+        }
+    }
+}
+
+/// How one image is to be classified.
+#[derive(Debug, Clone, Copy)]
+pub struct ClassifyOptions {
+    /// Classes in the answer, 1 to the number of classes.
+    pub top_k: usize,
+    /// Whether to turn the image upright.
+    pub exif: ExifMode,
+    /// When the answer is no longer wanted.
+    pub deadline: Option<Instant>,
+}
+
+impl Default for ClassifyOptions {
+    /// Five classes, upright, whenever.
+    fn default() -> Self {
+        ClassifyOptions {
+            top_k: 5,
+            exif: ExifMode::Apply,
+            deadline: None,
+        }
+    }
+}
+
+/// Threads that do not come to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stuck {
+    /// The pool they belong to: `prep` or `engine`.
+    pub pool: &'static str,
+    /// How long the longest has been at the same image or batch.
+    pub busy: Duration,
+    /// Whether no other thread of the pool is left.
+    pub all: bool,
+}
+
+/// Models, pools and queue of one server.
+#[derive(Debug)]
+pub struct Classifier {
+    models: Vec<Arc<ServedModel>>,
+    admission: Arc<Admission>,
+    options: ClassifierOptions,
+    metrics: Arc<Metrics>,
+    // Dropped in this order: images being decoded still reach the batcher, which then answers what it holds.
+    pool: Pool,
+    batcher: Arc<Batcher>,
+}
+
+impl Classifier {
+    /// Starts the threads and warms every model up; the first model is the default.
+    ///
+    /// # Errors
+    /// [`StartError`] if a thread or an engine does not start.
+    ///
+    /// # Panics
+    /// If `models` is empty.
+    pub fn start(
+        models: Vec<LoadedModel>,
+        options: ClassifierOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Classifier, StartError> {
+        assert!(!models.is_empty(), "a classifier needs a model");
+        let lanes = models
+            .iter()
+            .map(|m| Lane {
+                name: m.name.clone(),
+                model: Arc::clone(&m.model),
+            })
+            .collect();
+        let admission = Admission::new(
+            models.len(),
+            AdmissionPolicy {
+                capacity: options.queue_capacity,
+                max_wait: options.max_queue_wait,
+                prep_threads: options.prep_threads,
+                workers: options.batching.workers,
+                max_batch_size: options.batching.max_batch_size,
+            },
+        );
+        let batcher = Arc::new(Batcher::start(
+            lanes,
+            options.batching,
+            Arc::clone(&admission),
+            Arc::clone(&metrics),
+        )?);
+        let pool = Pool::start("prep", options.prep_threads)?;
+        let serve = |(lane, info): (usize, LoadedModel)| {
+            let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
+            Arc::new(ServedModel {
+                info,
+                preprocessor,
+                lane,
+            })
+        };
+        let models = models.into_iter().enumerate().map(serve).collect();
+        Ok(Classifier {
+            models,
+            admission,
+            options,
+            metrics,
+            pool,
+            batcher,
+        })
+    }
+
+    /// The served models, the default first.
+    #[must_use]
+    pub fn models(&self) -> &[Arc<ServedModel>] {
+        &self.models
+    }
+
+    /// The model of this name; the default without one.
+    #[must_use]
+    pub fn model(&self, name: Option<&str>) -> Option<&Arc<ServedModel>> {
+        match name {
+            None => self.models.first(),
+            Some(name) => self.models.iter().find(|m| m.info.name == name),
+        }
+    }
+
+    /// Images waiting in a model's queue.
+    #[must_use]
+    pub fn queue_depth(&self, model: &ServedModel) -> usize {
+        self.batcher.depth(model.lane)
+    }
+
+    /// Bytes that decoders hold at the moment.
+    #[must_use]
+    pub fn decode_memory_in_use(&self) -> u64 {
+        self.options.images.memory.in_use()
+    }
+
+    /// Looks whether a request for `model` of at least one image may come in, without taking a place; its deadline is
+    /// `left` away.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it would have to wait too long, or there is no place.
+    pub fn check(
+        &self,
+        model: &ServedModel,
+        client: ClientId,
+        left: Duration,
+    ) -> Result<(), Refusal> {
+        self.admission.check(&Ask {
+            client,
+            lane: model.lane,
+            images: 1,
+            left,
+        })
+    }
+
+    /// Takes a place for each of `images` images, all or none.
+    ///
+    /// # Errors
+    /// [`Refusal`] at once, as [`Classifier::check`].
+    pub fn admit(
+        &self,
+        model: &ServedModel,
+        client: ClientId,
+        images: usize,
+        left: Duration,
+    ) -> Result<Vec<Place>, Refusal> {
+        self.admission.admit(&Ask {
+            client,
+            lane: model.lane,
+            images,
+            left,
+        })
+    }
+
+    /// Takes a place whatever is waiting: for callers who bound their own work, as a command line does.
+    #[must_use]
+    pub fn enter(&self, model: &ServedModel) -> Place {
+        self.admission.enter(ClientId::LOCAL, model.lane)
+    }
+
+    /// How long an image of a client that has none here would wait for a worker.
+    #[must_use]
+    pub fn estimated_wait(&self, model: &ServedModel) -> Duration {
+        self.admission.estimated_wait(model.lane)
+    }
+
+    /// Whether batches are run, now and in the future.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.batcher.health()
+    }
+
+    /// The pool that has threads which have been at one image or batch for too long; the one without a free thread first.
+    #[must_use]
+    pub fn stuck(&self) -> Option<Stuck> {
+        let stuck = |pool, busy: Vec<Duration>| {
+            let too_long = |busy: &&Duration| **busy > self.options.stuck_after;
+            let longest = *busy.iter().filter(too_long).max()?;
+            Some(Stuck {
+                pool,
+                busy: longest,
+                all: busy.iter().all(|busy| too_long(&busy)),
+            })
+        };
+        let pools = [
+            stuck("prep", self.pool.busy().collect()),
+            stuck("engine", self.batcher.busy().collect()),
+        ];
+        pools.into_iter().flatten().max_by_key(|stuck| stuck.all)
+    }
+
+    /// Starts to classify an image; the answer is waited for with [`Pending::wait`].
+    #[must_use]
+    pub fn submit(
+        &self,
+        model: &Arc<ServedModel>,
+        image: Bytes,
+        options: ClassifyOptions,
+        place: Place,
+    ) -> Pending {
+        let (prepared_to, prepared) = oneshot::channel();
+        let (answer_to, answer) = oneshot::channel();
+        let job = Job {
+            model: Arc::clone(model),
+            batcher: Arc::clone(&self.batcher),
+            metrics: Arc::clone(&self.metrics),
+            submitted: Instant::now(),
+            deadline: options.deadline,
+            image,
+            exif: options.exif,
+            place,
+            prepared: prepared_to,
+            answer: answer_to,
+        };
+        let (client, span) = (job.place.client(), tracing::Span::current());
+        // A closed pool drops the job and with it the channels, which `wait` reports.
+        let _ = self
+            .pool
+            .submit(client, move || span.in_scope(|| job.run()));
+        Pending {
+            model: Arc::clone(model),
+            options,
+            prepared,
+            answer,
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! An image on its way, as seen by who waits for it.
+//!
+//! Made by `Classifier::submit`.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::job::Prepared;
+use super::{Classification, ClassifyError, ClassifyOptions, Prediction, ServedModel, Timings};
+use crate::batcher::{BatchAnswer, BatchError};
+use crate::metrics::Metrics;
+use crate::postprocess::{self, Ranked};
+use crate::registry::OutputKind;
+
+/// An image on its way; its work is dropped if this is.
+#[derive(Debug)]
+pub struct Pending {
+    pub(super) model: Arc<ServedModel>,
+    pub(super) options: ClassifyOptions,
+    pub(super) prepared: oneshot::Receiver<Result<Prepared, ClassifyError>>,
+    pub(super) answer: oneshot::Receiver<Result<BatchAnswer, BatchError>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Pending {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// [`ClassifyError`]: this image's alone.
+    pub async fn wait(self) -> Result<Classification, ClassifyError> {
+        // A sender is only lost when its thread panicked: during shutdown what was accepted still runs.
+        let prepared = self
+            .prepared
+            .await
+            .map_err(|_| ClassifyError::DecodePanicked)??;
+        let answer = self.answer.await.map_err(|_| ClassifyError::WorkerDied)??;
+        let timings = Timings {
+            decode: prepared.decode,
+            preprocess: prepared.preprocess,
+            queue: prepared.waited + answer.queue,
+            infer: answer.infer,
+            batch_size: answer.batch_size,
+        };
+        timings.observe(&self.metrics);
+        let info = &self.model.info;
+        let ranked = match info.output {
+            OutputKind::Logits => postprocess::rank_logits(&answer.output, self.options.top_k)?,
+            OutputKind::Probabilities => {
+                postprocess::rank_probabilities(&answer.output, self.options.top_k)?
+            }
+        };
+        let name = |Ranked {
+                        class_index,
+                        probability,
+                    }: Ranked| {
+            let label = info
+                .labels
+                .get(class_index)
+                .expect("a loaded model has a label a class")
+                .clone();
+            Prediction {
+                class_index,
+                probability,
+                label,
+            }
+        };
+        let predictions = ranked.into_iter().map(name).collect();
+        Ok(Classification {
+            predictions,
+            image: prepared.image,
+            output: answer.output,
+            timings,
+        })
+    }
+}

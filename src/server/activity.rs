@@ -1,0 +1,233 @@
+//! What a connection is doing, and until when it may.
+//!
+//! Written by the connection's stream (`watched`) and its requests, read by its task (`connection`). Bytes never extend
+//! a deadline: only a whole head, a whole answer or a new request ends a phase.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long the other end of a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For the head of a request; for the first one counted from the connection's start, a TLS handshake included.
+    pub(super) head: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+    /// To take an answer.
+    pub(super) write: Duration,
+}
+
+/// How long a closing connection may go on sending what nobody asked for; nginx's `lingering_timeout`.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// Which time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    Head,
+    Idle,
+    Write,
+    Linger,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub(super) struct Activity {
+    timeouts: Timeouts,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The end of the last request, before the first one the connection's start.
+    idle_since: Instant,
+    /// When the first byte of the next request came.
+    head_since: Option<Instant>,
+    /// Whether a request has begun.
+    served: bool,
+    /// Requests that are not answered to their end.
+    in_flight: usize,
+    /// Answers that are not handed to the transport to their end, and since when none of them was.
+    answers: usize,
+    answers_since: Instant,
+    /// Since when the transport takes no more bytes.
+    blocked_since: Option<Instant>,
+    /// Since when the connection is only read from, to drop what comes.
+    lingering_since: Option<Instant>,
+    /// Bytes of a request's body that were not read; `u64::MAX` where their number is unknown.
+    unread: u64,
+    /// Whether requests come side by side, as in HTTP/2. Then bytes without a request are frames that ask nothing, and
+    /// requests end outside of the connection's task, which must be told.
+    multiplexed: bool,
+    task: Option<Waker>,
+}
+
+impl Activity {
+    /// A connection that has just been accepted.
+    pub(super) fn new(timeouts: Timeouts) -> Activity {
+        let now = Instant::now();
+        let state = State {
+            idle_since: now,
+            head_since: None,
+            served: false,
+            in_flight: 0,
+            answers: 0,
+            answers_since: now,
+            blocked_since: None,
+            lingering_since: None,
+            unread: 0,
+            multiplexed: false,
+            task: None,
+        };
+        Activity {
+            timeouts,
+            state: Mutex::new(state),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is one assignment after another: no panic leaves it half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the first deadline that passes.
+    pub(super) async fn expired(&self) -> Expired {
+        let mut timer = pin!(tokio::time::sleep(self.timeouts.head));
+        poll_fn(|cx| {
+            loop {
+                let Some((deadline, what)) = self.deadline(cx.waker()) else {
+                    return Poll::Pending;
+                };
+                // Moving a timer costs more than a wake-up too many: most deadlines are forgotten long before.
+                if deadline < timer.deadline() || timer.is_elapsed() {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                if Instant::now() >= deadline {
+                    return Poll::Ready(what);
+                }
+            }
+        })
+        .await
+    }
+
+    fn deadline(&self, task: &Waker) -> Option<(Instant, Expired)> {
+        let mut state = self.state();
+        if state.multiplexed {
+            state.task = Some(task.clone());
+        }
+        state.deadline(&self.timeouts)
+    }
+
+    /// From now on requests come side by side.
+    pub(super) fn set_multiplexed(&self) {
+        self.state().multiplexed = true;
+    }
+
+    /// Bytes have come.
+    pub(super) fn has_read(&self) {
+        let mut state = self.state();
+        if state.in_flight == 0 && state.head_since.is_none() && !state.multiplexed {
+            state.head_since = Some(Instant::now());
+        }
+    }
+
+    /// The transport takes no more bytes for now.
+    pub(super) fn is_blocked(&self) {
+        self.state().blocked_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The transport has taken everything.
+    pub(super) fn has_flushed(&self) {
+        self.state().blocked_since = None;
+    }
+
+    /// Everything is answered; what still comes is dropped.
+    pub(super) fn lingers(&self) {
+        self.state()
+            .lingering_since
+            .get_or_insert_with(Instant::now);
+    }
+
+    /// Whether the client has begun to send something that was not read to its end.
+    pub(super) fn is_mid_message(&self) -> bool {
+        let state = self.state();
+        state.unread > 0 || state.head_since.is_some()
+    }
+
+    /// A request's head is complete.
+    pub(super) fn begin_request(&self) {
+        let mut state = self.state();
+        state.served = true;
+        state.in_flight += 1;
+        state.head_since = None;
+        state.unread = 0;
+    }
+
+    /// A request's body is dropped with this many bytes unread, `None` if their number is unknown.
+    pub(super) fn leave_unread(&self, bytes: Option<u64>) {
+        self.state().unread = bytes.unwrap_or(u64::MAX);
+    }
+
+    /// What [`leave_unread`](Self::leave_unread) was told of the last request.
+    pub(super) fn unread(&self) -> u64 {
+        self.state().unread
+    }
+
+    /// A request's answer is ready.
+    pub(super) fn begin_answer(&self) {
+        let mut state = self.state();
+        if state.answers == 0 {
+            state.answers_since = Instant::now();
+        }
+        state.answers += 1;
+        state.wake();
+    }
+
+    /// An answer is handed to the transport or given up.
+    pub(super) fn end_answer(&self) {
+        let mut state = self.state();
+        state.answers -= 1;
+        state.answers_since = Instant::now();
+    }
+
+    /// A request is over.
+    pub(super) fn end_request(&self) {
+        let mut state = self.state();
+        state.in_flight -= 1;
+        state.idle_since = Instant::now();
+        state.wake();
+    }
+}
+
+impl State {
+    fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Expired)> {
+        if let Some(since) = self.lingering_since {
+            return Some((since + LINGER_TIME, Expired::Linger));
+        }
+        let reading = match (self.in_flight, self.served, self.head_since) {
+            (0, false, _) => Some((self.idle_since + timeouts.head, Expired::Head)),
+            (0, true, Some(since)) => Some((since + timeouts.head, Expired::Head)),
+            (0, true, None) => Some((self.idle_since + timeouts.idle, Expired::Idle)),
+            _ => None,
+        };
+        let answers_since = (self.answers > 0).then_some(self.answers_since);
+        let writing = |since: Option<Instant>| Some((since? + timeouts.write, Expired::Write));
+        [reading, writing(answers_since), writing(self.blocked_since)]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Who comes in: estimated waits, deadlines, and each client's share, with a fake network whose runs the test lets through.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::fake::{FakeModel, Gate, plain_png};
+use crate::harness::{Answer, Settings, TestServer, agent, eventually};
+
+fn start(settings: Settings) -> (TestServer, Arc<Gate>) {
+    let (model, gate) = FakeModel::loaded("fake");
+    let settings = Settings {
+        workers: 1,
+        max_batch_size: 1,
+        ..settings
+    };
+    (TestServer::start(vec![model], &settings), gate)
+}
+
+fn post_with(server: &TestServer, header: (&str, &str), query: &str) -> Answer {
+    let request = agent().post(server.url(&format!("/classify{query}")));
+    Answer::of(request.header(header.0, header.1).send(&plain_png(1)[..]))
+}
+
+fn metric(server: &TestServer, line: &str) -> f64 {
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    let value = text.lines().find_map(|l| l.strip_prefix(line));
+    value.map_or(0.0, |v| v.trim().parse().unwrap())
+}
+
+fn waiting(server: &TestServer) -> f64 {
+    metric(server, "resnet_queue_depth{model=\"fake\"}")
+}
+
+/// Teaches the server that a run takes about `time`, or a little longer.
+fn teach(server: &TestServer, gate: &Gate, time: Duration) {
+    gate.close();
+    thread::scope(|scope| {
+        let runs = gate.batches().len();
+        let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        gate.wait_for(runs + 1);
+        let start = Instant::now();
+        while start.elapsed() < time {
+            thread::yield_now();
+        }
+        gate.open();
+        first.join().unwrap().ok();
+    });
+}
+
+/// Sends a request from an address of its own and gives the status and the rest.
+fn post_from(server: SocketAddr, from: &str) -> (u16, String) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from: IpAddr = from.parse().unwrap();
+    socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    let png = plain_png(1);
+    let head = format!(
+        "POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        png.len()
+    );
+    stream.write_all(&[head.as_bytes(), &png].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+#[test]
+fn request_that_would_wait_too_long_is_refused_before_its_body_is_read() {
+    let (server, gate) = start(Settings {
+        max_queue_wait: Duration::from_millis(10),
+        ..Settings::default()
+    });
+    teach(&server, &gate, Duration::from_millis(60));
+    gate.close();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        gate.wait_for(2);
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        // A body that is never sent.
+        let head = "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\"code\":\"overloaded\""), "{answer}");
+
+        let refused = server.post("/classify", &plain_png(2));
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (503, "overloaded")
+        );
+        let wait = refused.json()["estimated_wait_ms"].as_f64().unwrap();
+        assert!(wait >= 10.0, "{wait}");
+        let seconds: f64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!(seconds >= 1.0 && seconds <= (wait * 1.2 / 1e3).ceil().max(1.0));
+        assert!(metric(&server, "resnet_estimated_wait_seconds{model=\"fake\"}") > 0.01);
+        gate.open();
+        first.join().unwrap().ok();
+    });
+    let rejected = metric(
+        &server,
+        "resnet_requests_rejected_total{reason=\"overloaded\"}",
+    );
+    assert_eq!(rejected, 2.0);
+    server.post("/classify", &plain_png(3)).ok();
+}
+
+#[test]
+fn deadline_that_cannot_be_met_is_refused_and_one_that_was_missed_is_504() {
+    let (server, gate) = start(Settings::default());
+    teach(&server, &gate, Duration::from_millis(60));
+    gate.close();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        gate.wait_for(2);
+        for (header, query) in [
+            (("X-Request-Timeout-Ms", "50"), ""),
+            (("X-Unknown", "1"), "?timeout_ms=50"),
+        ] {
+            let refused = post_with(&server, header, query);
+            let got = (refused.status, refused.code());
+            assert_eq!(got, (503, "overloaded".to_owned()), "{refused:?}");
+        }
+        // Enough by the estimate, but the gate stays closed.
+        let late = post_with(&server, ("X-Request-Timeout-Ms", "2000"), "");
+        assert_eq!(
+            (late.status, late.code().as_str()),
+            (504, "deadline_exceeded")
+        );
+        gate.open();
+        first.join().unwrap().ok();
+    });
+    let dropped = || {
+        metric(&server, "resnet_requests_expired_total{stage=\"queue\"}")
+            + metric(&server, "resnet_requests_canceled_total{stage=\"queue\"}")
+    };
+    eventually("it is dropped", || dropped() == 1.0);
+    assert_eq!(gate.batches(), [1, 1], "and never run");
+}
+
+#[test]
+fn accepted_but_late_is_504_by_the_servers_own_limit() {
+    let (server, gate) = start(Settings {
+        request_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    });
+    gate.close();
+    let late = server.post("/classify", &plain_png(1));
+    assert_eq!(
+        (late.status, late.code().as_str()),
+        (504, "deadline_exceeded")
+    );
+    // A client cannot ask for more than the server gives.
+    let patient = post_with(&server, ("X-Request-Timeout-Ms", "1000000000000"), "");
+    assert!([503, 504].contains(&patient.status), "{patient:?}");
+    gate.open();
+    server.post("/classify", &plain_png(1)).ok();
+}
+
+#[test]
+fn timeout_that_is_no_time_is_400() {
+    let (server, _gate) = start(Settings::default());
+    for value in ["0", "-1", "1.5", "soon", ""] {
+        let refused = post_with(&server, ("X-Request-Timeout-Ms", value), "");
+        let got = (refused.status, refused.code());
+        assert_eq!(got, (400, "bad_timeout".to_owned()), "{value}");
+    }
+    let refused = post_with(&server, ("X-Unknown", "1"), "?timeout_ms=0");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("timeout_ms is \"0\", allowed are whole numbers from 1"),
+        "{detail}"
+    );
+    post_with(&server, ("X-Request-Timeout-Ms", "1000000000000"), "").ok();
+}
+
+#[test]
+fn flood_of_one_address_waits_behind_itself() {
+    let (server, gate) = start(Settings {
+        queue_capacity: 45,
+        max_queue_wait: Duration::from_secs(3600),
+        request_timeout: Duration::from_secs(60),
+        ..Settings::default()
+    });
+    gate.close();
+    thread::scope(|scope| {
+        let address = server.address;
+        let flood = move || post_from(address, "127.0.0.2");
+        let mut accepted = vec![scope.spawn(flood)];
+        gate.wait_for(1);
+        // One runs, 40 wait: eight times the 5 places that are left.
+        while waiting(&server) < 40.0 {
+            let held = waiting(&server);
+            accepted.push(scope.spawn(flood));
+            eventually("it waits", || waiting(&server) == held + 1.0);
+        }
+        let (status, answer) = post_from(address, "127.0.0.2");
+        assert_eq!(status, 503);
+        assert!(
+            answer.contains("\"code\":\"client_queue_full\""),
+            "{answer}"
+        );
+
+        let other = scope.spawn(move || post_from(address, "127.0.0.3"));
+        eventually("there was a place for it", || waiting(&server) == 41.0);
+        // The one at the gate, one more of the flood, and the other.
+        gate.let_through(3);
+        assert_eq!(other.join().unwrap().0, 200);
+        assert!(waiting(&server) >= 38.0, "{}", waiting(&server));
+        gate.open();
+        for thread in accepted {
+            assert_eq!(thread.join().unwrap().0, 200);
+        }
+    });
+}

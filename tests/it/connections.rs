@@ -1,0 +1,354 @@
+//! Many, slow, silent and impatient connections: each ends in its time, refusals reach clients that still write.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use resnet::server::ServerOptions;
+
+use crate::fake::{FakeModel, plain_png};
+use crate::harness::{Process, Settings, TestServer, eventually, raw, resnet};
+use crate::unharmed::Golden;
+
+fn with(server: ServerOptions) -> Settings {
+    Settings {
+        server,
+        ..Settings::default()
+    }
+}
+
+/// A connection whose reads fail rather than hang.
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream
+}
+
+/// Asks `/livez` on an open connection, and leaves it open.
+fn ask(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        let mut byte = [0; 256];
+        let n = stream.read(&mut byte).unwrap();
+        assert!(n > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend(&byte[..n]);
+    }
+}
+
+/// The server's end is closed.
+fn assert_closed(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
+const MEGABYTES_21: usize = 21 << 20;
+
+#[test]
+fn refusal_reaches_a_blocking_client_that_writes_all_of_21_mebibytes() {
+    let ready = Golden::start(&Settings::default());
+    let loading = TestServer::start_unready(&Settings::default());
+    for (server, path, status) in [
+        (&ready.server, "/classify", 413),
+        (&ready.server, "/nowhere", 404),
+        (&ready.server, "/livez", 405),
+        (&ready.server, "/classify?top_k=0", 400),
+        (&loading, "/classify", 503),
+    ] {
+        let mut stream = connect(server.address);
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MEGABYTES_21}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![0; MEGABYTES_21]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {answer}"
+        );
+        assert!(
+            answer.contains("connection: close") && answer.ends_with('}'),
+            "{path}: {answer}"
+        );
+    }
+    ready.assert_unharmed("uploads of 21 MiB");
+}
+
+/// What a program prints, or nothing where it is not installed.
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let command = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
+    let output = command.ok()?;
+    assert!(output.status.success(), "{program}: {output:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn curl_and_python_see_the_413_of_an_upload_of_21_mebibytes() {
+    let golden = Golden::start(&Settings::default());
+    let url = golden.server.url("/classify");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(MEGABYTES_21 as u64).unwrap();
+    let path = file.path().to_str().unwrap();
+    for expect in ["Expect:", "Expect: 100-continue"] {
+        let args = ["-sS", "-H", expect, "-w", "%{http_code}", "-T", path, &url];
+        if let Some(printed) = output("curl", &args) {
+            assert!(printed.ends_with("}413"), "{expect} {printed}");
+        }
+    }
+    let python = "\
+import http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], timeout=20)
+for _ in range(2):
+    connection.request('POST', '/classify', body=bytes(21 << 20))
+    answer = connection.getresponse()
+    answer.read()
+    print(answer.status)
+";
+    let address = golden.server.address.to_string();
+    if let Some(printed) = output("python3", &["-c", python, &address]) {
+        assert_eq!(printed, "413\n413\n");
+    }
+    golden.assert_unharmed("curl and python");
+}
+
+#[test]
+fn refused_expectation_gets_the_final_status_and_no_100() {
+    let golden = Golden::start(&Settings::default());
+    let loading = TestServer::start_unready(&Settings::default());
+    for (server, path, length, status) in [
+        (&golden.server, "/classify", 99_999_999, 413),
+        (&golden.server, "/nowhere", 100, 404),
+        (&golden.server, "/livez", 100, 405),
+        (&loading, "/classify", 100, 503),
+    ] {
+        let mut stream = connect(server.address);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn connection_over_the_cap_is_served_when_another_one_ends() {
+    let golden = Golden::start(&with(ServerOptions {
+        max_connections: 4,
+        ..ServerOptions::default()
+    }));
+    let (address, open) = (golden.server.address, &golden.server.metrics.connections);
+    eventually("connections of before are closed", || open.get() == 0);
+    let mut four: Vec<_> = (0..4).map(|_| connect(address)).collect();
+    four.iter_mut().for_each(ask);
+    assert_eq!(open.get(), 4);
+
+    let mut fifth = connect(address);
+    fifth
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    fifth
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let waiting = fifth.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(open.get(), 4);
+
+    drop(four.pop());
+    fifth
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut answer = String::new();
+    fifth.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(four);
+    golden.assert_unharmed("more connections than allowed");
+}
+
+#[test]
+fn hundreds_of_silent_connections_cost_little_and_end_after_the_header_timeout() {
+    let server = Process::start(&["--header-timeout", "2s"]);
+    let before = server.memory_kb();
+    let start = Instant::now();
+    let mut silent: Vec<_> = (0..500).map(|_| connect(server.address)).collect();
+    ask(&mut connect(server.address));
+    let grown = server.memory_kb().saturating_sub(before);
+    assert!(grown < 500 * 16, "{grown} kB for 500 connections");
+    silent.iter_mut().for_each(assert_closed);
+    assert!(start.elapsed() >= Duration::from_millis(1900));
+    ask(&mut connect(server.address));
+}
+
+#[test]
+fn slow_head_is_cut_and_no_byte_delays_that() {
+    let golden = Golden::start(&with(ServerOptions {
+        header_timeout: Duration::from_secs(1),
+        ..ServerOptions::default()
+    }));
+    let mut stream = connect(golden.server.address);
+    let start = Instant::now();
+    while stream.write_all(b"G").is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(15), "still open");
+        // the pace of a slow client, not a wait for something
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(900));
+    golden.assert_unharmed("a slow head");
+}
+
+#[test]
+fn slow_body_is_408_and_no_byte_delays_that() {
+    let golden = Golden::start(&Settings {
+        body_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    });
+    let mut stream = connect(golden.server.address);
+    stream
+        .write_all(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        .unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    let start = Instant::now();
+    let mut answer = [0; 13];
+    while stream.read(&mut answer).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(15), "no answer");
+        stream.write_all(b"x").unwrap();
+    }
+    assert_eq!(&answer, b"HTTP/1.1 408 ");
+    golden.assert_unharmed("a slow body");
+}
+
+#[test]
+fn reader_who_takes_nothing_is_cut_after_the_write_timeout() {
+    let golden = Golden::start(&with(ServerOptions {
+        write_timeout: Duration::from_secs(1),
+        ..ServerOptions::default()
+    }));
+    let open = &golden.server.metrics.connections;
+    eventually("connections of before are closed", || open.get() == 0);
+    let mut stream = connect(golden.server.address);
+    stream
+        .set_write_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let requests = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    // Answers fill the buffers of both systems, then requests do, then the server cuts.
+    while stream.write_all(&requests).is_ok() {}
+    eventually("it is closed", || open.get() == 0);
+    golden.assert_unharmed("a slow reader");
+}
+
+#[test]
+fn client_that_closes_its_side_before_the_answer_counts_as_gone() {
+    let (model, gate) = FakeModel::loaded("fake");
+    let server = TestServer::start(vec![model], &Settings::default());
+    gate.close();
+    let png = plain_png(1);
+    let mut stream = connect(server.address);
+    let head = format!(
+        "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        png.len()
+    );
+    stream.write_all(&[head.as_bytes(), &png].concat()).unwrap();
+    gate.wait_for(1);
+    stream.shutdown(Shutdown::Write).unwrap();
+    let gone = server
+        .metrics
+        .requests
+        .with_label_values(&["/classify", "", "499"]);
+    eventually("it counts as gone", || gone.get() == 1);
+    assert_closed(&mut stream);
+    gate.open();
+    server.post("/classify", &png).ok();
+}
+
+#[test]
+fn hundred_pipelined_requests_are_answered_in_order() {
+    let golden = Golden::start(&Settings::default());
+    let mut requests = String::new();
+    for i in 0..100 {
+        let close = if i == 99 { "Connection: close\r\n" } else { "" };
+        requests += &format!("GET /nope{i} HTTP/1.1\r\nHost: x\r\n{close}\r\n");
+    }
+    let answers = raw(golden.server.address, requests.as_bytes());
+    let places: Vec<_> = (0..100)
+        .map(|i| answers.find(&format!("nothing at /nope{i};")))
+        .collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{answers}"
+    );
+    golden.assert_unharmed("pipelining");
+}
+
+#[test]
+fn neither_long_nor_many_connections_leave_files_open() {
+    let server = Process::start(&[]);
+    let mut stream = connect(server.address);
+    ask(&mut stream);
+    let before = server.open_files();
+    for _ in 0..2000 {
+        ask(&mut stream);
+    }
+    for _ in 0..1000 {
+        ask(&mut connect(server.address));
+    }
+    eventually("files are closed", || server.open_files() <= before + 2);
+}
+
+#[test]
+fn out_of_files_it_waits_idly_and_recovers() {
+    let shell = format!(
+        "ulimit -n 128; exec {} serve --port 0 --log-format json",
+        env!("CARGO_BIN_EXE_resnet")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &shell]);
+    let server = Process::wait_for(command);
+    let said = |part: &str| {
+        let log = server.log.lock().unwrap();
+        log.iter()
+            .any(|line| line["message"].as_str().is_some_and(|m| m.contains(part)))
+    };
+    assert!(said("allows fewer connections than --max-connections"));
+    let clients: Vec<_> = (0..200).map(|_| connect(server.address)).collect();
+    eventually("it has no file left", || said("cannot accept connections"));
+    let (busy, start) = (server.cpu_time(), Instant::now());
+    // what is measured is the time in between
+    std::thread::sleep(Duration::from_secs(1));
+    let share = (server.cpu_time() - busy).as_secs_f64() / start.elapsed().as_secs_f64();
+    assert!(share < 0.1, "{share} of a CPU while it cannot accept");
+    drop(clients);
+    ask(&mut connect(server.address));
+}
+
+#[test]
+fn limits_of_connections_are_named_with_what_is_allowed() {
+    for (flag, value, words) in [
+        ("--max-connections", "0", "0 is not in 1..=1048576"),
+        ("--idle-timeout", "0s", "`0s` is no time"),
+        ("--header-timeout", "0", "`0` is no time"),
+        ("--write-timeout", "soon", "`soon` is no duration"),
+    ] {
+        let output = resnet().args(["serve", flag, value]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(flag) && said.contains(words), "{said}");
+    }
+}

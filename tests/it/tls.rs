@@ -1,0 +1,469 @@
+//! `--tls-cert` and `--tls-key`: who gets a connection, who does not, and certificates that change while it serves.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version,
+};
+
+use crate::harness::{Process, eventually, fixture_bytes, resnet};
+
+/// A certificate of its own authority for 127.0.0.1, and its key.
+struct Identity {
+    certificate: CertificateDer<'static>,
+    pem: String,
+    key_pem: String,
+}
+
+impl Identity {
+    fn new() -> Identity {
+        Identity::until(2099)
+    }
+
+    /// Valid until this year.
+    fn until(year: i32) -> Identity {
+        let mut parameters = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2019, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        Identity {
+            certificate: certificate.der().clone(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+}
+
+/// Where a server finds its certificate and key.
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn with(identity: &Identity) -> Files {
+        let files = Files {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        files.put(&identity.pem, &identity.key_pem);
+        files
+    }
+
+    fn put(&self, certificate: &str, key: &str) {
+        fs::write(self.certificate(), certificate).unwrap();
+        fs::write(self.key(), key).unwrap();
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.dir.path().join("cert.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.dir.path().join("key.pem")
+    }
+
+    fn serve(&self, flags: &[&str]) -> Process {
+        let (certificate, key) = (self.certificate(), self.key());
+        let mut args = vec!["--tls-cert", text(&certificate), "--tls-key", text(&key)];
+        args.extend(flags);
+        Process::start(&args)
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A client that trusts these.
+fn client(trusted: &[&Identity]) -> Arc<ClientConfig> {
+    Arc::new(client_of(trusted, &[&version::TLS12, &version::TLS13]))
+}
+
+fn client_of(
+    trusted: &[&Identity],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for identity in trusted {
+        roots.add(identity.certificate.clone()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection whose handshake is done.
+fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Stream> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let name = ServerName::from(address.ip());
+    let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(connection, socket))
+}
+
+fn certificate_seen(stream: &Stream) -> &CertificateDer<'static> {
+    &stream.conn.peer_certificates().unwrap()[0]
+}
+
+/// Status and body of the answer to a request on a connection that stays open.
+fn ask(stream: &mut Stream, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(body).unwrap();
+    stream.flush().unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|l| l.strip_prefix("content-length: "))
+        .unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    (
+        head[9..12].parse().unwrap(),
+        String::from_utf8(body).unwrap(),
+    )
+}
+
+/// Everything that comes until the server closes.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(e) if e.kind() == ErrorKind::WouldBlock => panic!("it does not close"),
+        _ => bytes, // a reset after the alert is an end too
+    }
+}
+
+#[test]
+fn photo_is_classified_by_tls_1_2_and_1_3() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&[]);
+    let photo = fixture_bytes("photos/espresso.png");
+    for version in [&version::TLS12, &version::TLS13] {
+        let config = Arc::new(client_of(&[&identity], &[version]));
+        let mut stream = connect(server.address, &config).unwrap();
+        for _ in 0..2 {
+            let (status, body) = ask(&mut stream, "POST", "/classify", &photo);
+            assert!(status == 200 && body.contains("espresso"), "{body}");
+        }
+        assert_eq!(stream.conn.protocol_version(), Some(version.version));
+    }
+    let log = server.log.lock().unwrap();
+    let ready = log.iter().find_map(|l| l["address"].as_str()).unwrap();
+    assert!(ready.starts_with("https://"), "{ready}");
+}
+
+#[test]
+fn http_1_1_is_agreed_on_and_nothing_else() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&[]);
+    let offering = |protocols: &[&str]| {
+        let mut config = client_of(&[&identity], &[&version::TLS13]);
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        connect(server.address, &Arc::new(config))
+            .map(|stream| stream.conn.alpn_protocol().map(<[u8]>::to_vec))
+    };
+    assert_eq!(
+        offering(&["h2", "http/1.1"]).unwrap(),
+        Some(b"http/1.1".to_vec())
+    );
+    assert_eq!(offering(&[]).unwrap(), None);
+    let refused = offering(&["h2"]).unwrap_err().to_string();
+    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+}
+
+/// A ClientHello of TLS 1.2 or older, which names its version in its first two bytes only (RFC 5246, 7.4.1.2).
+fn hello(version: [u8; 2]) -> Vec<u8> {
+    let extensions = [
+        [0, 10, 0, 4, 0, 2, 0, 23],   // supported_groups: secp256r1
+        [0, 13, 0, 4, 0, 2, 4, 3],    // signature_algorithms: ecdsa_secp256r1_sha256
+        [0, 23, 0, 0, 0xFF, 1, 0, 1], // extended_master_secret; renegotiation_info, of which the last byte follows
+    ];
+    let mut hello = version.to_vec();
+    hello.extend([7; 32]); // random
+    hello.extend([0]); // no session
+    hello.extend([0, 2, 0xC0, 0x2B]); // ECDHE-ECDSA-AES128-GCM-SHA256
+    hello.extend([1, 0]); // no compression
+    hello.extend([0, 25]);
+    hello.extend(extensions.concat());
+    hello.extend([0]);
+    let length = u8::try_from(hello.len()).unwrap();
+    let mut record = vec![0x16, 0x03, 0x01, 0, length + 4, 0x01, 0, 0, length];
+    record.extend(hello);
+    record
+}
+
+#[test]
+fn what_is_no_tls_1_2_or_1_3_gets_an_alert_and_no_answer() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&[]);
+    let send = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    };
+    let mut first = [0];
+    send(&hello([3, 3])).read_exact(&mut first).unwrap();
+    assert_eq!(first, [22], "1.2 gets a ServerHello");
+    // Alert records, RFC 5246 and 8446: type 21, version, length 2, fatal, description.
+    for old in [[3, 2], [3, 1], [3, 0], [2, 0]] {
+        let alert = rest(&mut send(&hello(old)));
+        assert_eq!(
+            (alert[0], &alert[3..]),
+            (21, &[0, 2, 2, 70][..]),
+            "protocol_version"
+        );
+    }
+    for plain in [
+        &b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0; 64],
+        &[0xFF; 64],
+    ] {
+        let answer = rest(&mut send(plain));
+        assert!(
+            answer.first().is_none_or(|first| *first == 21),
+            "{answer:?}"
+        );
+        assert!(answer.len() <= 7, "{answer:?}");
+    }
+    let mut stream = connect(server.address, &client(&[&identity])).unwrap();
+    assert_eq!(ask(&mut stream, "GET", "/livez", b"").0, 200);
+}
+
+#[test]
+fn half_handshakes_end_at_the_deadline_and_keep_nobody_out() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&["--header-timeout", "2s"]);
+    // The start of a record that never comes whole, and nothing at all.
+    let mut silent: Vec<TcpStream> = (0..200)
+        .map(|i| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            if i % 2 == 0 {
+                stream
+                    .write_all(&[0x16, 0x03, 0x01, 0x01, 0x00, 0x01])
+                    .unwrap();
+            }
+            stream
+        })
+        .collect();
+    let mut stream = connect(server.address, &client(&[&identity])).unwrap();
+    assert_eq!(ask(&mut stream, "GET", "/readyz", b"").0, 200);
+    for stream in &mut silent {
+        rest(stream);
+    }
+    let mut stream = connect(server.address, &client(&[&identity])).unwrap();
+    assert_eq!(ask(&mut stream, "GET", "/readyz", b"").0, 200);
+}
+
+#[test]
+fn expired_certificate_is_exchanged_on_sighup_without_dropping_a_connection() {
+    let (old, new) = (Identity::until(2020), Identity::new());
+    let files = Files::with(&old);
+    let server = files.serve(&[]);
+    let strict = client(&[&old, &new]);
+    let expired = connect(server.address, &strict).unwrap_err().to_string();
+    assert!(expired.contains("certificate expired"), "{expired}");
+    files.put(&new.pem, &new.key_pem);
+    server.signal("HUP");
+    eventually("the new certificate is shown", || {
+        connect(server.address, &strict).is_ok_and(|s| *certificate_seen(&s) == new.certificate)
+    });
+}
+
+#[test]
+fn open_connections_go_on_and_resumed_sessions_see_the_new_certificate() {
+    for version in [&version::TLS12, &version::TLS13] {
+        let (old, new) = (Identity::new(), Identity::new());
+        let files = Files::with(&old);
+        let server = files.serve(&[]);
+        // keeps the sessions' secrets, as browsers do
+        let both = Arc::new(client_of(&[&old, &new], &[version]));
+        let mut open = connect(server.address, &both).unwrap();
+        assert_eq!(ask(&mut open, "GET", "/livez", b"").0, 200);
+        let mut resumed = connect(server.address, &both).unwrap();
+        assert_eq!(ask(&mut resumed, "GET", "/livez", b"").0, 200);
+        assert_eq!(
+            resumed.conn.handshake_kind(),
+            Some(rustls::HandshakeKind::Resumed)
+        );
+
+        files.put(&new.pem, &new.key_pem);
+        server.signal("HUP");
+        eventually("the new certificate is shown", || {
+            let stream = connect(server.address, &both).unwrap();
+            *certificate_seen(&stream) == new.certificate
+        });
+        assert_eq!(ask(&mut open, "GET", "/readyz", b"").0, 200);
+        assert_eq!(*certificate_seen(&open), old.certificate);
+    }
+}
+
+#[test]
+fn bad_pair_on_sighup_changes_nothing_and_is_logged() {
+    let (identity, other) = (Identity::new(), Identity::new());
+    let files = Files::with(&identity);
+    let server = files.serve(&[]);
+    for (certificate, key, reason) in [
+        (
+            &*identity.pem,
+            &*other.key_pem,
+            "is not that of the first certificate",
+        ),
+        ("", &identity.key_pem, "holds no certificate"),
+        (&identity.pem, "", "holds no private key"),
+    ] {
+        files.put(certificate, key);
+        server.signal("HUP");
+        eventually("the log says why", || {
+            let log = server.log.lock().unwrap();
+            log.iter().any(|l| {
+                let message = l["message"].as_str().unwrap_or_default();
+                l["level"] == "ERROR"
+                    && message.contains("the certificate stays what it was")
+                    && message.contains(reason)
+            })
+        });
+        let mut stream = connect(server.address, &client(&[&identity])).unwrap();
+        assert_eq!(ask(&mut stream, "GET", "/livez", b"").0, 200);
+    }
+}
+
+#[test]
+fn sigterm_drains_connections_with_tls() {
+    let identity = Identity::new();
+    let photo = fixture_bytes("photos/espresso.png");
+    let mut server = Files::with(&identity).serve(&[]);
+    let mut idle = connect(server.address, &client(&[&identity])).unwrap();
+    assert_eq!(ask(&mut idle, "GET", "/livez", b"").0, 200);
+    let mut busy = connect(server.address, &client(&[&identity])).unwrap();
+    write!(
+        busy,
+        "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        photo.len()
+    )
+    .unwrap();
+    busy.write_all(&photo[..1000]).unwrap();
+    let mut probe = connect(server.address, &client(&[&identity])).unwrap();
+    eventually("it is being handled", || {
+        let (_, metrics) = ask(&mut probe, "GET", "/metrics", b"");
+        metrics.contains("resnet_requests_in_flight 2")
+    });
+    drop(probe);
+    server.signal("TERM");
+    // A proper end: the client is told that nothing was cut off.
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0);
+    busy.write_all(&photo[1000..]).unwrap();
+    let mut answer = String::new();
+    busy.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn healthcheck_asks_by_tls_where_the_server_has_a_certificate() {
+    // Valid for nobody, as those are that name a host's public address: the probe is for the process.
+    let identity = Identity::until(2020);
+    let files = Files::with(&identity);
+    let server = files.serve(&[]);
+    let port = server.address.port().to_string();
+    let check = |args: &[&str], variable: Option<&Path>| {
+        let mut command = resnet();
+        command.args(["healthcheck", "--port", &port]).args(args);
+        if let Some(path) = variable {
+            command.env("RESNET_TLS_CERT", path);
+        }
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), said(&output))
+    };
+    let certificate = files.certificate();
+    assert_eq!(check(&["--tls"], None), (0, "ready\n".into()));
+    assert_eq!(check(&[], Some(&certificate)), (0, "ready\n".into()));
+    // in a container the server listens on every address
+    let everywhere = ["--host", "0.0.0.0"];
+    assert_eq!(check(&everywhere, Some(&certificate)).0, 0);
+    let (code, plain) = check(&[], None);
+    assert!(
+        code == 1 && plain.contains("no answer from http://"),
+        "{plain}"
+    );
+    // another machine could be anyone (RFC 5737: an address of nobody)
+    let (code, elsewhere) = check(&["--tls", "--host", "192.0.2.1"], None);
+    assert!(
+        code == 2
+            && elsewhere
+                .contains("--host is 192.0.2.1, allowed with TLS are addresses of this machine"),
+        "{elsewhere}"
+    );
+}
+
+#[test]
+fn certificate_or_key_that_cannot_be_served_is_named_at_start() {
+    let (identity, other) = (Identity::new(), Identity::new());
+    let files = Files::with(&identity);
+    let (certificate, key) = (files.certificate(), files.key());
+    let run = |args: &[&str]| {
+        let output = resnet().args(["serve", "--port", "0"]).args(args).output();
+        let output = output.unwrap();
+        (output.status.code().unwrap(), said(&output))
+    };
+    let both = ["--tls-cert", text(&certificate), "--tls-key", text(&key)];
+    for (content, reason) in [
+        (
+            (&*identity.pem, &*other.key_pem),
+            "key.pem is not that of the first certificate in",
+        ),
+        (
+            ("no PEM", &identity.key_pem),
+            "cert.pem holds no certificate",
+        ),
+        ((&identity.pem, "no PEM"), "key.pem holds no private key"),
+    ] {
+        files.put(content.0, content.1);
+        let (code, text) = run(&both);
+        assert!(code == 1 && text.contains(reason), "{text}");
+        assert!(!text.contains("\"message\":\"ready"), "{text}");
+    }
+    fs::remove_file(&key).unwrap();
+    let (code, absent) = run(&both);
+    assert!(
+        code == 1 && absent.contains("key.pem cannot be read"),
+        "{absent}"
+    );
+    for (alone, missing) in [(&both[..2], "--tls-key"), (&both[2..], "--tls-cert")] {
+        let (code, text) = run(alone);
+        assert!(code == 2 && text.contains(missing), "{text}");
+    }
+}
