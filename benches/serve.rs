@@ -93,6 +93,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         max_images: 32,
         body_timeout: Duration::from_secs(30),
         request_timeout: Duration::from_secs(10),
+        min_upload_rate: 4 << 10,
         body_memory_bytes: 256 << 20,
     };
     let app = App::new(metrics, limits);

@@ -1,6 +1,6 @@
 //! Whether a request may come in: what is waiting already, how long it will take, and whose it is.
 //!
-//! Asked by `classifier` before a request's body is read and again when its images are known. Keeps a count of every image
+//! Asked through `classifier` before a request's body is read, and again when that turns out to hold more images. Keeps a count of every image
 //! on its way, and gives out the [`Place`]s that are counted. Contains no clock and no thread.
 
 use std::collections::HashMap;
@@ -168,14 +168,6 @@ impl Admission {
     /// Nothing is done under the lock that could panic halfway, so a poisoned lock still guards a whole state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks whether a request may come in, without taking a place.
-    ///
-    /// # Errors
-    /// [`Refusal`] if it would have to be refused.
-    pub fn check(&self, ask: &Ask) -> Result<(), Refusal> {
-        self.lock().check(&self.policy, ask)
     }
 
     /// Takes a place for each image of a request, all or none.
@@ -412,10 +404,10 @@ mod tests {
             ),
             "{full:?}"
         );
-        admission.check(&ask(OTHER, 1)).expect("one is left");
+        admission.admit(&ask(OTHER, 1)).expect("one is left");
         places[0].decoded(Duration::ZERO);
         places[0].start();
-        admission.check(&ask(OTHER, 2)).expect("two are left");
+        admission.admit(&ask(OTHER, 2)).expect("two are left");
         drop(places);
         assert!(admission.lock().clients.is_empty());
         assert_eq!(admission.lock().waiting, 0);
@@ -454,7 +446,7 @@ mod tests {
         let wait = admission.lock().estimate(&admission.policy, &ask(FLOOD, 1));
         assert_eq!((seconds(wait.0), seconds(wait.1)), (2.0, 2.8));
         let _one_more = admission.admit(&ask(FLOOD, 1)).expect("2 s are allowed");
-        let refusal = admission.check(&ask(FLOOD, 1)).expect_err("2.05 s");
+        let refusal = admission.admit(&ask(FLOOD, 1)).expect_err("2.05 s");
         assert_eq!(seconds(refusal.wait()), 2.05);
         assert!(matches!(refusal, Refusal::TooLong { .. }), "{refusal:?}");
     }
@@ -464,7 +456,7 @@ mod tests {
         let admission = taught(1000, Duration::from_secs(2));
         let _flood = admission.admit(&ask(FLOOD, 41)).expect("nothing waits");
         admission
-            .check(&ask(FLOOD, 1))
+            .admit(&ask(FLOOD, 1))
             .expect_err("it waits for itself");
         // Three of the flood's come before the third of the other's.
         let (wait, _) = admission.lock().estimate(&admission.policy, &ask(OTHER, 3));
@@ -480,13 +472,13 @@ mod tests {
         let _flood = admission.admit(&ask(FLOOD, 10)).expect("nothing waits");
         let mut late = ask(FLOOD, 1);
         late.left = Duration::from_millis(900);
-        let refusal = admission.check(&late).expect_err("0.5 s and a batch of 6");
+        let refusal = admission.admit(&late).expect_err("0.5 s and a batch of 6");
         assert!(
             matches!(refusal, Refusal::TooLate { needed, .. } if seconds(needed) == 1.1),
             "{refusal:?}"
         );
         late.left = Duration::from_millis(1200);
-        admission.check(&late).expect("in time");
+        admission.admit(&late).expect("in time");
     }
 
     #[test]
@@ -496,11 +488,11 @@ mod tests {
         let mut impatient = ask(OTHER, 1);
         impatient.left = Duration::from_millis(100);
         let place = admission.admit(&impatient).expect("nothing is on its way");
-        admission.check(&impatient).expect_err("now something is");
+        admission.admit(&impatient).expect_err("now something is");
         drop(place);
         (0..200).for_each(|_| admission.ran(0, 1, Duration::from_millis(10)));
         let _place = admission.enter(FLOOD, 0);
-        admission.check(&impatient).expect("it has learnt");
+        admission.admit(&impatient).expect("it has learnt");
     }
 
     #[test]

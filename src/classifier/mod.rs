@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use crate::batcher::{
-    Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, Place, StartError,
-};
+use crate::batcher::{Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, StartError};
 use crate::metrics::Metrics;
 use crate::preprocess::{
     ExifMode, ImageOptions, Pool, PreprocessError, Preprocessed, Preprocessor,
@@ -23,7 +21,7 @@ use crate::registry::LoadedModel;
 use crate::tensor::Image;
 use crate::turns::ClientId;
 
-pub use crate::batcher::{Health, Refusal};
+pub use crate::batcher::{Health, Place, Refusal};
 
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::pending::Pending;
@@ -201,29 +199,10 @@ impl Classifier {
         self.options.images.memory.in_use()
     }
 
-    /// Looks whether a request for `model` of at least one image may come in, without taking a place; its deadline is
-    /// `left` away.
+    /// Takes a place for each of `images` images, all or none; their deadline is `left` away.
     ///
     /// # Errors
-    /// [`Refusal`] if it would have to wait too long, or there is no place.
-    pub fn check(
-        &self,
-        model: &ServedModel,
-        client: ClientId,
-        left: Duration,
-    ) -> Result<(), Refusal> {
-        self.admission.check(&Ask {
-            client,
-            lane: model.lane,
-            images: 1,
-            left,
-        })
-    }
-
-    /// Takes a place for each of `images` images, all or none.
-    ///
-    /// # Errors
-    /// [`Refusal`] at once, as [`Classifier::check`].
+    /// [`Refusal`] at once, if they would have to wait too long, or there are not enough places.
     pub fn admit(
         &self,
         model: &ServedModel,

@@ -116,6 +116,7 @@ async fn serve(
         max_images: args.requests.max_images,
         body_timeout: args.requests.body_timeout,
         request_timeout: args.requests.request_timeout,
+        min_upload_rate: args.requests.min_upload_rate,
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
     let app = App::new(Arc::clone(&metrics), limits);

@@ -121,6 +121,10 @@ pub struct RequestConfig {
     /// How long a client may take to send its request's body
     #[arg(long, env = "RESNET_BODY_TIMEOUT", default_value = "15s", value_parser = parse_timeout, value_name = "TIME")]
     pub body_timeout: Duration,
+
+    /// How fast a body must arrive after its first 5 s, in bytes a second on average
+    #[arg(long, env = "RESNET_MIN_UPLOAD_RATE", default_value = "4KiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub min_upload_rate: u64,
 }
 
 /// Threads and batches.

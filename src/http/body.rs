@@ -2,31 +2,27 @@
 //!
 //! Called by the classify handlers before anything is parsed.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::body_memory::{BodyMemory, Share};
 use super::classify::cut;
 use super::{ApiError, RequestLimits};
 
-/// Bytes that one permit of the body budget stands for.
-const BUDGET_UNIT: usize = 1024;
+/// How long a client is left alone before its rate counts: a connection needs some time to gain speed.
+const RATE_GRACE: Duration = Duration::from_secs(5);
 
-/// The permits for a budget of this many bytes.
-pub(super) fn budget(bytes: u64) -> Arc<Semaphore> {
-    let units = usize::try_from(bytes).unwrap_or(usize::MAX) / BUDGET_UNIT;
-    Arc::new(Semaphore::new(units.clamp(1, Semaphore::MAX_PERMITS)))
-}
-
-/// A body in memory, and its share of the budget for all of them.
+/// A body in memory, and its share of the memory for all of them.
+#[derive(Debug)]
 pub(super) struct Held {
     bytes: Bytes,
-    _budget: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
 impl Held {
@@ -40,12 +36,12 @@ impl Held {
 ///
 /// # Errors
 /// [`ApiError::BodyTooLarge`] by the announced length before reading, or while reading; [`ApiError::BodyTimeout`],
-/// [`ApiError::BodyCut`], [`ApiError::UnsupportedEncoding`].
+/// [`ApiError::BodyTooSlow`], [`ApiError::BodyCut`], [`ApiError::UnsupportedEncoding`].
 pub(super) async fn read(
     headers: &HeaderMap,
     body: &mut Body,
     limits: &RequestLimits,
-    budget: &Arc<Semaphore>,
+    memory: &BodyMemory,
 ) -> Result<Held, ApiError> {
     let plain = |e: &&HeaderValue| e.is_empty() || e.as_bytes().eq_ignore_ascii_case(b"identity");
     let encodings = headers.get_all(header::CONTENT_ENCODING);
@@ -61,46 +57,208 @@ pub(super) async fn read(
             max,
         });
     }
-    let read = tokio::time::timeout(limits.body_timeout, collect(body, announced, max, budget));
-    match read.await {
-        Ok(result) => result,
-        Err(_) => Err(ApiError::BodyTimeout(limits.body_timeout)),
-    }
-}
-
-async fn collect(
-    body: &mut Body,
-    announced: Option<u64>,
-    max: u64,
-    budget: &Arc<Semaphore>,
-) -> Result<Held, ApiError> {
-    // One allocation for an honest upload; a lie about the length reserves no more than this.
-    let reserve = announced.unwrap_or(0).min(1 << 20);
-    let mut bytes = BytesMut::with_capacity(usize::try_from(reserve).unwrap_or(0));
-    let mut held: Option<OwnedSemaphorePermit> = None;
-    while let Some(frame) = body.frame().await {
+    let mut bytes = BytesMut::new();
+    let mut share = Share::default();
+    let mut pace = Pace::new(limits);
+    while let Some(frame) = pace.wait(bytes.len() as u64, body.frame()).await? {
         let Ok(data) = frame.map_err(|_| ApiError::BodyCut)?.into_data() else {
             continue;
         };
-        if (bytes.len() + data.len()) as u64 > max {
+        let length = bytes.len() + data.len();
+        if length as u64 > max {
             return Err(ApiError::BodyTooLarge { got: None, max });
         }
         // Memory is taken as bytes arrive: a client that only announces them holds none.
-        let needed = (bytes.len() + data.len()).div_ceil(BUDGET_UNIT);
-        let missing = needed - held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if missing > 0 {
-            let count = u32::try_from(missing).unwrap_or(u32::MAX);
-            let more = Arc::clone(budget).acquire_many_owned(count).await;
-            let more = more.expect("the budget is never closed");
-            match &mut held {
-                Some(held) => held.merge(more),
-                None => held = Some(more),
-            }
+        memory.grow(&mut share, length).await;
+        // By doubling, and to the announced length in the end: one that lies about it reserves twice what it sends.
+        if length > bytes.capacity() {
+            let left = announced.map_or(usize::MAX, |n| (n as usize).saturating_sub(bytes.len()));
+            bytes.reserve(length.min(left).max(data.len()));
         }
         bytes.extend_from_slice(&data);
     }
     Ok(Held {
         bytes: bytes.freeze(),
-        _budget: held,
+        _share: share,
     })
+}
+
+/// The time that a client takes. Only waiting for the client counts, not waiting for memory.
+struct Pace {
+    timeout: Duration,
+    min_rate: u64,
+    waited: Duration,
+}
+
+impl Pace {
+    fn new(limits: &RequestLimits) -> Pace {
+        Pace {
+            timeout: limits.body_timeout,
+            min_rate: limits.min_upload_rate,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Waits for a client that has sent so many bytes until now.
+    async fn wait<T>(
+        &mut self,
+        received: u64,
+        next: impl Future<Output = T>,
+    ) -> Result<T, ApiError> {
+        let at_min_rate = Duration::from_secs_f64(received as f64 / self.min_rate as f64);
+        let rate_end = at_min_rate.max(RATE_GRACE);
+        let end = rate_end.min(self.timeout);
+        let start = Instant::now();
+        let arrived = tokio::time::timeout(end.saturating_sub(self.waited), next).await;
+        self.waited += start.elapsed();
+        arrived.map_err(|_| {
+            if end == self.timeout {
+                ApiError::BodyTimeout(self.timeout)
+            } else {
+                ApiError::BodyTooSlow {
+                    received,
+                    seconds: end.as_secs_f64(),
+                    min_rate: self.min_rate,
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use tokio::sync::mpsc;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMITS: RequestLimits = RequestLimits {
+        max_body_bytes: 1 << 20,
+        max_images: 1,
+        body_timeout: Duration::from_secs(15),
+        request_timeout: Duration::from_secs(10),
+        min_upload_rate: 4096,
+        body_memory_bytes: 1 << 20,
+    };
+
+    /// A body that is as long as what is sent until the sender is dropped.
+    fn upload() -> (mpsc::UnboundedSender<usize>, Body) {
+        let (send, receive) = mpsc::unbounded_channel::<usize>();
+        let chunks = stream::unfold(receive, |mut receive| async {
+            Some((receive.recv().await?, receive))
+        });
+        let bytes = chunks.map(|n| Ok::<_, std::io::Error>(vec![0; n]));
+        (send, Body::from_stream(bytes))
+    }
+
+    async fn read_all(mut body: Body, memory: &BodyMemory) -> Result<Held, ApiError> {
+        read(&HeaderMap::new(), &mut body, &LIMITS, memory).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_read_bodies_do_not_wait_for_each_other() {
+        let memory = BodyMemory::new(4 << 10);
+        let (uploads, bodies): (Vec<_>, Vec<_>) = (0..4).map(|_| upload()).unzip();
+        // all at the same pace, so that each holds a quarter of the memory
+        tokio::spawn(async move {
+            for _ in 0..4 {
+                for upload in &uploads {
+                    upload.send(1 << 10).expect("a reader");
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let start = Instant::now();
+        // each is read, held by its request for a while, and given up
+        let requests = bodies.into_iter().map(|body| async {
+            let held = read_all(body, &memory).await.expect("a whole body");
+            sleep(Duration::from_secs(100)).await;
+            held.bytes.len()
+        });
+        let all = futures_util::future::join_all(requests);
+        let lengths = tokio::time::timeout(Duration::from_secs(3600), all).await;
+        assert_eq!(lengths.expect("no deadlock"), [4 << 10; 4]);
+        assert!(
+            start.elapsed() > Duration::from_secs(100),
+            "they waited for memory"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_hold_no_more_than_the_budget_and_one_body() {
+        let memory = BodyMemory::new(4 << 10);
+        let mut shares: [Share; 4] = std::array::from_fn(|_| Share::default());
+        let mut held = 0;
+        for bytes in (1..=4).map(|n| n << 10) {
+            for share in &mut shares {
+                let grown = tokio::time::timeout(Duration::from_secs(1), memory.grow(share, bytes));
+                if grown.await.is_ok() {
+                    held += 1 << 10;
+                }
+            }
+        }
+        assert_eq!(held, (4 << 10) + (3 << 10));
+        drop(shares);
+        let mut whole = Share::default();
+        let grown = tokio::time::timeout(Duration::ZERO, memory.grow(&mut whole, 4 << 10));
+        grown.await.expect("everything was given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_has_its_time_however_it_trickles() {
+        let memory = BodyMemory::new(1 << 20);
+        let (upload, body) = upload();
+        let trickle = tokio::spawn(async move {
+            while upload.send(4096).is_ok() {
+                sleep(Duration::from_millis(900)).await;
+            }
+        });
+        let start = Instant::now();
+        let error = read_all(body, &memory).await.expect_err("too slow");
+        assert!(matches!(error, ApiError::BodyTimeout(_)), "{error}");
+        assert_eq!(start.elapsed().as_secs(), 15);
+        trickle.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_below_the_minimum_rate_is_refused_after_5_seconds() {
+        let memory = BodyMemory::new(1 << 20);
+        for (bytes, seconds) in [(1, 5), (2048, 5), (3500, 5)] {
+            let (upload, body) = upload();
+            let trickle = tokio::spawn(async move {
+                while upload.send(bytes).is_ok() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            });
+            let start = Instant::now();
+            let error = read_all(body, &memory).await.expect_err("too slow");
+            assert!(matches!(error, ApiError::BodyTooSlow { .. }), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains("allowed are 4096 bytes a second or more")
+            );
+            assert_eq!(start.elapsed().as_secs(), seconds, "{bytes}");
+            trickle.abort();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_memory_is_not_the_clients_time() {
+        let memory = BodyMemory::new(1 << 10);
+        let (mut all, mut over) = (Share::default(), Share::default());
+        memory.grow(&mut all, 1 << 10).await;
+        memory.grow(&mut over, 1 << 10).await;
+        let (upload, body) = upload();
+        upload.send(1 << 10).expect("a reader");
+        drop(upload);
+        let reading = read_all(body, &memory);
+        let freeing = async {
+            sleep(Duration::from_secs(1000)).await;
+            drop(all);
+        };
+        let (held, ()) = tokio::join!(reading, freeing);
+        assert_eq!(held.expect("a whole body").bytes.len(), 1 << 10);
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
@@ -20,8 +20,8 @@ use super::deadline::Deadline;
 use super::observe::ModelLabel;
 use super::{ApiError, App, body, upload};
 use crate::classifier::{
-    Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Prediction, ServedModel,
-    Timings,
+    Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Place, Prediction,
+    ServedModel, Timings,
 };
 use crate::preprocess::ExifMode;
 use crate::turns::ClientId;
@@ -96,13 +96,17 @@ async fn answer(
     }
     // Before the body is read: a refusal should cost neither side the upload.
     let start = Instant::now();
-    classifier.check(model, client, deadline.at(start) - start)?;
-    let reading = body::read(headers, body, &app.limits, &app.body_budget);
-    let mut body = or_expired(deadline.client(), reading).await??;
+    let mut places = classifier.admit(model, client, 1, deadline.at(start) - start)?;
+    let reading = body::read(headers, body, &app.limits, &app.body_memory);
+    let reading = or_expired(deadline.client(), reading);
+    let mut body = while_reserved(&mut places, reading).await??;
     let upload = upload::parse(headers, body.take(), app.limits.max_images).await?;
     let now = Instant::now();
     let (read, deadline) = (now - start, deadline.at(now));
-    let places = classifier.admit(model, client, upload.images.len(), deadline - now)?;
+    let missing = upload.images.len() - places.len();
+    if missing > 0 {
+        places.extend(classifier.admit(model, client, missing, deadline - now)?);
+    }
     let options = ClassifyOptions {
         deadline: Some(deadline),
         ..*options
@@ -160,6 +164,22 @@ async fn wait_all(
         });
     }
     results
+}
+
+/// How long a place is kept for an upload. Most take less; a client that takes longer should not keep others out, and asks
+/// again when it is done.
+const RESERVATION: Duration = Duration::from_secs(1);
+
+/// Reads an upload, and gives its place up when that takes long.
+async fn while_reserved<T>(places: &mut Vec<Place>, reading: impl Future<Output = T>) -> T {
+    let mut reading = std::pin::pin!(reading);
+    match tokio::time::timeout(RESERVATION, &mut reading).await {
+        Ok(result) => result,
+        Err(_) => {
+            places.clear();
+            reading.await
+        }
+    }
 }
 
 /// Waits until `deadline` at most.
@@ -355,8 +375,8 @@ impl<'a> AnswerBody<'a> {
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Where the time went, in milliseconds, as browsers and proxies show it (W3C Server Timing).
-fn server_timing(read: std::time::Duration, timings: &Timings) -> HeaderValue {
-    let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
+fn server_timing(read: Duration, timings: &Timings) -> HeaderValue {
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let text = format!(
         "read;dur={:.2}, decode;dur={:.2}, preprocess;dur={:.2}, queue;dur={:.2}, infer;dur={:.2};desc=\"batch of {}\"",
         ms(read),

@@ -92,6 +92,18 @@ pub enum ApiError {
     /// The body took too long.
     #[error("the body did not arrive within {} s", .0.as_secs_f64())]
     BodyTimeout(Duration),
+    /// The body came too slowly.
+    #[error(
+        "the body came to {received} bytes in {seconds} s, allowed are {min_rate} bytes a second or more"
+    )]
+    BodyTooSlow {
+        /// Bytes that came.
+        received: u64,
+        /// In this time.
+        seconds: f64,
+        /// The limit, in bytes a second.
+        min_rate: u64,
+    },
     /// The body broke off.
     #[error("the body broke off before its announced end")]
     BodyCut,
@@ -166,7 +178,9 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
             }
-            ApiError::BodyTimeout(_) => (S::REQUEST_TIMEOUT, "body_timeout", "Body too slow"),
+            ApiError::BodyTimeout(_) | ApiError::BodyTooSlow { .. } => {
+                (S::REQUEST_TIMEOUT, "body_timeout", "Body too slow")
+            }
             ApiError::BodyCut => (S::BAD_REQUEST, "body_incomplete", "Body incomplete"),
             ApiError::UnsupportedEncoding(_) => (
                 S::UNSUPPORTED_MEDIA_TYPE,
@@ -357,7 +371,10 @@ impl IntoResponse for ApiError {
         }
         if matches!(
             self,
-            ApiError::BodyTimeout(_) | ApiError::BodyTooLarge { .. } | ApiError::BodyCut
+            ApiError::BodyTimeout(_)
+                | ApiError::BodyTooSlow { .. }
+                | ApiError::BodyTooLarge { .. }
+                | ApiError::BodyCut
         ) {
             // What is left of the body must not be read as the next request.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

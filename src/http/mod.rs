@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+mod body_memory;
 mod classify;
 mod client;
 mod deadline;
@@ -45,11 +46,14 @@ pub struct RequestLimits {
     pub max_body_bytes: u64,
     /// Most images in one request.
     pub max_images: usize,
-    /// How long the body may take to arrive.
+    /// How long the body may take to arrive, time in which the server waits for memory not counted.
     pub body_timeout: Duration,
     /// How long the answer may take after that.
     pub request_timeout: Duration,
-    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits.
+    /// How fast it must arrive after the first 5 s, in bytes a second on average; at least 1.
+    pub min_upload_rate: u64,
+    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits. One body more may be
+    /// held, so that bodies never wait for one another.
     pub body_memory_bytes: u64,
 }
 
@@ -64,7 +68,7 @@ pub struct App {
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     limits: RequestLimits,
-    body_budget: Arc<tokio::sync::Semaphore>,
+    body_memory: body_memory::BodyMemory,
     client_seed: RandomState,
     keys: RwLock<Option<Arc<KeySet>>>,
 }
@@ -78,7 +82,7 @@ impl App {
             draining: AtomicBool::new(false),
             metrics,
             limits,
-            body_budget: body::budget(limits.body_memory_bytes),
+            body_memory: body_memory::BodyMemory::new(limits.body_memory_bytes),
             client_seed: RandomState::new(),
             keys: RwLock::new(None),
         })
