@@ -1,7 +1,13 @@
 //! What the fuzz targets share: the service's own sources, and the checks that every input must pass.
 //!
-//! The rooms from bytes to a tensor are compiled here from the very files the service is made of, without the engine,
-//! so that an instrumented build takes a minute. Used by `fuzz_targets/*.rs`, each of which is one format.
+//! The rooms from bytes to a tensor, the life of a connection and the parser of uploads are compiled here from the very
+//! files the service is made of, without the engine, so that an instrumented build takes a minute or two. Used by
+//! `fuzz_targets/*.rs`, each of which is one format or protocol.
+
+// First, for its macro.
+#[macro_use]
+#[path = "../../src/faults.rs"]
+mod faults;
 
 #[path = "../../src/kernels/mod.rs"]
 pub mod kernels;
@@ -9,9 +15,15 @@ pub mod kernels;
 pub mod npy;
 #[path = "../../src/preprocess/mod.rs"]
 pub mod preprocess;
+#[path = "../../src/pulse.rs"]
+pub mod pulse;
 #[path = "../../src/tensor.rs"]
 pub mod tensor;
+#[path = "../../src/turns.rs"]
+pub mod turns;
 
+pub mod http;
 pub mod image;
 pub mod memory;
 pub mod panics;
+pub mod server;

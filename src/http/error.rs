@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::upload::UploadError;
 use crate::classifier::{ClassifyError, Refusal, Stuck};
 use crate::preprocess::PreprocessError;
 
@@ -77,6 +78,11 @@ pub enum ApiError {
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
     BadUrl,
+<<<<<<< HEAD
+    /// The body cannot be taken apart.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+=======
     /// The head could be read in two ways.
     #[error("the request's head is ambiguous: {0}")]
     BadHead(&'static str),
@@ -102,6 +108,7 @@ pub enum ApiError {
         /// The limit.
         max: usize,
     },
+>>>>>>> main
     /// The body is larger than allowed.
     #[error("the body has {}, allowed are {max} bytes", got.map_or_else(|| "more".into(), |n| format!("{n} bytes")))]
     BodyTooLarge {
@@ -195,6 +202,9 @@ impl ApiError {
                 (S::BAD_REQUEST, "bad_query", "Bad query parameter")
             }
             ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
+<<<<<<< HEAD
+            ApiError::Upload(e) => upload_kind(e),
+=======
             ApiError::BadHead(_) => (S::BAD_REQUEST, "bad_head", "Ambiguous head"),
             ApiError::BadMultipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
             ApiError::BadJson(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
@@ -202,6 +212,7 @@ impl ApiError {
             ApiError::TooManyImages { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
             }
+>>>>>>> main
             ApiError::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
             }
@@ -288,6 +299,18 @@ impl ApiError {
             tracing::error!(index, code, reason, "image failed");
         } else {
             tracing::info!(index, code, reason, "image refused");
+        }
+    }
+}
+
+fn upload_kind(error: &UploadError) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match error {
+        UploadError::Multipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
+        UploadError::Json(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
+        UploadError::Base64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
+        UploadError::TooManyImages { .. } => {
+            (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 pub use self::classify::AnswerBody;
 pub use self::error::{ApiError, Problem};
 pub use self::keys::{KeySet, KeysError};
+pub use self::upload::UploadError;
 
 /// The name of the API key that a request brought, in its extensions; absent where none is needed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -13,19 +13,44 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
-use super::ApiError;
-
 /// Form fields that hold an image; others are ignored, as browsers and libraries send some of their own.
 const IMAGE_FIELDS: [&str; 6] = ["file", "files", "files[]", "image", "images", "data"];
 
 /// Fields besides the images that a form may have.
 const MAX_OTHER_FIELDS: usize = 32;
 
+/// Why a body, or one image of it, cannot be taken apart. The text is what the client reads.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The multipart body is wrong.
+    #[error("the multipart body is wrong: {0}")]
+    Multipart(String),
+    /// The JSON body is wrong.
+    #[error("the JSON body is wrong: {0}")]
+    Json(String),
+    /// An image in a JSON body is not base64.
+    #[error("image {index} is not base64: {reason}")]
+    Base64 {
+        /// Its position, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More images than allowed.
+    #[error("the request has {got} images, allowed are {max}")]
+    TooManyImages {
+        /// Images sent.
+        got: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
 /// The images of one request.
 #[derive(Debug)]
 pub(super) struct Upload {
     /// Each one's bytes, or why there are none.
-    pub(super) images: Vec<Result<Bytes, ApiError>>,
+    pub(super) images: Vec<Result<Bytes, UploadError>>,
     /// Whether the answer is a list even for one image.
     pub(super) is_list: bool,
 }
@@ -33,12 +58,12 @@ pub(super) struct Upload {
 /// Takes a body apart by its content type: JSON and multipart by name, anything else is one raw image.
 ///
 /// # Errors
-/// [`ApiError::BadMultipart`], [`ApiError::BadJson`], [`ApiError::TooManyImages`].
+/// [`UploadError::Multipart`], [`UploadError::Json`], [`UploadError::TooManyImages`].
 pub(super) async fn parse(
     headers: &HeaderMap,
     body: Bytes,
     max_images: usize,
-) -> Result<Upload, ApiError> {
+) -> Result<Upload, UploadError> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
@@ -58,7 +83,7 @@ pub(super) async fn parse(
         },
     };
     if upload.images.len() > max_images {
-        return Err(ApiError::TooManyImages {
+        return Err(UploadError::TooManyImages {
             got: upload.images.len(),
             max: max_images,
         });
@@ -66,12 +91,12 @@ pub(super) async fn parse(
     Ok(upload)
 }
 
-async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, ApiError> {
+async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, UploadError> {
     let boundary = multer::parse_boundary(content_type)
-        .map_err(|_| ApiError::BadMultipart("the content-type has no boundary".into()))?;
+        .map_err(|_| UploadError::Multipart("the content-type has no boundary".into()))?;
     // RFC 2046 section 5.1.1: at most 70 characters; longer ones only make the search slow.
     if boundary.len() > 70 {
-        return Err(ApiError::BadMultipart(format!(
+        return Err(UploadError::Multipart(format!(
             "the boundary has {} characters, allowed are 70",
             boundary.len()
         )));
@@ -82,7 +107,7 @@ async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, ApiError> 
     let mut ignored = Vec::new();
     loop {
         let broken = |_| {
-            ApiError::BadMultipart("a part is malformed or the closing boundary is missing".into())
+            UploadError::Multipart("a part is malformed or the closing boundary is missing".into())
         };
         let Some(field) = form.next_field().await.map_err(broken)? else {
             break;
@@ -95,7 +120,7 @@ async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, ApiError> 
             ignored.push(name);
         }
         if ignored.len() > MAX_OTHER_FIELDS {
-            return Err(ApiError::BadMultipart(format!(
+            return Err(UploadError::Multipart(format!(
                 "it has more than {MAX_OTHER_FIELDS} fields that hold no image"
             )));
         }
@@ -106,7 +131,7 @@ async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, ApiError> 
         } else {
             format!("there are: {}", quote(&ignored))
         };
-        return Err(ApiError::BadMultipart(format!(
+        return Err(UploadError::Multipart(format!(
             "no field named {} holds an image; {found}",
             IMAGE_FIELDS.join(", ")
         )));
@@ -171,19 +196,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonImages<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn json(body: &[u8], max_images: usize) -> Result<Upload, ApiError> {
-    let wrong = |reason: &str| Err(ApiError::BadJson(reason.into()));
+fn json(body: &[u8], max_images: usize) -> Result<Upload, UploadError> {
+    let wrong = |reason: &str| Err(UploadError::Json(reason.into()));
     if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return wrong(
             "it is no object; give {\"image\": \"<base64>\"} or {\"images\": [\"<base64>\"]}",
         );
     }
     let body: JsonBody<'_> =
-        serde_json::from_slice(body).map_err(|e| ApiError::BadJson(json_reason(&e)))?;
+        serde_json::from_slice(body).map_err(|e| UploadError::Json(json_reason(&e)))?;
     let (images, is_list) = match (body.image, body.images) {
         (Some(image), None) => (vec![image], false),
         (None, Some(images)) if images.count > max_images => {
-            return Err(ApiError::TooManyImages {
+            return Err(UploadError::TooManyImages {
                 got: images.count,
                 max: max_images,
             });
@@ -220,7 +245,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Decodes one image, with or without the `data:image/…;base64,` in front that browsers give and the line breaks that
 /// `base64` gives.
-fn decode_base64(index: usize, text: &str) -> Result<Bytes, ApiError> {
+fn decode_base64(index: usize, text: &str) -> Result<Bytes, UploadError> {
     let text = match text
         .strip_prefix("data:")
         .and_then(|t| t.split_once(";base64,"))
@@ -241,7 +266,7 @@ fn decode_base64(index: usize, text: &str) -> Result<Bytes, ApiError> {
             }
             _ => "it is cut or its padding is wrong".into(),
         };
-        ApiError::BadBase64 { index, reason }
+        UploadError::Base64 { index, reason }
     };
     decoded.map(Bytes::from).map_err(wrong)
 }

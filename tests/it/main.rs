@@ -30,6 +30,7 @@ mod overload;
 mod photos;
 mod preprocess;
 mod pull;
+mod requests;
 mod smuggling;
 mod tls;
 mod webp;

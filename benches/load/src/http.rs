@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -180,14 +179,6 @@ impl Connection {
             }
         }
     }
-
-    /// Reads one answer.
-    ///
-    /// # Errors
-    /// [`Failure::Unanswered`] or [`Failure::Cut`].
-    pub(crate) async fn answer(&mut self) -> Result<Answer, Failure> {
-        answer(&mut self.stream, &mut self.read).await
-    }
 }
 
 async fn answer(
@@ -244,7 +235,6 @@ pub(crate) struct Client {
     to: SocketAddr,
     from: Option<IpAddr>,
     idle: Arc<Mutex<Vec<Connection>>>,
-    opened: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -254,7 +244,6 @@ impl Client {
             to,
             from: None,
             idle: Arc::default(),
-            opened: Arc::default(),
         }
     }
 
@@ -264,11 +253,6 @@ impl Client {
             from: Some(from),
             ..Client::new(to)
         }
-    }
-
-    /// Connections opened so far.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
     }
 
     /// Sends on a kept connection or a new one. A kept one that turns out closed is replaced once, as every HTTP client
@@ -311,7 +295,6 @@ impl Client {
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
-        self.opened.fetch_add(1, Ordering::Relaxed);
         Connection::open(self.to, self.from).await
     }
 }

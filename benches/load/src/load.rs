@@ -22,8 +22,6 @@ pub(crate) struct Outcome {
     pub(crate) status: u16,
     /// The problem's code, or why there was no answer.
     pub(crate) code: String,
-    /// Seconds to wait, as the answer says.
-    pub(crate) retry_after: Option<f64>,
 }
 
 impl Outcome {
@@ -33,20 +31,15 @@ impl Outcome {
     }
 
     fn new(start: Instant, due: f64, result: Result<Answer, Failure>) -> Outcome {
-        let (status, code, retry_after) = match result {
-            Ok(answer) => (
-                answer.status,
-                answer.code().to_owned(),
-                answer.header("retry-after").and_then(|v| v.parse().ok()),
-            ),
-            Err(e) => (0, e.to_string(), None),
+        let (status, code) = match result {
+            Ok(answer) => (answer.status, answer.code().to_owned()),
+            Err(e) => (0, e.to_string()),
         };
         Outcome {
             due,
             done: start.elapsed().as_secs_f64(),
             status,
             code,
-            retry_after,
         }
     }
 }
@@ -203,7 +196,6 @@ mod tests {
             done,
             status,
             code: String::new(),
-            retry_after: None,
         }
     }
 

@@ -116,7 +116,7 @@ async fn client(
         match connection.ask(&photo).await {
             Ok((answer, keep)) if answer.status == 200 => {
                 fared.answered += 1;
-                kept = (keep && i % 2 == 0).then_some(connection);
+                kept = (keep && i.is_multiple_of(2)).then_some(connection);
             }
             Ok((answer, _)) => fared
                 .lost
