@@ -78,37 +78,12 @@ pub enum ApiError {
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
     BadUrl,
-<<<<<<< HEAD
-    /// The body cannot be taken apart.
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-=======
     /// The head could be read in two ways.
     #[error("the request's head is ambiguous: {0}")]
     BadHead(&'static str),
-    /// The multipart body is wrong.
-    #[error("the multipart body is wrong: {0}")]
-    BadMultipart(String),
-    /// The JSON body is wrong.
-    #[error("the JSON body is wrong: {0}")]
-    BadJson(String),
-    /// An image in a JSON body is not base64.
-    #[error("image {index} is not base64: {reason}")]
-    BadBase64 {
-        /// Its position, from 0.
-        index: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// More images than allowed.
-    #[error("the request has {got} images, allowed are {max}")]
-    TooManyImages {
-        /// Images sent.
-        got: usize,
-        /// The limit.
-        max: usize,
-    },
->>>>>>> main
+    /// The body cannot be taken apart.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// The body is larger than allowed.
     #[error("the body has {}, allowed are {max} bytes", got.map_or_else(|| "more".into(), |n| format!("{n} bytes")))]
     BodyTooLarge {
@@ -202,17 +177,10 @@ impl ApiError {
                 (S::BAD_REQUEST, "bad_query", "Bad query parameter")
             }
             ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
-<<<<<<< HEAD
+    /// The head could be read in two ways.
+    #[error("the request's head is ambiguous: {0}")]
+    BadHead(&'static str),
             ApiError::Upload(e) => upload_kind(e),
-=======
-            ApiError::BadHead(_) => (S::BAD_REQUEST, "bad_head", "Ambiguous head"),
-            ApiError::BadMultipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
-            ApiError::BadJson(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
-            ApiError::BadBase64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
-            ApiError::TooManyImages { .. } => {
-                (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
-            }
->>>>>>> main
             ApiError::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
             }
