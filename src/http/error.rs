@@ -177,9 +177,7 @@ impl ApiError {
                 (S::BAD_REQUEST, "bad_query", "Bad query parameter")
             }
             ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
-    /// The head could be read in two ways.
-    #[error("the request's head is ambiguous: {0}")]
-    BadHead(&'static str),
+            ApiError::BadHead(_) => (S::BAD_REQUEST, "bad_head", "Ambiguous head"),
             ApiError::Upload(e) => upload_kind(e),
             ApiError::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")

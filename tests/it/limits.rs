@@ -2,11 +2,14 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use resnet::preprocess::{DamagedImages, DecodeSize, ImageOptions, MemoryBudget};
 
-use crate::harness::{Answer, Settings, TestServer, eventually, fixture_bytes, resnet, tiny};
+use crate::harness::{
+    Answer, Process, Settings, TestServer, agent, eventually, fixture_bytes, resnet, tiny,
+};
 
 fn serving(images: ImageOptions) -> TestServer {
     let settings = Settings {
@@ -179,4 +182,31 @@ fn switch_that_says_neither_yes_nor_no_is_named_with_what_is_allowed() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn image_for_which_the_system_has_no_memory_is_503_and_the_server_lives() {
+    // A progressive JPEG of 49 megapixels by its header: 294 MB of coefficients, and 700 MB for the whole process.
+    let mut large = image("progressive_444.jpg");
+    let sof = large.windows(2).position(|m| m == [0xff, 0xc2]).unwrap();
+    let side = 7000u16.to_be_bytes();
+    large[sof + 5..sof + 9].copy_from_slice(&[side, side].concat());
+    let resnet = resnet();
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -v 700000 && exec \"$0\" \"$@\""]);
+    limited.arg(resnet.get_program());
+    for (name, value) in resnet.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let server = Process::start_as(limited, &[]);
+    let url = format!("http://{}/classify", server.address);
+    let post = |body: &[u8]| Answer::of(agent().post(&url).send(body));
+    for _ in 0..3 {
+        let (status, code, detail) = refusal(&post(&large));
+        assert_eq!((status, code.as_str()), (503, "out_of_memory"), "{detail}");
+    }
+    post(&fixture_bytes("photos/espresso.png")).ok();
 }
