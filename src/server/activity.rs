@@ -25,8 +25,8 @@ pub(super) struct Timeouts {
 /// How long a closing connection may go on sending what nobody asked for; nginx's `lingering_timeout`.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// How long an idle HTTP/2 connection may take to end when the server stops: its client has to confirm that.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
+/// How long an idle HTTP/2 connection may take to end once its client is told: hyper waits for the client to confirm.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// Which time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +61,8 @@ struct State {
     blocked_since: Option<Instant>,
     /// Since when the connection is only read from, to drop what comes.
     lingering_since: Option<Instant>,
-    /// Since when the server stops.
-    draining_since: Option<Instant>,
+    /// Since when no further request is welcome.
+    ending_since: Option<Instant>,
     /// Bytes of a request's body that were not read; `u64::MAX` where their number is unknown.
     unread: u64,
     /// Whether requests come side by side, as in HTTP/2. Then bytes without a request are frames that ask nothing, and
@@ -84,7 +84,7 @@ impl Activity {
             answers_since: now,
             blocked_since: None,
             lingering_since: None,
-            draining_since: None,
+            ending_since: None,
             unread: 0,
             multiplexed: false,
             task: None,
@@ -136,9 +136,9 @@ impl Activity {
         self.state().multiplexed = true;
     }
 
-    /// The server stops: the connection ends with the requests that are under way.
-    pub(super) fn set_draining(&self) {
-        self.state().draining_since = Some(Instant::now());
+    /// The connection is to end with the requests that are under way.
+    pub(super) fn set_ending(&self) {
+        self.state().ending_since = Some(Instant::now());
     }
 
     /// Bytes have come.
@@ -240,10 +240,9 @@ impl State {
     }
 
     fn idle_end(&self, timeouts: &Timeouts) -> Instant {
-        let end = self.idle_since + timeouts.idle;
-        match self.draining_since {
-            Some(since) => end.min(self.idle_since.max(since) + DRAIN_IDLE),
-            None => end,
+        match self.ending_since {
+            Some(since) => self.idle_since.max(since) + ENDING,
+            None => self.idle_since + timeouts.idle,
         }
     }
 

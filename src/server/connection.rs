@@ -161,21 +161,14 @@ where
                 }
                 return;
             }
-            _ = drain.wait_for(|drain| *drain), if !ending => {
-                ending = true;
-                activity.set_draining();
-                connection.as_mut().graceful_shutdown();
-            }
-            expired = activity.expired() => {
-                if expired == Expired::Idle && !ending {
-                    // HTTP/2 clients are told. The deadline has passed, so this is also the last turn of the loop.
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                    continue;
-                }
+            _ = drain.wait_for(|drain| *drain), if !ending => {}
+            expired = activity.expired() => if expired != Expired::Idle || ending {
                 tracing::debug!(?expired, "connection closed");
                 return;
             }
         }
+        ending = true;
+        activity.set_ending();
+        connection.as_mut().graceful_shutdown();
     }
 }

@@ -54,14 +54,9 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends as much as the server takes, while someone reads what it says; the frames taken, and the error of its GOAWAY
-/// if one arrived.
-fn flood(
-    mut stream: TcpStream,
-    frames: impl Iterator<Item = Vec<u8>> + Send,
-) -> (usize, Option<u32>) {
+/// Sends as much as the server takes, while someone reads what it says; the error of its GOAWAY, if one arrived.
+fn flood(mut stream: TcpStream, frames: impl Iterator<Item = Vec<u8>>) -> Option<u32> {
     let mut reader = stream.try_clone().unwrap();
-    let mut taken = 0;
     let said = std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             let mut said = Vec::new();
@@ -72,7 +67,6 @@ fn flood(
             if stream.write_all(&frame).is_err() {
                 break;
             }
-            taken += 1;
         }
         let _ = stream.shutdown(std::net::Shutdown::Write);
         reading.join().unwrap()
@@ -82,11 +76,11 @@ fn flood(
         let length = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]) as usize;
         if rest[3] == GOAWAY {
             let error = u32::from_be_bytes(rest[13..17].try_into().unwrap());
-            return (taken, Some(error));
+            return Some(error);
         }
         rest = rest.get(9 + length..).unwrap_or_default();
     }
-    (taken, None)
+    None
 }
 
 fn http2() -> Golden {
@@ -156,48 +150,30 @@ fn without_the_switch_the_preface_is_refused() {
 fn floods_end_their_connection_in_bounded_memory() {
     let server = Process::start(&["--http2"]);
     let before = server.peak_memory_kb();
-    let calm = Some(ENHANCE_YOUR_CALM);
     let streams = || (0..50_000).map(|i| 2 * i + 1);
 
     let rapid_reset = streams().map(|id| {
-        let mut both = frame(
-            HEADERS,
-            END_STREAM | END_HEADERS,
-            id,
-            &head(false, "/livez"),
-        );
+        let get = head(false, "/livez");
+        let mut both = frame(HEADERS, END_STREAM | END_HEADERS, id, &get);
         both.extend(frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()));
         both
     });
-    let (taken, error) = flood(connect(server.address), rapid_reset);
-    println!("rapid reset: {taken} {error:?}");
-    assert!(error == calm || error.is_none(), "rapid reset: {error:?}");
+    let error = flood(connect(server.address), rapid_reset);
+    assert_eq!(error, Some(ENHANCE_YOUR_CALM));
 
-    let empty_data = std::iter::once(frame(HEADERS, END_HEADERS, 1, &head(true, "/classify")))
-        .chain((0..1_000_000).map(|_| frame(DATA, 0, 1, &[])));
-    let (taken, error) = flood(connect(server.address), empty_data);
-    println!("empty data: {taken} {error:?}");
-    assert!(error == calm || error.is_none(), "empty data: {error:?}");
+    let post = frame(HEADERS, END_HEADERS, 1, &head(true, "/classify"));
+    let empty_data = std::iter::once(post).chain((0..1_000_000).map(|_| frame(DATA, 0, 1, &[])));
+    let error = flood(connect(server.address), empty_data);
+    assert_eq!(error, Some(ENHANCE_YOUR_CALM));
 
     // a literal field without indexing: name "a", a value of 16 KB
     let mut field = vec![0x00, 1, b'a', 0x7f, 0x81, 0x7f];
     field.resize(field.len() + 16_384, b'x');
     let continuation = std::iter::once(frame(HEADERS, 0, 1, &head(false, "/livez")))
         .chain((0..10_000).map(|_| frame(CONTINUATION, 0, 1, &field[..16_000])));
-    let (taken, error) = flood(connect(server.address), continuation);
-    println!("continuation: {taken} {error:?}");
-    assert!(
-        error.is_some_and(|e| e != 0) || error.is_none(),
-        "{error:?}"
-    );
-
-    let pings = (0..200_000).map(|_| frame(PING, 0, 0, &[0; 8]));
-    let said = flood(connect(server.address), pings);
-    println!("pings: {said:?}");
-
-    let settings = (0..200_000).map(|_| frame(SETTINGS, 0, 0, &[]));
-    let said = flood(connect(server.address), settings);
-    println!("settings: {said:?}");
+    let error = flood(connect(server.address), continuation);
+    // the rest of the flood can reset the connection before its end is read
+    assert_ne!(error, Some(0));
 
     // an HPACK bomb: a large field in the table once, and then named again and again by a byte
     let mut bomb = head(false, "/livez");
@@ -207,8 +183,14 @@ fn floods_end_their_connection_in_bounded_memory() {
     let bombs = streams()
         .take(1000)
         .map(|id| frame(HEADERS, END_STREAM | END_HEADERS, id, &bomb));
-    let said = flood(connect(server.address), bombs);
-    println!("bombs: {said:?}");
+    flood(connect(server.address), bombs);
+
+    // what has to be answered is answered no faster than the client reads
+    for kind in [PING, SETTINGS] {
+        let payload: &[u8] = if kind == PING { &[0; 8] } else { &[] };
+        let frames = (0..200_000).map(|_| frame(kind, 0, 0, payload));
+        flood(connect(server.address), frames);
+    }
 
     let grown = server.peak_memory_kb().saturating_sub(before);
     println!("after the floods: {grown} kB more");
