@@ -55,6 +55,18 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
+    /// Bytes that one image holds while it waits for a worker.
+    #[must_use]
+    pub fn image_bytes(&self) -> u64 {
+        let spec = self.info.model.spec();
+        let value = if spec.takes_bytes {
+            1
+        } else {
+            size_of::<f32>()
+        };
+        (3 * spec.side * spec.side * value) as u64
+    }
+
     /// One image as its network takes it: normalization is left to a network that does it itself.
     fn preprocess(
         &self,

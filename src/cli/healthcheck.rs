@@ -29,7 +29,7 @@ pub(crate) struct HealthcheckArgs {
     timeout: Duration,
 
     /// Ask by TLS, whatever the certificate says, so the address must be this machine's own; on by itself where
-    /// RESNET_TLS_CERT is set
+    /// `RESNET_TLS_CERT` is set
     #[arg(long)]
     tls: bool,
 

@@ -12,6 +12,7 @@ mod healthcheck;
 mod locks;
 mod logging;
 mod ls;
+mod memory;
 mod models;
 mod output;
 mod own_tls;

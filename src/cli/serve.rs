@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::arithmetic;
 use super::locks::Locks;
 use super::logging::LogArgs;
+use super::memory;
 use super::models::{self, ModelArgs};
 use super::output::UsageError;
 use crate::classifier::{Classifier, ClassifierOptions, Health};
@@ -63,6 +64,13 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let locks = Locks::new(&args.access)?;
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.http)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .context("cannot start the http threads")?;
+    step_back();
     let engine = arithmetic::engine_options(&args.engine, &budget)?;
     let plan = LoadPlan {
         references: args.model.references()?,
@@ -81,13 +89,20 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .with_label_values(&[env!("CARGO_PKG_VERSION"), env!("RESNET_COMMIT")])
         .set(1);
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.http)
-        .thread_name("http")
-        .enable_all()
-        .build()
-        .context("cannot start the http threads")?;
     runtime.block_on(serve(args, locks, plan, metrics, started))
+}
+
+/// How far the threads that compute stand back behind those that serve sockets: where CPUs are short, one of the latter
+/// counts as much as three of the former.
+const COMPUTE_NICE: i32 = 5;
+
+/// Lowers the priority of this thread and of all that it will start. A refusal must not wait for a CPU behind the work
+/// that is the reason for it.
+fn step_back() {
+    #[cfg(target_os = "linux")] // elsewhere priorities are those of processes
+    if let Err(error) = rustix::process::setpriority_process(None, COMPUTE_NICE) {
+        tracing::debug!(%error, "computing has the same priority as serving");
+    }
 }
 
 /// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start another.
@@ -140,6 +155,12 @@ async fn serve(
         loaded = load(plan, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    memory::announce(
+        &args.server,
+        &args.requests,
+        args.images.decode_memory,
+        &classifier,
+    );
     let mut health = classifier.health();
     app.set_ready(Arc::new(classifier));
     tracing::info!(

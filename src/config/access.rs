@@ -14,7 +14,7 @@ pub const API_KEYS_VARIABLE: &str = "RESNET_API_KEYS";
 #[command(next_help_heading = "Access")]
 pub struct AccessConfig {
     /// File of API keys, one a line as NAME:KEY or NAME:sha256=DIGEST; read again on SIGHUP. The variable
-    /// RESNET_API_KEYS holds keys itself, separated by commas [default: no key is needed]
+    /// `RESNET_API_KEYS` holds keys itself, separated by commas [default: no key is needed]
     #[arg(long, env = "RESNET_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
 

@@ -78,6 +78,9 @@ pub enum ApiError {
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
     BadUrl,
+    /// The head could be read in two ways.
+    #[error("the request's head is ambiguous: {0}")]
+    BadHead(&'static str),
     /// The body cannot be taken apart.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -174,6 +177,7 @@ impl ApiError {
                 (S::BAD_REQUEST, "bad_query", "Bad query parameter")
             }
             ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
+            ApiError::BadHead(_) => (S::BAD_REQUEST, "bad_head", "Ambiguous head"),
             ApiError::Upload(e) => upload_kind(e),
             ApiError::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
@@ -373,10 +377,11 @@ impl IntoResponse for ApiError {
             self,
             ApiError::BodyTimeout(_)
                 | ApiError::BodyTooSlow { .. }
+                | ApiError::BadHead(_)
                 | ApiError::BodyTooLarge { .. }
                 | ApiError::BodyCut
         ) {
-            // What is left of the body must not be read as the next request.
+            // What is left must not be read as the next request.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.extensions_mut().insert(problem);

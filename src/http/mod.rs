@@ -9,6 +9,7 @@ mod classify;
 mod client;
 mod deadline;
 mod error;
+mod framing;
 mod health;
 mod keys;
 mod models;
@@ -149,6 +150,7 @@ pub fn router(app: Arc<App>) -> Router {
             auth::check,
         ))
         // Outermost last: a panic becomes a problem, and the problem is observed like any other answer.
+        .layer(middleware::from_fn(framing::check))
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),

@@ -171,6 +171,68 @@ fn deadline_ends_a_request_that_does_not_finish_and_says_so() {
     });
     server.signal("TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(1));
+    let log = std::sync::Arc::clone(&server.log);
+    eventually("the log tells what was lost", || {
+        let log = log.lock().unwrap();
+        log.iter()
+            .any(|line| line.to_string().contains("requests lost: 1"))
+    });
+}
+
+#[test]
+fn idle_connections_are_closed_at_once_and_half_sent_requests_waited_for() {
+    let photo = fixture_bytes("photos/espresso.png");
+    let mut server = Process::start(&["--shutdown-delay", "0s"]);
+    let mut idle: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            write!(stream, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut answer = [0; 512];
+            let n = stream.read(&mut answer).unwrap();
+            assert!(answer[..n].starts_with(b"HTTP/1.1 200 "));
+            stream
+        })
+        .collect();
+    let mut half: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            let length = photo.len();
+            write!(
+                stream,
+                "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+            )
+            .unwrap();
+            stream.write_all(&photo[..1000]).unwrap();
+            stream
+        })
+        .collect();
+    let metrics = format!("http://{}/metrics", server.address);
+    eventually("they are being handled", || {
+        String::from_utf8(Answer::of(agent().get(&metrics).call()).body)
+            .unwrap()
+            .contains("in_flight 11")
+    });
+    server.signal("TERM");
+    for stream in &mut idle {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty());
+    }
+    assert_eq!(
+        server.child.try_wait().unwrap(),
+        None,
+        "others are waited for"
+    );
+    for stream in &mut half {
+        stream.write_all(&photo[1000..]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
+            "{answer}"
+        );
+    }
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

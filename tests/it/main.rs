@@ -30,5 +30,6 @@ mod photos;
 mod preprocess;
 mod pull;
 mod requests;
+mod smuggling;
 mod tls;
 mod webp;

@@ -181,6 +181,15 @@ fn photo_is_classified_by_tls_1_2_and_1_3() {
 }
 
 #[test]
+fn refusal_reaches_a_client_that_writes_all_of_its_body_first() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&["--max-body-bytes", "1KiB"]);
+    let mut stream = connect(server.address, &client(&[&identity])).unwrap();
+    let (status, body) = ask(&mut stream, "POST", "/classify", &vec![0xFF; 21 << 20]);
+    assert!(status == 413 && body.contains("body_too_large"), "{body}");
+}
+
+#[test]
 fn http_1_1_is_agreed_on_and_nothing_else() {
     let identity = Identity::new();
     let server = Files::with(&identity).serve(&[]);
@@ -199,7 +208,7 @@ fn http_1_1_is_agreed_on_and_nothing_else() {
     assert!(refused.contains("NoApplicationProtocol"), "{refused}");
 }
 
-/// A ClientHello of TLS 1.2 or older, which names its version in its first two bytes only (RFC 5246, 7.4.1.2).
+/// A `ClientHello` of TLS 1.2 or older, which names its version in its first two bytes only (RFC 5246, 7.4.1.2).
 fn hello(version: [u8; 2]) -> Vec<u8> {
     let extensions = [
         [0, 10, 0, 4, 0, 2, 0, 23],   // supported_groups: secp256r1
