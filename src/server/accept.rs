@@ -39,18 +39,18 @@ pub(super) struct Accepting {
     slots: Arc<Semaphore>,
     max_connections: u32,
     full_reported: Option<Instant>,
-    connections: IntGauge,
+    connections: Option<IntGauge>,
     in_flight: Arc<AtomicUsize>,
     drain: watch::Sender<bool>,
 }
 
 impl Accepting {
-    /// Accepts at most `options.max_connections` at a time; `connections` tells their number.
+    /// Accepts at most `options.max_connections` at a time; `connections` tells their number if they are counted.
     pub(super) fn new(
         listener: TcpListener,
         router: Router,
         options: &ServerOptions,
-        connections: IntGauge,
+        connections: Option<IntGauge>,
     ) -> Accepting {
         Accepting {
             listener,
@@ -128,7 +128,7 @@ impl Accepting {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, mut slot: Slot) {
-        slot.count(&self.connections);
+        slot.count(self.connections.clone());
         // Answers are small and complete: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
         let activity = Arc::new(Activity::new(self.timeouts));
@@ -177,9 +177,11 @@ struct Slot {
 
 impl Slot {
     /// Counts the connection that has taken the place.
-    fn count(&mut self, connections: &IntGauge) {
-        connections.inc();
-        self.connections = Some(connections.clone());
+    fn count(&mut self, connections: Option<IntGauge>) {
+        if let Some(connections) = &connections {
+            connections.inc();
+        }
+        self.connections = connections;
     }
 }
 
