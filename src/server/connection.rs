@@ -119,19 +119,22 @@ pub(super) async fn serve<S>(
         return finish(connection, &activity, drain).await;
     };
     let mut stream = Sniffed::new(stream);
+    let mut ending = false;
     let is_http2 = loop {
-        let silent = stream.is_silent();
         tokio::select! {
             biased;
             told = stream.is_http2() => match told {
                 Ok(is_http2) => break is_http2,
                 Err(_) => return,
             },
-            _ = drain.wait_for(|drain| *drain), if silent => return,
+            _ = drain.wait_for(|drain| *drain), if !ending => ending = true,
             expired = activity.expired() => {
                 tracing::debug!(?expired, "connection closed");
                 return;
             }
+        }
+        if stream.is_silent() {
+            return; // nothing was asked that could be lost
         }
     };
     let stream = TokioIo::new(stream);
