@@ -57,16 +57,20 @@ const MEGABYTES_21: usize = 21 << 20;
 fn refusal_reaches_a_blocking_client_that_writes_all_of_21_mebibytes() {
     let ready = Golden::start(&Settings::default());
     let loading = TestServer::start_unready(&Settings::default());
-    for (server, path, status) in [
-        (&ready.server, "/classify", 413),
-        (&ready.server, "/nowhere", 404),
-        (&ready.server, "/livez", 405),
-        (&ready.server, "/classify?top_k=0", 400),
-        (&loading, "/classify", 503),
+    // as curl --http2 asks
+    let upgrade = "Connection: Upgrade\r\nUpgrade: h2c\r\n";
+    for (server, path, headers, status) in [
+        (&ready.server, "/classify", "", 413),
+        (&ready.server, "/nowhere", "", 404),
+        (&ready.server, "/nowhere", upgrade, 404),
+        (&ready.server, "/livez", "", 405),
+        (&ready.server, "/classify?top_k=0", "", 400),
+        (&loading, "/classify", "", 503),
     ] {
         let mut stream = connect(server.address);
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MEGABYTES_21}\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {MEGABYTES_21}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&vec![0; MEGABYTES_21]).unwrap();
         let mut answer = String::new();
