@@ -11,6 +11,8 @@ use std::io;
 mod activity;
 #[path = "../../src/server/connection.rs"]
 mod connection;
+#[path = "../../src/server/preface.rs"]
+mod preface;
 #[path = "../../src/server/requests.rs"]
 mod requests;
 #[path = "../../src/server/watched.rs"]

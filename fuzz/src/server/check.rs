@@ -42,27 +42,40 @@ const MEMORY: u64 = 1 << 20;
 /// A header field that every answer of the router has, and no answer of the HTTP library's.
 const OURS: &str = "x-of-the-router";
 
+/// What a client of HTTP/2 sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Most memory of a connection of HTTP/2, in bytes: its window, and tables.
+const HTTP2_MEMORY: u64 = 4 << 20;
+
 /// Sends the bytes and checks what must hold.
 ///
 /// # Panics
 /// If anything does not hold.
 pub fn check(input: &[u8]) -> Corpus {
-    let (whole, peak) = peak_of(|| answers(input, usize::MAX));
+    let (plain, peak) = peak_of(|| statuses(&talk(input, usize::MAX, &Protocols::http1())));
     // Pipelined requests have an answer each.
     let allowed = MEMORY + 64 * input.len() as u64;
     assert!(peak <= allowed, "{peak} bytes held, allowed are {allowed}");
-    let pieces = answers(input, 1 + input.len() % 13);
+    let (piece, both) = (1 + input.len() % 13, Protocols::http1_and_http2());
+    if input.starts_with(PREFACE) {
+        let (_, peak) = peak_of(|| talk(input, piece, &both));
+        let allowed = HTTP2_MEMORY + 64 * input.len() as u64;
+        assert!(peak <= allowed, "{peak} bytes held, allowed are {allowed}");
+        return Corpus::Keep;
+    }
     // A body that is not there yet may close a connection after its answer; until then all is the same.
-    let both = whole.len().min(pieces.len());
-    assert_eq!(whole[..both], pieces[..both], "the pieces matter");
-    match whole.is_empty() {
+    let pieces = statuses(&talk(input, piece, &both));
+    let common = plain.len().min(pieces.len());
+    assert_eq!(plain[..common], pieces[..common], "the pieces matter");
+    match plain.is_empty() {
         true => Corpus::Reject,
         false => Corpus::Keep,
     }
 }
 
-/// The status of each answer to these bytes, written in pieces of this size.
-fn answers(input: &[u8], piece: usize) -> Vec<u16> {
+/// What comes back for these bytes, written in pieces of this size.
+fn talk(input: &[u8], piece: usize, protocols: &Protocols) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -81,7 +94,6 @@ fn answers(input: &[u8], piece: usize) -> Vec<u16> {
             in_flight: counted,
         };
         let (_drain, drained) = watch::channel(false);
-        let protocols = Protocols::new();
         let (mut reader, mut writer) = tokio::io::split(client);
         let send = async {
             for piece in input.chunks(piece.min(input.len().max(1))) {
@@ -93,7 +105,7 @@ fn answers(input: &[u8], piece: usize) -> Vec<u16> {
         };
         let mut received = Vec::new();
         let talk = async {
-            let serving = serve(stream, requests, &protocols, drained);
+            let serving = serve(stream, requests, protocols, drained);
             tokio::join!(serving, send, reader.read_to_end(&mut received))
         };
         let ended = timeout(LONGEST, talk).await;
@@ -103,7 +115,7 @@ fn answers(input: &[u8], piece: usize) -> Vec<u16> {
     drop(runtime);
     let left = in_flight.load(Ordering::Relaxed);
     assert_eq!(left, 0, "{left} requests are still in flight");
-    statuses(&received)
+    received
 }
 
 /// Routes of all shapes: one that takes a body, one that refuses before it, ones without.

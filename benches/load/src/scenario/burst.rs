@@ -52,7 +52,8 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         row("before", &before, 0.0, length.as_secs_f64()),
         row("burst", &burst, 0.0, seconds),
     ];
-    let mut recovery = 0.0;
+    // The first half-second from which on four in a row are as before; later ones are no longer the burst's.
+    let (mut recovery, mut in_a_row) = (f64::INFINITY, 0);
     for half in 0..(length.as_secs_f64() * 4.0) as usize {
         let from = seconds + half as f64 / 2.0;
         let of_half: Vec<f64> = during
@@ -63,8 +64,12 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
                 _ => f64::INFINITY,
             })
             .collect();
-        if quantile(&of_half, 0.9) > allowed {
-            recovery = from + 0.5 - seconds;
+        match quantile(&of_half, 0.9) <= allowed {
+            true => in_a_row += 1,
+            false => in_a_row = 0,
+        }
+        if in_a_row == 4 && recovery.is_infinite() {
+            recovery = from - 1.5 - seconds;
         }
         if half < 6 {
             rows.push(row(
