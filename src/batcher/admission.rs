@@ -4,7 +4,7 @@
 //! on its way, and gives out the [`Place`]s that are counted. Contains no clock and no thread.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::service_time::ServiceTime;
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -199,9 +199,9 @@ impl Admission {
         }
     }
 
-    /// A batch of `images` images of a lane has run for `time`.
-    pub fn ran(&self, lane: usize, images: usize, time: Duration) {
-        self.lock().costs[lane].ran(images, time);
+    /// A batch of `images` images of a lane has run for `time`, until `now`.
+    pub fn ran(&self, lane: usize, images: usize, time: Duration, now: Instant) {
+        self.lock().costs[lane].ran(images, time, now);
     }
 
     /// How long an image of a client that has none here would wait for a worker.
@@ -238,8 +238,9 @@ impl State {
                 wait,
             });
         }
-        if self.clients.is_empty() {
-            // Whatever the estimate says: only what is served can correct it.
+        let on_the_way: usize = self.clients.values().map(|c| c.images).sum();
+        if on_the_way < policy.workers {
+            // Whatever the estimate says: a worker is free, and only what is served can correct it.
             return Ok(());
         }
         if wait > policy.max_wait {
@@ -300,10 +301,10 @@ impl State {
 }
 
 impl Place {
-    /// The image has been decoded, in `time`.
-    pub fn decoded(&mut self, time: Duration) {
+    /// The image has been decoded, in `time`, until `now`.
+    pub fn decoded(&mut self, time: Duration, now: Instant) {
         let mut state = self.admission.lock();
-        state.costs[self.lane].decoded(time);
+        state.costs[self.lane].decoded(time, now);
         if let Some(held) = state.clients.get_mut(&self.client) {
             held.lanes[self.lane].to_decode -= 1;
             held.lanes[self.lane].to_run += 1;
@@ -380,7 +381,7 @@ mod tests {
     /// Two workers, 100 ms an image.
     fn taught(capacity: usize, max_wait: Duration) -> Arc<Admission> {
         let admission = Admission::new(1, policy(capacity, max_wait));
-        (0..20).for_each(|_| admission.ran(0, 8, Duration::from_millis(800)));
+        (0..20).for_each(|_| admission.ran(0, 8, Duration::from_millis(800), Instant::now()));
         admission
     }
 
@@ -405,7 +406,7 @@ mod tests {
             "{full:?}"
         );
         admission.admit(&ask(OTHER, 1)).expect("one is left");
-        places[0].decoded(Duration::ZERO);
+        places[0].decoded(Duration::ZERO, Instant::now());
         places[0].start();
         admission.admit(&ask(OTHER, 2)).expect("two are left");
         drop(places);
@@ -483,28 +484,31 @@ mod tests {
 
     #[test]
     fn wrong_estimate_locks_nobody_out() {
-        let admission = Admission::new(1, policy(10, Duration::from_secs(1)));
-        admission.ran(0, 1, Duration::from_secs(3600));
+        let admission = Admission::new(1, policy(20, Duration::from_secs(1)));
+        admission.ran(0, 1, Duration::from_secs(3600), Instant::now());
         let mut impatient = ask(OTHER, 1);
         impatient.left = Duration::from_millis(100);
-        let place = admission.admit(&impatient).expect("nothing is on its way");
-        admission.admit(&impatient).expect_err("now something is");
-        drop(place);
-        (0..200).for_each(|_| admission.ran(0, 1, Duration::from_millis(10)));
-        let _place = admission.enter(FLOOD, 0);
+        let first = admission.admit(&impatient).expect("two workers are free");
+        let second = admission.admit(&impatient).expect("one worker is free");
+        admission.admit(&impatient).expect_err("none is free");
+        drop((first, second));
+        (0..200).for_each(|_| admission.ran(0, 1, Duration::from_millis(10), Instant::now()));
+        let _places = [admission.enter(FLOOD, 0), admission.enter(FLOOD, 0)];
         admission.admit(&impatient).expect("it has learnt");
     }
 
     #[test]
     fn undecoded_images_cost_their_decoding_too() {
         let admission = taught(1000, Duration::MAX);
-        admission.enter(FLOOD, 0).decoded(Duration::from_millis(30));
+        admission
+            .enter(FLOOD, 0)
+            .decoded(Duration::from_millis(30), Instant::now());
         let mut places = admission.admit(&ask(FLOOD, 2)).expect("unlimited");
         assert_eq!(seconds(admission.estimated_wait(0)), 0.08);
-        places[0].decoded(Duration::from_millis(30));
+        places[0].decoded(Duration::from_millis(30), Instant::now());
         // one of two comes before a newcomer's, and half of them are decoded
         assert_eq!(seconds(admission.estimated_wait(0)), 0.065);
-        places[1].decoded(Duration::from_millis(30));
+        places[1].decoded(Duration::from_millis(30), Instant::now());
         assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
         places.iter_mut().for_each(Place::start);
         assert_eq!(seconds(admission.estimated_wait(0)), 0.05);

@@ -2,10 +2,14 @@
 //!
 //! Kept by `admission` for each lane. Contains no clock, channel or thread.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Weight that an observation keeps when the next one comes: the last twenty or so decide.
 const MEMORY: f64 = 0.95;
+
+/// Time in which what was learnt loses two thirds of its weight: what took long while CPUs were short says little when they
+/// are free again, and few images come in to correct it as long as it is believed.
+const FADE: Duration = Duration::from_millis(500);
 
 /// A batch's time counts as at most this many times, and at least this fraction, of what was expected: batches of one
 /// size differ little, unless the process was stopped or the machine stolen, and that says nothing of the next batch. A
@@ -20,20 +24,22 @@ pub(super) struct ServiceTime {
 }
 
 impl ServiceTime {
-    /// An image has been decoded and resized in `time`.
-    pub(super) fn decoded(&mut self, time: Duration) {
-        self.decode.observe(time.as_secs_f64());
+    /// An image has been decoded and resized in `time`, until `now`.
+    pub(super) fn decoded(&mut self, time: Duration, now: Instant) {
+        let kept = self.decode.age.step(now);
+        self.decode.observe(time.as_secs_f64(), kept);
     }
 
-    /// A batch of `images` has run for `time`.
-    pub(super) fn ran(&mut self, images: usize, time: Duration) {
+    /// A batch of `images` has run for `time`, until `now`.
+    pub(super) fn ran(&mut self, images: usize, time: Duration, now: Instant) {
         let images = images as f64;
         let (seconds, expected) = (time.as_secs_f64(), self.batch(images));
         let seconds = match expected > 0.0 {
             true => seconds.clamp(expected / OUTLIER, expected * OUTLIER),
             false => seconds,
         };
-        self.run.observe(images, seconds);
+        let kept = self.run.age.step(now);
+        self.run.observe(images, seconds, kept);
     }
 
     /// Decoding `images` images.
@@ -54,16 +60,30 @@ impl ServiceTime {
     }
 }
 
+/// When something was learnt last.
+#[derive(Debug, Clone, Default)]
+struct Age(Option<Instant>);
+
+impl Age {
+    /// The part of its weight that older knowledge keeps when something is learnt at `now`.
+    fn step(&mut self, now: Instant) -> f64 {
+        let last = self.0.replace(now).unwrap_or(now);
+        let age = now.saturating_duration_since(last);
+        MEMORY * (-age.as_secs_f64() / FADE.as_secs_f64()).exp()
+    }
+}
+
 /// A mean in which older values count less and less.
 #[derive(Debug, Clone, Default)]
 struct Mean {
+    age: Age,
     weight: f64,
     value: f64,
 }
 
 impl Mean {
-    fn observe(&mut self, value: f64) {
-        self.weight = self.weight * MEMORY + 1.0;
+    fn observe(&mut self, value: f64, kept: f64) {
+        self.weight = self.weight * kept + 1.0;
         self.value += (value - self.value) / self.weight;
     }
 }
@@ -71,6 +91,7 @@ impl Mean {
 /// The straight line y = a + b·x through observations, by least squares in which older ones count less and less.
 #[derive(Debug, Clone, Default)]
 struct Line {
+    age: Age,
     weight: f64,
     x: f64,
     y: f64,
@@ -79,7 +100,7 @@ struct Line {
 }
 
 impl Line {
-    fn observe(&mut self, x: f64, y: f64) {
+    fn observe(&mut self, x: f64, y: f64, kept: f64) {
         for (sum, new) in [
             (&mut self.weight, 1.0),
             (&mut self.x, x),
@@ -87,7 +108,7 @@ impl Line {
             (&mut self.xx, x * x),
             (&mut self.xy, x * y),
         ] {
-            *sum = *sum * MEMORY + new;
+            *sum = *sum * kept + new;
         }
     }
 
@@ -116,32 +137,56 @@ impl Line {
 mod tests {
     use super::*;
 
+    /// Lessons that follow each other at once.
+    struct Taught {
+        time: ServiceTime,
+        now: Instant,
+    }
+
+    impl Taught {
+        fn new() -> Taught {
+            Taught {
+                time: ServiceTime::default(),
+                now: Instant::now(),
+            }
+        }
+        fn ran(&mut self, images: usize, time: Duration) {
+            self.time.ran(images, time, self.now);
+        }
+        fn decoded(&mut self, time: Duration) {
+            self.time.decoded(time, self.now);
+        }
+        fn batch(&self, images: f64) -> f64 {
+            self.time.batch(images)
+        }
+    }
+
     fn millis(ms: f64) -> Duration {
         Duration::from_secs_f64(ms / 1e3)
     }
 
     #[test]
     fn cost_per_batch_and_per_image_are_found() {
-        let mut time = ServiceTime::default();
+        let mut time = Taught::new();
         for i in 0..200 {
             let images = 1 + i % 8;
             time.ran(images, millis(10.0 + 30.0 * images as f64));
         }
         assert!((time.batch(1.0) - 0.040).abs() < 1e-6);
         assert!((time.batch(8.0) - 0.250).abs() < 1e-6);
-        assert!((time.batches(20.0, 8.0) - 0.630).abs() < 1e-6);
+        assert!((time.time.batches(20.0, 8.0) - 0.630).abs() < 1e-6);
     }
 
     #[test]
     fn batches_of_one_size_give_a_cost_per_image() {
-        let mut time = ServiceTime::default();
+        let mut time = Taught::new();
         (0..50).for_each(|_| time.ran(8, millis(240.0)));
         assert!((time.batch(4.0) - 0.120).abs() < 1e-9);
     }
 
     #[test]
     fn change_is_noticed_within_a_few_dozen_images() {
-        let mut time = ServiceTime::default();
+        let mut time = Taught::new();
         for _ in 0..500 {
             time.ran(1, millis(10.0));
             time.decoded(millis(2.0));
@@ -151,12 +196,12 @@ mod tests {
             time.decoded(millis(6.0));
         }
         assert!(time.batch(1.0) > 0.034, "{}", time.batch(1.0));
-        assert!(time.decode(1.0) > 0.005, "{}", time.decode(1.0));
+        assert!(time.time.decode(1.0) > 0.005, "{}", time.time.decode(1.0));
     }
 
     #[test]
     fn stopped_process_is_forgotten_soon_and_a_slower_machine_is_not() {
-        let mut time = ServiceTime::default();
+        let mut time = Taught::new();
         (0..50).for_each(|_| time.ran(1, millis(5.0)));
         time.ran(1, millis(10_000.0));
         assert!(time.batch(1.0) < 0.008, "{}", time.batch(1.0));
@@ -165,9 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn old_lessons_give_way_to_one_new_one() {
+        let mut time = Taught::new();
+        for _ in 0..100 {
+            time.ran(1, millis(40.0));
+            time.decoded(millis(400.0));
+        }
+        time.now += Duration::from_secs(2);
+        time.ran(1, millis(6.0));
+        time.decoded(millis(3.0));
+        assert!(time.batch(1.0) < 0.020, "{}", time.batch(1.0));
+        assert!(time.time.decode(1.0) < 0.120, "{}", time.time.decode(1.0));
+        time.decoded(millis(3.0));
+        time.decoded(millis(3.0));
+        assert!(time.time.decode(1.0) < 0.060, "{}", time.time.decode(1.0));
+    }
+
+    #[test]
     fn nothing_known_costs_nothing_and_no_cost_is_negative() {
-        let mut time = ServiceTime::default();
-        assert_eq!(time.batches(10.0, 8.0) + time.decode(3.0), 0.0);
+        let mut time = Taught::new();
+        assert_eq!(time.time.batches(10.0, 8.0) + time.time.decode(3.0), 0.0);
         // Larger batches that were faster: a burst of noise.
         time.ran(1, millis(50.0));
         time.ran(8, millis(20.0));

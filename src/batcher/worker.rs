@@ -81,7 +81,9 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
         .observe(batch_size as f64);
     let outputs = run_apart(lane, engine, &images);
     let infer = start.elapsed();
-    shared.admission.ran(index, batch_size, infer);
+    shared
+        .admission
+        .ran(index, batch_size, infer, start + infer);
     for ((reply, place, queue), output) in waiting.into_iter().zip(outputs) {
         // First, so that a client that asks again at once does not find itself still being served.
         drop(place);

@@ -65,7 +65,8 @@ impl Job {
     }
 
     fn queue(mut self, start: Instant, preprocessed: Preprocessed<Image>) {
-        self.place.decoded(start.elapsed());
+        let now = Instant::now();
+        self.place.decoded(now - start, now);
         let Preprocessed {
             image,
             info,
@@ -84,7 +85,7 @@ impl Job {
             .observe(pixels);
         let entry = Entry {
             image,
-            arrived: Instant::now(),
+            arrived: now,
             deadline: self.deadline,
             reply: self.answer,
             place: self.place,

@@ -130,6 +130,9 @@ async fn serve(
     let tls = locks.tls(protocols)?.map(Arc::new);
     let server = bind(&args.server)?.with_tls(tls.clone());
     let address = server.address().context("cannot tell the address")?;
+    if let Some(address) = server.admin_address().context("cannot tell the address")? {
+        tracing::info!(admin_address = %format_args!("http://{address}"), "metrics and health");
+    }
     let limits = RequestLimits {
         max_body_bytes: args.requests.max_body_bytes,
         max_images: args.requests.max_images,
@@ -227,19 +230,35 @@ fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
         shutdown_delay: config.shutdown_delay,
         shutdown_timeout: config.shutdown_timeout,
     };
-    Server::bind(address, options).map_err(|e| {
-        let hint = match e.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "; is another server running? choose another port with --port"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "; ports below 1024 need privileges, choose another with --port"
-            }
-            std::io::ErrorKind::AddrNotAvailable => "; --host must be an address of this machine",
-            _ => "",
-        };
-        anyhow::anyhow!("cannot listen on {address}: {e}{hint}")
-    })
+    let server = Server::bind(address, options)
+        .map_err(|e| cannot_listen(&e, address, "--port", "--host"))?;
+    match config.admin_address {
+        Some(address) => server
+            .with_admin(address)
+            .map_err(|e| cannot_listen(&e, address, "--admin-address", "--admin-address")),
+        None => Ok(server),
+    }
+}
+
+fn cannot_listen(
+    error: &std::io::Error,
+    address: SocketAddr,
+    port_flag: &str,
+    host_flag: &str,
+) -> anyhow::Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("; is another server running? choose another port with {port_flag}")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            format!("; ports below 1024 need privileges, choose another with {port_flag}")
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            format!("; {host_flag} must be an address of this machine")
+        }
+        _ => String::new(),
+    };
+    anyhow::anyhow!("cannot listen on {address}: {error}{hint}")
 }
 
 /// Loads on a thread of its own, so that probes are answered meanwhile.

@@ -7,7 +7,7 @@ mod arithmetic;
 mod threads;
 mod units;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -29,6 +29,10 @@ pub struct ServerConfig {
     /// Port to listen on; 0 takes a free one and prints it
     #[arg(long, env = "RESNET_PORT", default_value_t = 8080)]
     pub port: u16,
+
+    /// Address and port to serve /metrics and health on, as 127.0.0.1:9090; /metrics is then not on the other port
+    #[arg(long, env = "RESNET_ADMIN_ADDRESS", value_parser = parse_address, value_name = "ADDRESS:PORT")]
+    pub admin_address: Option<SocketAddr>,
 
     /// Most connections at a time; further clients wait until one ends
     #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = clap::value_parser!(u32).range(1..=1_048_576), value_name = "N")]
@@ -186,6 +190,21 @@ pub fn parse_host(text: &str) -> Result<IpAddr, String> {
             format!("`{text}` is no IP address, allowed are those as 127.0.0.1, 0.0.0.0 or ::")
         }),
     }
+}
+
+/// Reads an IP address, or `localhost`, and a port.
+///
+/// # Errors
+/// A sentence naming the value and what is allowed.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let localhost = text
+        .strip_prefix("localhost:")
+        .map(|port| format!("127.0.0.1:{port}"));
+    localhost.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!(
+            "`{text}` is no IP address with a port, allowed are those as 127.0.0.1:9090, 0.0.0.0:9090 or [::1]:9090"
+        )
+    })
 }
 
 /// Reads a switch from its variable; on the command line the flag alone turns it on.

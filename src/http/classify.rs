@@ -168,7 +168,7 @@ async fn wait_all(
 
 /// How long a place is kept for an upload. Most take less; a client that takes longer should not keep others out, and asks
 /// again when it is done.
-const RESERVATION: Duration = Duration::from_secs(1);
+const RESERVATION: Duration = Duration::from_millis(250);
 
 /// Reads an upload, and gives its place up when that takes long.
 async fn while_reserved<T>(places: &mut Vec<Place>, reading: impl Future<Output = T>) -> T {

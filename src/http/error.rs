@@ -149,9 +149,10 @@ const JITTER: f64 = 0.2;
 /// Whole seconds after which a client that would have to wait this long may try again.
 fn retry_after(wait: Duration) -> u64 {
     // Without randomness they come at once, no worse than that.
-    let random = getrandom::u32().map_or(0.5, |r| f64::from(r) / f64::from(u32::MAX));
-    let seconds = wait.as_secs_f64() * (1.0 - JITTER + 2.0 * JITTER * random);
-    (seconds.ceil() as u64).max(1)
+    let random = || getrandom::u32().map_or(0.5, |r| f64::from(r) / f64::from(u32::MAX));
+    let seconds = wait.as_secs_f64() * (1.0 - JITTER + 2.0 * JITTER * random());
+    // Rounded up or down by chance, so that those who wait for 1.5 s come after one second and after two.
+    ((seconds + random()) as u64).max(1)
 }
 
 impl ApiError {

@@ -51,12 +51,23 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], app.metrics.render()).into_response()
 }
 
-pub(super) async fn index() -> Response {
+/// What there is, with routes that not every listener has.
+pub(super) async fn index(more: &'static [&'static str]) -> Response {
+    let routes = [
+        "/classify",
+        "/models",
+        "/models/{name}",
+        "/models/{name}/classify",
+        "/livez",
+        "/readyz",
+        "/healthz",
+    ];
+    let routes = [&routes[..], more].concat();
     Json(json!({
         "name": "resnet",
         "version": env!("CARGO_PKG_VERSION"),
         "usage": "POST or PUT an image to /classify",
-        "routes": ["/classify", "/models", "/models/{name}", "/models/{name}/classify", "/livez", "/readyz", "/healthz", "/metrics"],
+        "routes": routes,
     }))
     .into_response()
 }

@@ -125,10 +125,31 @@ impl App {
     }
 }
 
-/// Every route of the server.
+/// Every route of the server, for one listener.
 pub fn router(app: Arc<App>) -> Router {
+    let index = get(|| health::index(&["/metrics"]));
+    let routes = service_routes()
+        .merge(health_routes())
+        .merge(admin_routes());
+    observed(routes.route("/", index), app)
+}
+
+/// The routes for clients: classification, models and health.
+pub fn public_router(app: Arc<App>) -> Router {
+    let index = get(|| health::index(&[]));
+    let routes = service_routes().merge(health_routes());
+    observed(routes.route("/", index), app)
+}
+
+/// The routes for those who run the server: metrics and health.
+pub fn admin_router(app: Arc<App>) -> Router {
+    observed(admin_routes().merge(health_routes()), app)
+}
+
+type Routes = Router<Arc<App>>;
+
+fn service_routes() -> Routes {
     Router::new()
-        .route("/", get(health::index))
         .route(
             "/classify",
             post(classify::classify).put(classify::classify),
@@ -139,10 +160,22 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::show))
+}
+
+fn health_routes() -> Routes {
+    Router::new()
         .route("/livez", get(health::live))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+}
+
+fn admin_routes() -> Routes {
+    Router::new().route("/metrics", get(health::metrics))
+}
+
+/// What happens to every request around its route.
+fn observed(routes: Routes, app: Arc<App>) -> Router {
+    routes
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(

@@ -40,19 +40,19 @@ pub(super) struct Accepting {
     slots: Arc<Semaphore>,
     max_connections: u32,
     full_reported: Option<Instant>,
-    connections: IntGauge,
+    connections: Option<IntGauge>,
     in_flight: Arc<AtomicUsize>,
     drain: watch::Sender<bool>,
 }
 
 impl Accepting {
-    /// Accepts at most `options.max_connections` at a time; `connections` tells their number.
+    /// Accepts at most `options.max_connections` at a time; `connections` tells their number if they are counted.
     pub(super) fn new(
         listener: TcpListener,
         router: Router,
         tls: Option<Arc<Tls>>,
         options: &ServerOptions,
-        connections: IntGauge,
+        connections: Option<IntGauge>,
     ) -> Accepting {
         Accepting {
             listener,
@@ -131,25 +131,31 @@ impl Accepting {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, mut slot: Slot) {
-        slot.count(&self.connections);
+        slot.count(self.connections.clone());
         // Answers are small and complete: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
         let activity = Arc::new(Activity::new(self.timeouts));
-        let stream = Watched::new(stream, Arc::clone(&activity));
         let requests = Requests {
             router: self.router.clone(),
             peer,
-            activity,
+            activity: Arc::clone(&activity),
             in_flight: Arc::clone(&self.in_flight),
         };
-        let (protocols, drain) = (Arc::clone(&self.protocols), self.drain.subscribe());
+        let (protocols, mut drain) = (Arc::clone(&self.protocols), self.drain.subscribe());
         let tls = self.tls.clone();
         tokio::spawn(async move {
-            match tls {
-                None => connection::serve(stream, requests, &protocols, drain).await,
-                Some(tls) => {
-                    connection::serve_tls(stream, &tls, requests, &protocols, drain).await;
-                }
+            if has_spoken(&stream, &activity, &mut drain).await {
+                let stream = Watched::new(stream, activity);
+                let served = async {
+                    match tls {
+                        None => connection::serve(stream, requests, &protocols, drain).await,
+                        Some(tls) => {
+                            connection::serve_tls(stream, &tls, requests, &protocols, drain).await;
+                        }
+                    }
+                };
+                // Some kilobytes with the buffers in it, which a connection without a byte should not hold.
+                Box::pin(served).await;
             }
             drop(slot);
         });
@@ -178,6 +184,23 @@ impl Accepting {
     }
 }
 
+/// Waits for the first byte; `false` if none comes in time or before the server drains.
+async fn has_spoken(
+    stream: &TcpStream,
+    activity: &Activity,
+    drain: &mut watch::Receiver<bool>,
+) -> bool {
+    tokio::select! {
+        biased;
+        readable = stream.readable() => readable.is_ok(),
+        _ = drain.wait_for(|drain| *drain) => false,
+        expired = activity.expired() => {
+            tracing::debug!(?expired, "connection closed");
+            false
+        }
+    }
+}
+
 /// A place for one connection, given back when dropped.
 struct Slot {
     _permit: OwnedSemaphorePermit,
@@ -186,9 +209,11 @@ struct Slot {
 
 impl Slot {
     /// Counts the connection that has taken the place.
-    fn count(&mut self, connections: &IntGauge) {
-        connections.inc();
-        self.connections = Some(connections.clone());
+    fn count(&mut self, connections: Option<IntGauge>) {
+        if let Some(connections) = &connections {
+            connections.inc();
+        }
+        self.connections = connections;
     }
 }
 

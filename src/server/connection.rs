@@ -2,7 +2,8 @@
 //!
 //! Spawned by `accept` for each connection.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use hyper::server::conn::{http1, http2};
@@ -113,58 +114,80 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::clone(&requests.activity);
-    let http1 = &protocols.http1;
     let Some(http2) = &protocols.http2 else {
-        let connection = http1.serve_connection(TokioIo::new(stream), requests);
-        return finish(connection, &activity, drain).await;
+        return serve_http1(stream, requests, &protocols.http1, drain).await;
     };
     let mut stream = Sniffed::new(stream);
+    let mut ending = false;
     let is_http2 = loop {
-        let silent = stream.is_silent();
         tokio::select! {
             biased;
             told = stream.is_http2() => match told {
                 Ok(is_http2) => break is_http2,
                 Err(_) => return,
             },
-            _ = drain.wait_for(|drain| *drain), if silent => return,
+            _ = drain.wait_for(|drain| *drain), if !ending => ending = true,
             expired = activity.expired() => {
                 tracing::debug!(?expired, "connection closed");
                 return;
             }
         }
+        if stream.is_silent() {
+            return; // nothing was asked that could be lost
+        }
     };
-    let stream = TokioIo::new(stream);
     if is_http2 {
         activity.set_multiplexed();
-        let connection = http2.serve_connection(stream, requests);
-        finish(connection, &activity, drain).await;
+        let connection = http2.serve_connection(TokioIo::new(stream), requests);
+        finish(pin!(connection), &activity, drain).await;
     } else {
-        let connection = http1.serve_connection(stream, requests);
-        finish(connection, &activity, drain).await;
+        serve_http1(stream, requests, &protocols.http1, drain).await;
     }
 }
 
-/// Runs a connection until it is done or too slow.
-async fn finish<C>(connection: C, activity: &Activity, mut drain: watch::Receiver<bool>)
+async fn serve_http1<S>(
+    stream: S,
+    requests: Requests,
+    http1: &http1::Builder,
+    drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::clone(&requests.activity);
+    let mut connection = http1.serve_connection(TokioIo::new(stream), requests);
+    if finish(Pin::new(&mut connection), &activity, drain).await {
+        // hyper leaves a connection open that asked for an upgrade, though it got none. To others this does nothing.
+        let mut stream = connection.into_parts().io.into_inner();
+        tokio::select! {
+            _ = poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)) => {}
+            _ = activity.expired() => {}
+        }
+    }
+}
+
+/// Runs a connection until it is done or too slow; whether it is done.
+async fn finish<C>(
+    mut connection: Pin<&mut C>,
+    activity: &Activity,
+    mut drain: watch::Receiver<bool>,
+) -> bool
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut connection = pin!(connection);
     let mut ending = false;
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
-                if let Err(error) = ended {
+                if let Err(error) = &ended {
                     tracing::debug!(%error, "connection ended early");
                 }
-                return;
+                return ended.is_ok();
             }
             _ = drain.wait_for(|drain| *drain), if !ending => {}
             expired = activity.expired() => if expired != Expired::Idle || ending {
                 tracing::debug!(?expired, "connection closed");
-                return;
+                return false;
             }
         }
         ending = true;

@@ -14,12 +14,14 @@ mod tls;
 mod watched;
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 
+use self::accept::Accepting;
 use crate::http::{self, App};
 
 pub use self::tls::{PemFile, Tls, TlsError};
@@ -66,10 +68,14 @@ pub const MAX_CONNECTIONS: u32 = 1 << 20;
 /// Connections that the kernel holds until they are accepted; it takes less if `net.core.somaxconn` is less.
 const BACKLOG: u32 = 4096;
 
+/// Most connections of the admin listener: a scraper, probes, and a person or two.
+const ADMIN_CONNECTIONS: u32 = 64;
+
 /// A listening server that has not accepted anything yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    admin: Option<TcpListener>,
     options: ServerOptions,
     tls: Option<Arc<Tls>>,
 }
@@ -91,39 +97,100 @@ impl Server {
     ///
     /// # Errors
     /// If the address is in use, not this machine's, or needs privileges.
-    pub fn bind(address: SocketAddr, options: ServerOptions) -> std::io::Result<Server> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        // A restarted server must not wait for the connections of the one before it to be forgotten.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+    pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Server> {
         Ok(Server {
-            listener,
+            listener: listen(address)?,
+            admin: None,
             options,
             tls: None,
         })
     }
 
-    /// Speaks TLS with this certificate, and nothing else.
+    /// Speaks TLS with this certificate, and nothing else; the admin listener stays plain.
     #[must_use]
     pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Server {
         self.tls = tls;
         self
     }
 
+    /// Serves metrics and health on `address`, and metrics nowhere else.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind).
+    pub fn with_admin(self, address: SocketAddr) -> io::Result<Server> {
+        Ok(Server {
+            admin: Some(listen(address)?),
+            ..self
+        })
+    }
+
     /// The address it listens on; tells the port if 0 was asked for.
     ///
     /// # Errors
     /// If the system does not tell.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` resolves, then drains: not ready, delay, stop accepting, finish what runs.
+    /// The address of the admin listener, if there is one.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Serves until `shutdown` resolves, then drains: not ready, delay, stop accepting, finish what runs. Metrics are
+    /// told to the end if they have their own listener.
     pub async fn run(self, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Drained {
+        self.warn_of_file_limit();
+        let (router, admin_router) = match self.admin {
+            Some(_) => (
+                http::public_router(Arc::clone(&app)),
+                http::admin_router(Arc::clone(&app)),
+            ),
+            None => (http::router(Arc::clone(&app)), axum::Router::new()),
+        };
+        let connections = app.metrics().connections.clone();
+        let mut public = Accepting::new(
+            self.listener,
+            router,
+            self.tls,
+            &self.options,
+            Some(connections),
+        );
+        let admin_options = ServerOptions {
+            max_connections: ADMIN_CONNECTIONS,
+            ..self.options
+        };
+        let mut admin = self
+            .admin
+            .map(|listener| Accepting::new(listener, admin_router, None, &admin_options, None));
+        tokio::select! {
+            () = public.accept_all() => {}
+            () = accept_all(&mut admin) => {}
+            () = shutdown => {}
+        }
+        app.set_draining();
+        tracing::info!(
+            delay_ms = self.options.shutdown_delay.as_millis(),
+            "shutting down: no longer ready"
+        );
+        let drain = async {
+            let _ = tokio::time::timeout(self.options.shutdown_delay, public.accept_all()).await;
+            public.drain().await
+        };
+        let drained = tokio::select! {
+            drained = drain => drained,
+            () = accept_all(&mut admin) => Drained::Clean,
+        };
+        if let Some(admin) = admin {
+            admin.drain().await;
+        }
+        drained
+    }
+
+    fn warn_of_file_limit(&self) {
         let max_connections = self.options.max_connections;
         if let Some(allowed) = file_limit::connections_allowed(max_connections) {
             tracing::warn!(
@@ -132,23 +199,24 @@ impl Server {
                 "the limit of open files (ulimit -n) allows fewer connections than --max-connections"
             );
         }
-        let mut accepting = accept::Accepting::new(
-            self.listener,
-            http::router(Arc::clone(&app)),
-            self.tls,
-            &self.options,
-            app.metrics().connections.clone(),
-        );
-        tokio::select! {
-            () = accepting.accept_all() => {}
-            () = shutdown => {}
-        }
-        app.set_draining();
-        tracing::info!(
-            delay_ms = self.options.shutdown_delay.as_millis(),
-            "shutting down: no longer ready"
-        );
-        let _ = tokio::time::timeout(self.options.shutdown_delay, accepting.accept_all()).await;
-        accepting.drain().await
     }
+}
+
+/// Accepts on a listener that there may be, for ever.
+async fn accept_all(accepting: &mut Option<Accepting>) {
+    match accepting {
+        Some(accepting) => accepting.accept_all().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted server must not wait for the connections of the one before it to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

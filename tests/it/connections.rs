@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use resnet::server::ServerOptions;
 
 use crate::fake::{FakeModel, plain_png};
-use crate::harness::{Process, Settings, TestServer, eventually, raw, resnet};
+use crate::harness::{Answer, Process, Settings, TestServer, agent, eventually, raw, resnet};
 use crate::unharmed::Golden;
 
 fn with(server: ServerOptions) -> Settings {
@@ -57,16 +57,20 @@ const MEGABYTES_21: usize = 21 << 20;
 fn refusal_reaches_a_blocking_client_that_writes_all_of_21_mebibytes() {
     let ready = Golden::start(&Settings::default());
     let loading = TestServer::start_unready(&Settings::default());
-    for (server, path, status) in [
-        (&ready.server, "/classify", 413),
-        (&ready.server, "/nowhere", 404),
-        (&ready.server, "/livez", 405),
-        (&ready.server, "/classify?top_k=0", 400),
-        (&loading, "/classify", 503),
+    // as curl --http2 asks
+    let upgrade = "Connection: Upgrade\r\nUpgrade: h2c\r\n";
+    for (server, path, headers, status) in [
+        (&ready.server, "/classify", "", 413),
+        (&ready.server, "/nowhere", "", 404),
+        (&ready.server, "/nowhere", upgrade, 404),
+        (&ready.server, "/livez", "", 405),
+        (&ready.server, "/classify?top_k=0", "", 400),
+        (&loading, "/classify", "", 503),
     ] {
         let mut stream = connect(server.address);
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MEGABYTES_21}\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {MEGABYTES_21}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&vec![0; MEGABYTES_21]).unwrap();
         let mut answer = String::new();
@@ -350,5 +354,68 @@ fn limits_of_connections_are_named_with_what_is_allowed() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(flag) && said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn admin_address_has_the_metrics_and_the_other_port_has_not() {
+    let mut server = Process::start(&["--admin-address", "localhost:0", "--shutdown-delay", "5s"]);
+    let address = {
+        let log = server.log.lock().unwrap();
+        let mut addresses = log.iter().filter_map(|line| line["admin_address"].as_str());
+        let address = addresses.next().expect("it says where");
+        address.trim_start_matches("http://").to_owned()
+    };
+    let get = |address: &str, path: &str| {
+        Answer::of(agent().get(format!("http://{address}{path}")).call())
+    };
+    let public = server.address.to_string();
+    for (address, path, status) in [
+        (&address, "/metrics", 200),
+        (&address, "/livez", 200),
+        (&address, "/readyz", 200),
+        (&address, "/classify", 404),
+        (&address, "/models", 404),
+        (&public, "/metrics", 404),
+        (&public, "/livez", 200),
+        (&public, "/readyz", 200),
+        (&public, "/models", 200),
+    ] {
+        let answer = get(address, path);
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+    }
+    let index = get(&public, "/").json();
+    assert!(!index.to_string().contains("metrics"), "{index}");
+
+    server.signal("TERM");
+    eventually("it is not ready on either", || {
+        get(&address, "/readyz").status == 503 && get(&public, "/readyz").status == 503
+    });
+    assert_eq!(get(&address, "/metrics").status, 200);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn admin_address_that_is_taken_or_none_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (value, code, words) in [
+        (
+            taken.as_str(),
+            1,
+            format!("cannot listen on {taken}: Address already in use"),
+        ),
+        ("9090", 2, "`9090` is no IP address with a port".into()),
+    ] {
+        let output = resnet()
+            .args(["serve", "--port", "0", "--admin-address", value])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains(&words) && said.contains("--admin-address"),
+            "{said}"
+        );
     }
 }

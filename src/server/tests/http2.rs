@@ -154,3 +154,18 @@ async fn drain_ends_an_idle_connection_and_waits_for_requests() {
     assert_eq!((seconds, length), (5, 4));
     assert!(busy.seconds().await <= 1001);
 }
+
+#[tokio::test(start_paused = true)]
+async fn drain_ends_a_silent_connection_and_not_one_in_its_first_word() {
+    let mut silent = connect_as(Protocols::http1_and_http2(), 1024);
+    let mut begun = connect_as(Protocols::http1_and_http2(), 1024);
+    begun.send("P").await;
+    sleep(Duration::from_secs(1)).await;
+    silent.drain.send_replace(true);
+    begun.drain.send_replace(true);
+    assert_eq!(silent.seconds().await, 1);
+    begun
+        .send("UT /take HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+        .await;
+    begun.expect("HTTP/1.1 405 ").await;
+}

@@ -90,7 +90,7 @@ impl Scene {
         };
         let mut place = places.remove(0);
         thread::yield_now();
-        place.decoded(Duration::from_millis(1));
+        place.decoded(Duration::from_millis(1), Instant::now());
         let left = Arc::new(AtomicBool::new(false));
         let image = Image {
             arrived: Instant::now(),
@@ -119,7 +119,7 @@ impl Scene {
                 .for_each(Place::start);
             thread::yield_now();
             self.admission
-                .ran(0, count.max(1), Duration::from_millis(5));
+                .ran(0, count.max(1), Duration::from_millis(5), Instant::now());
             for mut image in running {
                 drop(image.place.take());
                 image.answered = true;
