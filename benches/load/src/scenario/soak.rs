@@ -30,6 +30,9 @@ const WARM_UP: f64 = 0.25;
 /// requests, of which an hour has about one and a half.
 const GROWTH: f64 = 2.0;
 
+/// How long after a burst requests may still be refused: its rest, on a machine that does other work too.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
 /// What the actors tell.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -41,12 +44,21 @@ pub(super) struct Tally {
     pub(super) wrong: Vec<String>,
     /// How much of that there was.
     pub(super) wrongs: u64,
+    /// Bursts that go on, and when the last one ended.
+    pub(super) bursts: u32,
+    pub(super) burst_ended: Option<Instant>,
 }
 
 impl Tally {
     /// Notes an answer.
     pub(super) fn answered(&mut self, actor: &'static str, status: u16) {
         *self.answers.entry((actor, status)).or_default() += 1;
+    }
+
+    /// Whether a request that was sent then may be refused for want of time: a burst is on, or was a moment ago.
+    pub(super) fn may_refuse(&self, sent: Instant) -> bool {
+        let last = self.burst_ended.is_some_and(|end| sent < end + AFTERMATH);
+        self.bursts > 0 || last
     }
 
     /// Notes what must not happen.
