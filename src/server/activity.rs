@@ -28,6 +28,10 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long an idle HTTP/2 connection may take to end once its client is told: hyper waits for the client to confirm.
 const ENDING: Duration = Duration::from_secs(1);
 
+/// Most bytes of HTTP/1.1 that are read without one of a body coming out of them. A head has at most 32 KiB, and so has
+/// what lies in buffers; a chunk's size may have leading zeros without end, which the HTTP library reads as they come.
+const MAX_FRAMING: usize = 1 << 20;
+
 /// Which time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
@@ -63,6 +67,8 @@ struct State {
     lingering_since: Option<Instant>,
     /// Since when no further request is welcome.
     ending_since: Option<Instant>,
+    /// Bytes read since a request, or a piece of its body, came out of them.
+    framing: usize,
     /// Bytes of a request's body that were not read; `u64::MAX` where their number is unknown.
     unread: u64,
     /// Whether requests come side by side, as in HTTP/2. Then bytes without a request are frames that ask nothing, and
@@ -85,6 +91,7 @@ impl Activity {
             blocked_since: None,
             lingering_since: None,
             ending_since: None,
+            framing: 0,
             unread: 0,
             multiplexed: false,
             task: None,
@@ -141,12 +148,19 @@ impl Activity {
         self.state().ending_since = Some(Instant::now());
     }
 
-    /// Bytes have come.
-    pub(super) fn has_read(&self) {
+    /// Bytes have come; `false` if nothing comes out of them and they are too many.
+    pub(super) fn has_read(&self, bytes: usize) -> bool {
         let mut state = self.state();
+        state.framing += bytes;
         if state.in_flight == 0 && state.head_since.is_none() && !state.multiplexed {
             state.head_since = Some(Instant::now());
         }
+        state.framing <= MAX_FRAMING || state.multiplexed
+    }
+
+    /// A piece of a request's body has come out of what was read.
+    pub(super) fn has_received(&self) {
+        self.state().framing = 0;
     }
 
     /// The transport takes no more bytes for now.
@@ -178,6 +192,7 @@ impl Activity {
         state.served = true;
         state.in_flight += 1;
         state.head_since = None;
+        state.framing = 0;
         state.unread = 0;
     }
 

@@ -98,6 +98,7 @@ impl hyper::body::Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.ended = frame.is_none();
+        self.activity.has_received();
         Poll::Ready(frame)
     }
 

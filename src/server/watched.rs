@@ -73,10 +73,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if result.is_ok() && buf.filled().len() > before {
-            self.activity.has_read();
-        } else {
+        let read = buf.filled().len() - before;
+        if result.is_err() || read == 0 {
             self.ended = true;
+        } else if !self.activity.has_read(read) {
+            let reason = "more framing than any request has";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
         }
         Poll::Ready(result)
     }
