@@ -194,7 +194,14 @@ fn workers_that_die_one_after_the_other_end_the_server_with_code_70() {
 fn stuck_at(fault: &str, pool: &str) {
     let server = serve(
         &format!("{fault}1*sleep(3000)"),
-        &["--watchdog-timeout", "500ms", "--request-timeout", "1s"],
+        &[
+            "--watchdog-timeout",
+            "500ms",
+            "--decode-timeout",
+            "400ms",
+            "--request-timeout",
+            "1s",
+        ],
     );
     thread::scope(|scope| {
         let start = Instant::now();

@@ -40,6 +40,8 @@ pub struct Ask {
     pub lane: usize,
     /// Images in it, as far as is known: at least 1.
     pub images: usize,
+    /// Places that it has already.
+    pub held: usize,
     /// Time until its deadline.
     pub left: Duration,
 }
@@ -211,6 +213,7 @@ impl Admission {
             client: ClientId::LOCAL,
             lane,
             images: 1,
+            held: 0,
             left: Duration::MAX,
         };
         self.lock().estimate(&self.policy, &newcomer).0
@@ -239,7 +242,7 @@ impl State {
             });
         }
         let on_the_way: usize = self.clients.values().map(|c| c.images).sum();
-        if on_the_way < policy.workers {
+        if on_the_way.saturating_sub(ask.held) < policy.workers {
             // Whatever the estimate says: a worker is free, and only what is served can correct it.
             return Ok(());
         }
@@ -278,8 +281,12 @@ impl State {
             }
         }
         let (cost, images) = (&self.costs[ask.lane], ask.images as f64);
+        // The last batch, and those of a large request that come before it.
         let batch = (run_with + images).min(max_batch_size);
-        let own = cost.decode(images) / prep_threads + cost.batch(batch);
+        let before = (images - batch).max(0.0);
+        let own = cost.decode(images) / prep_threads
+            + cost.batches(before, max_batch_size) / workers
+            + cost.batch(batch);
         (
             Duration::from_secs_f64(wait),
             Duration::from_secs_f64(wait + own),
@@ -310,6 +317,11 @@ impl Place {
             held.lanes[self.lane].to_run += 1;
             self.stage = Stage::Queued;
         }
+    }
+
+    /// Decoding it took `time`, until `now`, and has failed.
+    pub fn wasted(&self, time: Duration, now: Instant) {
+        self.admission.lock().costs[self.lane].decoded(time, now);
     }
 
     /// Its batch starts: somebody else may wait in its place.
@@ -374,6 +386,7 @@ mod tests {
             client,
             lane: 0,
             images,
+            held: 0,
             left: Duration::MAX,
         }
     }
@@ -495,6 +508,31 @@ mod tests {
         (0..200).for_each(|_| admission.ran(0, 1, Duration::from_millis(10), Instant::now()));
         let _places = [admission.enter(FLOOD, 0), admission.enter(FLOOD, 0)];
         admission.admit(&impatient).expect("it has learnt");
+    }
+
+    #[test]
+    fn large_request_is_estimated_whole() {
+        let admission = taught(1000, Duration::MAX);
+        let (_, needed) = admission
+            .lock()
+            .estimate(&admission.policy, &ask(OTHER, 32));
+        // 24 images by two workers, and a batch of eight.
+        assert_eq!(seconds(needed), 2.0);
+    }
+
+    #[test]
+    fn rest_of_a_request_does_not_wait_for_its_first_image() {
+        let policy = AdmissionPolicy {
+            workers: 1,
+            ..policy(1000, Duration::from_millis(10))
+        };
+        let admission = Admission::new(1, policy);
+        admission.ran(0, 1, Duration::from_secs(1), Instant::now());
+        let _first = admission.admit(&ask(OTHER, 1)).expect("a worker is free");
+        let mut rest = ask(OTHER, 3);
+        admission.admit(&rest).expect_err("as a request of its own");
+        rest.held = 1;
+        admission.admit(&rest).expect("it is the same request");
     }
 
     #[test]

@@ -99,11 +99,17 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
 
 /// Drops an entry whose client has gone, or whose deadline has passed.
 fn forget(shared: &Shared, entry: Entry) {
-    let Entry { reply, place, .. } = entry;
+    let Entry {
+        reply,
+        place,
+        deadline,
+        ..
+    } = entry;
     drop(place);
-    let counter = match reply.is_closed() {
-        true => &shared.metrics.requests_canceled,
-        false => &shared.metrics.requests_expired,
+    // Whoever waited until the deadline is gone as well.
+    let counter = match deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        true => &shared.metrics.requests_expired,
+        false => &shared.metrics.requests_canceled,
     };
     counter.with_label_values(&["queue"]).inc();
     let _ = reply.send(Err(BatchError::Expired)); // fails for one whose client has gone

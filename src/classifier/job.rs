@@ -40,21 +40,24 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn run(self) {
-        if self.is_gone() {
-            return self.count_dropped(&self.metrics.requests_canceled);
-        }
+        // Late first: whoever waited until the deadline is gone as well.
         if self.is_late() {
             return self.expire();
+        }
+        if self.is_gone() {
+            return self.count_dropped(&self.metrics.requests_canceled);
         }
         let start = Instant::now();
         let pointless = || self.is_gone() || self.is_late();
         match self.model.preprocess(&self.image, self.exif, &pointless) {
             Ok(preprocessed) => self.queue(start, preprocessed),
-            Err(PreprocessError::Canceled) if self.is_gone() => {
+            Err(PreprocessError::Canceled) if self.is_late() => self.expire(),
+            Err(PreprocessError::Canceled) => {
                 self.count_dropped(&self.metrics.requests_canceled);
             }
-            Err(PreprocessError::Canceled) => self.expire(),
             Err(e) => {
+                let now = Instant::now();
+                self.place.wasted(now - start, now);
                 if let PreprocessError::Panicked { format } = e {
                     let panics = &self.metrics.decode_panics;
                     panics.with_label_values(&[format.name()]).inc();

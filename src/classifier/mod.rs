@@ -55,18 +55,6 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
-    /// Bytes that one image holds while it waits for a worker.
-    #[must_use]
-    pub fn image_bytes(&self) -> u64 {
-        let spec = self.info.model.spec();
-        let value = if spec.takes_bytes {
-            1
-        } else {
-            size_of::<f32>()
-        };
-        (3 * spec.side * spec.side * value) as u64
-    }
-
     /// One image as its network takes it: normalization is left to a network that does it itself.
     fn preprocess(
         &self,
@@ -103,6 +91,10 @@ impl Default for ClassifyOptions {
         }
     }
 }
+
+/// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the largest
+/// planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
+const VALUES_OF_IMAGE: u64 = 16;
 
 /// Threads that do not come to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +203,8 @@ impl Classifier {
         self.options.images.memory.in_use()
     }
 
-    /// Takes a place for each of `images` images, all or none; their deadline is `left` away.
+    /// Takes a place for each of `images` images, all or none; their deadline is `left` away. Their request
+    /// has `held` places already.
     ///
     /// # Errors
     /// [`Refusal`] at once, if they would have to wait too long, or there are not enough places.
@@ -220,12 +213,14 @@ impl Classifier {
         model: &ServedModel,
         client: ClientId,
         images: usize,
+        held: usize,
         left: Duration,
     ) -> Result<Vec<Place>, Refusal> {
         self.admission.admit(&Ask {
             client,
             lane: model.lane,
             images,
+            held,
             left,
         })
     }
@@ -234,6 +229,21 @@ impl Classifier {
     #[must_use]
     pub fn enter(&self, model: &ServedModel) -> Place {
         self.admission.enter(ClientId::LOCAL, model.lane)
+    }
+
+    /// Most bytes that images hold from their decoding to their answer.
+    #[must_use]
+    pub fn images_memory(&self) -> u64 {
+        let of_model = |model: &Arc<ServedModel>| {
+            let spec = model.info.model.spec();
+            let values = (3 * spec.side * spec.side) as u64;
+            let value = if spec.takes_bytes { 1 } else { 4 };
+            let batching = &self.options.batching;
+            let batches = (batching.workers * batching.max_batch_size) as u64;
+            let queued = (self.options.queue_capacity as u64).saturating_mul(values * value);
+            queued.saturating_add(batches * values * 4 * VALUES_OF_IMAGE)
+        };
+        self.models.iter().map(of_model).max().unwrap_or(0)
     }
 
     /// How long an image of a client that has none here would wait for a worker.

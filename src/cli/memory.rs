@@ -5,9 +5,13 @@
 use crate::classifier::Classifier;
 use crate::config::{RequestConfig, ServerConfig};
 
-/// Most that one connection holds besides a body: hyper's read buffer, at most `MAX_HEAD_BYTES`, the frame taken from it,
-/// the answer being written and two tasks. An idle one holds a quarter of it.
-const CONNECTION_BYTES: u64 = 64 << 10;
+/// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much for
+/// the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
+const CONNECTION_BYTES: u64 = 128 << 10;
+
+/// Most that one of HTTP/2 holds: 1 MiB of bodies under way unasked, and for each of 64 streams 16 KiB of headers and 64 KiB
+/// of an answer.
+const HTTP2_CONNECTION_BYTES: u64 = 6 << 20;
 
 /// A body grows by doubling, so that up to twice what has arrived is reserved while it does.
 const BODY_RESERVE: u64 = 2;
@@ -21,17 +25,15 @@ fn resident() -> Option<u64> {
 }
 
 /// The most that can come on top of what the process holds when it is ready.
-fn growth(
-    server: &ServerConfig,
-    requests: &RequestConfig,
-    decode_memory: u64,
-    image_bytes: u64,
-) -> u64 {
-    let connections = u64::from(server.max_connections) * CONNECTION_BYTES;
+fn growth(server: &ServerConfig, requests: &RequestConfig, decode_memory: u64, images: u64) -> u64 {
+    let connection = match server.http2 {
+        true => HTTP2_CONNECTION_BYTES,
+        false => CONNECTION_BYTES,
+    };
+    let connections = u64::from(server.max_connections) * connection;
     let bodies = BODY_RESERVE
         * (requests.body_memory.max(requests.max_body_bytes) + requests.max_body_bytes);
-    let queue = requests.queue_capacity as u64 * image_bytes;
-    [bodies, decode_memory, queue]
+    [bodies, decode_memory, images]
         .into_iter()
         .fold(connections, u64::saturating_add)
 }
@@ -43,18 +45,16 @@ pub(super) fn announce(
     decode_memory: u64,
     classifier: &Classifier,
 ) {
-    let image = |m: &std::sync::Arc<crate::classifier::ServedModel>| m.image_bytes();
-    let image_bytes = classifier.models().iter().map(image).max().unwrap_or(0);
-    let growth = growth(server, requests, decode_memory, image_bytes);
+    let growth = growth(server, requests, decode_memory, classifier.images_memory());
     match resident() {
         Some(base) => tracing::info!(
             memory_bound_bytes = base.saturating_add(growth),
             now_bytes = base,
-            "memory: what is held now, and at most {} MiB for connections, bodies, decoding and waiting images",
+            "memory: what is held now, and at most {} MiB for connections, bodies, decoding, waiting images and batches",
             growth >> 20
         ),
         None => tracing::info!(
-            "memory: at most {} MiB for connections, bodies, decoding and waiting images, beside what is held now",
+            "memory: at most {} MiB for connections, bodies, decoding, waiting images and batches, beside what is held now",
             growth >> 20
         ),
     }

@@ -61,6 +61,14 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
+    if args.requests.watchdog_timeout <= args.images.decode_timeout {
+        return Err(UsageError(format!(
+            "--watchdog-timeout {} s is not more than --decode-timeout {} s: an image that waits for memory would count as stuck",
+            args.requests.watchdog_timeout.as_secs_f64(),
+            args.images.decode_timeout.as_secs_f64()
+        ))
+        .into());
+    }
     let locks = Locks::new(&args.access)?;
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);

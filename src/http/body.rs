@@ -2,6 +2,7 @@
 //!
 //! Called by the classify handlers before anything is parsed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,13 +23,33 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Held {
     bytes: Bytes,
-    _share: Share,
+    share: Arc<Share>,
 }
 
 impl Held {
-    /// The bytes; their share of the budget stays here, for what is made of them.
+    /// The bytes; their share of the memory stays here, for what is made of them.
     pub(super) fn take(&mut self) -> Bytes {
         std::mem::take(&mut self.bytes)
+    }
+
+    /// An image of this body that keeps the share until its last user drops it: a thread can still hold it when its request
+    /// has ended.
+    pub(super) fn keep(&self, image: Bytes) -> Bytes {
+        Bytes::from_owner(Kept {
+            image,
+            _share: Arc::clone(&self.share),
+        })
+    }
+}
+
+struct Kept {
+    image: Bytes,
+    _share: Arc<Share>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.image
     }
 }
 
@@ -79,7 +100,7 @@ pub(super) async fn read(
     }
     Ok(Held {
         bytes: bytes.freeze(),
-        _share: share,
+        share: Arc::new(share),
     })
 }
 

@@ -96,7 +96,7 @@ async fn answer(
     }
     // Before the body is read: a refusal should cost neither side the upload.
     let start = Instant::now();
-    let mut places = classifier.admit(model, client, 1, deadline.at(start) - start)?;
+    let mut places = classifier.admit(model, client, 1, 0, deadline.at(start) - start)?;
     let reading = body::read(headers, body, &app.limits, &app.body_memory);
     let reading = or_expired(deadline.client(), reading);
     let mut body = while_reserved(&mut places, reading).await??;
@@ -105,7 +105,8 @@ async fn answer(
     let (read, deadline) = (now - start, deadline.at(now));
     let missing = upload.images.len() - places.len();
     if missing > 0 {
-        places.extend(classifier.admit(model, client, missing, deadline - now)?);
+        let held = places.len();
+        places.extend(classifier.admit(model, client, missing, held, deadline - now)?);
     }
     let options = ClassifyOptions {
         deadline: Some(deadline),
@@ -116,7 +117,7 @@ async fn answer(
         .images
         .into_iter()
         .zip(places)
-        .map(|(image, place)| Ok(classifier.submit(model, image?, options, place)))
+        .map(|(image, place)| Ok(classifier.submit(model, body.keep(image?), options, place)))
         .collect();
     // Also when nobody looks at the images' own deadlines, because every thread is stuck.
     let mut results = or_expired(Some(deadline), wait_all(submitted)).await?;

@@ -161,14 +161,15 @@ pub(super) fn completed<'a>(bytes: &'a [u8], options: &ImageOptions) -> Cow<'a, 
 }
 
 /// Asks the system for the memory once and gives it back. Decoders allocate without asking, and an allocation that fails
-/// ends the process; so where there is a limit (`ulimit -v`), it is met here, and costs one request.
+/// ends the process; so where there is a limit (`ulimit -v`), it is met here as a rule, and costs one request.
 fn check_allocation(bytes: u64) -> Result<(), PreprocessError> {
     let refusal = || Err(PreprocessError::OutOfMemory { needed: bytes });
     fault!("decode-allocation", refusal());
     let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-    Vec::<u8>::new()
-        .try_reserve_exact(length)
-        .or_else(|_| refusal())
+    let mut space = Vec::<u8>::new();
+    let reserved = space.try_reserve_exact(length);
+    std::hint::black_box(&space); // or the compiler finds out that nobody uses it
+    reserved.or_else(|_| refusal())
 }
 
 /// Runs a decoder and makes an error of its panic; the panic hook has logged it.

@@ -159,6 +159,7 @@ async fn serve_http1<S>(
         // hyper leaves a connection open that asked for an upgrade, though it got none. To others this does nothing.
         let mut stream = connection.into_parts().io.into_inner();
         tokio::select! {
+            biased; // the stream says first that it lingers, which is its deadline
             _ = poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)) => {}
             _ = activity.expired() => {}
         }

@@ -71,6 +71,9 @@ const BACKLOG: u32 = 4096;
 /// Most connections of the admin listener: a scraper, probes, and a person or two.
 const ADMIN_CONNECTIONS: u32 = 64;
 
+/// How long the admin listener's answers may take at the end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
 /// A listening server that has not accepted anything yet.
 #[derive(Debug)]
 pub struct Server {
@@ -161,6 +164,8 @@ impl Server {
         );
         let admin_options = ServerOptions {
             max_connections: ADMIN_CONNECTIONS,
+            // It drains after the public one, and nobody loses more than a scrape.
+            shutdown_timeout: self.options.shutdown_timeout.min(ADMIN_DRAIN),
             ..self.options
         };
         let mut admin = self

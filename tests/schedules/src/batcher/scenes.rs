@@ -82,6 +82,7 @@ impl Scene {
             client,
             lane: 0,
             images: 1,
+            held: 0,
             left: Duration::MAX,
         };
         let Ok(mut places) = self.admission.admit(&ask) else {
@@ -148,6 +149,7 @@ impl Scene {
             client: ClientId(99),
             lane: 0,
             images: capacity,
+            held: 0,
             left: Duration::MAX,
         };
         drop(
