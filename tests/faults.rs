@@ -33,6 +33,16 @@ fn post(server: &Process, body: &[u8]) -> Answer {
     Answer::of(agent().post(url).send(body))
 }
 
+/// The results for a request of the photo `N` times.
+fn post_photos<const N: usize>(server: &Process) -> Vec<Value> {
+    let photo = photo();
+    let (content_type, body) = multipart(&[("file", &photo[..]); N]);
+    let url = format!("http://{}/classify", server.address);
+    let request = agent().post(url).content_type(&content_type);
+    let answer = Answer::of(request.send(&body[..])).ok();
+    answer["results"].as_array().unwrap().clone()
+}
+
 fn get(server: &Process, path: &str) -> Answer {
     let url = format!("http://{}{path}", server.address);
     Answer::of(agent().get(url).call())
@@ -79,17 +89,7 @@ fn panicking_handler_costs_its_request() {
 #[test]
 fn panicking_decoder_costs_its_image() {
     let server = serve("decode=1*off->1*panic", &[]);
-    let photo = photo();
-    let (content_type, body) = multipart(&[("file", &photo[..]); 3]);
-    let url = format!("http://{}/classify", server.address);
-    let answer = Answer::of(
-        agent()
-            .post(url)
-            .content_type(&content_type)
-            .send(&body[..]),
-    )
-    .ok();
-    let results = answer["results"].as_array().unwrap();
+    let results = post_photos::<3>(&server);
     assert_eq!(results[1]["code"], "image_corrupt");
     assert!(results[0]["predictions"].is_array() && results[2]["predictions"].is_array());
     let panics = metric(&server, "resnet_decode_panics_total{format=\"png\"}");
@@ -118,17 +118,7 @@ fn panic_in_a_batch_costs_a_lone_image_and_no_batch() {
 
     let server = serve("engine-run=2*off->1*panic", &[]);
     let alone = post(&server, &photo()).ok();
-    let photo = photo();
-    let (content_type, body) = multipart(&[("file", &photo[..]); 4]);
-    let url = format!("http://{}/classify", server.address);
-    let answer = Answer::of(
-        agent()
-            .post(url)
-            .content_type(&content_type)
-            .send(&body[..]),
-    )
-    .ok();
-    let results = answer["results"].as_array().unwrap();
+    let results = post_photos::<4>(&server);
     // Whichever of them met the panic together ran again in halves; one that met it alone has failed.
     let failed = results
         .iter()

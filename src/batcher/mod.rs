@@ -7,6 +7,7 @@
 mod admission;
 mod policy;
 mod queue;
+mod refusal;
 mod service_time;
 mod supervisor;
 mod sync;
@@ -22,8 +23,9 @@ use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::tensor::Image;
 
-pub use self::admission::{Admission, AdmissionPolicy, Ask, Place, Refusal};
+pub use self::admission::{Admission, AdmissionPolicy, Ask, Place};
 pub use self::policy::{BatchPolicy, Decision};
+pub use self::refusal::Refusal;
 
 use self::queue::{Queue, Wait};
 use self::supervisor::Supervisor;

@@ -16,6 +16,8 @@ pub mod batcher {
     pub mod policy;
     #[path = "../../../../src/batcher/queue.rs"]
     pub mod queue;
+    #[path = "../../../../src/batcher/refusal.rs"]
+    pub mod refusal;
     #[path = "../../../../src/batcher/service_time.rs"]
     mod service_time;
 
