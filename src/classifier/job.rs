@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Place};
 use crate::metrics::Metrics;
-use crate::preprocess::{ExifMode, ImageInfo, PreprocessError, Preprocessed};
+use crate::preprocess::{ExifMode, ImageInfo, PreprocessError, Preprocessed, Task};
 use crate::tensor::Image;
+use crate::turns::ClientId;
 
 /// An image that has been decoded.
 #[derive(Debug)]
@@ -36,10 +37,32 @@ pub(super) struct Job {
     pub(super) place: Place,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
     pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
+    /// The request's, for what is logged.
+    pub(super) span: tracing::Span,
+}
+
+/// From this many pixels on an image is large: above most of what is sent to be classified, below what phones take.
+/// Decoding 4 megapixels takes some ten times as long as an image of a data set.
+const LARGE_PIXELS: u64 = 4_000_000;
+
+impl Task for Job {
+    fn client(&self) -> ClientId {
+        self.place.client()
+    }
+
+    fn is_large(&self) -> bool {
+        let pixels = || self.model.preprocessor.pixels(&self.image);
+        !self.is_gone() && !self.is_late() && pixels().is_some_and(|n| n >= LARGE_PIXELS)
+    }
+
+    fn run(self) {
+        let span = self.span.clone();
+        span.in_scope(|| self.prepare());
+    }
 }
 
 impl Job {
-    pub(super) fn run(self) {
+    fn prepare(self) {
         // Late first: whoever waited until the deadline is gone as well.
         if self.is_late() {
             return self.expire();

@@ -103,7 +103,7 @@ pub struct Stuck {
     pub pool: &'static str,
     /// How long the longest has been at the same image or batch.
     pub busy: Duration,
-    /// Whether no other thread of the pool is left.
+    /// Whether as many are stuck as the pool has for images or batches of any size.
     pub all: bool,
 }
 
@@ -115,7 +115,7 @@ pub struct Classifier {
     options: ClassifierOptions,
     metrics: Arc<Metrics>,
     // Dropped in this order: images being decoded still reach the batcher, which then answers what it holds.
-    pool: Pool,
+    pool: Pool<Job>,
     batcher: Arc<Batcher>,
 }
 
@@ -261,18 +261,18 @@ impl Classifier {
     /// The pool that has threads which have been at one image or batch for too long; the one without a free thread first.
     #[must_use]
     pub fn stuck(&self) -> Option<Stuck> {
-        let stuck = |pool, busy: Vec<Duration>| {
-            let too_long = |busy: &&Duration| **busy > self.options.stuck_after;
-            let longest = *busy.iter().filter(too_long).max()?;
+        let stuck = |pool, mut busy: Vec<Duration>, threads| {
+            busy.retain(|busy| *busy > self.options.stuck_after);
             Some(Stuck {
                 pool,
-                busy: longest,
-                all: busy.iter().all(|busy| too_long(&busy)),
+                busy: *busy.iter().max()?,
+                all: busy.len() >= threads,
             })
         };
+        let (prep_threads, workers) = (self.options.prep_threads, self.options.batching.workers);
         let pools = [
-            stuck("prep", self.pool.busy().collect()),
-            stuck("engine", self.batcher.busy().collect()),
+            stuck("prep", self.pool.busy().collect(), prep_threads),
+            stuck("engine", self.batcher.busy().collect(), workers),
         ];
         pools.into_iter().flatten().max_by_key(|stuck| stuck.all)
     }
@@ -299,12 +299,10 @@ impl Classifier {
             place,
             prepared: prepared_to,
             answer: answer_to,
+            span: tracing::Span::current(),
         };
-        let (client, span) = (job.place.client(), tracing::Span::current());
         // A closed pool drops the job and with it the channels, which `wait` reports.
-        let _ = self
-            .pool
-            .submit(client, move || span.in_scope(|| job.run()));
+        let _ = self.pool.submit(job);
         Pending {
             model: Arc::clone(model),
             options,

@@ -19,6 +19,13 @@ use super::{ApiError, RequestLimits};
 /// How long a client is left alone before its rate counts: a connection needs some time to gain speed.
 const RATE_GRACE: Duration = Duration::from_secs(5);
 
+/// Longest body of a refused request that is read away. Most photos are shorter, and to drop what is on its way costs less
+/// than the connection that the client would have to make instead.
+const DISCARDED: u64 = 256 << 10;
+
+/// How long a refusal waits for that at most.
+const DISCARD_TIME: Duration = Duration::from_millis(100);
+
 /// A body in memory, and its share of the memory for all of them.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -102,6 +109,16 @@ pub(super) async fn read(
         bytes: bytes.freeze(),
         share: Arc::new(share),
     })
+}
+
+/// Reads away the body of a refused request if that is little and comes at once, so that its connection can be used
+/// again. A client that waits to be asked for the body is not asked.
+pub(super) async fn discard(headers: &HeaderMap, body: &mut Body) {
+    let is_short = body.size_hint().exact().is_some_and(|n| n <= DISCARDED);
+    if is_short && !headers.contains_key(header::EXPECT) {
+        let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(DISCARD_TIME, reading).await; // what is left ends the connection
+    }
 }
 
 /// The time that a client takes. Only waiting for the client counts, not waiting for memory.

@@ -96,7 +96,13 @@ async fn answer(
     }
     // Before the body is read: a refusal should cost neither side the upload.
     let start = Instant::now();
-    let mut places = classifier.admit(model, client, 1, 0, deadline.at(start) - start)?;
+    let mut places = match classifier.admit(model, client, 1, 0, deadline.at(start) - start) {
+        Ok(places) => places,
+        Err(refusal) => {
+            body::discard(headers, body).await;
+            return Err(refusal.into());
+        }
+    };
     let reading = body::read(headers, body, &app.limits, &app.body_memory);
     let reading = or_expired(deadline.client(), reading);
     let mut body = while_reserved(&mut places, reading).await??;

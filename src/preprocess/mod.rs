@@ -20,6 +20,7 @@ mod png;
 mod pool;
 mod resize;
 mod samples;
+mod schedule;
 mod sniff;
 mod source;
 mod spec;
@@ -38,7 +39,7 @@ pub use self::budget::MemoryBudget;
 pub use self::error::PreprocessError;
 pub use self::exif::ExifMode;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
-pub use self::pool::{Pool, PoolClosed};
+pub use self::pool::{Pool, PoolClosed, Task};
 pub use self::sniff::{Format, sniff};
 pub use self::spec::{
     IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
@@ -168,6 +169,14 @@ impl Preprocessor {
             decode: start.elapsed().saturating_sub(resampling),
             preprocess: resampling,
         })
+    }
+
+    /// Pixels of an image, by its header; `None` if that cannot be read.
+    #[must_use]
+    pub fn pixels(&self, bytes: &[u8]) -> Option<u64> {
+        let source = Source::open(bytes, ExifMode::Ignore, &self.options).ok()?;
+        let (width, height) = source.size();
+        Some(u64::from(width) * u64::from(height))
     }
 
     /// Lets a large picture become smaller while it is decoded, if that is wanted.

@@ -1,61 +1,76 @@
 //! The `prep-N` threads: decode and resize run here, never on tokio's threads.
 //!
-//! Owned by `classifier`. Jobs arrive only with a place that admission gave out, which bounds the queue; clients are served
-//! in turn.
+//! Owned by `classifier`. Tasks arrive only with a place that admission gave out, which bounds the queue; `schedule` has
+//! their order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::schedule::{Next, Schedule};
 use crate::pulse::Pulse;
-use crate::turns::{ClientId, Turns};
+use crate::turns::ClientId;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What a thread of the pool does for one image.
+pub trait Task: Send + 'static {
+    /// Whose it is.
+    fn client(&self) -> ClientId;
+
+    /// Whether it takes many times as long as most. Asked once, on a thread of the pool.
+    fn is_large(&self) -> bool;
+
+    /// Does it.
+    fn run(self);
+}
 
 /// The pool has been closed; only during shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the pool is closed")]
 pub struct PoolClosed;
 
-/// A fixed set of named threads that run the jobs of each client in the order of arrival.
-pub struct Pool {
-    shared: Arc<Shared>,
+/// A fixed set of named threads that serve clients in turn, and small images beside large ones.
+pub struct Pool<T> {
+    shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct Shared<T> {
+    state: Mutex<State<T>>,
     wake: Condvar,
     /// One a thread.
     pulses: Vec<Pulse>,
 }
 
-#[derive(Default)]
-struct State {
-    jobs: Turns<Job>,
+struct State<T> {
+    schedule: Schedule<T>,
     closed: bool,
 }
 
-impl Shared {
-    /// Jobs run outside the lock, so a poisoned lock still guards a whole state.
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<T> Shared<T> {
+    /// Tasks run outside the lock, so a poisoned lock still guards a whole state.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pool {
-    /// Starts `threads` threads named `{name}-0`, `{name}-1`, ….
+impl<T: Task> Pool<T> {
+    /// Starts threads named `{name}-0`, `{name}-1`, …: `threads`, and one for small tasks while all those have large
+    /// ones.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub fn start(name: &str, threads: usize) -> std::io::Result<Pool> {
+    pub fn start(name: &str, threads: usize) -> std::io::Result<Pool<T>> {
+        let all = threads + 1;
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                schedule: Schedule::new(threads),
+                closed: false,
+            }),
             wake: Condvar::new(),
-            pulses: (0..threads).map(|_| Pulse::default()).collect(),
+            pulses: (0..all).map(|_| Pulse::default()).collect(),
         });
-        let threads = (0..threads)
+        let threads = (0..all)
             .map(|i| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
@@ -66,44 +81,42 @@ impl Pool {
         Ok(Pool { shared, threads })
     }
 
-    /// Queues a job. A job that panics ends itself alone; whoever waits for it sees its channel closed.
+    /// Queues a task. One that panics ends itself alone; whoever waits for it sees its channel closed.
     ///
     /// # Errors
     /// [`PoolClosed`] during shutdown.
-    pub fn submit(
-        &self,
-        client: ClientId,
-        job: impl FnOnce() + Send + 'static,
-    ) -> Result<(), PoolClosed> {
+    pub fn submit(&self, task: T) -> Result<(), PoolClosed> {
         let mut state = self.shared.lock();
         if state.closed {
             return Err(PoolClosed);
         }
-        state.jobs.push(client, Box::new(job));
+        state.schedule.push(task.client(), task);
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
     }
+}
 
-    /// For how long each thread has been running its job at hand.
+impl<T> Pool<T> {
+    /// For how long each thread has been running its task at hand.
     pub fn busy(&self) -> impl Iterator<Item = Duration> {
         self.shared.pulses.iter().map(Pulse::busy)
     }
 }
 
-impl Drop for Pool {
-    /// Finishes the queued jobs, then ends the threads.
+impl<T> Drop for Pool<T> {
+    /// Finishes the queued tasks, then ends the threads.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
-            // A thread catches what its jobs throw, so it cannot have panicked.
+            // A thread catches what its tasks throw, so it cannot have panicked.
             let _ = thread.join();
         }
     }
 }
 
-impl std::fmt::Debug for Pool {
+impl<T> std::fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
             .field("threads", &self.threads.len())
@@ -111,30 +124,52 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-fn run(shared: &Shared, pulse: &Pulse) {
+fn run<T: Task>(shared: &Shared<T>, pulse: &Pulse) {
+    let mut state = shared.lock();
     loop {
-        let mut state = shared.lock();
-        let job = loop {
-            if let Some(job) = state.jobs.pop() {
-                break job;
+        let Some(next) = state.schedule.next() else {
+            if state.closed && state.schedule.is_empty() {
+                // Others may wait for a turn that never comes.
+                return shared.wake.notify_all();
             }
-            if state.closed {
-                return;
-            }
-            state = shared
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let woken = shared.wake.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+            continue;
         };
         drop(state);
-        let _beat = pulse.begin();
-        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        let beat = pulse.begin();
+        let (task, is_large) = match next {
+            Next::Large(task) => (Some(task), true),
+            Next::Unknown(task) if looks_large(&task) => {
+                let client = task.client();
+                (shared.lock().schedule.found_large(client, task), true)
+            }
+            Next::Unknown(task) => (Some(task), false),
+        };
+        let Some(task) = task else {
+            drop(beat);
+            state = shared.lock();
+            continue;
+        };
+        if is_large {
+            // There may be room for a small one now.
+            shared.wake.notify_one();
+        }
+        if catch_unwind(AssertUnwindSafe(|| task.run())).is_err() {
             tracing::warn!(
                 thread = std::thread::current().name(),
-                "a preprocessing job panicked; its request fails"
+                "a preprocessing task panicked; its request fails"
             );
         }
+        drop(beat);
+        state = shared.lock();
+        state.schedule.ended(is_large);
     }
+}
+
+/// Whether a task is large. What panics here does so again when it runs.
+fn looks_large(task: &impl Task) -> bool {
+    catch_unwind(AssertUnwindSafe(|| task.is_large())).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -142,31 +177,81 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    #[test]
-    fn panicking_job_leaves_the_thread_alive() {
-        let pool = Pool::start("prep", 1).expect("a thread");
-        pool.submit(ClientId::LOCAL, || panic!("a hostile image"))
-            .expect("open");
-        let (send, receive) = mpsc::channel();
-        pool.submit(ClientId::LOCAL, move || {
-            send.send(std::thread::current().name().map(str::to_owned))
-                .expect("receiver")
-        })
-        .expect("open");
-        assert_eq!(
-            receive.recv().expect("the next job runs").as_deref(),
-            Some("prep-0")
-        );
+    struct Closure {
+        is_large: bool,
+        run: Box<dyn FnOnce() + Send>,
+    }
+
+    impl Task for Closure {
+        fn client(&self) -> ClientId {
+            ClientId::LOCAL
+        }
+        fn is_large(&self) -> bool {
+            self.is_large
+        }
+        fn run(self) {
+            (self.run)();
+        }
+    }
+
+    fn small(run: impl FnOnce() + Send + 'static) -> Closure {
+        let (is_large, run) = (false, Box::new(run));
+        Closure { is_large, run }
+    }
+
+    fn large(run: impl FnOnce() + Send + 'static) -> Closure {
+        let (is_large, run) = (true, Box::new(run));
+        Closure { is_large, run }
     }
 
     #[test]
-    fn dropping_the_pool_finishes_queued_jobs() {
+    fn panicking_task_leaves_the_thread_alive() {
+        let pool = Pool::start("prep", 1).expect("threads");
+        for _ in 0..10 {
+            pool.submit(small(|| panic!("a hostile image")))
+                .expect("open");
+            pool.submit(large(|| panic!("a huge one"))).expect("open");
+        }
+        let (send, receive) = mpsc::channel();
+        pool.submit(small(move || {
+            send.send(std::thread::current().name().map(str::to_owned))
+                .expect("receiver");
+        }))
+        .expect("open");
+        let name = receive.recv().expect("the next task runs");
+        assert!(name.is_some_and(|n| n.starts_with("prep-")));
+    }
+
+    #[test]
+    fn small_tasks_end_while_large_ones_have_all_threads() {
+        let pool = Pool::start("prep", 2).expect("threads");
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for _ in 0..5 {
+            let gate = Arc::clone(&gate);
+            let wait = move || drop(gate.lock().expect("a gate").recv());
+            pool.submit(large(wait)).expect("open");
+        }
+        let (send, receive) = mpsc::channel();
+        for i in 0..20 {
+            let send = send.clone();
+            pool.submit(small(move || send.send(i).expect("receiver")))
+                .expect("open");
+        }
+        drop(send);
+        assert!(receive.iter().eq(0..20));
+        drop(release);
+    }
+
+    #[test]
+    fn dropping_the_pool_finishes_queued_tasks() {
         let (send, receive) = mpsc::channel();
         let pool = Pool::start("prep", 2).expect("threads");
         for i in 0..100 {
             let send = send.clone();
-            pool.submit(ClientId::LOCAL, move || send.send(i).expect("receiver"))
-                .expect("open");
+            let tell = move || send.send(i).expect("receiver");
+            let task = if i % 3 == 0 { large(tell) } else { small(tell) };
+            pool.submit(task).expect("open");
         }
         drop((pool, send));
         assert_eq!(receive.iter().count(), 100);

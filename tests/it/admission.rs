@@ -111,6 +111,66 @@ fn request_that_would_wait_too_long_is_refused_before_its_body_is_read() {
     server.post("/classify", &plain_png(3)).ok();
 }
 
+/// Sends on a connection that stays open and gives the head and the body of the answer.
+fn ask(stream: &mut TcpStream, request: &[u8]) -> (String, String) {
+    stream.write_all(request).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|l| l.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn refused_client_keeps_its_connection_if_its_body_is_short_and_comes_at_once() {
+    let (server, gate) = start(Settings {
+        queue_capacity: 1,
+        ..Settings::default()
+    });
+    gate.close();
+    thread::scope(|scope| {
+        // One runs and one waits.
+        let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        gate.wait_for(1);
+        let second = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        eventually("it waits", || waiting(&server) == 1.0);
+
+        let connect = || TcpStream::connect(server.address).unwrap();
+        let post = |announced: usize, sent: usize| {
+            let head = format!(
+                "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {announced}\r\n\r\n"
+            );
+            [head.into_bytes(), vec![7; sent]].concat()
+        };
+        let mut kept = connect();
+        for _ in 0..3 {
+            let (head, body) = ask(&mut kept, &post(200_000, 200_000));
+            assert!(head.starts_with("HTTP/1.1 503 "), "{head}{body}");
+            assert!(body.contains("\"code\":\"queue_full\""), "{body}");
+            assert!(!head.contains("connection: close"), "{head}");
+        }
+        let (head, _) = ask(&mut kept, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+
+        for (announced, sent) in [(200_000, 1000), (1_000_000, 1000)] {
+            let (head, _) = ask(&mut connect(), &post(announced, sent));
+            assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+            assert!(head.contains("connection: close"), "{announced}: {head}");
+        }
+        gate.open();
+        first.join().unwrap().ok();
+        second.join().unwrap().ok();
+    });
+}
+
 #[test]
 fn deadline_that_cannot_be_met_is_refused_and_one_that_was_missed_is_504() {
     let (server, gate) = start(Settings::default());

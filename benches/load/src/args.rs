@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::process;
+
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Args {
@@ -12,6 +14,8 @@ pub(crate) struct Args {
     pub(crate) server: PathBuf,
     /// The model it serves; its built-in one if there is none.
     pub(crate) model: Option<String>,
+    /// The CPUs of the server, if the load comes from another.
+    pub(crate) server_cpus: Option<String>,
     /// One line of JSON instead of tables.
     pub(crate) json: bool,
     /// Length of one measurement; each scenario has its own default.
@@ -56,6 +60,7 @@ Options:
   --deadline S     time within which an accepted request must be answered [default: 10]
   --photos DIR     more photos for the mix [default: ../shared/eval/photos beside the repository, if it is there]
   --csv FILE       where soak writes its samples [default: target/soak.csv]
+  --apart          the load comes from the last CPU, and the server has the others: what the load costs is not the server's
   --json           one line of JSON instead of tables";
 
 impl Args {
@@ -69,6 +74,7 @@ impl Args {
             scenario: String::new(),
             server: repository.join("target/release/resnet"),
             model: None,
+            server_cpus: None,
             json: false,
             seconds: None,
             deadline: Duration::from_secs(10),
@@ -83,6 +89,7 @@ impl Args {
             match word.as_str() {
                 "--server" => args.server = value()?.into(),
                 "--model" => args.model = Some(value()?),
+                "--apart" => args.server_cpus = Some(process::move_to_last_cpu()?),
                 "--json" => args.json = true,
                 "--seconds" => args.seconds = Some(positive(&word, &value()?)?),
                 "--deadline" => {

@@ -1,6 +1,7 @@
-//! What Linux tells about a process: memory, file descriptors, threads, CPU time.
+//! What Linux tells about a process: memory, file descriptors, threads, CPU time; and which CPUs it may use.
 
 use std::fs;
+use std::process::Command;
 
 /// One look at a process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,10 +75,57 @@ pub(crate) fn cpu(pid: u32) -> Cpu {
     cpu
 }
 
+/// Binds this process to the last of its CPUs and gives the list of the others, as `taskset` takes it.
+///
+/// # Errors
+/// If there is only one, or no `taskset`.
+pub(crate) fn move_to_last_cpu() -> Result<String, String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status
+        .lines()
+        .find_map(|l| l.strip_prefix("Cpus_allowed_list:"));
+    let mut cpus = cpus(list.unwrap_or_default());
+    let last = cpus.pop().filter(|_| !cpus.is_empty());
+    let last = last.ok_or("--apart needs two CPUs")?;
+    let own = std::process::id().to_string();
+    let moved = Command::new("taskset")
+        .args(["-cp", &last.to_string(), &own])
+        .output();
+    match moved {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(e) => return Err(format!("taskset: {e}")),
+    }
+    let words: Vec<String> = cpus.iter().map(u32::to_string).collect();
+    Ok(words.join(","))
+}
+
+/// The numbers of a list as `0-2,5`.
+fn cpus(list: &str) -> Vec<u32> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    let parts = list.trim().split(',').filter_map(range);
+    parts.flatten().collect()
+}
+
 /// Whether the process handles SIGHUP instead of dying of it.
 pub(crate) fn handles_hangup(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:"));
     let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
     mask.is_some_and(|m| m & 1 == 1) // signal 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_of_cpus_is_read() {
+        assert_eq!(cpus("\t0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(cpus("3"), [3]);
+        assert!(cpus("").is_empty());
+    }
 }

@@ -49,7 +49,15 @@ impl Server {
     /// # Errors
     /// If it does not get ready within a minute; with the end of its log.
     pub(crate) async fn start(args: &Args, more: &[&str]) -> Result<Server, String> {
-        Server::start_by(Command::new(&args.server), args, more).await
+        let command = match &args.server_cpus {
+            None => Command::new(&args.server),
+            Some(cpus) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", cpus]).arg(&args.server);
+                command
+            }
+        };
+        Server::start_by(command, args, more).await
     }
 
     /// The same by another command, to which the arguments of the server are given.
