@@ -1,13 +1,12 @@
 //! Whether a request may come in: what is waiting already, how long it will take, and whose it is.
 //!
-//! Asked through `classifier` before a request's body is read, and again when that turns out to hold more images. Keeps a count of every image
-//! on its way, and gives out the [`Place`]s that are counted. Contains no clock and no thread.
+//! Asked through `classifier` before a request's body is read, and again when that turns out to hold more images. Gives
+//! out the [`Place`]s that `backlog` counts. Contains no clock and no thread.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::backlog::{Backlog, Stage};
 use super::refusal::Refusal;
-use super::service_time::ServiceTime;
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::turns::ClientId;
 
@@ -51,31 +50,7 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Admission {
     policy: AdmissionPolicy,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    costs: Vec<ServiceTime>,
-    clients: HashMap<ClientId, Held>,
-    /// Places taken.
-    waiting: usize,
-}
-
-/// Images of one client.
-#[derive(Debug)]
-struct Held {
-    lanes: Vec<Count>,
-    /// Places taken.
-    waiting: usize,
-    /// All of them, the running ones too.
-    images: usize,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    to_decode: usize,
-    to_run: usize,
+    backlog: Mutex<Backlog>,
 }
 
 /// One image's place, from its acceptance to its answer.
@@ -87,30 +62,19 @@ pub struct Place {
     stage: Stage,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Decoding,
-    Queued,
-    Running,
-}
-
 impl Admission {
     /// With nothing on its way yet, for models in this many lanes.
     #[must_use]
     pub fn new(lanes: usize, policy: AdmissionPolicy) -> Arc<Admission> {
         Arc::new(Admission {
             policy,
-            state: Mutex::new(State {
-                costs: vec![ServiceTime::default(); lanes],
-                clients: HashMap::new(),
-                waiting: 0,
-            }),
+            backlog: Mutex::new(Backlog::new(lanes)),
         })
     }
 
     /// Nothing is done under the lock that could panic halfway, so a poisoned lock still guards a whole state.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a place for each image of a request, all or none.
@@ -118,10 +82,10 @@ impl Admission {
     /// # Errors
     /// [`Refusal`], at once.
     pub fn admit(self: &Arc<Self>, ask: &Ask) -> Result<Vec<Place>, Refusal> {
-        let mut state = self.lock();
-        state.check(&self.policy, ask)?;
-        (0..ask.images).for_each(|_| state.add(ask.client, ask.lane));
-        drop(state);
+        let mut backlog = self.lock();
+        check(&backlog, &self.policy, ask)?;
+        (0..ask.images).for_each(|_| backlog.add(ask.client, ask.lane));
+        drop(backlog);
         let place = |_| self.place(ask.client, ask.lane);
         Ok((0..ask.images).map(place).collect())
     }
@@ -161,103 +125,50 @@ impl Admission {
     }
 }
 
-impl State {
-    fn check(&self, policy: &AdmissionPolicy, ask: &Ask) -> Result<(), Refusal> {
-        let (wait, needed) = self.estimate(policy, ask);
-        let free = policy.capacity.saturating_sub(self.waiting);
-        if ask.images > free {
-            return Err(Refusal::QueueFull {
-                waiting: self.waiting,
-                capacity: policy.capacity,
-                wait,
-            });
-        }
-        let held = self.clients.get(&ask.client).map_or(0, |c| c.waiting);
-        let allowed = free.saturating_mul(SHARE_OF_FREE);
-        if held + ask.images > allowed {
-            return Err(Refusal::ClientFull {
-                held,
-                free,
-                allowed,
-                wait,
-            });
-        }
-        let on_the_way: usize = self.clients.values().map(|c| c.images).sum();
-        if on_the_way.saturating_sub(ask.held) < policy.workers {
-            // Whatever the estimate says: a worker is free, and only what is served can correct it.
-            return Ok(());
-        }
-        if wait > policy.max_wait {
-            let max = policy.max_wait;
-            return Err(Refusal::TooLong { wait, max });
-        }
-        if needed > ask.left {
-            let left = ask.left;
-            return Err(Refusal::TooLate { wait, needed, left });
-        }
-        Ok(())
-    }
-
-    /// The wait for a worker, and the time to the answer.
-    ///
-    /// Clients are served in turn, so before the last image of this request come as many of each other client as this
-    /// one then has, and no more.
-    fn estimate(&self, policy: &AdmissionPolicy, ask: &Ask) -> (Duration, Duration) {
-        let (workers, prep_threads) = (policy.workers as f64, policy.prep_threads as f64);
-        let max_batch_size = policy.max_batch_size as f64;
-        let own = self.clients.get(&ask.client).map_or(0, |c| c.images) + ask.images;
-        let (mut wait, mut run_with) = (0.0, 0.0);
-        for (lane, cost) in self.costs.iter().enumerate() {
-            let (mut to_decode, mut to_run) = (0.0, 0.0);
-            for held in self.clients.values() {
-                let before = (own as f64 / held.images as f64).min(1.0);
-                let count = held.lanes[lane];
-                to_decode += before * count.to_decode as f64;
-                to_run += before * (count.to_decode + count.to_run) as f64;
-            }
-            wait += cost.decode(to_decode) / prep_threads
-                + cost.batches(to_run, max_batch_size) / workers;
-            if lane == ask.lane {
-                run_with = to_run / workers;
-            }
-        }
-        let (cost, images) = (&self.costs[ask.lane], ask.images as f64);
-        // The last batch, and those of a large request that come before it.
-        let batch = (run_with + images).min(max_batch_size);
-        let before = (images - batch).max(0.0);
-        let own = cost.decode(images) / prep_threads
-            + cost.batches(before, max_batch_size) / workers
-            + cost.batch(batch);
-        (
-            Duration::from_secs_f64(wait),
-            Duration::from_secs_f64(wait + own),
-        )
-    }
-
-    fn add(&mut self, client: ClientId, lane: usize) {
-        let lanes = self.costs.len();
-        let held = self.clients.entry(client).or_insert_with(|| Held {
-            lanes: vec![Count::default(); lanes],
-            waiting: 0,
-            images: 0,
+/// Whether a request may come in.
+fn check(backlog: &Backlog, policy: &AdmissionPolicy, ask: &Ask) -> Result<(), Refusal> {
+    let (wait, needed) = backlog.estimate(policy, ask);
+    let waiting = backlog.waiting();
+    let free = policy.capacity.saturating_sub(waiting);
+    if ask.images > free {
+        return Err(Refusal::QueueFull {
+            waiting,
+            capacity: policy.capacity,
+            wait,
         });
-        held.lanes[lane].to_decode += 1;
-        held.waiting += 1;
-        held.images += 1;
-        self.waiting += 1;
     }
+    let held = backlog.waiting_of(ask.client);
+    let allowed = free.saturating_mul(SHARE_OF_FREE);
+    if held + ask.images > allowed {
+        return Err(Refusal::ClientFull {
+            held,
+            free,
+            allowed,
+            wait,
+        });
+    }
+    if backlog.images().saturating_sub(ask.held) < policy.workers {
+        // Whatever the estimate says: a worker is free, and only what is served can correct it.
+        return Ok(());
+    }
+    if wait > policy.max_wait {
+        let max = policy.max_wait;
+        return Err(Refusal::TooLong { wait, max });
+    }
+    if needed > ask.left {
+        let left = ask.left;
+        return Err(Refusal::TooLate { wait, needed, left });
+    }
+    Ok(())
 }
 
 impl Place {
     /// The image has been decoded, in `time`, until `now`.
     pub fn decoded(&mut self, time: Duration, now: Instant) {
-        let mut state = self.admission.lock();
-        state.costs[self.lane].decoded(time, now);
-        if let Some(held) = state.clients.get_mut(&self.client) {
-            held.lanes[self.lane].to_decode -= 1;
-            held.lanes[self.lane].to_run += 1;
-            self.stage = Stage::Queued;
-        }
+        let mut backlog = self.admission.lock();
+        backlog.costs[self.lane].decoded(time, now);
+        backlog.decoded(self.client, self.lane);
+        self.stage = Stage::Queued;
     }
 
     /// Decoding it took `time`, until `now`, and has failed.
@@ -267,13 +178,8 @@ impl Place {
 
     /// Its batch starts: somebody else may wait in its place.
     pub fn start(&mut self) {
-        let mut state = self.admission.lock();
-        let state = &mut *state;
-        if let Some(held) = state.clients.get_mut(&self.client) {
-            held.waiting -= 1;
-            state.waiting -= 1;
-            self.stage = Stage::Running;
-        }
+        self.admission.lock().started(self.client);
+        self.stage = Stage::Running;
     }
 
     /// Whose image it is.
@@ -285,23 +191,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.admission.lock();
-        let state = &mut *state;
-        let Some(held) = state.clients.get_mut(&self.client) else {
-            return;
-        };
-        match self.stage {
-            Stage::Decoding => held.lanes[self.lane].to_decode -= 1,
-            Stage::Queued | Stage::Running => held.lanes[self.lane].to_run -= 1,
-        }
-        if self.stage != Stage::Running {
-            held.waiting -= 1;
-            state.waiting -= 1;
-        }
-        held.images -= 1;
-        if held.images == 0 {
-            state.clients.remove(&self.client);
-        }
+        let mut backlog = self.admission.lock();
+        backlog.remove(self.client, self.lane, self.stage);
     }
 }
 
@@ -364,8 +255,8 @@ mod tests {
         places[0].start();
         admission.admit(&ask(OTHER, 2)).expect("two are left");
         drop(places);
-        assert!(admission.lock().clients.is_empty());
-        assert_eq!(admission.lock().waiting, 0);
+        let backlog = admission.lock();
+        assert_eq!((backlog.images(), backlog.waiting()), (0, 0));
     }
 
     #[test]

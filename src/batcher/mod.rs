@@ -5,6 +5,7 @@
 //! more are dropped without running.
 
 mod admission;
+mod backlog;
 mod policy;
 mod queue;
 mod refusal;

@@ -191,6 +191,12 @@ impl Classifier {
         }
     }
 
+    /// Threads that run batches.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.options.batching.workers
+    }
+
     /// Images waiting in a model's queue.
     #[must_use]
     pub fn queue_depth(&self, model: &ServedModel) -> usize {

@@ -99,7 +99,9 @@ async fn answer(
     let mut places = match classifier.admit(model, client, 1, 0, deadline.at(start) - start) {
         Ok(places) => places,
         Err(refusal) => {
-            body::discard(headers, body).await;
+            let workers = classifier.workers();
+            let delay = app.refusal_pace.delay(client, workers, start);
+            tokio::join!(body::discard(headers, body), tokio::time::sleep(delay));
             return Err(refusal.into());
         }
     };

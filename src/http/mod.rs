@@ -14,6 +14,7 @@ mod health;
 mod keys;
 mod models;
 mod observe;
+mod refusal_pace;
 mod upload;
 
 use std::hash::RandomState;
@@ -70,6 +71,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     limits: RequestLimits,
     body_memory: body_memory::BodyMemory,
+    refusal_pace: refusal_pace::RefusalPace,
     client_seed: RandomState,
     keys: RwLock<Option<Arc<KeySet>>>,
 }
@@ -84,6 +86,7 @@ impl App {
             metrics,
             limits,
             body_memory: body_memory::BodyMemory::new(limits.body_memory_bytes),
+            refusal_pace: refusal_pace::RefusalPace::new(),
             client_seed: RandomState::new(),
             keys: RwLock::new(None),
         })

@@ -12,6 +12,8 @@ pub mod turns;
 pub mod batcher {
     #[path = "../../../../src/batcher/admission.rs"]
     pub mod admission;
+    #[path = "../../../../src/batcher/backlog.rs"]
+    mod backlog;
     #[path = "../../../../src/batcher/policy.rs"]
     pub mod policy;
     #[path = "../../../../src/batcher/queue.rs"]

@@ -71,7 +71,9 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         if all.refused > 1000 {
             refusal_ms = price;
         }
-        peak = peak.max(summary.goodput);
+        if load <= 4.0 {
+            peak = peak.max(summary.goodput);
+        }
         rows.push(vec![
             format!("{load}x"),
             format!("{:.1}", summary.offered),

@@ -1,0 +1,158 @@
+//! All images on their way, whose they are and how far they have come, and how long one more would take.
+//!
+//! Kept by `admission` under its lock. Contains no clock, lock or thread.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::admission::{AdmissionPolicy, Ask};
+use super::service_time::ServiceTime;
+use crate::turns::ClientId;
+
+/// How far an image has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Decoding,
+    Queued,
+    Running,
+}
+
+#[derive(Debug)]
+pub(super) struct Backlog {
+    /// What an image of each lane costs.
+    pub(super) costs: Vec<ServiceTime>,
+    clients: HashMap<ClientId, Held>,
+    /// Images of all clients.
+    images: usize,
+    /// Those of them that are not running.
+    waiting: usize,
+}
+
+/// Images of one client.
+#[derive(Debug)]
+struct Held {
+    lanes: Vec<Count>,
+    /// All of them.
+    images: usize,
+    /// Those that are not running.
+    waiting: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    to_decode: usize,
+    to_run: usize,
+}
+
+impl Backlog {
+    pub(super) fn new(lanes: usize) -> Backlog {
+        Backlog {
+            costs: vec![ServiceTime::default(); lanes],
+            clients: HashMap::new(),
+            images: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Images of all clients.
+    pub(super) fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Images of all clients that are not running.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Images of a client that are not running.
+    pub(super) fn waiting_of(&self, client: ClientId) -> usize {
+        self.clients.get(&client).map_or(0, |c| c.waiting)
+    }
+
+    /// An image has been accepted.
+    pub(super) fn add(&mut self, client: ClientId, lane: usize) {
+        let lanes = self.costs.len();
+        let held = self.clients.entry(client).or_insert_with(|| Held {
+            lanes: vec![Count::default(); lanes],
+            images: 0,
+            waiting: 0,
+        });
+        held.lanes[lane].to_decode += 1;
+        held.images += 1;
+        held.waiting += 1;
+        self.images += 1;
+        self.waiting += 1;
+    }
+
+    /// An image that was being decoded waits for its batch.
+    pub(super) fn decoded(&mut self, client: ClientId, lane: usize) {
+        if let Some(held) = self.clients.get_mut(&client) {
+            held.lanes[lane].to_decode -= 1;
+            held.lanes[lane].to_run += 1;
+        }
+    }
+
+    /// The batch of an image that waited has started.
+    pub(super) fn started(&mut self, client: ClientId) {
+        if let Some(held) = self.clients.get_mut(&client) {
+            held.waiting -= 1;
+            self.waiting -= 1;
+        }
+    }
+
+    /// An image has been answered, or given up at this stage.
+    pub(super) fn remove(&mut self, client: ClientId, lane: usize, stage: Stage) {
+        let Some(held) = self.clients.get_mut(&client) else {
+            return;
+        };
+        match stage {
+            Stage::Decoding => held.lanes[lane].to_decode -= 1,
+            Stage::Queued | Stage::Running => held.lanes[lane].to_run -= 1,
+        }
+        if stage != Stage::Running {
+            held.waiting -= 1;
+            self.waiting -= 1;
+        }
+        held.images -= 1;
+        self.images -= 1;
+        if held.images == 0 {
+            self.clients.remove(&client);
+        }
+    }
+
+    /// The wait of a request for a worker, and the time to its answer.
+    ///
+    /// Clients are served in turn, so before the last image of this request come as many of each other client as this
+    /// one then has, and no more.
+    pub(super) fn estimate(&self, policy: &AdmissionPolicy, ask: &Ask) -> (Duration, Duration) {
+        let (workers, prep_threads) = (policy.workers as f64, policy.prep_threads as f64);
+        let max_batch_size = policy.max_batch_size as f64;
+        let own = self.clients.get(&ask.client).map_or(0, |c| c.images) + ask.images;
+        let (mut wait, mut run_with) = (0.0, 0.0);
+        for (lane, cost) in self.costs.iter().enumerate() {
+            let (mut to_decode, mut to_run) = (0.0, 0.0);
+            for held in self.clients.values() {
+                let before = (own as f64 / held.images as f64).min(1.0);
+                let count = held.lanes[lane];
+                to_decode += before * count.to_decode as f64;
+                to_run += before * (count.to_decode + count.to_run) as f64;
+            }
+            wait += cost.decode(to_decode) / prep_threads
+                + cost.batches(to_run, max_batch_size) / workers;
+            if lane == ask.lane {
+                run_with = to_run / workers;
+            }
+        }
+        let (cost, images) = (&self.costs[ask.lane], ask.images as f64);
+        // The last batch, and those of a large request that come before it.
+        let batch = (run_with + images).min(max_batch_size);
+        let before = (images - batch).max(0.0);
+        let own = cost.decode(images) / prep_threads
+            + cost.batches(before, max_batch_size) / workers
+            + cost.batch(batch);
+        (
+            Duration::from_secs_f64(wait),
+            Duration::from_secs_f64(wait + own),
+        )
+    }
+}
