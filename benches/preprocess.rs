@@ -76,8 +76,8 @@ fn preprocessor(size: DecodeSize) -> Preprocessor {
     Preprocessor::new(PreprocessSpec::default(), options)
 }
 
-/// For `preprocess_vs_pillow.py`: one pass over the photos for each line of standard input, answered by the seconds that
-/// decoding and the rest took a photo.
+/// For `preprocess_vs_pillow.py`: one pass over the photos for each line of standard input, answered by the seconds
+/// that decoding and the rest took a photo.
 fn passes(photos: &[Vec<u8>]) {
     let preprocessor = preprocessor(DecodeSize::Full);
     for _ in std::io::stdin().lines() {

@@ -1,7 +1,8 @@
 //! What the service adds to decode, resize and inference, and how its throughput grows with workers.
 //!
-//! `cargo bench --bench serve` measures with the ResNet-50 and photos that `RESNET_TEST_ASSETS` names, with the built-in
-//! model and the test photos without them. Alternatives are interleaved, so a drifting machine hurts all alike.
+//! `cargo bench --bench serve` measures with the ResNet-50 and photos that `RESNET_TEST_ASSETS` names, with the
+//! built-in model and the test photos without them. Alternatives are interleaved, so a drifting machine hurts all
+//! alike.
 
 #![allow(
     clippy::print_stdout,
@@ -93,6 +94,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         max_images: 32,
         body_timeout: Duration::from_secs(30),
         request_timeout: Duration::from_secs(10),
+        max_memory_wait: Duration::from_secs(2),
         min_upload_rate: 4 << 10,
         body_memory_bytes: 256 << 20,
     };

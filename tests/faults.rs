@@ -1,4 +1,5 @@
-//! What happens when something breaks inside the server: one fault in the real binary each, by the names in `RESNET_FAULTS`.
+//! What happens when something breaks inside the server: one fault in the real binary each, by the names in
+//! `RESNET_FAULTS`.
 //!
 //! cargo test --features fail-points --test faults
 

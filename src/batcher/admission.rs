@@ -111,6 +111,12 @@ impl Admission {
         self.lock().costs[lane].ran(images, time, now);
     }
 
+    /// The time in which all threads together decode and run an image of a lane; zero as long as none has been.
+    #[must_use]
+    pub fn time_of_an_image(&self, lane: usize) -> Duration {
+        self.lock().time_of_an_image(&self.policy, lane)
+    }
+
     /// How long an image of a client that has none here would wait for a worker.
     #[must_use]
     pub fn estimated_wait(&self, lane: usize) -> Duration {

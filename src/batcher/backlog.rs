@@ -120,6 +120,13 @@ impl Backlog {
         }
     }
 
+    /// The time in which all threads together decode and run an image of a lane, as part of a large batch.
+    pub(super) fn time_of_an_image(&self, policy: &AdmissionPolicy, lane: usize) -> Duration {
+        let (cost, batch) = (&self.costs[lane], policy.max_batch_size as f64);
+        let run = cost.batch(batch) / batch / policy.workers as f64;
+        Duration::from_secs_f64(cost.decode(1.0) / policy.prep_threads as f64 + run)
+    }
+
     /// The wait of a request for a worker, and the time to its answer.
     ///
     /// Clients are served in turn, so before the last image of this request come as many of each other client as this

@@ -1,8 +1,8 @@
 //! Collects waiting images into batches and runs them on the `engine-N` threads.
 //!
-//! Owned by `classifier`. One lane (queue) a model, one set of workers for all of them, sized by the CPU budget; the lane
-//! whose oldest image has waited longest goes first, and clients are served in turn. Entries that nobody waits for any
-//! more are dropped without running.
+//! Owned by `classifier`. One lane (queue) a model, one set of workers for all of them, sized by the CPU budget; the
+//! lane whose oldest image has waited longest goes first, and clients are served in turn. Entries that nobody waits for
+//! any more are dropped without running.
 
 mod admission;
 mod backlog;

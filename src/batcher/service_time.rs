@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// Weight that an observation keeps when the next one comes: the last twenty or so decide.
 const MEMORY: f64 = 0.95;
 
-/// Time in which what was learnt loses two thirds of its weight: what took long while CPUs were short says little when they
-/// are free again, and few images come in to correct it as long as it is believed.
+/// Time in which what was learnt loses two thirds of its weight: what took long while CPUs were short says little when
+/// they are free again, and few images come in to correct it as long as it is believed.
 const FADE: Duration = Duration::from_millis(500);
 
 /// A batch's time counts as at most this many times, and at least this fraction, of what was expected: batches of one

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Place};
 use crate::metrics::Metrics;
-use crate::preprocess::{ExifMode, ImageInfo, PreprocessError, Preprocessed, Task};
+use crate::preprocess::{self, ExifMode, ImageInfo, PreprocessError, Preprocessed};
 use crate::tensor::Image;
 use crate::turns::ClientId;
 
@@ -45,7 +45,7 @@ pub(super) struct Job {
 /// Decoding 4 megapixels takes some ten times as long as an image of a data set.
 const LARGE_PIXELS: u64 = 4_000_000;
 
-impl Task for Job {
+impl preprocess::Job for Job {
     fn client(&self) -> ClientId {
         self.place.client()
     }

@@ -92,8 +92,8 @@ impl Default for ClassifyOptions {
     }
 }
 
-/// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the largest
-/// planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
+/// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the
+/// largest planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
 const VALUES_OF_IMAGE: u64 = 16;
 
 /// Threads that do not come to an end.
@@ -191,10 +191,10 @@ impl Classifier {
         }
     }
 
-    /// Threads that run batches.
+    /// The time in which the busy server answers one image of a model; zero as long as none has been.
     #[must_use]
-    pub fn workers(&self) -> usize {
-        self.options.batching.workers
+    pub fn time_of_an_answer(&self, model: &ServedModel) -> Duration {
+        self.admission.time_of_an_image(model.lane)
     }
 
     /// Images waiting in a model's queue.
@@ -264,7 +264,8 @@ impl Classifier {
         self.batcher.health()
     }
 
-    /// The pool that has threads which have been at one image or batch for too long; the one without a free thread first.
+    /// The pool that has threads which have been at one image or batch for too long; the one without a free thread
+    /// first.
     #[must_use]
     pub fn stuck(&self) -> Option<Stuck> {
         let stuck = |pool, mut busy: Vec<Duration>, threads| {

@@ -13,8 +13,8 @@ use super::output::UsageError;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// Least severe level to log: error, warn, info, debug, trace, or a filter as resnet=debug [default: info for serve,
-    /// warn for the others]
+    /// Least severe level to log: error, warn, info, debug, trace, or a filter as resnet=debug [default: info for
+    /// serve, warn for the others]
     #[arg(long, env = "RESNET_LOG", value_name = "LEVEL")]
     log_level: Option<String>,
 

@@ -5,12 +5,12 @@
 use crate::classifier::Classifier;
 use crate::config::{RequestConfig, ServerConfig};
 
-/// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much for
-/// the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
+/// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much
+/// for the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
 const CONNECTION_BYTES: u64 = 128 << 10;
 
-/// Most that one of HTTP/2 holds: 1 MiB of bodies under way unasked, and for each of 64 streams 16 KiB of headers and 64 KiB
-/// of an answer.
+/// Most that one of HTTP/2 holds: 1 MiB of bodies under way unasked, and for each of 64 streams 16 KiB of headers and
+/// 64 KiB of an answer.
 const HTTP2_CONNECTION_BYTES: u64 = 6 << 20;
 
 /// A body grows by doubling, so that up to twice what has arrived is reserved while it does.

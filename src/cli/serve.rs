@@ -113,7 +113,8 @@ fn step_back() {
     }
 }
 
-/// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start another.
+/// Exit code of a server that gave up on itself: `EX_SOFTWARE` of sysexits.h. Whoever supervises it should start
+/// another.
 const EXIT_FAILED_INSIDE: u8 = 70;
 
 /// What is loaded, and how it is to run.
@@ -146,6 +147,7 @@ async fn serve(
         max_images: args.requests.max_images,
         body_timeout: args.requests.body_timeout,
         request_timeout: args.requests.request_timeout,
+        max_memory_wait: args.requests.max_queue_wait,
         min_upload_rate: args.requests.min_upload_rate,
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };

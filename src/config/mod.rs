@@ -38,8 +38,8 @@ pub struct ServerConfig {
     #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = clap::value_parser!(u32).range(1..=1_048_576), value_name = "N")]
     pub max_connections: u32,
 
-    /// How long a client may take to send a request's head: the first one from the connection's start, a further one from
-    /// its first byte
+    /// How long a client may take to send a request's head: the first one from the connection's start, a further one
+    /// from its first byte
     #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
     pub header_timeout: Duration,
 
@@ -114,7 +114,8 @@ pub struct RequestConfig {
     #[arg(long, env = "RESNET_REQUEST_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
     pub request_timeout: Duration,
 
-    /// Longest estimated wait for a worker; a request that would wait longer is refused with 503 before its body is read
+    /// Longest estimated wait for a worker; a request that would wait longer is refused with 503 before its body is
+    /// read
     #[arg(long, env = "RESNET_MAX_QUEUE_WAIT", default_value = "2s", value_parser = parse_timeout, value_name = "TIME")]
     pub max_queue_wait: Duration,
 

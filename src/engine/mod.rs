@@ -37,8 +37,8 @@ pub struct EngineSpec {
     /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
     /// number.
     pub plan_batch: Option<usize>,
-    /// Whether images may also be bytes, which the network's first convolution normalizes: with the same answers, bit for
-    /// bit, as for the normalized tensor.
+    /// Whether images may also be bytes, which the network's first convolution normalizes: with the same answers, bit
+    /// for bit, as for the normalized tensor.
     pub takes_bytes: bool,
     /// What executes the network, for people.
     pub runtime: String,

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ use super::observe::ModelLabel;
 use super::{ApiError, App, body, upload};
 use crate::classifier::{
     Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Place, Prediction,
-    ServedModel, Timings,
+    Refusal, ServedModel, Timings,
 };
 use crate::preprocess::ExifMode;
 use crate::turns::ClientId;
@@ -67,7 +67,7 @@ async fn handle(
     let answer = match resolved {
         Ok(target) => {
             let client = client_id(&head.extensions, &app.client_seed);
-            answer(app, &target, client, &head.headers, &mut body).await
+            answer(app, &target, client, &head, &mut body).await
         }
         Err(e) => Err(e),
     };
@@ -82,7 +82,7 @@ async fn answer(
     app: &App,
     target: &Target<'_>,
     client: ClientId,
-    headers: &HeaderMap,
+    head: &Parts,
     body: &mut Body,
 ) -> Result<Response, ApiError> {
     let Target {
@@ -94,18 +94,14 @@ async fn answer(
     if let Some(stuck) = classifier.stuck().filter(|stuck| stuck.all) {
         return Err(ApiError::Stuck(stuck));
     }
-    // Before the body is read: a refusal should cost neither side the upload.
+    // Before the body is read: a refusal should cost neither side a long upload.
     let start = Instant::now();
     let mut places = match classifier.admit(model, client, 1, 0, deadline.at(start) - start) {
         Ok(places) => places,
-        Err(refusal) => {
-            let workers = classifier.workers();
-            let delay = app.refusal_pace.delay(client, workers, start);
-            tokio::join!(body::discard(headers, body), tokio::time::sleep(delay));
-            return Err(refusal.into());
-        }
+        Err(refusal) => return Err(refuse(app, target, client, head, body, refusal).await),
     };
-    let reading = body::read(headers, body, &app.limits, &app.body_memory);
+    let headers = &head.headers;
+    let reading = body::read(headers, body, &app.limits, app.body_memory.share(client));
     let reading = or_expired(deadline.client(), reading);
     let mut body = while_reserved(&mut places, reading).await??;
     let upload = upload::parse(headers, body.take(), app.limits.max_images).await?;
@@ -114,7 +110,13 @@ async fn answer(
     let missing = upload.images.len() - places.len();
     if missing > 0 {
         let held = places.len();
-        places.extend(classifier.admit(model, client, missing, held, deadline - now)?);
+        match classifier.admit(model, client, missing, held, deadline - now) {
+            Ok(more) => places.extend(more),
+            Err(refusal) => {
+                drop(places);
+                return Err(refuse(app, target, client, head, &mut Body::empty(), refusal).await);
+            }
+        }
     }
     let options = ClassifyOptions {
         deadline: Some(deadline),
@@ -162,6 +164,28 @@ async fn answer(
     Ok(response)
 }
 
+/// A refusal, as late as this client's are. What it still sends is read away if that is short; a client that is sending
+/// more should hear at once that it need not.
+async fn refuse(
+    app: &App,
+    target: &Target<'_>,
+    client: ClientId,
+    head: &Parts,
+    body: &mut Body,
+    refusal: Refusal,
+) -> ApiError {
+    let is_read = body::discard(head, body, app.limits.max_body_bytes).await;
+    let now = Instant::now();
+    let answer = target.classifier.time_of_an_answer(&target.model);
+    // Nobody is kept waiting for a refusal past its deadline, nor the drain for one.
+    let hold = app.refusal_pace.hold(client, answer, now);
+    let hold = hold.min(target.deadline.at(now) - now);
+    if is_read && !hold.is_zero() && !app.is_draining() {
+        tokio::time::sleep(hold).await;
+    }
+    refusal.into()
+}
+
 async fn wait_all(
     submitted: Vec<Result<Pending, ApiError>>,
 ) -> Vec<Result<Classification, ApiError>> {
@@ -175,8 +199,8 @@ async fn wait_all(
     results
 }
 
-/// How long a place is kept for an upload. Most take less; a client that takes longer should not keep others out, and asks
-/// again when it is done.
+/// How long a place is kept for an upload. Most take less; a client that takes longer should not keep others out, and
+/// asks again when it is done.
 const RESERVATION: Duration = Duration::from_millis(250);
 
 /// Reads an upload, and gives its place up when that takes long.

@@ -22,7 +22,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// Reads what the client asks for; `query` is the value of the parameter `timeout_ms`. The shorter of the two counts.
+    /// Reads what the client asks for; `query` is the value of the parameter `timeout_ms`. The shorter of the two
+    /// counts.
     ///
     /// # Errors
     /// [`ApiError::BadTimeout`].

@@ -107,6 +107,9 @@ pub enum ApiError {
         /// The limit, in bytes a second.
         min_rate: u64,
     },
+    /// Other bodies held the memory for bodies.
+    #[error("other requests held the memory for bodies for {} s", .0.as_secs_f64())]
+    BodyMemoryFull(Duration),
     /// The body broke off.
     #[error("the body broke off before its announced end")]
     BodyCut,
@@ -186,6 +189,11 @@ impl ApiError {
             ApiError::BodyTimeout(_) | ApiError::BodyTooSlow { .. } => {
                 (S::REQUEST_TIMEOUT, "body_timeout", "Body too slow")
             }
+            ApiError::BodyMemoryFull(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "body_memory_full",
+                "No memory for the body",
+            ),
             ApiError::BodyCut => (S::BAD_REQUEST, "body_incomplete", "Body incomplete"),
             ApiError::UnsupportedEncoding(_) => (
                 S::UNSUPPORTED_MEDIA_TYPE,

@@ -1,7 +1,7 @@
 //! API keys: how they are written down, and how one is found without telling the others.
 //!
-//! `cli` reads the file and the variable and hands their text to [`KeySet::parse`]; `auth` looks up what requests bring.
-//! A key is held as its SHA-256 and appears in no error, log line or answer.
+//! `cli` reads the file and the variable and hands their text to [`KeySet::parse`]; `auth` looks up what requests
+//! bring. A key is held as its SHA-256 and appears in no error, log line or answer.
 
 use std::fmt;
 

@@ -52,10 +52,12 @@ pub struct RequestLimits {
     pub body_timeout: Duration,
     /// How long the answer may take after that.
     pub request_timeout: Duration,
+    /// How long the server may wait for memory while it reads the body.
+    pub max_memory_wait: Duration,
     /// How fast it must arrive after the first 5 s, in bytes a second on average; at least 1.
     pub min_upload_rate: u64,
-    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits. One body more may be
-    /// held, so that bodies never wait for one another.
+    /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits. One body more may
+    /// be held, so that bodies never wait for one another.
     pub body_memory_bytes: u64,
 }
 

@@ -1,48 +1,55 @@
 //! How fast a client is refused: at once as a rule, later if it asks again and again without waiting.
 //!
-//! Asked by `classify` when admission has no place. Refusals are cheap, but a client that sends the next request as soon as
-//! it has the last refusal would have thousands a second, and they would take the CPU from what was accepted.
+//! Asked by `classify` when admission has no place. Refusals are cheap, but a client that sends the next request as
+//! soon as it has the last refusal would have thousands a second, and they would take the CPU from what was accepted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::turns::ClientId;
 
-/// Refusals a second that one client gets at once, for each worker: at 0.05 to 0.4 ms each at most 4% of a CPU.
-const AT_ONCE: u64 = 100;
+/// Refusals that one client gets at once in the time in which the server could answer one image: what comes at six times
+/// the capacity. At 0.05 to 0.4 ms each (`load overload`) they take a small part of what an answer does.
+const AN_ANSWER: u32 = 5;
 
-/// Longest that a refusal is held back. Each client was told to come back after a second or more.
+/// Those of so long a time it may have all together.
+const BURST: Duration = Duration::from_secs(1);
+
+/// Longest that a refusal is held back, whatever the rate. Each client was told to come back after a second or more.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// Clients that are told apart; two of the same slot share a pace.
+/// Clients that are told apart: two of one slot share a pace, which costs them `LONGEST` at most.
 const SLOTS: usize = 1024;
 
-/// When each client gets its next refusal.
+/// How far each client is ahead of the rate.
+///
+/// Source: the generic cell rate algorithm, ITU-T I.371, annex A.
 #[derive(Debug)]
 pub(super) struct RefusalPace {
     start: Instant,
-    /// In nanoseconds after `start`.
-    next: Box<[AtomicU64]>,
+    /// When the client's refusals so far would all have come at the rate, in nanoseconds after `start`.
+    due: Box<[AtomicU64]>,
 }
 
 impl RefusalPace {
     pub(super) fn new() -> RefusalPace {
         RefusalPace {
             start: Instant::now(),
-            next: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            due: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
-    /// How long the refusal of a client's request at `now` is to be held back.
-    pub(super) fn delay(&self, client: ClientId, workers: usize, now: Instant) -> Duration {
+    /// Counts a refusal at `now` and tells how long it is to be held back. The server answers an image in `answer`.
+    pub(super) fn hold(&self, client: ClientId, answer: Duration, now: Instant) -> Duration {
         let nanos = |t: Duration| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX);
-        let interval = nanos(Duration::from_secs(1)) / (AT_ONCE * workers.max(1) as u64);
+        let interval = nanos((answer / AN_ANSWER).min(LONGEST));
         let now = nanos(now.saturating_duration_since(self.start));
-        let turn = |next: u64| next.clamp(now, now.saturating_add(nanos(LONGEST)));
-        let slot = &self.next[(client.0 % SLOTS as u64) as usize];
-        let step = |next| Some(turn(next).saturating_add(interval));
-        let next = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
-        Duration::from_nanos(turn(next.unwrap_or_else(|next| next)) - now)
+        let latest = now + nanos(BURST) + nanos(LONGEST);
+        let slot = &self.due[(client.0 % SLOTS as u64) as usize];
+        let step = |due: u64| Some(due.clamp(now, latest) + interval);
+        let due = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        let ahead = due.unwrap_or_else(|due| due).clamp(now, latest) - now;
+        Duration::from_nanos(ahead.saturating_sub(nanos(BURST)))
     }
 }
 
@@ -52,35 +59,47 @@ mod tests {
 
     const CLIENT: ClientId = ClientId(7);
 
-    #[test]
-    fn refusals_are_held_back_only_beyond_the_rate() {
+    /// How long refusals at these milliseconds are held back, in milliseconds; the server answers 20 images a second.
+    fn holds(at_ms: impl IntoIterator<Item = u64>) -> Vec<f64> {
         let pace = RefusalPace::new();
         let at = |ms| pace.start + Duration::from_millis(ms);
-        let delay = |ms, client| pace.delay(client, 1, at(ms));
-        for i in 0..100 {
-            assert_eq!(delay(i * 10, CLIENT), Duration::ZERO);
-        }
-        let held: Vec<_> = (0..4).map(|_| delay(1500, CLIENT).as_millis()).collect();
-        assert_eq!(held, [0, 10, 20, 30]);
-        assert_eq!(delay(1500, ClientId(8)), Duration::ZERO, "another's");
-        assert_eq!(delay(1540, CLIENT), Duration::ZERO, "and all is forgotten");
+        let answer = Duration::from_millis(50);
+        let hold = |ms| pace.hold(CLIENT, answer, at(ms)).as_secs_f64() * 1e3;
+        at_ms.into_iter().map(hold).collect()
     }
 
     #[test]
-    fn no_refusal_is_held_back_longer_than_a_quarter_of_a_second() {
-        let pace = RefusalPace::new();
-        let delays = (0..1000).map(|_| pace.delay(CLIENT, 1, pace.start));
-        assert_eq!(delays.max(), Some(LONGEST));
-        let later = pace.start + LONGEST + Duration::from_millis(10);
-        assert_eq!(pace.delay(CLIENT, 1, later), Duration::ZERO);
+    fn client_within_the_rate_is_refused_at_once() {
+        let steady = holds((0..1000).map(|i| i * 10));
+        assert!(steady.iter().all(|hold| *hold == 0.0));
+        let now_and_then = holds((0..1000).map(|i| i / 100 * 1000));
+        assert!(now_and_then.iter().all(|hold| *hold == 0.0));
     }
 
     #[test]
-    fn more_workers_refuse_more() {
+    fn client_beyond_it_waits_its_turn_and_never_long() {
+        let flood = holds((0..1000).map(|_| 0));
+        assert!(flood[..=100].iter().all(|hold| *hold == 0.0));
+        assert_eq!(flood[101..104], [10.0, 20.0, 30.0]);
+        assert_eq!(flood[999], 250.0);
+        let after = holds((0..1000).map(|_| 0).chain([270, 1280]));
+        assert_eq!(after[1000..], [0.0, 0.0], "and it is forgiven");
+    }
+
+    #[test]
+    fn flood_of_one_client_holds_back_no_other() {
+        let (pace, answer) = (RefusalPace::new(), Duration::from_secs(1));
+        let last = (0..1000)
+            .map(|_| pace.hold(CLIENT, answer, pace.start))
+            .last();
+        assert_eq!(longest, Some(LONGEST));
+        assert!(pace.hold(ClientId(8), answer, pace.start).is_zero());
+    }
+
+    #[test]
+    fn server_that_knows_no_cost_holds_nothing_back() {
         let pace = RefusalPace::new();
-        let delays: Vec<_> = (0..5)
-            .map(|_| pace.delay(CLIENT, 4, pace.start).as_secs_f64() * 1e3)
-            .collect();
-        assert_eq!(delays, [0.0, 2.5, 5.0, 7.5, 10.0]);
+        let hold = |_| pace.hold(CLIENT, Duration::ZERO, pace.start);
+        assert!((0..1000).map(hold).all(|hold| hold.is_zero()));
     }
 }

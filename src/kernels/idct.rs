@@ -255,8 +255,8 @@ fn avx2_transform<const SHIFT: i32>(
     ]
 }
 
-/// Saturates eight rows of eight values to 16 bits and turns them into columns: the first and the fifth in the halves of
-/// the first vector, and so on.
+/// Saturates eight rows of eight values to 16 bits and turns them into columns: the first and the fifth in the halves
+/// of the first vector, and so on.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2_transposed(r: [std::arch::x86_64::__m256i; 8]) -> [std::arch::x86_64::__m256i; 4] {

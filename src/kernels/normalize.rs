@@ -6,8 +6,9 @@
 //! # Numerics
 //! The result is that of three correctly rounded `f32` operations. The vector code replaces both divisions by a product
 //! with the divisor's reciprocal in two parts, `fma(x, high, x * low)`, which nearly always rounds the same way; there
-//! are only 256 inputs, so [`Normalization::new`] tries all of them, and a channel where one bit differs keeps its table.
-//! So does one of an unusual mean or deviation, where a part of the sum could be a denormal number: workers flush those.
+//! are only 256 inputs, so [`Normalization::new`] tries all of them, and a channel where one bit differs keeps its
+//! table. So does one of an unusual mean or deviation, where a part of the sum could be a denormal number: workers
+//! flush those.
 
 use super::Isa;
 
@@ -119,9 +120,9 @@ impl Normalization {
 
 /// Whether no operation of [`Steps`] meets a denormal number.
 ///
-/// A mean from 2⁻¹⁰ on, or none, leaves differences from `x / 255` of 0 or at least 2⁻³⁴; the low part of a reciprocal of
-/// 2⁻²⁰ or more is 0 or at least 2⁻⁷³. Their product is far above 2⁻¹²⁶. Published recipes have means of 0 to 124 and
-/// deviations of 1/255 to 255.
+/// A mean from 2⁻¹⁰ on, or none, leaves differences from `x / 255` of 0 or at least 2⁻³⁴; the low part of a reciprocal
+/// of 2⁻²⁰ or more is 0 or at least 2⁻⁷³. Their product is far above 2⁻¹²⁶. Published recipes have means of 0 to 124
+/// and deviations of 1/255 to 255.
 fn is_usual(mean: f32, std: f32) -> bool {
     let limits = 2_f32.powi(-10)..=2_f32.powi(20);
     (mean == 0.0 || limits.contains(&mean.abs())) && limits.contains(&std)

@@ -1,6 +1,7 @@
 //! Every instrument behind `/metrics`, in one struct; its help text says what it counts.
 //!
-//! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served names.
+//! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served
+//! names.
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,

@@ -22,8 +22,8 @@ pub struct CompileError {
     pub reason: String,
 }
 
-/// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images, and up to `threads` that
-/// share an inference. `normalization` is what bytes of an RGB image mean, where images may come as bytes.
+/// Packs the weights and lays out the memory of `graph`, for batches of up to `capacity` images, and up to `threads`
+/// that share an inference. `normalization` is what bytes of an RGB image mean, where images may come as bytes.
 ///
 /// # Errors
 /// [`CompileError`], naming the node.

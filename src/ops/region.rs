@@ -1,7 +1,7 @@
 //! One operator of tract's graph that computes a whole recognized part of a network.
 //!
-//! Made by `engine::lower`; tract's plan calls it with NCHW values, or an image's bytes, and gets NCHW values. A worker's
-//! memory is the operator's state in that worker's plan.
+//! Made by `engine::lower`; tract's plan calls it with NCHW values, or an image's bytes, and gets NCHW values. A
+//! worker's memory is the operator's state in that worker's plan.
 
 use std::sync::Arc;
 

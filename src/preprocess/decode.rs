@@ -48,7 +48,8 @@ pub(super) trait Decoder {
     /// How the stored picture must be turned to be upright.
     fn orientation(&self) -> Orientation;
 
-    /// What [`Decoder::decode`] of this region holds at most, in bytes, besides the encoded image and what `sink` keeps.
+    /// What [`Decoder::decode`] of this region holds at most, in bytes, besides the encoded image and what `sink`
+    /// keeps.
     fn memory(&self, region: Region) -> u64;
 
     /// Makes the picture smaller while decoding where the format can, its shorter side at least `shortest` pixels;

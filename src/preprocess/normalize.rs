@@ -1,6 +1,7 @@
 //! 8-bit RGB to the network's normalized NCHW input.
 //!
-//! Called by `Preprocessor::run` with the crop; the last stage before the batcher, unless the network normalizes itself.
+//! Called by `Preprocessor::run` with the crop; the last stage before the batcher, unless the network normalizes
+//! itself.
 
 use crate::kernels::{Normalization, NormalizeKernel};
 use crate::tensor::{Crop, Tensor};

@@ -17,7 +17,8 @@ use super::{Format, ImageLimits, PreprocessError};
 /// above both; EXIF with a large preview is the largest chunk seen.
 const MAX_CHUNK_BYTES: usize = 64 << 20;
 
-/// The crate's inflate window, tables and row buffer before they grow with the row, in bytes; rounded up from its source.
+/// The crate's inflate window, tables and row buffer before they grow with the row, in bytes; rounded up from its
+/// source.
 const FIXED_BUFFERS: u64 = 512 << 10;
 
 /// The seven passes of Adam7: first column, first row, column step, row step. Source: PNG (third edition), section 8.1.
@@ -177,8 +178,8 @@ impl Decoder for PngSource<'_> {
         } else {
             1
         };
-        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours. A chunk
-        // doubles as well, and EXIF is kept once more.
+        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours. A
+        // chunk doubles as well, and EXIF is kept once more.
         FIXED_BUFFERS
             + 12 * row
             + 3 * largest_chunk(self.bytes)

@@ -1,7 +1,7 @@
 //! The `prep-N` threads: decode and resize run here, never on tokio's threads.
 //!
-//! Owned by `classifier`. Tasks arrive only with a place that admission gave out, which bounds the queue; `schedule` has
-//! their order.
+//! Owned by `classifier`. Jobs arrive only with a place that admission gave out, which bounds the queue; `schedule`
+//! has their order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::pulse::Pulse;
 use crate::turns::ClientId;
 
 /// What a thread of the pool does for one image.
-pub trait Task: Send + 'static {
+pub trait Job: Send + 'static {
     /// Whose it is.
     fn client(&self) -> ClientId;
 
@@ -48,14 +48,14 @@ struct State<T> {
 }
 
 impl<T> Shared<T> {
-    /// Tasks run outside the lock, so a poisoned lock still guards a whole state.
+    /// Jobs run outside the lock, so a poisoned lock still guards a whole state.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: Task> Pool<T> {
-    /// Starts threads named `{name}-0`, `{name}-1`, …: `threads`, and one for small tasks while all those have large
+impl<T: Job> Pool<T> {
+    /// Starts threads named `{name}-0`, `{name}-1`, …: `threads`, and one for small jobs while all those have large
     /// ones.
     ///
     /// # Errors
@@ -81,16 +81,16 @@ impl<T: Task> Pool<T> {
         Ok(Pool { shared, threads })
     }
 
-    /// Queues a task. One that panics ends itself alone; whoever waits for it sees its channel closed.
+    /// Queues a job. One that panics ends itself alone; whoever waits for it sees its channel closed.
     ///
     /// # Errors
     /// [`PoolClosed`] during shutdown.
-    pub fn submit(&self, task: T) -> Result<(), PoolClosed> {
+    pub fn submit(&self, job: T) -> Result<(), PoolClosed> {
         let mut state = self.shared.lock();
         if state.closed {
             return Err(PoolClosed);
         }
-        state.schedule.push(task.client(), task);
+        state.schedule.push(job.client(), job);
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
@@ -98,19 +98,19 @@ impl<T: Task> Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// For how long each thread has been running its task at hand.
+    /// For how long each thread has been running its job at hand.
     pub fn busy(&self) -> impl Iterator<Item = Duration> {
         self.shared.pulses.iter().map(Pulse::busy)
     }
 }
 
 impl<T> Drop for Pool<T> {
-    /// Finishes the queued tasks, then ends the threads.
+    /// Finishes the queued jobs, then ends the threads.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
-            // A thread catches what its tasks throw, so it cannot have panicked.
+            // A thread catches what its jobs throw, so it cannot have panicked.
             let _ = thread.join();
         }
     }
@@ -124,7 +124,7 @@ impl<T> std::fmt::Debug for Pool<T> {
     }
 }
 
-fn run<T: Task>(shared: &Shared<T>, pulse: &Pulse) {
+fn run<T: Job>(shared: &Shared<T>, pulse: &Pulse) {
     let mut state = shared.lock();
     loop {
         let Some(next) = state.schedule.next() else {
@@ -138,15 +138,15 @@ fn run<T: Task>(shared: &Shared<T>, pulse: &Pulse) {
         };
         drop(state);
         let beat = pulse.begin();
-        let (task, is_large) = match next {
-            Next::Large(task) => (Some(task), true),
-            Next::Unknown(task) if looks_large(&task) => {
-                let client = task.client();
-                (shared.lock().schedule.found_large(client, task), true)
+        let (job, is_large) = match next {
+            Next::Large(job) => (Some(job), true),
+            Next::Unknown(job) if looks_large(&job) => {
+                let client = job.client();
+                (shared.lock().schedule.found_large(client, job), true)
             }
-            Next::Unknown(task) => (Some(task), false),
+            Next::Unknown(job) => (Some(job), false),
         };
-        let Some(task) = task else {
+        let Some(job) = job else {
             drop(beat);
             state = shared.lock();
             continue;
@@ -155,21 +155,24 @@ fn run<T: Task>(shared: &Shared<T>, pulse: &Pulse) {
             // There may be room for a small one now.
             shared.wake.notify_one();
         }
-        if catch_unwind(AssertUnwindSafe(|| task.run())).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
             tracing::warn!(
                 thread = std::thread::current().name(),
-                "a preprocessing task panicked; its request fails"
+                "a preprocessing job panicked; its request fails"
             );
         }
         drop(beat);
         state = shared.lock();
-        state.schedule.ended(is_large);
+        match is_large {
+            true => state.schedule.ended_large(),
+            false => state.schedule.ended_small(),
+        }
     }
 }
 
-/// Whether a task is large. What panics here does so again when it runs.
-fn looks_large(task: &impl Task) -> bool {
-    catch_unwind(AssertUnwindSafe(|| task.is_large())).unwrap_or(false)
+/// Whether a job is large. What panics here does so again when it runs.
+fn looks_large(job: &impl Job) -> bool {
+    catch_unwind(AssertUnwindSafe(|| job.is_large())).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -182,7 +185,7 @@ mod tests {
         run: Box<dyn FnOnce() + Send>,
     }
 
-    impl Task for Closure {
+    impl Job for Closure {
         fn client(&self) -> ClientId {
             ClientId::LOCAL
         }
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn panicking_task_leaves_the_thread_alive() {
+    fn panicking_job_leaves_the_thread_alive() {
         let pool = Pool::start("prep", 1).expect("threads");
         for _ in 0..10 {
             pool.submit(small(|| panic!("a hostile image")))
@@ -218,12 +221,12 @@ mod tests {
                 .expect("receiver");
         }))
         .expect("open");
-        let name = receive.recv().expect("the next task runs");
+        let name = receive.recv().expect("the next job runs");
         assert!(name.is_some_and(|n| n.starts_with("prep-")));
     }
 
     #[test]
-    fn small_tasks_end_while_large_ones_have_all_threads() {
+    fn small_jobs_end_while_large_ones_have_all_threads() {
         let pool = Pool::start("prep", 2).expect("threads");
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
@@ -244,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_pool_finishes_queued_tasks() {
+    fn dropping_the_pool_finishes_queued_jobs() {
         let (send, receive) = mpsc::channel();
         let pool = Pool::start("prep", 2).expect("threads");
         for i in 0..100 {
             let send = send.clone();
             let tell = move || send.send(i).expect("receiver");
-            let task = if i % 3 == 0 { large(tell) } else { small(tell) };
-            pool.submit(task).expect("open");
+            let job = if i % 3 == 0 { large(tell) } else { small(tell) };
+            pool.submit(job).expect("open");
         }
         drop((pool, send));
         assert_eq!(receive.iter().count(), 100);

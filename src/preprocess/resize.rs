@@ -142,8 +142,8 @@ impl ResizePlan {
 pub(super) struct Resampler {
     plan: ResizePlan,
     /// The vertical pass's input, as far as it is still needed: `[rows, 3, crop]` made by the horizontal pass, or
-    /// `[rows, region.width, 3]` as pushed where the vertical pass comes first. At most twice as many rows as one output
-    /// needs, so that they stay in the cache whatever the image's height.
+    /// `[rows, region.width, 3]` as pushed where the vertical pass comes first. At most twice as many rows as one
+    /// output needs, so that they stay in the cache whatever the image's height.
     window: Vec<u8>,
     /// Bytes of a row in `window`.
     stride: usize,
@@ -332,8 +332,8 @@ mod tests {
             width,
             height,
         } = plan.region();
-        // The crop is columns 58 to 281 and rows 16 to 239 of 341×256; (58 + 0.5) * 500 / 341 - 500 / 341 + 0.5 = 84.8, and
-        // so on.
+        // The crop is columns 58 to 281 and rows 16 to 239 of 341×256; (58 + 0.5) * 500 / 341 - 500 / 341 + 0.5 = 84.8,
+        // and so on.
         assert_eq!((left, width), (84, 330));
         assert_eq!((top, height), (23, 329));
     }

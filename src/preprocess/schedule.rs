@@ -4,10 +4,10 @@
 
 use crate::turns::{ClientId, Turns};
 
-/// Tasks of all clients, in the order in which they may run.
+/// Jobs of all clients, in the order in which they may run.
 ///
-/// At most `limit` run at once. While all of these are large, one more runs that is not: an image that takes milliseconds
-/// then shares a CPU with one that takes a second, rather than wait for its end.
+/// At most `limit` run at once. While all of these are large, one more runs that is not: an image that takes
+/// milliseconds then shares a CPU with one that takes a second, rather than wait for its end.
 #[derive(Debug)]
 pub(super) struct Schedule<T> {
     limit: usize,
@@ -15,6 +15,8 @@ pub(super) struct Schedule<T> {
     new: Turns<T>,
     /// Turned out to be large when as many as may were running.
     large: Turns<T>,
+    /// Whose turn it is, where both wait.
+    prefers_large: bool,
     running: usize,
     /// Those of `running` that are large.
     running_large: usize,
@@ -35,6 +37,7 @@ impl<T> Schedule<T> {
             limit,
             new: Turns::default(),
             large: Turns::default(),
+            prefers_large: false,
             running: 0,
             running_large: 0,
         }
@@ -45,46 +48,54 @@ impl<T> Schedule<T> {
         self.new.is_empty() && self.large.is_empty()
     }
 
-    /// Puts a task behind those of its client.
-    pub(super) fn push(&mut self, client: ClientId, task: T) {
-        self.new.push(client, task);
+    /// Puts a job behind those of its client.
+    pub(super) fn push(&mut self, client: ClientId, job: T) {
+        self.new.push(client, job);
     }
 
-    /// Takes the task that may run now, large ones that have waited first.
+    /// Takes the job that may run now. Large ones that have waited and new ones alternate, so that neither keeps a
+    /// client of the other from its turn.
     pub(super) fn next(&mut self) -> Option<Next<T>> {
         let is_free = self.running < self.limit;
         let only_large = self.running == self.limit && self.running_large == self.limit;
-        let large = match is_free {
-            true => self.large.pop(),
+        if !is_free && !only_large {
+            return None;
+        }
+        let prefers_large = std::mem::take(&mut self.prefers_large) || self.new.is_empty();
+        let next = match is_free && prefers_large {
+            true => self.large.pop().map(Next::Large),
             false => None,
         };
-        let next = match large {
-            Some(task) => {
-                self.running_large += 1;
-                Some(Next::Large(task))
-            }
-            None if is_free || only_large => self.new.pop().map(Next::Unknown),
-            None => None,
-        };
-        self.running += usize::from(next.is_some());
-        next
+        let next = next.or_else(|| {
+            self.prefers_large = true;
+            self.new.pop().map(Next::Unknown)
+        })?;
+        self.running += 1;
+        self.running_large += usize::from(matches!(next, Next::Large(_)));
+        Some(next)
     }
 
-    /// A task that was taken is large. It is given back if it may run; otherwise it waits here, and its thread is free.
-    pub(super) fn found_large(&mut self, client: ClientId, task: T) -> Option<T> {
+    /// A job that was taken is large. Gives the large job that may run in its place, itself if none has waited; if none
+    /// may, it waits here, and its thread is free.
+    pub(super) fn found_large(&mut self, client: ClientId, job: T) -> Option<T> {
+        self.large.push(client, job);
         if self.running_large < self.limit {
             self.running_large += 1;
-            return Some(task);
+            return self.large.pop();
         }
         self.running -= 1;
-        self.large.push(client, task);
         None
     }
 
-    /// A task has ended.
-    pub(super) fn ended(&mut self, is_large: bool) {
+    /// A job has ended that was not large.
+    pub(super) fn ended_small(&mut self) {
         self.running -= 1;
-        self.running_large -= usize::from(is_large);
+    }
+
+    /// A large job has ended.
+    pub(super) fn ended_large(&mut self) {
+        self.running -= 1;
+        self.running_large -= 1;
     }
 }
 
@@ -93,64 +104,111 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CLIENT: ClientId = ClientId::LOCAL;
-
-    /// Tasks from here on are large.
+    /// Jobs from here on are large.
     const LARGE: u32 = 1000;
 
-    /// A schedule with these tasks.
-    fn schedule(limit: usize, tasks: &[u32]) -> Schedule<u32> {
+    /// Whose a job is.
+    fn client(job: u32) -> ClientId {
+        ClientId(u64::from(job % 3))
+    }
+
+    /// A schedule with these jobs.
+    fn schedule(limit: usize, jobs: &[u32]) -> Schedule<u32> {
         let mut schedule = Schedule::new(limit);
-        tasks.iter().for_each(|t| schedule.push(CLIENT, *t));
+        jobs.iter()
+            .for_each(|job| schedule.push(client(*job), *job));
         schedule
     }
 
-    /// The task that a free thread comes to run.
+    /// The job that a free thread comes to run.
     fn start(schedule: &mut Schedule<u32>) -> Option<u32> {
         loop {
             match schedule.next()? {
-                Next::Large(task) => return Some(task),
-                Next::Unknown(task) if task < LARGE => return Some(task),
-                Next::Unknown(task) => {
-                    if let Some(task) = schedule.found_large(CLIENT, task) {
-                        return Some(task);
+                Next::Large(job) => return Some(job),
+                Next::Unknown(job) if job < LARGE => return Some(job),
+                Next::Unknown(job) => {
+                    if let Some(job) = schedule.found_large(client(job), job) {
+                        return Some(job);
                     }
                 }
             }
         }
     }
 
+    fn end(schedule: &mut Schedule<u32>, job: u32) {
+        match job < LARGE {
+            true => schedule.ended_small(),
+            false => schedule.ended_large(),
+        }
+    }
+
     #[test]
-    fn small_tasks_run_beside_large_ones_that_have_all_threads() {
-        let mut schedule = schedule(2, &[LARGE, LARGE + 1, LARGE + 2, 1, LARGE + 3, 2]);
-        assert_eq!(start(&mut schedule), Some(LARGE));
-        assert_eq!(start(&mut schedule), Some(LARGE + 1));
-        assert_eq!(start(&mut schedule), Some(1));
-        assert_eq!(start(&mut schedule), None, "one more, not two");
-        schedule.ended(false);
+    fn small_jobs_run_beside_large_ones_that_have_all_threads() {
+        // All of one client, in its order.
+        let large = [1002, 1005, 1008, 1011];
+        let mut schedule = schedule(2, &[1002, 1005, 1008, 2, 1011, 5]);
+        assert_eq!(start(&mut schedule), Some(large[0]));
+        assert_eq!(start(&mut schedule), Some(large[1]));
         assert_eq!(start(&mut schedule), Some(2));
-        schedule.ended(false);
+        assert_eq!(start(&mut schedule), None, "one more, not two");
+        end(&mut schedule, 2);
+        assert_eq!(start(&mut schedule), Some(5));
+        end(&mut schedule, 5);
         assert_eq!(start(&mut schedule), None);
-        schedule.ended(true);
-        assert_eq!(start(&mut schedule), Some(LARGE + 2), "in their order");
-        schedule.ended(true);
-        assert_eq!(start(&mut schedule), Some(LARGE + 3));
+        end(&mut schedule, large[0]);
+        assert_eq!(start(&mut schedule), Some(large[2]), "in their order");
+        end(&mut schedule, large[1]);
+        assert_eq!(start(&mut schedule), Some(large[3]));
         assert!(schedule.is_empty());
     }
 
     #[test]
-    fn among_small_tasks_no_more_run_than_threads() {
-        let mut schedule = schedule(2, &[1, 2, 3]);
-        assert_eq!(start(&mut schedule), Some(1));
+    fn large_jobs_that_have_waited_and_new_ones_alternate() {
+        let mut schedule = schedule(1, &[1002, 1005, 1008, 1011, 2]);
+        assert_eq!(start(&mut schedule), Some(1002));
+        assert_eq!(start(&mut schedule), Some(2), "three large ones wait now");
+        end(&mut schedule, 2);
+        end(&mut schedule, 1002);
+        schedule.push(client(3), 3);
+        schedule.push(client(4), 4);
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let job = start(&mut schedule)?;
+            end(&mut schedule, job);
+            Some(job)
+        })
+        .collect();
+        assert_eq!(order, [1005, 3, 1008, 4, 1011]);
+    }
+
+    #[test]
+    fn large_newcomer_does_not_overtake_those_that_have_waited() {
+        let mut schedule = schedule(1, &[1002, 1005]);
+        assert_eq!(start(&mut schedule), Some(1002));
+        assert_eq!(start(&mut schedule), None, "the second one waits");
+        schedule.push(client(1000), 1000);
+        let Some(Next::Unknown(newcomer)) = schedule.next() else {
+            panic!("it is looked at")
+        };
+        end(&mut schedule, 1002);
+        let first = schedule.found_large(client(newcomer), newcomer);
+        assert_eq!(first, Some(1005));
+        end(&mut schedule, 1005);
+        assert_eq!(start(&mut schedule), Some(1000));
+    }
+
+    #[test]
+    fn among_small_jobs_no_more_run_than_threads() {
+        let mut schedule = schedule(2, &[2, 5, 8]);
         assert_eq!(start(&mut schedule), Some(2));
+        assert_eq!(start(&mut schedule), Some(5));
         assert_eq!(start(&mut schedule), None);
-        schedule.ended(false);
-        assert_eq!(start(&mut schedule), Some(3));
+        end(&mut schedule, 2);
+        assert_eq!(start(&mut schedule), Some(8));
     }
 
     proptest! {
         #[test]
-        fn every_task_runs_once_and_no_more_at_once_than_may(
+        fn every_job_runs_once_and_no_more_at_once_than_may(
             limit in 1_usize..4,
             steps in proptest::collection::vec((0_u32..4, any::<bool>()), 0..200),
         ) {
@@ -159,36 +217,34 @@ mod tests {
             for (step, pick) in steps {
                 match step {
                     0 | 1 => {
-                        schedule.push(ClientId(u64::from(step)), pushed + if pick { LARGE } else { 0 });
+                        let job = pushed + if pick { LARGE } else { 0 };
+                        schedule.push(client(job), job);
                         pushed += 1;
                     }
                     2 if !running.is_empty() => {
-                        let at = if pick { 0 } else { running.len() - 1 };
-                        let task = running.remove(at);
-                        schedule.ended(task >= LARGE);
-                        ran.push(task);
+                        let job = running.remove(if pick { 0 } else { running.len() - 1 });
+                        end(&mut schedule, job);
+                        ran.push(job);
                     }
                     // As many threads look for work as there are.
                     _ => while running.len() <= limit {
-                        let Some(task) = start(&mut schedule) else { break };
-                        running.push(task);
+                        let Some(job) = start(&mut schedule) else { break };
+                        running.push(job);
                     },
                 }
-                let large = running.iter().filter(|t| **t >= LARGE).count();
+                let large = running.iter().filter(|job| **job >= LARGE).count();
                 prop_assert!(large <= limit && running.len() <= limit + usize::from(large == limit));
             }
             loop {
-                while let Some(task) = start(&mut schedule) {
-                    running.push(task);
-                }
-                let Some(task) = running.pop() else { break };
-                schedule.ended(task >= LARGE);
-                ran.push(task);
+                running.extend(std::iter::from_fn(|| start(&mut schedule)));
+                let Some(job) = running.pop() else { break };
+                end(&mut schedule, job);
+                ran.push(job);
             }
             prop_assert!(schedule.is_empty(), "what waits is taken up");
-            ran.sort_unstable_by_key(|t| t % LARGE);
-            prop_assert_eq!(ran.len(), pushed as usize);
-            prop_assert!(ran.iter().enumerate().all(|(i, t)| (t % LARGE) as usize == i));
+            ran.iter_mut().for_each(|job| *job %= LARGE);
+            ran.sort_unstable();
+            prop_assert!(ran.into_iter().eq(0..pushed));
         }
     }
 }

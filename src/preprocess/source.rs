@@ -160,8 +160,8 @@ pub(super) fn completed<'a>(bytes: &'a [u8], options: &ImageOptions) -> Cow<'a, 
     Cow::Borrowed(bytes)
 }
 
-/// Asks the system for the memory once and gives it back. Decoders allocate without asking, and an allocation that fails
-/// ends the process; so where there is a limit (`ulimit -v`), it is met here as a rule, and costs one request.
+/// Asks the system for the memory once and gives it back. Decoders allocate without asking, and an allocation that
+/// fails ends the process; so where there is a limit (`ulimit -v`), it is met here as a rule, and costs one request.
 fn check_allocation(bytes: u64) -> Result<(), PreprocessError> {
     let refusal = || Err(PreprocessError::OutOfMemory { needed: bytes });
     fault!("decode-allocation", refusal());

@@ -1,7 +1,7 @@
 //! The stages of preprocessing one by one, for whoever wants to see what the network sees.
 //!
-//! Called by `resnet preprocess`. `Cropped` and `Tensor` come from the code that serves; `Decoded` and `Resized` ask the
-//! same decoder and resampler for the whole picture, where serving asks for what the crop needs.
+//! Called by `resnet preprocess`. `Cropped` and `Tensor` come from the code that serves; `Decoded` and `Resized` ask
+//! the same decoder and resampler for the whole picture, where serving asks for what the crop needs.
 
 use super::decode::Region;
 use super::resize::{ResizePlan, target_size};

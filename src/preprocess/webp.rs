@@ -77,8 +77,8 @@ impl Decoder for WebPSource<'_> {
             + if self.container.lossless {
                 pixels * 4 + self.tables
             } else {
-                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels. Then either the encoded picture, read into a
-                // vector that grows to twice its size and is copied twice; or the last copy, and 29 bytes of state a
+                // RGB, and Y, U and V of whole macroblocks of 16×16 pixels. Then either the encoded picture, read into
+                // a vector that grows to twice its size and is copied twice; or the last copy, and 29 bytes of state a
                 // macroblock in a vector that grows to twice that beside its old self. 1 KiB of state a column of them.
                 let columns = u64::from(picture.width.div_ceil(16));
                 let blocks = columns * u64::from(picture.height.div_ceil(16));

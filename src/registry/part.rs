@@ -33,7 +33,8 @@ pub(super) enum OpenError {
 impl PartFile {
     /// Opens or creates the file, locks it, and hashes what an earlier download left in it.
     ///
-    /// The directory is created as needed. More than `limit` bytes cannot be the beginning of the model; they are dropped.
+    /// The directory is created as needed. More than `limit` bytes cannot be the beginning of the model; they are
+    /// dropped.
     ///
     /// # Errors
     /// [`OpenError::Locked`] while somebody else has it open, [`OpenError::Io`] from the file system.

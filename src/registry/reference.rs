@@ -42,7 +42,8 @@ impl ModelRef {
 
     /// Reads a `--model` value: `NAME`, `PATH` or `NAME=PATH`.
     ///
-    /// Only catalogue names need a store. A word without a slash or `.onnx` is a catalogue name first; `./word` is always a path.
+    /// Only catalogue names need a store. A word without a slash or `.onnx` is a catalogue name first; `./word` is
+    /// always a path.
     ///
     /// # Errors
     /// [`ModelError`] if it names nothing, is not downloaded, or gives no usable name.

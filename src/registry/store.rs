@@ -135,7 +135,8 @@ impl Store {
         })
     }
 
-    /// Removes the model's file and the beginning of one; returns the bytes that were freed, `None` if nothing was there.
+    /// Removes the model's file and the beginning of one; returns the bytes that were freed, `None` if nothing was
+    /// there.
     ///
     /// # Errors
     /// [`ErrorKind::ResourceBusy`] while the model is being pulled, else the error of the file system.

@@ -11,7 +11,8 @@ use super::fetch_error::{FetchError, shown};
 use super::fetch_options::Progress;
 use super::part::PartFile;
 
-/// Bytes read at a time: large enough that hashing and the network set the pace, small enough for a smooth progress bar.
+/// Bytes read at a time: large enough that hashing and the network set the pace, small enough for a smooth progress
+/// bar.
 pub(super) const BUFFER: usize = 64 * 1024;
 
 /// What is being filled, with the one who watches.

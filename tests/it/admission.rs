@@ -1,4 +1,5 @@
-//! Who comes in: estimated waits, deadlines, and each client's share, with a fake network whose runs the test lets through.
+//! Who comes in: estimated waits, deadlines, and each client's share, with a fake network whose runs the test lets
+//! through.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -131,6 +131,7 @@ impl TestServer {
             max_images: 32,
             body_timeout: settings.body_timeout,
             request_timeout: settings.request_timeout,
+            max_memory_wait: settings.max_queue_wait,
             min_upload_rate: 4 << 10,
             body_memory_bytes: 64 << 20,
         };

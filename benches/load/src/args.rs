@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::process;
-
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Args {
@@ -14,7 +12,9 @@ pub(crate) struct Args {
     pub(crate) server: PathBuf,
     /// The model it serves; its built-in one if there is none.
     pub(crate) model: Option<String>,
-    /// The CPUs of the server, if the load comes from another.
+    /// The load comes from a CPU that the server has not.
+    pub(crate) apart: bool,
+    /// The CPUs of the server, in that case.
     pub(crate) server_cpus: Option<String>,
     /// One line of JSON instead of tables.
     pub(crate) json: bool,
@@ -74,6 +74,7 @@ impl Args {
             scenario: String::new(),
             server: repository.join("target/release/resnet"),
             model: None,
+            apart: false,
             server_cpus: None,
             json: false,
             seconds: None,
@@ -89,7 +90,7 @@ impl Args {
             match word.as_str() {
                 "--server" => args.server = value()?.into(),
                 "--model" => args.model = Some(value()?),
-                "--apart" => args.server_cpus = Some(process::move_to_last_cpu()?),
+                "--apart" => args.apart = true,
                 "--json" => args.json = true,
                 "--seconds" => args.seconds = Some(positive(&word, &value()?)?),
                 "--deadline" => {

@@ -30,7 +30,13 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let args = match Args::parse(words.into_iter()) {
+    let args = Args::parse(words.into_iter()).and_then(|mut args| {
+        if args.apart {
+            args.server_cpus = Some(process::move_to_last_cpu()?);
+        }
+        Ok(args)
+    });
+    let args = match args {
         Ok(args) => args,
         Err(e) => {
             eprintln!("{e}");

@@ -11,8 +11,8 @@ use crate::ops::Region;
 
 /// The graph with a `u8` input, `[N, side, 3, side]`, in place of its `f32` one, `[N, 3, side, side]`.
 ///
-/// None unless a region alone reads the input and can normalize it. None also if tract computes more than elementwise ends
-/// and a softmax: a second plan would have its own copy of tract's packed weights.
+/// None unless a region alone reads the input and can normalize it. None also if tract computes more than elementwise
+/// ends and a softmax: a second plan would have its own copy of tract's packed weights.
 pub(in crate::engine) fn for_bytes(model: &TypedModel) -> Option<TypedModel> {
     let is_light = |node: &TypedNode| {
         node.op_is::<Region>()

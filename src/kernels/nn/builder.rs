@@ -18,8 +18,8 @@ use crate::kernels::{Normalization, Vectorized};
 /// Lines behind the last value that may be read, though not used: what tiles read beyond the last pixels.
 const SLACK: usize = 64;
 
-/// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer, F(2×2)
-/// is as fast and its weights are less than half as large.
+/// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer,
+/// F(2×2) is as fast and its weights are less than half as large.
 const WINOGRAD_F4_TILES: usize = 14;
 
 /// A value of a program under construction: `[channels, height, width]` for each image.
@@ -114,7 +114,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// An empty program with inputs of shapes `[channels, height, width]`, for batches of up to `capacity` images and up to `threads` that share one.
+    /// An empty program with inputs of shapes `[channels, height, width]`, for batches of up to `capacity` images and
+    /// up to `threads` that share one.
     #[must_use]
     pub fn new(
         arithmetic: Arithmetic,

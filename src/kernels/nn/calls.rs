@@ -1,9 +1,9 @@
-//! The pixels of a convolution as calls of a micro-kernel that takes two groups of lines: made once for a plane, the same
-//! for all its images and panels.
+//! The pixels of a convolution as calls of a micro-kernel that takes two groups of lines: made once for a plane, the
+//! same for all its images and panels.
 //!
-//! Called by the convolutions where tiles multiply. All calls have the same numbers of lines, since tiles are slow to change
-//! their shape; where pixels do not divide evenly, neighbouring calls overlap and all but one leave a pixel out. So no call
-//! reads a line beyond those that the pixels' own windows reach.
+//! Called by the convolutions where tiles multiply. All calls have the same numbers of lines, since tiles are slow to
+//! change their shape; where pixels do not divide evenly, neighbouring calls overlap and all but one leave a pixel out.
+//! So no call reads a line beyond those that the pixels' own windows reach.
 
 use super::conv::{ConvShape, ConvUse};
 use super::line::Plane;

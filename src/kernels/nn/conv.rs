@@ -76,7 +76,8 @@ struct Views {
 impl Conv {
     /// Packs `weights`, `[outputs, inputs / groups, height, width]`, and `bias`.
     ///
-    /// None if no kernel does it: strides above 2, where vectors multiply, or unequal ones, or groups too narrow to be worth it.
+    /// None if no kernel does it: strides above 2, where vectors multiply, or unequal ones, or groups too narrow to be
+    /// worth it.
     pub(super) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,

@@ -23,8 +23,8 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// Stores `images`, `[images, channels, height, width]`, as lines; channels beyond the last are zeros. The border is
-    /// left alone.
+    /// Stores `images`, `[images, channels, height, width]`, as lines; channels beyond the last are zeros. The border
+    /// is left alone.
     ///
     /// # Panics
     /// If the slice is not whole images, or `output` has too few blocks.

@@ -1,7 +1,7 @@
 //! The first convolution: from images of few channels, as they come, without a copy of them in lines.
 //!
-//! Called by the program's steps in place of an entry and a direct convolution. Each task packs the windows of some rows,
-//! a few at a time, and multiplies them while they are in the first-level cache.
+//! Called by the program's steps in place of an entry and a direct convolution. Each task packs the windows of some
+//! rows, a few at a time, and multiplies them while they are in the first-level cache.
 
 use std::ops::Range;
 

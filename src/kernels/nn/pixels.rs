@@ -1,5 +1,5 @@
-//! How the micro-kernels of a unit take the pixels of a plane: vectors as neighbours in a row, tiles as calls for lines of
-//! several rows.
+//! How the micro-kernels of a unit take the pixels of a plane: vectors as neighbours in a row, tiles as calls for lines
+//! of several rows.
 //!
 //! Called by the convolutions.
 

@@ -1,7 +1,7 @@
 //! A network as steps over one block of memory: what runs, where its values lie, and the run itself.
 //!
-//! The first steps run image by image, so that large planes stay in the cache; the later ones, whose planes are small and
-//! whose weights are many, run for all images of a batch at once.
+//! The first steps run image by image, so that large planes stay in the cache; the later ones, whose planes are small
+//! and whose weights are many, run for all images of a batch at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;

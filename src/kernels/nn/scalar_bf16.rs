@@ -1,9 +1,9 @@
 //! The bfloat16 micro-kernels in plain Rust, one sum for each unit: the oracle of the vector and the tile code.
 //!
 //! # Numerics
-//! Both units multiply two bfloat16 exactly into an `f32` fused multiply-add that rounds to nearest even, takes denormal
-//! inputs for zeros, and makes denormal results zeros, whatever MXCSR says. They differ in the order of the sum, so
-//! their results differ in the last bits, and one network must not mix them.
+//! Both units multiply two bfloat16 exactly into an `f32` fused multiply-add that rounds to nearest even, takes
+//! denormal inputs for zeros, and makes denormal results zeros, whatever MXCSR says. They differ in the order of the
+//! sum, so their results differ in the last bits, and one network must not mix them.
 //!
 //! Source: Intel's Software Developer's Manual, volume 2, operation of `VDPBF16PS`, `TDPBF16PS`, `VCVTNEPS2BF16`.
 

@@ -1,9 +1,9 @@
 //! Threads that share one inference: idle helpers take tasks from a worker that leads, and leave when cores get scarce.
 //!
-//! One team serves all workers of the process. A worker leads an inference; helpers that nobody else uses join it. Every
-//! step of a network is a number of tasks, claimed one by one, so a helper that the system has put aside holds up
-//! nothing but the task it has in hand: the others do the rest. Who waits spins for a few microseconds and then sleeps, so
-//! an oversubscribed machine loses no more than that.
+//! One team serves all workers of the process. A worker leads an inference; helpers that nobody else uses join it.
+//! Every step of a network is a number of tasks, claimed one by one, so a helper that the system has put aside holds up
+//! nothing but the task it has in hand: the others do the rest. Who waits spins for a few microseconds and then sleeps,
+//! so an oversubscribed machine loses no more than that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};

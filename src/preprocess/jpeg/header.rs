@@ -117,7 +117,8 @@ impl<'a> Segments<'a> {
                 }
                 Ok(())
             }
-            // Of the skipped ones, 0xCC prepares for arithmetic coding, which is refused, and 0xDC tells the height late.
+            // Of the skipped ones, 0xCC prepares for arithmetic coding, which is refused, and 0xDC tells the height
+            // late.
             0xCC | 0xDC | 0xE2..=0xED | 0xEF | 0xFE => Ok(()),
             _ => Err(JpegError::Corrupt("a reserved marker")),
         }

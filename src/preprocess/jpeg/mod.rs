@@ -4,9 +4,9 @@
 //! of a photo's preprocessing is spent here. Safe code throughout; what a file claims is checked before it is believed,
 //! and damaged data is treated as libjpeg treats it.
 //!
-//! The way of the bytes: `header` reads segments into `frame` and `tables`, `bits` undoes byte stuffing, `huffman` finds
-//! symbols, `sequential` and `progressive` make coefficients of them, `idct` makes samples of those, and `planes` rows
-//! of RGB.
+//! The way of the bytes: `header` reads segments into `frame` and `tables`, `bits` undoes byte stuffing, `huffman`
+//! finds symbols, `sequential` and `progressive` make coefficients of them, `idct` makes samples of those, and `planes`
+//! rows of RGB.
 
 mod bits;
 mod frame;

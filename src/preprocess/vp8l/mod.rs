@@ -1,12 +1,12 @@
 //! What the tables of a lossless WebP take in its decoder, found out before it decodes.
 //!
-//! Called by `webp`. The crate `image-webp` builds prefix codes for as many groups as the stream asks for, up to 65,536,
-//! and has no limit of its own. This scan reads the stream up to the first pixel: transforms, color cache, the image of
-//! group numbers and the description of every code. It keeps no picture: what a back reference or a color cache repeats
-//! has been a literal before, so the largest group number is a literal's. It takes time in proportion to the bits read
-//! and the pixels of the images of blocks, at most 3/16 of the picture's, and holds less than 0.5 MiB. Where RFC 9649
-//! and the crate differ it reads as the crate does, or refuses. Source: RFC 9649, sections 3 to 6; image-webp 0.2.4,
-//! `lossless.rs`.
+//! Called by `webp`. The crate `image-webp` builds prefix codes for as many groups as the stream asks for, up to
+//! 65,536, and has no limit of its own. This scan reads the stream up to the first pixel: transforms, color cache, the
+//! image of group numbers and the description of every code. It keeps no picture: what a back reference or a color
+//! cache repeats has been a literal before, so the largest group number is a literal's. It takes time in proportion to
+//! the bits read and the pixels of the images of blocks, at most 3/16 of the picture's, and holds less than 0.5 MiB.
+//! Where RFC 9649 and the crate differ it reads as the crate does, or refuses. Source: RFC 9649, sections 3 to 6;
+//! image-webp 0.2.4, `lossless.rs`.
 
 mod codes;
 #[cfg(test)]
@@ -16,7 +16,8 @@ mod writer;
 
 use self::codes::{Bits, Description};
 
-/// Symbols of the codes for green and lengths, red, blue, alpha, and distances, before the color cache adds to the first.
+/// Symbols of the codes for green and lengths, red, blue, alpha, and distances, before the color cache adds to the
+/// first.
 const ALPHABETS: [usize; 5] = [256 + 24, 256, 256, 256, 40];
 
 /// Bytes of the crate's group of five codes besides their tables, on a 64-bit machine.

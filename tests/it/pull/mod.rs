@@ -1,4 +1,5 @@
-//! `resnet pull`, `ls` and `rm` against servers on this machine: the digest decides, nothing wrong is kept, a cut resumes.
+//! `resnet pull`, `ls` and `rm` against servers on this machine: the digest decides, nothing wrong is kept, a cut
+//! resumes.
 //!
 //! What must succeed runs through the library with a made-up catalogue entry, as the real files are not here; what must
 //! fail runs the binary too. Needs no network beyond 127.0.0.1.

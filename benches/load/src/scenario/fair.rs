@@ -15,8 +15,8 @@ use crate::server::Server;
 const MODEST: f64 = 0.1;
 const TIMES: f64 = 20.0;
 
-/// The modest client's p99 under flood: this many times that alone, or this many milliseconds more. Alone it has an idle
-/// machine, of which a few milliseconds are a poor measure.
+/// The modest client's p99 under flood: this many times that alone, or this many milliseconds more. Alone it has an
+/// idle machine, of which a few milliseconds are a poor measure.
 const SLOWER: (f64, f64) = (2.0, 100.0);
 
 /// Most of the modest client's requests that are not answered with 200.

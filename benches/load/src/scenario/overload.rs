@@ -8,7 +8,7 @@ use crate::args::Args;
 use crate::http::Client;
 use crate::load::{Summary, open_loop};
 use crate::photos::Mix;
-use crate::process::{self, Cpu};
+use crate::process;
 use crate::report::Report;
 use crate::server::Server;
 
@@ -30,24 +30,15 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
     let mix = Arc::new(Mix::load(args)?);
     let client = Client::new(server.address);
 
-    let before = process::cpu(server.pid);
     let photos = Arc::clone(&mix);
     let full = capacity(&client, length, move |n| photos.pick(n)).await?;
-    let used = process::cpu(server.pid) - before;
     let mut peak = full.goodput;
-    // The whole run's time by the whole run's answers, the warm-up's too.
-    let answers = peak * seconds;
-    let accepted = Cpu {
-        all: used.all / answers,
-        http: used.http / answers,
-    };
-    report.say(&format!(
-        "capacity, closed loop: {peak:.1} answers/s; CPU of one: {:.2} ms, {:.3} of it on http threads",
-        accepted.all * 1e3,
-        accepted.http * 1e3
-    ));
+    report.say(&format!("capacity, closed loop: {peak:.1} answers/s"));
+    server.settle().await;
 
     let (mut rows, mut summaries, mut refusal_ms) = (Vec::new(), Vec::new(), f64::NAN);
+    // CPU seconds of an answer on http threads, by the first load, at which nothing is refused.
+    let mut answer_cost = None;
     for load in LOADS {
         let rate = full.goodput * load;
         let (before, own) = (process::cpu(server.pid), process::cpu(std::process::id()));
@@ -65,11 +56,12 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         let summary = Summary::of(&outcomes, seconds / 5.0, seconds);
         let all = Summary::of(&outcomes, 0.0, seconds + 60.0);
         let answers = outcomes.iter().filter(|o| o.status == 200).count();
+        let answers = answers as f64;
+        let answer_cost = *answer_cost.get_or_insert(used.http / answers);
         // What the http threads do beyond the answers is the refusals' share.
-        let price =
-            (used.http - accepted.http * answers as f64).max(0.0) / all.refused as f64 * 1e3;
+        let price = (used.http - answer_cost * answers) / all.refused as f64 * 1e3;
         if all.refused > 1000 {
-            refusal_ms = price;
+            refusal_ms = price.max(refusal_ms); // of a number and NaN the number
         }
         if load <= 4.0 {
             peak = peak.max(summary.goodput);

@@ -23,6 +23,9 @@ const PERIOD_US: f64 = 100_000.0;
 const PROPORTION: f64 = 0.75;
 
 pub(super) async fn run(args: &Args) -> Result<bool, String> {
+    if args.apart {
+        return Err("the quota is the server's only where it has all CPUs, without --apart".into());
+    }
     let mut report = Report::new(args);
     let mix = Arc::new(Mix::load(args)?);
     let (mut rows, mut per_cpu) = (Vec::new(), Vec::new());

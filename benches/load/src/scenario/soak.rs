@@ -1,7 +1,7 @@
 //! M5: an hour of mixed load with faults. Nothing grows, nothing is lost, nothing fails but what must.
 //!
-//! No bound is on time: it runs beside other work. The server's log is kept at warnings, since an hour of requests would
-//! fill a disk.
+//! No bound is on time: it runs beside other work. The server's log is kept at warnings, since an hour of requests
+//! would fill a disk.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -113,8 +113,8 @@ unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize>(
     runs: &Runs<'_>,
     sums: *mut Line,
 ) {
-    // SAFETY: for all of it: the tiles are shaped first; a step of zero lines loads the same line of bias into each row;
-    // a group's rows are lines that the input has, the weights' rows 16 lines of a block of 16 × VECTORS.
+    // SAFETY: for all of it: the tiles are shaped first; a step of zero lines loads the same line of bias into each
+    // row; a group's rows are lines that the input has, the weights' rows 16 lines of a block of 16 × VECTORS.
     unsafe {
         tiles.shape(runs.rows);
         tiles.load::<0>(tile.bias, 0);

@@ -4,8 +4,8 @@ use super::super::line::Line;
 
 /// Eight matrices of 16 rows of a line, and what the algorithm does with them.
 ///
-/// Tiles 0 to 3 hold sums: number `2 * group + vector` those of 16 pixels and a vector of outputs; 4 and 5 the pixels of
-/// either group; 6 and 7 the weights of either vector.
+/// Tiles 0 to 3 hold sums: number `2 * group + vector` those of 16 pixels and a vector of outputs; 4 and 5 the pixels
+/// of either group; 6 and 7 the weights of either vector.
 pub(super) trait Tiles {
     /// Gives the tiles of each group of pixels so many rows, 1 to 16.
     ///

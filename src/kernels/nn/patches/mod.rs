@@ -1,8 +1,9 @@
 //! The windows of an image with few channels, copied into lines, so that they are an input like any other.
 //!
-//! Called by the first convolution. A line of one pixel holds 16 (or 32) neighbours of the sum over kernel rows × kernel
-//! columns × channels, in this order: with the channels of an image interleaved, a kernel row is one run of numbers, and
-//! few of a line's numbers are padding. Otherwise three channels would take a line for each position of the window.
+//! Called by the first convolution. A line of one pixel holds 16 (or 32) neighbours of the sum over kernel rows ×
+//! kernel columns × channels, in this order: with the channels of an image interleaved, a kernel row is one run of
+//! numbers, and few of a line's numbers are padding. Otherwise three channels would take a line for each position of
+//! the window.
 
 mod copy;
 
@@ -102,7 +103,8 @@ impl Patches {
         self.lines.len() * self.store.planes_per_block()
     }
 
-    /// `weights`, `[outputs, channels, height, width]`, in the order of the lines, `[outputs, height, width, channels]`.
+    /// `weights`, `[outputs, channels, height, width]`, in the order of the lines, `[outputs, height, width,
+    /// channels]`.
     pub(super) fn order(&self, weights: &[f32]) -> Vec<f32> {
         let (channels, positions) = (self.shape.image[0], self.numbers() / self.shape.image[0]);
         let ordered = |output: &[f32]| {

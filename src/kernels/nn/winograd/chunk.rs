@@ -56,8 +56,8 @@ impl Winograd {
         (1..=images).map(lines).max().unwrap_or(0)
     }
 
-    /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one tile
-    /// do not all fall on the same few lines of the cache.
+    /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one
+    /// tile do not all fall on the same few lines of the cache.
     pub(super) fn pitches(&self, tiles: usize) -> [usize; 2] {
         [self.input_blocks, self.output_blocks].map(|blocks| (blocks * tiles) | 1)
     }

@@ -1,18 +1,18 @@
 //! 3×3 convolution by Winograd's transform: products of transformed tiles in place of sums over windows.
 //!
-//! Called by the program's steps where it is faster than the direct sum. A tile of `M × M` outputs is computed from
-//! `A × A` inputs, `A = M + 2`, in three phases: forward transform, one matrix product over channels for each of the `A²`
+//! Called by the program's steps where it is faster than the direct sum. A tile of `M × M` outputs is computed from `A
+//! × A` inputs, `A = M + 2`, in three phases: forward transform, one matrix product over channels for each of the `A²`
 //! positions, inverse transform. F(4×4) needs a quarter of the direct algorithm's multiplications, F(2×2) four ninths;
 //! transformed weights are four times as large, or 16/9 times.
 //!
 //! Transforms compute in single precision, whatever the values are stored in. So do the products, or they multiply
-//! bfloat16. Then F(2×2), whose transforms are sums and differences, loses 2.3 times what the direct sum loses by rounding
-//! its weights (root mean square, normal data), before both round their outputs; F(4×4) would lose 7 times that, and take
-//! 0.39 ms instead of 0.62 ms at 56×56, 0.48 ms instead of 0.52 ms at 14×14.
+//! bfloat16. Then F(2×2), whose transforms are sums and differences, loses 2.3 times what the direct sum loses by
+//! rounding its weights (root mean square, normal data), before both round their outputs; F(4×4) would lose 7 times
+//! that, and take 0.39 ms instead of 0.62 ms at 56×56, 0.48 ms instead of 0.52 ms at 14×14.
 //!
 //! Values between the phases lie in scratch memory, `[position][block][tile]`, so that tiles are the micro-kernel's
-//! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits depend
-//! on its own inputs alone, never on chunk, batch or thread.
+//! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits
+//! depend on its own inputs alone, never on chunk, batch or thread.
 
 mod chunk;
 mod products;

@@ -28,9 +28,8 @@ pub(super) struct F2;
 /// F(4, 3) with the points 0, ±3/4, ±3/2, ∞.
 ///
 /// # Numerics
-/// All constants are exact. Normal data, 64 to 512 channels, largest error by largest output: 1.4e-6 to 3.2e-6, where the
-/// direct sum has 0.7e-6 to 1.9e-6 and F(2, 3) 0.3e-6 to 0.8e-6. The usual
-/// points ±1, ±2 have 6e-6 to 23e-6.
+/// All constants are exact. Normal data, 64 to 512 channels, largest error by largest output: 1.4e-6 to 3.2e-6, where
+/// the direct sum has 0.7e-6 to 1.9e-6 and F(2, 3) 0.3e-6 to 0.8e-6. The usual points ±1, ±2 have 6e-6 to 23e-6.
 #[derive(Debug)]
 pub(super) struct F4;
 

@@ -1,4 +1,5 @@
-//! Peers that are slow, or send far too much of nothing: slow heads, bodies and readers, one-byte chunks, header floods.
+//! Peers that are slow, or send far too much of nothing: slow heads, bodies and readers, one-byte chunks, header
+//! floods.
 //!
 //! Each case is one row: how its connections ended, after how long, what they took. A photo classified beside each case
 //! must be answered as always.
