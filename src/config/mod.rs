@@ -101,7 +101,8 @@ pub struct RequestConfig {
     #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "20MiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub max_body_bytes: u64,
 
-    /// Memory for the bodies of all requests together; when it is used up, reading waits
+    /// Memory for the bodies of all requests together; when it is used up, or one client holds three quarters of it,
+    /// reading waits, for --max-queue-wait at most
     #[arg(long, env = "RESNET_BODY_MEMORY", default_value = "256MiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub body_memory: u64,
 
@@ -153,7 +154,8 @@ pub struct EngineConfig {
     #[command(flatten)]
     pub arithmetic: ArithmeticConfig,
 
-    /// Decoding threads [default: one per CPU that affinity and cgroup quota allow]
+    /// Decoding threads; one more takes small images while all of these have large ones [default: one per CPU that
+    /// affinity and cgroup quota allow]
     #[arg(long, env = "RESNET_PREP_THREADS", value_parser = in_range(1, 1024), value_name = "N")]
     pub prep_threads: Option<usize>,
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::decode::{Region, hand_over, open};
 use super::exif::{Orientation, upright};
 use super::watch::Watch;
-use super::{ImageLimits, PreprocessError, sniff};
+use super::{ImageLimits, ImageOptions, PreprocessError, PreprocessSpec, Preprocessor, sniff};
 use crate::kernels::Isa;
 
 const LIMITS: ImageLimits = ImageLimits {
@@ -83,6 +83,20 @@ fn decode_region(bytes: &[u8], region: Region, isa: Isa) -> Result<Vec<u8>, Prep
 fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn header_tells_how_many_pixels_there_are() {
+    let preprocessor = Preprocessor::new(PreprocessSpec::default(), ImageOptions::default());
+    for (name, bytes, about) in images() {
+        let side = |name| about[name].as_u64().expect("a number");
+        let pixels = side("width") * side("height");
+        let pixels = (!JPEG_REFUSED.contains(&name.as_str())).then_some(pixels);
+        assert_eq!(preprocessor.pixels(&bytes), pixels, "{name}");
+    }
+    for unreadable in [&b""[..], b"GIF89a", b"<svg/>"] {
+        assert_eq!(preprocessor.pixels(unreadable), None);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::turns::{ClientId, Turns};
 /// Jobs of all clients, in the order in which they may run.
 ///
 /// At most `limit` run at once. While all of these are large, one more runs that is not: an image that takes
-/// milliseconds then shares a CPU with one that takes a second, rather than wait for its end.
+/// milliseconds then shares a CPU with one that takes a hundred times as long, rather than wait for its end.
 #[derive(Debug)]
 pub(super) struct Schedule<T> {
     limit: usize,
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn small_jobs_run_beside_large_ones_that_have_all_threads() {
         // All of one client, in its order.
-        let large = [1002, 1005, 1008, 1011];
-        let mut schedule = schedule(2, &[1002, 1005, 1008, 2, 1011, 5]);
+        let large = [1001, 1004, 1007, 1010];
+        let mut schedule = schedule(2, &[1001, 1004, 1007, 2, 1010, 5]);
         assert_eq!(start(&mut schedule), Some(large[0]));
         assert_eq!(start(&mut schedule), Some(large[1]));
         assert_eq!(start(&mut schedule), Some(2));
@@ -164,11 +164,11 @@ mod tests {
 
     #[test]
     fn large_jobs_that_have_waited_and_new_ones_alternate() {
-        let mut schedule = schedule(1, &[1002, 1005, 1008, 1011, 2]);
-        assert_eq!(start(&mut schedule), Some(1002));
+        let mut schedule = schedule(1, &[1001, 1004, 1007, 1010, 2]);
+        assert_eq!(start(&mut schedule), Some(1001));
         assert_eq!(start(&mut schedule), Some(2), "three large ones wait now");
         end(&mut schedule, 2);
-        end(&mut schedule, 1002);
+        end(&mut schedule, 1001);
         schedule.push(client(3), 3);
         schedule.push(client(4), 4);
         let order: Vec<_> = std::iter::from_fn(|| {
@@ -177,22 +177,22 @@ mod tests {
             Some(job)
         })
         .collect();
-        assert_eq!(order, [1005, 3, 1008, 4, 1011]);
+        assert_eq!(order, [1004, 3, 1007, 4, 1010]);
     }
 
     #[test]
     fn large_newcomer_does_not_overtake_those_that_have_waited() {
-        let mut schedule = schedule(1, &[1002, 1005]);
-        assert_eq!(start(&mut schedule), Some(1002));
+        let mut schedule = schedule(1, &[1001, 1004]);
+        assert_eq!(start(&mut schedule), Some(1001));
         assert_eq!(start(&mut schedule), None, "the second one waits");
         schedule.push(client(1000), 1000);
         let Some(Next::Unknown(newcomer)) = schedule.next() else {
             panic!("it is looked at")
         };
-        end(&mut schedule, 1002);
+        end(&mut schedule, 1001);
         let first = schedule.found_large(client(newcomer), newcomer);
-        assert_eq!(first, Some(1005));
-        end(&mut schedule, 1005);
+        assert_eq!(first, Some(1004));
+        end(&mut schedule, 1004);
         assert_eq!(start(&mut schedule), Some(1000));
     }
 

@@ -190,9 +190,11 @@ async fn has_spoken(
     activity: &Activity,
     drain: &mut watch::Receiver<bool>,
 ) -> bool {
+    let mut first = [0];
     tokio::select! {
         biased;
-        readable = stream.readable() => readable.is_ok(),
+        // Not `readable`, which may be true of a new stream before anything has come.
+        peeked = stream.peek(&mut first) => peeked.is_ok_and(|bytes| bytes > 0),
         _ = drain.wait_for(|drain| *drain) => false,
         expired = activity.expired() => {
             tracing::debug!(?expired, "connection closed");
@@ -253,4 +255,56 @@ fn is_connection_error(e: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    /// A connection, its activity, and a drain that does not come.
+    struct Accepted {
+        client: TcpStream,
+        stream: TcpStream,
+        activity: Activity,
+        drain: watch::Sender<bool>,
+    }
+
+    impl Accepted {
+        async fn new() -> Accepted {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let minute = Duration::from_secs(60);
+            Accepted {
+                client: TcpStream::connect(address).await.expect("a connection"),
+                stream: listener.accept().await.expect("a client").0,
+                activity: Activity::new(Timeouts {
+                    head: minute,
+                    idle: minute,
+                    write: minute,
+                }),
+                drain: watch::Sender::new(false),
+            }
+        }
+
+        async fn has_spoken(&self) -> bool {
+            has_spoken(&self.stream, &self.activity, &mut self.drain.subscribe()).await
+        }
+    }
+
+    #[tokio::test]
+    async fn client_has_spoken_when_it_has_sent_a_byte_and_not_before() {
+        let mut accepted = Accepted::new().await;
+        let waits = tokio::time::timeout(Duration::from_millis(50), accepted.has_spoken()).await;
+        assert!(waits.is_err());
+        accepted.client.write_all(b"G").await.expect("it is open");
+        assert!(accepted.has_spoken().await);
+    }
+
+    #[tokio::test]
+    async fn client_that_leaves_without_a_word_has_not_spoken() {
+        let mut accepted = Accepted::new().await;
+        accepted.client.shutdown().await.expect("it is open");
+        assert!(!accepted.has_spoken().await);
+    }
 }
