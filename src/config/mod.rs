@@ -116,7 +116,7 @@ pub struct RequestConfig {
     pub request_timeout: Duration,
 
     /// Longest estimated wait for a worker; a request that would wait longer is refused with 503 before its body is
-    /// read
+    /// read. Also the longest wait of a body for --body-memory
     #[arg(long, env = "RESNET_MAX_QUEUE_WAIT", default_value = "2s", value_parser = parse_timeout, value_name = "TIME")]
     pub max_queue_wait: Duration,
 

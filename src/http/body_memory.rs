@@ -12,26 +12,32 @@ use crate::turns::ClientId;
 /// Bytes that one permit stands for.
 const UNIT: usize = 1024;
 
-/// What one client may hold of the budget: three quarters, so that one that holds its bodies back, half sent, leaves room
+/// What one client may hold of the whole: three quarters, so that one that holds its bodies back, half sent, leaves room
 /// for others.
 const OF_ONE_CLIENT: (usize, usize) = (3, 4);
 
-/// The budget, and the right of one body to exceed it.
-///
-/// Bodies that hold a part each and wait for more could wait for one another. So one body at a time goes on without
-/// waiting, and gives everything back when its request is done. All bodies together hold the budget and one body more.
+/// The memory for all bodies, and each client's part of it.
 #[derive(Debug)]
 pub(super) struct BodyMemory {
-    units: Arc<Semaphore>,
-    overdraft: Arc<Semaphore>,
+    all: Arc<Budget>,
     of_one_client: usize,
     clients: Mutex<Clients>,
+}
+
+/// An amount of memory, and the right of one body to exceed it.
+///
+/// Bodies that hold a part each and wait for more could wait for one another. So one body at a time goes on without
+/// waiting, and gives everything back when its request is done. All bodies together hold the amount and one body more.
+#[derive(Debug)]
+struct Budget {
+    units: Arc<Semaphore>,
+    overdraft: Arc<Semaphore>,
 }
 
 /// Each client's part, as long as one of its bodies is here.
 #[derive(Debug, Default)]
 struct Clients {
-    parts: HashMap<ClientId, Weak<Semaphore>>,
+    parts: HashMap<ClientId, Weak<Budget>>,
     /// Entries with which those that nobody uses any more are looked for.
     sweep_at: usize,
 }
@@ -39,23 +45,26 @@ struct Clients {
 /// What one body holds; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Share {
-    all: Arc<Semaphore>,
-    own: Arc<Semaphore>,
-    overdraft: Arc<Semaphore>,
-    /// Of all, and of the client's part.
-    held: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-    exceeding: Option<OwnedSemaphorePermit>,
+    of_client: Holding,
+    of_all: Holding,
+}
+
+/// What one body holds of a budget.
+#[derive(Debug)]
+struct Holding {
+    budget: Arc<Budget>,
+    units: Option<OwnedSemaphorePermit>,
+    overdraft: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyMemory {
-    /// A budget of this many bytes, at least one unit.
+    /// Of this many bytes, at least one unit.
     pub(super) fn new(bytes: u64) -> BodyMemory {
         let units = usize::try_from(bytes).unwrap_or(usize::MAX) / UNIT;
         let units = units.clamp(1, Semaphore::MAX_PERMITS);
         let (part, of) = OF_ONE_CLIENT;
         BodyMemory {
-            units: Arc::new(Semaphore::new(units)),
-            overdraft: Arc::new(Semaphore::new(1)),
+            all: Budget::new(units),
             of_one_client: (units * part / of).max(1),
             clients: Mutex::default(),
         }
@@ -64,15 +73,12 @@ impl BodyMemory {
     /// An empty share for a body of this client.
     pub(super) fn share(&self, client: ClientId) -> Share {
         Share {
-            all: Arc::clone(&self.units),
-            own: self.part(client),
-            overdraft: Arc::clone(&self.overdraft),
-            held: None,
-            exceeding: None,
+            of_client: Holding::new(self.part(client)),
+            of_all: Holding::new(Arc::clone(&self.all)),
         }
     }
 
-    fn part(&self, client: ClientId) -> Arc<Semaphore> {
+    fn part(&self, client: ClientId) -> Arc<Budget> {
         let clients = self.clients.lock();
         let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
         let known = clients.parts.get(&client).and_then(Weak::upgrade);
@@ -81,7 +87,7 @@ impl BodyMemory {
                 clients.parts.retain(|_, part| part.strong_count() > 0);
                 clients.sweep_at = 2 * clients.parts.len() + 64;
             }
-            let part = Arc::new(Semaphore::new(self.of_one_client));
+            let part = Budget::new(self.of_one_client);
             clients.parts.insert(client, Arc::downgrade(&part));
             part
         })
@@ -89,33 +95,53 @@ impl BodyMemory {
 }
 
 impl Share {
-    /// Waits until it may hold this many bytes altogether. Given up half-way, it is what it was.
+    /// Waits until it may hold this many bytes altogether. Given up half-way, it keeps what it has.
     pub(super) async fn grow(&mut self, bytes: usize) {
-        let held = self.held.as_ref().map_or(0, |(all, _)| all.num_permits());
-        let missing = bytes.div_ceil(UNIT).saturating_sub(held);
-        if missing == 0 || self.exceeding.is_some() {
+        let units = bytes.div_ceil(UNIT);
+        // The client's part first: who waits for that keeps nothing from others.
+        self.of_client.grow(units).await;
+        self.of_all.grow(units).await;
+    }
+}
+
+impl Budget {
+    fn new(units: usize) -> Arc<Budget> {
+        Arc::new(Budget {
+            units: Arc::new(Semaphore::new(units)),
+            overdraft: Arc::new(Semaphore::new(1)),
+        })
+    }
+}
+
+impl Holding {
+    fn new(budget: Arc<Budget>) -> Holding {
+        Holding {
+            budget,
+            units: None,
+            overdraft: None,
+        }
+    }
+
+    async fn grow(&mut self, units: usize) {
+        const OPEN: &str = "the budget is never closed";
+        let held = self.units.as_ref().map_or(0, |held| held.num_permits());
+        let missing = units.saturating_sub(held);
+        if missing == 0 || self.overdraft.is_some() {
             return;
         }
-        let count = u32::try_from(missing).unwrap_or(u32::MAX);
-        let acquire = async |from: &Arc<Semaphore>, count| {
-            let permit = Arc::clone(from).acquire_many_owned(count).await;
-            permit.expect("the budget is never closed")
-        };
-        // The client's part first: who waits for that keeps nothing from others.
-        let both = async {
-            let own = acquire(&self.own, count).await;
-            (acquire(&self.all, count).await, own)
-        };
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
         tokio::select! {
             biased;
-            (all, own) = both => match &mut self.held {
-                Some(held) => {
-                    held.0.merge(all);
-                    held.1.merge(own);
+            units = Arc::clone(&self.budget.units).acquire_many_owned(missing) => {
+                let units = units.expect(OPEN);
+                match &mut self.units {
+                    Some(held) => held.merge(units),
+                    None => self.units = Some(units),
                 }
-                None => self.held = Some((all, own)),
-            },
-            overdraft = acquire(&self.overdraft, 1) => self.exceeding = Some(overdraft),
+            }
+            overdraft = Arc::clone(&self.budget.overdraft).acquire_owned() => {
+                self.overdraft = Some(overdraft.expect(OPEN));
+            }
         }
     }
 }
@@ -136,18 +162,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn flood_of_one_client_leaves_a_quarter_to_others() {
+    async fn flood_of_one_client_leaves_room_to_others() {
         let memory = BodyMemory::new(400 << 10);
-        let mut flood: Vec<_> = (0..5).map(|_| memory.share(FLOOD)).collect();
-        for share in &mut flood[..4] {
-            assert!(grows(share, 100).await, "three fit, and one may exceed");
+        let mut flood: Vec<_> = (0..10).map(|_| memory.share(FLOOD)).collect();
+        let mut held = 0;
+        for share in &mut flood {
+            held += u32::from(grows(share, 50).await);
         }
-        assert!(!grows(&mut flood[4], 1).await);
+        assert_eq!(held, 7, "six, and one that exceeds the client's part");
         let mut others = [memory.share(OTHER), memory.share(OTHER)];
-        assert!(grows(&mut others[0], 90).await);
-        assert!(!grows(&mut others[1], 20).await, "all is used up");
+        assert!(grows(&mut others[0], 50).await, "the rest");
+        assert!(grows(&mut others[1], 50).await, "one may exceed the whole");
+        let mut next = memory.share(OTHER);
+        assert!(!grows(&mut next, 1).await);
         drop(flood);
-        assert!(grows(&mut others[1], 20).await);
+        assert!(grows(&mut next, 50).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_in_vain_gives_everything_back() {
+        let memory = BodyMemory::new(400 << 10);
+        let (mut first, mut exceeding) = (memory.share(FLOOD), memory.share(OTHER));
+        assert!(grows(&mut first, 300).await && grows(&mut exceeding, 200).await);
+        let mut waiting = memory.share(OTHER);
+        assert!(grows(&mut waiting, 50).await, "in what is left");
+        assert!(!grows(&mut waiting, 150).await);
+        drop(waiting);
+        assert!(grows(&mut memory.share(OTHER), 100).await);
+        drop((first, exceeding));
+        assert!(grows(&mut memory.share(OTHER), 300).await, "its whole part");
     }
 
     #[tokio::test(start_paused = true)]
@@ -156,6 +199,7 @@ mod tests {
         let kept = memory.share(OTHER);
         (0..100_000).for_each(|i| drop(memory.share(ClientId(i + 10))));
         assert!(memory.clients.lock().expect("unpoisoned").parts.len() < 200);
-        assert!(Arc::ptr_eq(&kept.own, &memory.part(OTHER)));
+        let same = Arc::ptr_eq(&kept.of_client.budget, &memory.part(OTHER));
+        assert!(same);
     }
 }

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Version};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -113,7 +113,7 @@ async fn answer(
         match classifier.admit(model, client, missing, held, deadline - now) {
             Ok(more) => places.extend(more),
             Err(refusal) => {
-                drop(places);
+                drop((places, upload, body));
                 return Err(refuse(app, target, client, head, &mut Body::empty(), refusal).await);
             }
         }
@@ -177,10 +177,11 @@ async fn refuse(
     let is_read = body::discard(head, body, app.limits.max_body_bytes).await;
     let now = Instant::now();
     let answer = target.classifier.time_of_an_answer(&target.model);
-    // Nobody is kept waiting for a refusal past its deadline, nor the drain for one.
+    // Nobody is held back past a deadline, nor the drain.
     let hold = app.refusal_pace.hold(client, answer, now);
     let hold = hold.min(target.deadline.at(now) - now);
-    if is_read && !hold.is_zero() && !app.is_draining() {
+    let sends_no_more = is_read || head.version == Version::HTTP_2; // which has windows for that
+    if sends_no_more && !hold.is_zero() && !app.is_draining() {
         tokio::time::sleep(hold).await;
     }
     refusal.into()

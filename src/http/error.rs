@@ -108,7 +108,7 @@ pub enum ApiError {
         min_rate: u64,
     },
     /// Other bodies held the memory for bodies.
-    #[error("other requests held the memory for bodies for {} s", .0.as_secs_f64())]
+    #[error("other bodies held the memory for bodies, or this client's part of it, for {} s", .0.as_secs_f64())]
     BodyMemoryFull(Duration),
     /// The body broke off.
     #[error("the body broke off before its announced end")]

@@ -57,7 +57,7 @@ pub struct RequestLimits {
     /// How fast it must arrive after the first 5 s, in bytes a second on average; at least 1.
     pub min_upload_rate: u64,
     /// Memory for the bodies of all requests together, in bytes; when it is used up, reading waits. One body more may
-    /// be held, so that bodies never wait for one another.
+    /// be held, so that bodies need not wait for one another.
     pub body_memory_bytes: u64,
 }
 

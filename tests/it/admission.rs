@@ -173,6 +173,71 @@ fn refused_client_keeps_its_connection_if_its_body_is_short_and_comes_at_once() 
 }
 
 #[test]
+fn client_that_asks_again_without_pause_is_refused_later() {
+    let (server, gate) = start(Settings {
+        queue_capacity: 1,
+        ..Settings::default()
+    });
+    teach(&server, &gate, Duration::from_millis(60));
+    gate.close();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        gate.wait_for(2);
+        let second = scope.spawn(|| server.post("/classify", &plain_png(1)));
+        eventually("it waits", || waiting(&server) == 1.0);
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let start = Instant::now();
+        // Five in the 60 ms of an answer, and those of a second once: 83 at once, the others 12 ms apart.
+        for _ in 0..150 {
+            let (head, _) = ask(
+                &mut stream,
+                b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+            );
+            assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        }
+        assert!(start.elapsed() >= Duration::from_millis(600));
+        gate.open();
+        first.join().unwrap().ok();
+        second.join().unwrap().ok();
+    });
+}
+
+#[test]
+fn bodies_held_back_are_503_and_leave_room() {
+    let (server, _gate) = start(Settings {
+        body_memory_bytes: 1 << 20,
+        max_queue_wait: Duration::from_millis(300),
+        ..Settings::default()
+    });
+    let head = "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n";
+    let half_sent = [head.as_bytes(), &[7; 199_000]].concat();
+    let mut held: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.write_all(&half_sent).unwrap();
+            stream
+        })
+        .collect();
+    let rejected = "resnet_requests_rejected_total{reason=\"body_memory_full\"}";
+    // At most three whole ones fit in the client's part, and one may exceed it.
+    eventually("they are refused", || metric(&server, rejected) >= 4.0);
+    let (status, answer) = post_from(server.address, "127.0.0.2");
+    assert_eq!(status, 200, "{answer}");
+    let refused = held.iter_mut().filter_map(|stream| {
+        let limit = Some(Duration::from_millis(100));
+        stream.set_read_timeout(limit).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer); // those that are still held have none
+        (!answer.is_empty()).then_some(answer)
+    });
+    for answer in refused {
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(answer.contains("\"code\":\"body_memory_full\""), "{answer}");
+    }
+}
+
+#[test]
 fn deadline_that_cannot_be_met_is_refused_and_one_that_was_missed_is_504() {
     let (server, gate) = start(Settings::default());
     teach(&server, &gate, Duration::from_millis(60));

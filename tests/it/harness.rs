@@ -65,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) max_batch_size: usize,
     pub(crate) queue_capacity: usize,
     pub(crate) max_body_bytes: u64,
+    pub(crate) body_memory_bytes: u64,
     pub(crate) body_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) max_queue_wait: Duration,
@@ -80,6 +81,7 @@ impl Default for Settings {
             max_batch_size: 8,
             queue_capacity: 256,
             max_body_bytes: 20 << 20,
+            body_memory_bytes: 256 << 20,
             body_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(10),
             max_queue_wait: Duration::from_secs(2),
@@ -133,7 +135,7 @@ impl TestServer {
             request_timeout: settings.request_timeout,
             max_memory_wait: settings.max_queue_wait,
             min_upload_rate: 4 << 10,
-            body_memory_bytes: 64 << 20,
+            body_memory_bytes: settings.body_memory_bytes,
         };
         let app = App::new(Arc::clone(&metrics), limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
