@@ -6,22 +6,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
+use axum::http::Version;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Version};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::client::client_id;
 use super::deadline::Deadline;
 use super::observe::ModelLabel;
-use super::{ApiError, App, body, upload};
+use super::{ApiError, App, answer, body, upload};
 use crate::classifier::{
-    Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Place, Prediction,
-    Refusal, ServedModel, Timings,
+    Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Place, Refusal,
+    ServedModel,
 };
 use crate::preprocess::ExifMode;
 use crate::turns::ClientId;
@@ -67,7 +65,7 @@ async fn handle(
     let answer = match resolved {
         Ok(target) => {
             let client = client_id(&head.extensions, &app.client_seed);
-            answer(app, &target, client, &head, &mut body).await
+            run(app, &target, client, &head, &mut body).await
         }
         Err(e) => Err(e),
     };
@@ -78,7 +76,7 @@ async fn handle(
     response
 }
 
-async fn answer(
+async fn run(
     app: &App,
     target: &Target<'_>,
     client: ClientId,
@@ -136,23 +134,9 @@ async fn answer(
     let respond = Instant::now();
     let name = &model.info.name;
     let response = if upload.is_list {
-        let results = results.iter().enumerate().map(ItemBody::new).collect();
-        Json(ListBody {
-            model: name,
-            results,
-        })
-        .into_response()
+        answer::list(name, &results)
     } else {
-        let classification = results.remove(0)?;
-        let answer = AnswerBody::new(&classification);
-        let mut response = Json(SingleBody {
-            model: name,
-            answer,
-        })
-        .into_response();
-        let timing = server_timing(read, &classification.timings);
-        response.headers_mut().insert(SERVER_TIMING, timing);
-        response
+        answer::single(name, &results.remove(0)?, read)
     };
     let stages = &app.metrics.stage_duration;
     stages
@@ -324,101 +308,4 @@ pub(super) fn unknown_model(classifier: &Classifier, name: Option<&str>) -> ApiE
         name: cut(name.unwrap_or_default()),
         served: served.join(", "),
     }
-}
-
-#[derive(Serialize)]
-struct SingleBody<'a> {
-    model: &'a str,
-    #[serde(flatten)]
-    answer: AnswerBody<'a>,
-}
-
-#[derive(Serialize)]
-struct ListBody<'a> {
-    model: &'a str,
-    results: Vec<ItemBody<'a>>,
-}
-
-/// One image's place in a list: an answer or a problem.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ItemBody<'a> {
-    Answer(AnswerBody<'a>),
-    Problem(Box<super::error::Problem>),
-}
-
-impl<'a> ItemBody<'a> {
-    fn new((index, result): (usize, &'a Result<Classification, ApiError>)) -> ItemBody<'a> {
-        match result {
-            Ok(classification) => ItemBody::Answer(AnswerBody::new(classification)),
-            Err(e) => {
-                e.log_item(index);
-                ItemBody::Problem(Box::new(e.problem()))
-            }
-        }
-    }
-}
-
-/// One image's ranking as it goes over the wire, and as `resnet classify --json` prints it.
-#[derive(Debug, Serialize)]
-pub struct AnswerBody<'a> {
-    predictions: Vec<PredictionBody<'a>>,
-    image: ImageBody,
-}
-
-#[derive(Debug, Serialize)]
-struct PredictionBody<'a> {
-    class_index: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wnid: Option<&'a str>,
-    label: &'a str,
-    synset: &'a str,
-    probability: f32,
-}
-
-#[derive(Debug, Serialize)]
-struct ImageBody {
-    format: &'static str,
-    width: u32,
-    height: u32,
-}
-
-impl<'a> AnswerBody<'a> {
-    /// Borrows what is to be written.
-    #[must_use]
-    pub fn new(classification: &'a Classification) -> AnswerBody<'a> {
-        let prediction = |p: &'a Prediction| PredictionBody {
-            class_index: p.class_index,
-            wnid: p.label.wnid.as_deref(),
-            label: &p.label.label,
-            synset: &p.label.synset,
-            probability: p.probability,
-        };
-        let image = &classification.image;
-        AnswerBody {
-            predictions: classification.predictions.iter().map(prediction).collect(),
-            image: ImageBody {
-                format: image.format.name(),
-                width: image.width,
-                height: image.height,
-            },
-        }
-    }
-}
-
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// Where the time went, in milliseconds, as browsers and proxies show it (W3C Server Timing).
-fn server_timing(read: Duration, timings: &Timings) -> HeaderValue {
-    let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let text = format!(
-        "read;dur={:.2}, decode;dur={:.2}, preprocess;dur={:.2}, queue;dur={:.2}, infer;dur={:.2};desc=\"batch of {}\"",
-        ms(read),
-        ms(timings.decode),
-        ms(timings.preprocess),
-        ms(timings.queue),
-        ms(timings.infer),
-        timings.batch_size
-    );
-    HeaderValue::from_str(&text).expect("digits and punctuation")
 }

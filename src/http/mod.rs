@@ -2,6 +2,7 @@
 //!
 //! Called by `server` with each request; calls `classifier`. The only room that knows a status code.
 
+mod answer;
 mod auth;
 mod body;
 mod body_memory;
@@ -32,7 +33,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::classifier::Classifier;
 use crate::metrics::Metrics;
 
-pub use self::classify::AnswerBody;
+pub use self::answer::AnswerBody;
 pub use self::error::{ApiError, Problem};
 pub use self::keys::{KeySet, KeysError};
 pub use self::upload::UploadError;
