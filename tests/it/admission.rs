@@ -130,20 +130,30 @@ fn ask(stream: &mut TcpStream, request: &[u8]) -> (String, String) {
     (head, String::from_utf8(body).unwrap())
 }
 
-#[test]
-fn refused_client_keeps_its_connection_if_its_body_is_short_and_comes_at_once() {
+/// Runs `test` while one image runs and one waits in a queue of one; runs have taken some 60 ms before.
+fn while_full(test: impl FnOnce(&TestServer)) {
     let (server, gate) = start(Settings {
         queue_capacity: 1,
         ..Settings::default()
     });
+    teach(&server, &gate, Duration::from_millis(60));
     gate.close();
     thread::scope(|scope| {
-        // One runs and one waits.
+        let runs = gate.batches().len();
         let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
-        gate.wait_for(1);
+        gate.wait_for(runs + 1);
         let second = scope.spawn(|| server.post("/classify", &plain_png(1)));
         eventually("it waits", || waiting(&server) == 1.0);
+        test(&server);
+        gate.open();
+        first.join().unwrap().ok();
+        second.join().unwrap().ok();
+    });
+}
 
+#[test]
+fn refused_client_keeps_its_connection_if_its_body_is_short_and_comes_at_once() {
+    while_full(|server| {
         let connect = || TcpStream::connect(server.address).unwrap();
         let post = |announced: usize, sent: usize| {
             let head = format!(
@@ -166,39 +176,21 @@ fn refused_client_keeps_its_connection_if_its_body_is_short_and_comes_at_once() 
             assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
             assert!(head.contains("connection: close"), "{announced}: {head}");
         }
-        gate.open();
-        first.join().unwrap().ok();
-        second.join().unwrap().ok();
     });
 }
 
 #[test]
 fn client_that_asks_again_without_pause_is_refused_later() {
-    let (server, gate) = start(Settings {
-        queue_capacity: 1,
-        ..Settings::default()
-    });
-    teach(&server, &gate, Duration::from_millis(60));
-    gate.close();
-    thread::scope(|scope| {
-        let first = scope.spawn(|| server.post("/classify", &plain_png(1)));
-        gate.wait_for(2);
-        let second = scope.spawn(|| server.post("/classify", &plain_png(1)));
-        eventually("it waits", || waiting(&server) == 1.0);
+    while_full(|server| {
         let mut stream = TcpStream::connect(server.address).unwrap();
+        let request = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
         let start = Instant::now();
         // Five in the 60 ms of an answer, and those of a second once: 83 at once, the others 12 ms apart.
         for _ in 0..150 {
-            let (head, _) = ask(
-                &mut stream,
-                b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
-            );
+            let (head, _) = ask(&mut stream, request);
             assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
         }
         assert!(start.elapsed() >= Duration::from_millis(600));
-        gate.open();
-        first.join().unwrap().ok();
-        second.join().unwrap().ok();
     });
 }
 
