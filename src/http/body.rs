@@ -118,8 +118,8 @@ pub(super) async fn read(
 }
 
 /// Reads away the body of a refused request if that is short and comes at once, so that its connection can be used
-/// again. A client that waits to be asked for the body is not asked, and HTTP/2 does not need it. Tells whether nothing of
-/// it is left.
+/// again. A client that waits to be asked for the body is not asked, and HTTP/2 does not need it. Tells whether nothing
+/// of it is left.
 pub(super) async fn discard(head: &Parts, body: &mut Body, max_body_bytes: u64) -> bool {
     let longest = DISCARDED.min(max_body_bytes);
     let is_short = body.size_hint().exact().is_some_and(|n| n <= longest);

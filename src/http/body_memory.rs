@@ -12,8 +12,8 @@ use crate::turns::ClientId;
 /// Bytes that one permit stands for.
 const UNIT: usize = 1024;
 
-/// What one client may hold of the whole: three quarters, so that one that holds its bodies back, half sent, leaves room
-/// for others.
+/// What one client may hold of the whole: three quarters, so that one that holds its bodies back, half sent, leaves
+/// room for others.
 const OF_ONE_CLIENT: (usize, usize) = (3, 4);
 
 /// The memory for all bodies, and each client's part of it.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::turns::ClientId;
 
-/// Refusals that one client gets at once in the time in which the server could answer one image: what comes at six times
-/// the capacity. At 0.05 to 0.4 ms each (`load overload`) they take a small part of what an answer does.
+/// Refusals that one client gets at once in the time in which the server could answer one image: what comes at six
+/// times the capacity. At 0.05 to 0.4 ms each (`load overload`) they take a small part of what an answer does.
 const AN_ANSWER: u32 = 5;
 
 /// Least time between two of them: 4,000 a second, which is what an `http` thread can do at most.

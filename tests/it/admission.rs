@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use crate::fake::{FakeModel, Gate, plain_png};
-use crate::harness::{Answer, Settings, TestServer, agent, eventually};
+use crate::harness::{Answer, Settings, TestServer, agent, eventually, read_answer};
 
 fn start(settings: Settings) -> (TestServer, Arc<Gate>) {
     let (model, gate) = FakeModel::loaded("fake");
@@ -115,19 +115,7 @@ fn request_that_would_wait_too_long_is_refused_before_its_body_is_read() {
 /// Sends on a connection that stays open and gives the head and the body of the answer.
 fn ask(stream: &mut TcpStream, request: &[u8]) -> (String, String) {
     stream.write_all(request).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let length = head
-        .lines()
-        .find_map(|l| l.strip_prefix("content-length: "));
-    let mut body = vec![0; length.unwrap().parse().unwrap()];
-    stream.read_exact(&mut body).unwrap();
-    (head, String::from_utf8(body).unwrap())
+    read_answer(stream)
 }
 
 /// Runs `test` while one image runs and one waits in a queue of one; runs have taken some 60 ms before.

@@ -13,7 +13,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version,
 };
 
-use crate::harness::{Process, eventually, fixture_bytes, resnet};
+use crate::harness::{Process, eventually, fixture_bytes, read_answer, resnet};
 
 /// A certificate of its own authority for 127.0.0.1, and its key.
 struct Identity {
@@ -130,23 +130,8 @@ fn ask(stream: &mut Stream, method: &str, path: &str, body: &[u8]) -> (u16, Stri
     .unwrap();
     stream.write_all(body).unwrap();
     stream.flush().unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let length = head
-        .lines()
-        .find_map(|l| l.strip_prefix("content-length: "))
-        .unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    stream.read_exact(&mut body).unwrap();
-    (
-        head[9..12].parse().unwrap(),
-        String::from_utf8(body).unwrap(),
-    )
+    let (head, body) = read_answer(stream);
+    (head[9..12].parse().unwrap(), body)
 }
 
 /// Everything that comes until the server closes.

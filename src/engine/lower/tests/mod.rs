@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod net;
 mod networks;
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::ToDim;
 
-use self::networks::Net;
+use self::net::Net;
 use super::{Lowering, prepare};
 use crate::ops::graph::{Graph, Op};
 use crate::ops::{CompileError, Region};
@@ -106,7 +107,7 @@ fn census(graphs: &[Graph]) -> [usize; 4] {
 #[test]
 fn every_family_is_lowered_to_one_region_and_answers_as_before() {
     for (name, network, census_expected) in networks::families() {
-        let outcome = check(name, network.model(), networks::SIDE);
+        let outcome = check(name, network.model(), net::SIDE);
         assert_eq!(left(&outcome.lowering), [], "{name}");
         assert_eq!(outcome.graphs.len(), 1, "{name}");
         assert_eq!(census(&outcome.graphs), census_expected, "{name}");
@@ -118,7 +119,7 @@ fn every_family_is_lowered_to_one_region_and_answers_as_before() {
 #[test]
 fn what_has_no_words_stays_between_the_regions() {
     for (name, network, regions, left_expected) in networks::partial() {
-        let outcome = check(name, network.model(), networks::SIDE);
+        let outcome = check(name, network.model(), net::SIDE);
         assert_eq!(left(&outcome.lowering), left_expected, "{name}");
         assert_eq!(outcome.graphs.len(), regions, "{name}");
     }
@@ -127,7 +128,7 @@ fn what_has_no_words_stays_between_the_regions() {
 #[test]
 fn refused_region_stays_tracts_and_the_others_are_ours() {
     let (_, network, ..) = networks::partial().remove(0);
-    let (typed, n) = typed(network.model(), networks::SIDE);
+    let (typed, n) = typed(network.model(), net::SIDE);
     for refused in 0..2 {
         let (model, found) = prepare(typed.clone()).unwrap();
         let mut number = 0;
@@ -144,8 +145,8 @@ fn refused_region_stays_tracts_and_the_others_are_ours() {
         assert_eq!(number, 2);
         assert!(lowered.lowering.left.len() > 2, "{:?}", lowered.lowering);
         let one = HashMap::from([(n.clone(), 1.to_dim())]);
-        let want = run(typed.set_symbols(&one).unwrap(), 1, networks::SIDE);
-        let got = run(lowered.model, 1, networks::SIDE);
+        let want = run(typed.set_symbols(&one).unwrap(), 1, net::SIDE);
+        let got = run(lowered.model, 1, net::SIDE);
         for (got, want) in got.iter().zip(&want) {
             assert!((got - want).abs() <= 2e-5, "{refused}: {got} {want}");
         }
@@ -196,7 +197,7 @@ fn constants_in_odd_places_are_not_taken_for_channels() {
         let factor = net.weight(&shape, 1.0);
         let x = net.node("Mul", &[&x, &factor], &[]);
         let x = net.head(&x, 6);
-        let outcome = check("odd constant", net.finish(&x).model(), networks::SIDE);
+        let outcome = check("odd constant", net.finish(&x).model(), net::SIDE);
         let ours = shape == [1, 1, 1, 1];
         assert_eq!(left(&outcome.lowering).is_empty(), ours, "{shape:?}");
     }

@@ -1,0 +1,98 @@
+//! `resnet classify`: a table for people, JSON for programs, photos from standard input.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::{photo, run};
+use crate::harness::{fixture, resnet};
+
+#[test]
+fn classify_prints_a_table_for_people() {
+    let (code, stdout, stderr) = run(&[
+        "classify",
+        "-k",
+        "2",
+        "--precision",
+        "f32",
+        &photo("espresso.png"),
+        &photo("trolleybus.png"),
+    ]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[0].ends_with("espresso.png (PNG 299×299)"), "{stdout}");
+    assert_eq!(lines[1], "   73.34%  n07920052  espresso");
+    assert_eq!(
+        lines[4],
+        "   89.05%  n04487081  trolleybus, trolley coach, trackless trolley"
+    );
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn classify_json_is_one_object_a_file_and_a_bad_file_does_not_stop_it() {
+    let text = fixture("README.md").display().to_string();
+    let args = [
+        "classify",
+        "--json",
+        &photo("espresso.png"),
+        "/nonexistent.jpg",
+        &text,
+        &photo("orange.png"),
+    ];
+    let (code, stdout, stderr) = run(&args);
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    let lines: Vec<Value> = stdout
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(
+        lines
+            .iter()
+            .map(|l| l["file"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        args[2..]
+    );
+    assert_eq!(lines[0]["predictions"][0]["label"], "espresso");
+    assert!(
+        lines[1]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot be read"),
+        "{stdout}"
+    );
+    assert_eq!(lines[2]["code"], "unsupported_media_type");
+    assert_eq!(lines[3]["predictions"][0]["label"], "orange");
+    let (code, _, stderr) = run(&["classify", "/nonexistent.jpg"]);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.starts_with("/nonexistent.jpg: cannot be read"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn classify_reads_standard_input() {
+    let mut child = resnet()
+        .args(["classify", "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&std::fs::read(fixture("photos/plate.png")).unwrap())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (
+            line["file"].as_str(),
+            line["predictions"][0]["label"].as_str()
+        ),
+        (Some("-"), Some("plate"))
+    );
+}
