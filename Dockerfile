@@ -13,18 +13,20 @@ WORKDIR /build
 # taken out of Cargo.toml. The optional secret is a Cargo configuration, for
 # instance one that names a mirror.
 COPY Cargo.toml Cargo.lock ./
+COPY kernels/Cargo.toml kernels/
 RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
     awk '/^\[/ { absent = /^\[\[(bench|example|test)\]\]/ } !absent' Cargo.toml > trimmed.toml \
     && mv trimmed.toml Cargo.toml \
-    && mkdir src \
-    && touch src/lib.rs \
+    && mkdir src kernels/src \
+    && touch src/lib.rs kernels/src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cp src/main.rs build.rs \
     && cargo build --release --locked \
-    && cargo clean --release --package resnet \
-    && rm -r src build.rs
+    && cargo clean --release --package resnet --package resnet-kernels \
+    && rm -r src kernels build.rs
 
 COPY build.rs ./
+COPY kernels kernels
 COPY models models
 COPY src src
 # The context has no .git, so build.rs takes the commit from here.

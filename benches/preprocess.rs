@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use resnet::kernels::{
+use kernels::{
     HorizontalPass, Isa, Normalization, NormalizeKernel, PRECISION_BITS, ResampleKernel,
     VerticalPass, Weights,
 };

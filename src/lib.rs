@@ -13,6 +13,8 @@
 //!
 //! Imports only point down that list; `tests/tidy.rs` keeps it so. `docs/ARCHITECTURE.md` is the same on one page.
 
+#![forbid(unsafe_code)]
+
 #[macro_use]
 mod faults;
 
@@ -31,8 +33,6 @@ pub mod registry;
 
 pub mod engine;
 pub mod ops;
-
-pub mod kernels;
 
 pub mod config;
 pub mod metrics;

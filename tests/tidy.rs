@@ -50,31 +50,27 @@ struct Source {
     text: String,
 }
 
-/// Every file of `src`, without its unit tests and comments.
+/// Every file of `src` and `kernels/src`, without its unit tests and comments; a path begins with the room.
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    assert!(files.len() > 30, "the sources are found");
-    let source = |file: PathBuf| {
-        let path = file
-            .strip_prefix(&root)
-            .unwrap()
-            .to_string_lossy()
-            .replace('\\', "/");
-        let room = path
-            .split('/')
-            .next()
-            .unwrap()
-            .trim_end_matches(".rs")
-            .to_owned();
-        Source {
-            room,
-            text: std::fs::read_to_string(&file).unwrap(),
-            path,
-        }
-    };
-    files.into_iter().map(source).collect()
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    for (root, prefix) in [("src", ""), ("kernels/src", "kernels/")] {
+        let root = package.join(root);
+        let mut files = Vec::new();
+        collect(&root, &mut files);
+        assert!(files.len() > 30, "the sources are found");
+        sources.extend(files.into_iter().map(|file| {
+            let path = file.strip_prefix(&root).unwrap().to_string_lossy();
+            let path = format!("{prefix}{}", path.replace('\\', "/"));
+            let room = path.split('/').next().unwrap().trim_end_matches(".rs");
+            Source {
+                room: room.to_owned(),
+                text: std::fs::read_to_string(&file).unwrap(),
+                path,
+            }
+        }));
+    }
+    sources
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
@@ -104,7 +100,7 @@ impl Source {
         for (number, line) in self.code() {
             assert!(
                 !line.contains(what),
-                "src/{}:{number}: {what:?}: {reason}",
+                "{}:{number}: {what:?}: {reason}",
                 self.path
             );
         }
@@ -115,22 +111,25 @@ impl Source {
 fn imports_point_down() {
     for source in sources()
         .iter()
-        .filter(|s| !matches!(s.room.as_str(), "lib" | "main"))
+        .filter(|s| !matches!(s.room.as_str(), "lib" | "main" | "kernels"))
     {
         let allowed = ROOMS.iter().find(|(room, _)| *room == source.room);
-        let (_, allowed) =
-            allowed.unwrap_or_else(|| panic!("src/{} is in no known room", source.path));
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{} is in no known room", source.path));
         for (number, line) in source.code() {
-            for import in line.split("crate::").skip(1) {
-                let room: String = import
+            let rooms = line.split("crate::").skip(1).map(|import| {
+                import
                     .chars()
                     .take_while(|c| c.is_ascii_lowercase() || *c == '_')
-                    .collect();
+                    .collect()
+            });
+            let package = line.contains("kernels::").then(|| "kernels".to_owned());
+            for room in rooms.chain(package) {
+                let room: String = room;
                 let fine =
                     room == source.room || allowed.contains(&room.as_str()) || *allowed == ["*"];
                 assert!(
                     fine,
-                    "src/{}:{number}: {} may not import {room}",
+                    "{}:{number}: {} may not import {room}",
                     source.path, source.room
                 );
             }
@@ -143,7 +142,7 @@ fn each_file_says_first_what_it_is_for() {
     for source in sources() {
         assert!(
             source.text.starts_with("//! "),
-            "src/{} does not start with //!",
+            "{} does not start with //!",
             source.path
         );
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::Corpus;
 
-use crate::kernels::Isa;
+use kernels::Isa;
 use crate::memory::peak_of;
 use crate::preprocess::{
     DamagedImages, DecodeSize, ExifMode, Format, ImageLimits, ImageOptions, Interpolation,

@@ -9,8 +9,6 @@
 #[path = "../../src/faults.rs"]
 mod faults;
 
-#[path = "../../src/kernels/mod.rs"]
-pub mod kernels;
 #[path = "../../src/npy/mod.rs"]
 pub mod npy;
 #[path = "../../src/preprocess/mod.rs"]

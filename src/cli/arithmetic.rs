@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::output::UsageError;
 use crate::config::{ArithmeticConfig, CpuBudget, EngineConfig};
 use crate::engine::EngineOptions;
-use crate::kernels::Features;
-use crate::kernels::nn::{Arithmetic, Precision, Team};
+use kernels::Features;
+use kernels::nn::{Arithmetic, Precision, Team};
 
 /// The instructions that `--isa` allows.
 ///

@@ -13,8 +13,8 @@ use super::output::print;
 use super::show::operators;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan};
 use crate::engine::EngineOptions;
-use crate::kernels::Isa;
 use crate::registry::{self, Catalog, ModelState};
+use kernels::Isa;
 
 /// The flags of `resnet doctor`.
 #[derive(Debug, Args)]

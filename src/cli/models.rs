@@ -13,12 +13,12 @@ use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
 use crate::engine::EngineOptions;
-use crate::kernels::Isa;
 use crate::metrics::Metrics;
 use crate::preprocess::{
     DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget, PreprocessSpec,
 };
 use crate::registry::{self, Catalog, LoadedModel, ModelError, ModelRef};
+use kernels::Isa;
 
 /// Which models, and where pulled ones lie.
 #[derive(Debug, Clone, Args)]

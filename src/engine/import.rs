@@ -16,9 +16,9 @@ use tract_onnx::tract_hir::infer::Factoid;
 use super::lower::{self, Found, Lowered};
 use super::tract::TractModel;
 use super::{EngineOptions, EngineSpec, LoadError, onnx, weights};
-use crate::kernels::nn::{Arithmetic, Precision, Program};
-use crate::kernels::{Normalization, NormalizeKernel};
 use crate::ops::{self, Region, Share};
+use kernels::nn::{Arithmetic, Precision, Program};
+use kernels::{Normalization, NormalizeKernel};
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
 const MAX_SIDE: usize = 2048;

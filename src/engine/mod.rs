@@ -13,8 +13,8 @@ mod probes;
 mod tract;
 mod weights;
 
-use crate::kernels::nn::{Precision, StepProfile};
 use crate::tensor::Image;
+use kernels::nn::{Precision, StepProfile};
 
 pub use self::agreement::is_distribution;
 pub use self::error::{EngineError, LoadError};

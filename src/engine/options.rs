@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::kernels::Features;
-use crate::kernels::nn::{Precision, Team};
+use kernels::Features;
+use kernels::nn::{Precision, Team};
 
 /// How a network is to be computed.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use super::agreement::Agreement;
 use super::import::Prepared;
 use super::probes;
 use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
-use crate::kernels::nn::{Arithmetic, Precision};
+use kernels::nn::{Arithmetic, Precision};
 
 /// Makes a network's plan in the precision that `options` ask for; where they leave it open, in bfloat16 if the CPU has
 /// an instruction for it and the network then answers as in f32, else in f32.
@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
-    use crate::kernels::{Bf16Unit, Features, Isa};
     use crate::tensor::Image;
+    use kernels::{Bf16Unit, Features, Isa};
 
     /// A network that answers the same to everything.
     struct Fixed {

@@ -10,8 +10,8 @@ use tract_onnx::tract_core::internal::bail;
 
 use super::import::{self, ModelSource};
 use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, precision};
-use crate::kernels::nn::{Program, StepProfile};
 use crate::tensor::{self, Image};
+use kernels::nn::{Program, StepProfile};
 
 /// A network imported and optimized by tract.
 #[derive(Debug)]

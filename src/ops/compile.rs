@@ -1,10 +1,8 @@
 //! A graph to a program: which step computes which node, where rows of zeros are needed, where batching begins.
 
 use super::graph::{Graph, Node, Op, Shape, ValueId, Window};
-use crate::kernels::Normalization;
-use crate::kernels::nn::{
-    Arithmetic, Builder, ConvLayer, Moving, Pooling, Program, Refusal, Value,
-};
+use kernels::Normalization;
+use kernels::nn::{Arithmetic, Builder, ConvLayer, Moving, Pooling, Program, Refusal, Value};
 
 /// Planes of at most so many pixels are computed for all images of a batch at once: their weights outweigh them.
 const BATCHED_PIXELS: usize = 14 * 14;

@@ -1,7 +1,7 @@
 //! The operators of ours that stand in tract's graph: what they compute, and how that becomes a program of kernels.
 //!
 //! Called by `engine`, whose lowering describes the part of a network that it recognizes as a [`Graph`]; [`fuse`]
-//! simplifies it, [`compile`] turns it into a [`crate::kernels::nn::Program`], and a [`Region`] is the operator in
+//! simplifies it, [`compile`] turns it into a [`kernels::nn::Program`], and a [`Region`] is the operator in
 //! tract's graph that runs the program.
 
 mod compile;

@@ -9,7 +9,7 @@ use tract_onnx::tract_core::internal::*;
 
 #[cfg(test)]
 use super::Graph;
-use crate::kernels::nn::{Input, Memory, Program, Team};
+use kernels::nn::{Input, Memory, Program, Team};
 
 /// How much of the machine a region may use.
 #[derive(Debug, Clone)]

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
 use super::{CompileError, compile, fuse, reference};
-use crate::kernels::nn::{Arithmetic, Input, Precision, Program, Team};
-use crate::kernels::{Features, Isa};
+use kernels::nn::{Arithmetic, Input, Precision, Program, Team};
+use kernels::{Features, Isa};
 
 /// Numbers that look random, from a seed.
 struct Numbers(u64);

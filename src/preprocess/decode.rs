@@ -10,7 +10,7 @@ use super::png::PngSource;
 use super::watch::{Stopped, Watch};
 use super::webp::WebPSource;
 use super::{Format, ImageLimits, PreprocessError};
-use crate::kernels::Isa;
+use kernels::Isa;
 
 /// A rectangle of an image's pixels as they are stored, before any orientation is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! restated here.
 
 use super::Interpolation;
-use crate::kernels::{PRECISION_BITS, Weights};
+use kernels::{PRECISION_BITS, Weights};
 
 /// Weights of the outputs `offset..offset + count` of a resize from `from` to `to` pixels.
 ///

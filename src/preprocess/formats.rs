@@ -11,7 +11,7 @@ use super::decode::{Region, hand_over, open};
 use super::exif::{Orientation, upright};
 use super::watch::Watch;
 use super::{ImageLimits, ImageOptions, PreprocessError, PreprocessSpec, Preprocessor, sniff};
-use crate::kernels::Isa;
+use kernels::Isa;
 
 const LIMITS: ImageLimits = ImageLimits {
     max_pixels: 50_000_000,

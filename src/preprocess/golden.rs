@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::resize::{Resampler, ResizePlan};
 use super::{Interpolation, PreprocessSpec, ResizeMode};
-use crate::kernels::{Isa, ResampleKernel};
+use kernels::{Isa, ResampleKernel};
 
 #[derive(Deserialize)]
 struct Golden {

@@ -32,8 +32,8 @@ mod webp;
 
 use std::time::{Duration, Instant};
 
-use crate::kernels::{NormalizeKernel, ResampleKernel};
 use crate::tensor::{Crop, Image, Tensor};
+use kernels::{NormalizeKernel, ResampleKernel};
 
 pub use self::budget::MemoryBudget;
 pub use self::error::PreprocessError;

@@ -3,8 +3,8 @@
 //! Called by `Preprocessor::run` with the crop; the last stage before the batcher, unless the network normalizes
 //! itself.
 
-use crate::kernels::{Normalization, NormalizeKernel};
 use crate::tensor::{Crop, Tensor};
+use kernels::{Normalization, NormalizeKernel};
 
 /// `(x / 255 - mean[c]) / std[c]` for the three channels.
 #[derive(Debug, Clone)]

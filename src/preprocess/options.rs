@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::MemoryBudget;
-use crate::kernels::Isa;
+use kernels::Isa;
 
 /// What an image may cost at most; checked against its header, before any pixel is decoded.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@
 use super::decode::Region;
 use super::filter;
 use super::{PreprocessSpec, ResizeMode};
-use crate::kernels::{HorizontalPass, ResampleKernel, VerticalPass};
+use kernels::{HorizontalPass, ResampleKernel, VerticalPass};
 
 /// Size after the shorter side is resized to `short`: torchvision truncates the longer side.
 pub(super) fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {

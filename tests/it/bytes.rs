@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernels::nn::{Arithmetic, Precision};
+use kernels::{Features, Isa};
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions, ClassifyOptions};
 use resnet::engine::{Engine, EngineError, EngineOptions, EngineSpec, Model};
-use resnet::kernels::nn::{Arithmetic, Precision};
-use resnet::kernels::{Features, Isa};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, LoadedModel, ModelRef, load};

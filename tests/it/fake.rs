@@ -3,8 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use kernels::nn::Precision;
 use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model};
-use resnet::kernels::nn::Precision;
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Image;

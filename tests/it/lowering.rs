@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use kernels::{Features, Isa};
 use resnet::engine::{EngineOptions, Model, ModelSource, TractModel};
-use resnet::kernels::{Features, Isa};
 use resnet::tensor::{Image, Tensor};
 
 use crate::harness::fixture;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernels::nn::{Arithmetic, Precision};
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classification, Classifier, ClassifierOptions, ClassifyOptions};
 use resnet::engine::EngineOptions;
-use resnet::kernels::nn::{Arithmetic, Precision};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{
     ExifMode, ImageOptions, PreprocessSpec, Preprocessor, Stage, StageOutput,

@@ -16,9 +16,9 @@ use crate::cli::models::ModelArgs;
 use crate::cli::output::print;
 use crate::config::{ArithmeticConfig, in_range, parse_timeout};
 use crate::engine::{EngineError, EngineOptions, Model};
-use crate::kernels::nn::Arithmetic;
 use crate::registry;
 use crate::tensor::{Crop, Image, Tensor};
+use kernels::nn::Arithmetic;
 
 /// Batches that each worker runs before the clock starts: the first makes its buffers, the second finds them.
 const WARM_UP: usize = 2;

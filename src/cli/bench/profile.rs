@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::kernels::nn::{Arithmetic, StepProfile};
-use crate::kernels::peak;
+use kernels::nn::{Arithmetic, StepProfile};
+use kernels::peak;
 
 /// Where the time of an image went.
 #[derive(Debug, Serialize)]

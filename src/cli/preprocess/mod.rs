@@ -18,9 +18,9 @@ use super::feed::{ExifArgs, read_image};
 use super::models::{self, ModelArgs};
 use super::output::{complain, print, print_bytes};
 use crate::config::ImageConfig;
-use crate::kernels::Isa;
 use crate::npy::{Array, Values};
 use crate::preprocess::{Pixels, Preprocessor, Stage, StageOutput};
+use kernels::Isa;
 
 /// The flags of `resnet preprocess`.
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@
 //! the same constants, roundings and shifts, so the same samples.
 
 use super::sequential::Block;
-use crate::kernels::IdctKernel;
-use crate::kernels::idct::{CONST_BITS, PASS1_BITS, fix, saturate, wrap};
+use kernels::IdctKernel;
+use kernels::idct::{CONST_BITS, PASS1_BITS, fix, saturate, wrap};
 
 /// Shifts right with rounding to the nearest.
 #[inline(always)]

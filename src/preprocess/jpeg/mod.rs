@@ -25,7 +25,7 @@ use self::progressive::{Coefficients, ProgressiveScan};
 use self::sequential::{BlockSink, SequentialScan};
 use super::decode::{Region, RowSink};
 use super::watch::{Stopped, Watch};
-use crate::kernels::{ColorKernel, IdctKernel, Isa, Vectorized};
+use kernels::{ColorKernel, IdctKernel, Isa, Vectorized};
 
 /// Scans a picture may come in. Encoders write about 10; thousands of empty ones are a known way to burn CPU.
 const MAX_SCANS: usize = 100;

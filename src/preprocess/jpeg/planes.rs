@@ -9,9 +9,9 @@ use super::Kernels;
 use super::frame::{Color, Component, Frame};
 use super::idct;
 use super::sequential::{Block, BlockSink};
-use crate::kernels::Task;
-use crate::kernels::color::ycc_to_rgb;
 use crate::preprocess::decode::{Region, RowSink};
+use kernels::Task;
+use kernels::color::ycc_to_rgb;
 
 /// A component's samples: a ring of rows, columns of the wanted blocks only.
 struct Plane {

@@ -10,7 +10,7 @@ use super::frame::{Frame, Scan};
 use super::huffman::{Huffman, extend};
 use super::sequential::{Block, BlockSink, ScanGeometry};
 use super::tables::{Tables, ZIGZAG};
-use crate::kernels::{Task, Vectorized};
+use kernels::{Task, Vectorized};
 
 /// The coefficients of a whole picture.
 pub(super) struct Coefficients {

@@ -10,7 +10,7 @@ use super::bits::{Bits, Restarts};
 use super::frame::{Frame, Scan};
 use super::huffman::{Huffman, extend};
 use super::tables::{Tables, ZIGZAG};
-use crate::kernels::{Task, Vectorized};
+use kernels::{Task, Vectorized};
 
 /// The coefficients of one block, row-major, not yet multiplied by the quantization table.
 pub(super) type Block = [i16; 64];

@@ -1,6 +1,6 @@
 //! Instruction sets and precisions that are asked for, and `resnet bench engine`.
 
-use resnet::kernels::Features;
+use kernels::Features;
 use serde_json::Value;
 
 use super::{photo, run, text_of};
@@ -148,7 +148,7 @@ fn bench_engine_tells_what_it_measured() {
     }
     // Bytes where the network takes them: with stock operators only, it does not.
     let bytes = [&flags[..], &["--json", "--input", "u8"]].concat();
-    if resnet::kernels::Features::detect().isa > resnet::kernels::Isa::Scalar {
+    if kernels::Features::detect().isa > kernels::Isa::Scalar {
         let (code, stdout, _) = run(&bytes);
         assert!(code == 0 && stdout.contains("\"input\":\"u8\""), "{stdout}");
     }

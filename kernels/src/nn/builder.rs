@@ -13,7 +13,7 @@ use super::program::{Program, Step, Work};
 use super::tile::Store;
 use super::winograd::{TileSize, Winograd};
 use super::{Arithmetic, Precision, Refusal, Unit};
-use crate::kernels::{Normalization, Vectorized};
+use crate::{Normalization, Vectorized};
 
 /// Lines behind the last value that may be read, though not used: what tiles read beyond the last pixels.
 const SLACK: usize = 64;

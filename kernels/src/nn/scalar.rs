@@ -56,7 +56,7 @@ mod tests {
     use super::super::tile::{KBlock, Store, TileKernel};
     use super::super::{Arithmetic, Precision};
     use super::*;
-    use crate::kernels::{Features, Isa};
+    use crate::{Features, Isa};
 
     /// A tile's surroundings: `blocks` of input, so many pixels, up to two vectors of outputs.
     struct Surroundings {

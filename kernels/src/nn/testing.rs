@@ -4,7 +4,7 @@ use super::edge::{Edge, zero_border};
 use super::line::{Line, Plane, View};
 use super::tile::Store;
 use super::{Lead, Team};
-use crate::kernels::{Isa, Vectorized};
+use crate::{Isa, Vectorized};
 
 /// All formats.
 pub(super) const STORES: [Store; 3] = [Store::F32, Store::Bf16, Store::Split];

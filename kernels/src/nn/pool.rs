@@ -9,7 +9,7 @@ use super::Lead;
 use super::format::{Format, Lanes, with_format};
 use super::line::{Line, Plane, View};
 use super::tile::Store;
-use crate::kernels::vectorize::{Task, Vectorized};
+use crate::vectorize::{Task, Vectorized};
 
 /// Where a window moves; rows first, then columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,8 +272,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::Isa;
-    use crate::kernels::nn::testing::{STORES, Value, lead, random, rounded, vectorized};
+    use crate::Isa;
+    use crate::nn::testing::{STORES, Value, lead, random, rounded, vectorized};
 
     /// One plane `[height, width]` pooled into `[rows, columns]`, in the kernel's order.
     fn naive(

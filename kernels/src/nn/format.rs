@@ -204,14 +204,14 @@ impl View {
 macro_rules! with_format {
     ($store:expr, $call:ident ( $($argument:expr),* $(,)? )) => {
         match $store {
-            $crate::kernels::nn::tile::Store::F32 => {
-                $call::<1, $crate::kernels::nn::format::F32>($($argument),*)
+            $crate::nn::tile::Store::F32 => {
+                $call::<1, $crate::nn::format::F32>($($argument),*)
             }
-            $crate::kernels::nn::tile::Store::Bf16 => {
-                $call::<2, $crate::kernels::nn::format::Bf16>($($argument),*)
+            $crate::nn::tile::Store::Bf16 => {
+                $call::<2, $crate::nn::format::Bf16>($($argument),*)
             }
-            $crate::kernels::nn::tile::Store::Split => {
-                $call::<2, $crate::kernels::nn::format::Split>($($argument),*)
+            $crate::nn::tile::Store::Split => {
+                $call::<2, $crate::nn::format::Split>($($argument),*)
             }
         }
     };

@@ -33,7 +33,7 @@ pub(super) use super::scratch::Scratch;
 use super::scratch::share;
 use super::tile::{Store, TileFn, TileKernel};
 use super::{Arithmetic, Lead, Precision, Unit};
-use crate::kernels::Vectorized;
+use crate::Vectorized;
 
 /// Most blocks of input channels.
 const MAX_BLOCKS: usize = 256;

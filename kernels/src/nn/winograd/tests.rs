@@ -5,10 +5,10 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernels::nn::line::Plane;
-use crate::kernels::nn::testing::{Value, random, rounded};
-use crate::kernels::nn::{Features, Team};
-use crate::kernels::{Isa, features::Bf16Unit};
+use crate::nn::line::Plane;
+use crate::nn::testing::{Value, random, rounded};
+use crate::nn::{Features, Team};
+use crate::{Isa, features::Bf16Unit};
 
 /// One convolution with all that it reads.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use super::Lead;
 use super::format::{Format, Lanes, with_format};
 use super::line::{Line, Plane, View};
 use super::tile::Store;
-use crate::kernels::vectorize::{Task, Vectorized};
+use crate::vectorize::{Task, Vectorized};
 
 /// `relu?(value * scale + shift)`, the sum by a fused multiply-add.
 #[derive(Debug, Clone)]
@@ -235,7 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::nn::testing::{STORES, Value, lead, random, rounded, vectorized};
+    use crate::nn::testing::{STORES, Value, lead, random, rounded, vectorized};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]

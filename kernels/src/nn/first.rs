@@ -14,7 +14,7 @@ use super::pixels::{Neighbours, Pixels};
 use super::scratch::{Scratch, share};
 use super::tile::{KBlock, Tile, TileKernel};
 use super::{Arithmetic, Lead};
-use crate::kernels::Normalization;
+use crate::Normalization;
 
 /// Rows of the output that a task computes: its rows of the image are interleaved once, those under two tasks twice.
 const ROWS: usize = 8;
@@ -245,10 +245,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::nn::testing::{Value, random, rounded};
-    use crate::kernels::nn::tile::Store;
-    use crate::kernels::nn::{Features, Precision, Team, flush_denormals};
-    use crate::kernels::{Isa, NormalizeKernel};
+    use crate::nn::testing::{Value, random, rounded};
+    use crate::nn::tile::Store;
+    use crate::nn::{Features, Precision, Team, flush_denormals};
+    use crate::{Isa, NormalizeKernel};
 
     /// All arithmetics of this CPU.
     fn arithmetics() -> Vec<Arithmetic> {

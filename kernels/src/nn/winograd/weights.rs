@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use super::scheme::Scheme;
 use super::{Winograd, share};
-use crate::kernels::Task;
-use crate::kernels::nn::conv::ConvShape;
-use crate::kernels::nn::format::pack;
-use crate::kernels::nn::line::Line;
+use crate::Task;
+use crate::nn::conv::ConvShape;
+use crate::nn::format::pack;
+use crate::nn::line::Line;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 100_000;

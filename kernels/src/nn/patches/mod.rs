@@ -13,7 +13,7 @@ use self::copy::{AsIs, Cell, Copy, Read, Spread};
 use super::input::Input;
 use super::line::Line;
 use super::tile::Store;
-use crate::kernels::{Normalization, Vectorized};
+use crate::{Normalization, Vectorized};
 
 /// Most channels of an image.
 pub(super) const MAX_CHANNELS: usize = 4;

@@ -9,7 +9,7 @@ use super::Lead;
 use super::format::{Format, Lanes, with_format};
 use super::line::{Line, Plane, View};
 use super::tile::Store;
-use crate::kernels::vectorize::{Task, Vectorized};
+use crate::vectorize::{Task, Vectorized};
 
 /// Images `[channels, height, width]` of `f32` on one side, lines on the other.
 #[derive(Debug, Clone, Copy)]
@@ -254,7 +254,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::nn::testing::{STORES, Value, blocks, lead, random, rounded, vectorized};
+    use crate::nn::testing::{STORES, Value, blocks, lead, random, rounded, vectorized};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]

@@ -3,8 +3,8 @@
 //! Called by `Winograd::run`, between the transforms.
 
 use super::{Chunk, MAX_BLOCKS, Panel, Winograd, share};
-use crate::kernels::nn::line::Line;
-use crate::kernels::nn::tile::{KBlock, Tile};
+use crate::nn::line::Line;
+use crate::nn::tile::{KBlock, Tile};
 
 impl Winograd {
     /// The sum over channels; only the first `input_blocks` count. On the stack, for its distances depend on the batch.

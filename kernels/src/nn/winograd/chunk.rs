@@ -3,7 +3,7 @@
 //! Called by `Winograd::run`, and when a network is built, for the memory that this takes.
 
 use super::Winograd;
-use crate::kernels::nn::line::Line;
+use crate::nn::line::Line;
 
 /// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
 /// position. Twice as much is 10% slower with 64 channels and the same with more.
@@ -47,7 +47,7 @@ pub(super) struct Cut {
 
 impl Winograd {
     /// Lines of scratch memory that `run` uses for at most so many images and threads.
-    pub(in crate::kernels::nn) fn scratch_lines(&self, images: usize, threads: usize) -> usize {
+    pub(in crate::nn) fn scratch_lines(&self, images: usize, threads: usize) -> usize {
         let lines = |images| {
             let cut = self.cut(images, threads);
             let slots = if cut.private { threads } else { 1 };

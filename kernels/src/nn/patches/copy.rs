@@ -3,10 +3,10 @@
 //! Called by `Patches`, for each of the ways to store a number.
 
 use super::Piece;
-use crate::kernels::Task;
-use crate::kernels::nn::format::round;
-use crate::kernels::nn::line::Line;
-use crate::kernels::normalize::Steps;
+use crate::Task;
+use crate::nn::format::round;
+use crate::nn::line::Line;
+use crate::normalize::Steps;
 
 /// A number as it is stored, `N` of them in a line.
 pub(super) trait Cell<const N: usize>: std::marker::Copy + Default {

@@ -112,7 +112,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Features;
+    use crate::Features;
 
     #[test]
     fn operations_are_counted_where_there_is_a_loop() {

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use super::Chunk;
 use super::scheme::Scheme;
-use crate::kernels::nn::format::{Format, Lanes, with_format};
-use crate::kernels::nn::line::{Line, Plane, View};
-use crate::kernels::nn::tile::Store;
-use crate::kernels::{Task, Vectorized};
+use crate::nn::format::{Format, Lanes, with_format};
+use crate::nn::line::{Line, Plane, View};
+use crate::nn::tile::Store;
+use crate::{Task, Vectorized};
 
 /// A loop over tiles of one block of a value that may be stored in any format.
 pub(super) trait Transform {
