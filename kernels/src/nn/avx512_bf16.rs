@@ -83,12 +83,13 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
             }
         }
     }
+    let fused = Fused::of(tile);
     // Written out, for an index that the compiler cannot know would keep the sums in memory.
     macro_rules! finish {
         ($($p:literal)*) => {$(
             if $p < PIXELS {
                 // SAFETY: by the caller's promise; no kernel is made that stores bfloat16 and has one vector.
-                unsafe { finish::<VECTORS, STORE>(tile, [$p, $p], sums[$p % PIXELS]) };
+                unsafe { finish::<VECTORS, STORE>(tile, fused, [$p, $p], sums[$p % PIXELS]) };
             }
         )*};
     }
@@ -115,6 +116,23 @@ unsafe fn broadcast_pair(line: *const Line, i: usize) -> __m512bh {
     unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*line.cast::<i32>().add(i))) }
 }
 
+/// What a tile's sums go through: constants where a kernel is made for each of the four, else looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fused {
+    pub(super) residual: bool,
+    pub(super) relu: bool,
+}
+
+impl Fused {
+    #[inline(always)]
+    pub(super) fn of(tile: &Tile<'_>) -> Fused {
+        Fused {
+            residual: !tile.residual.is_null(),
+            relu: tile.relu,
+        }
+    }
+}
+
 /// Adds the residual, makes negative sums zero if asked to, and stores one pixel's sums, so many lines from the first
 /// pixel of the output and of the residual.
 ///
@@ -124,14 +142,15 @@ unsafe fn broadcast_pair(line: *const Line, i: usize) -> __m512bh {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(super) unsafe fn finish<const VECTORS: usize, const STORE: u8>(
     tile: &Tile<'_>,
+    fused: Fused,
     [p, residual]: [usize; 2],
     mut sums: [__m512; VECTORS],
 ) {
-    if !tile.residual.is_null() {
+    if fused.residual {
         // SAFETY: the residual is there and has a line for each block of the output.
         unsafe { add_residual::<VECTORS, STORE>(tile, residual, &mut sums) };
     }
-    if tile.relu {
+    if fused.relu {
         for sum in &mut sums {
             // The second operand is the result for NaN and for zeros of either sign.
             *sum = _mm512_max_ps(*sum, _mm512_setzero_ps());

@@ -6,26 +6,17 @@
 //! So no call reads a line beyond those that the pixels' own windows reach.
 
 use super::conv::{ConvShape, ConvUse};
-use super::line::Plane;
-use super::runs::{GROUP, Run, Runs};
+use super::line::{Line, Plane};
+use super::runs::{Call, GROUP, Groups, Run};
 use super::scratch::share;
 
-/// One call: where it begins and what it computes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Call {
-    /// Lines from the input plane's first to the first window's first.
-    input: u32,
-    /// In lines from the first of the planes.
-    runs: Vec<Run>,
-}
-
-/// All pixels of a plane.
+/// All pixels of a plane; inputs count from the input plane's first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Calls {
-    rows: [u8; 2],
-    step: usize,
-    second: usize,
-    calls: Vec<Call>,
+    pub(super) groups: Groups,
+    pub(super) calls: Vec<Call>,
+    /// In lines from the first of the planes.
+    pub(super) runs: Vec<Run>,
 }
 
 impl Calls {
@@ -40,30 +31,25 @@ impl Calls {
     /// Each row in equal parts, a part's lines in both groups.
     fn of_parts_of_rows(shape: ConvShape, about: ConvUse) -> Calls {
         let Plane { height, width, .. } = about.output;
-        let step = shape.stride[1];
         let parts = width.div_ceil(2 * GROUP);
         let lines = width.div_ceil(parts);
-        let call = |row: usize, part: usize| {
-            let columns = share(width, part, parts);
-            Call {
-                input: about.first_line(shape, row, columns.start) as u32,
-                runs: vec![run(about, [row, columns.start], 0, columns.len())],
-            }
-        };
-        Calls {
+        let step = shape.stride[1] * size_of::<Line>();
+        let mut calls = Calls::none(Groups {
             rows: [GROUP, lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
             step,
             second: GROUP * step,
-            calls: (0..height * parts)
-                .map(|i| call(i / parts, i % parts))
-                .collect(),
+        });
+        for (row, part) in (0..height).flat_map(|row| (0..parts).map(move |part| (row, part))) {
+            let columns = share(width, part, parts);
+            let run = run(about, [row, columns.start], 0, columns.len());
+            calls.push(about.first_line(shape, row, columns.start), [run]);
         }
+        calls
     }
 
     /// Whole rows, in each group as many as it holds together with the lines between them.
     fn of_rows(shape: ConvShape, about: ConvUse) -> Calls {
         let Plane { height, width, .. } = about.output;
-        let step = shape.stride[1];
         // The stride is the same in both directions, so rows are as many steps apart as lines are in a row.
         let pitch = about.input.pitch();
         let most = 1 + (GROUP - width) / pitch;
@@ -73,7 +59,13 @@ impl Calls {
         let lines = (group - 1) * pitch + width;
         // Of an odd number of rows the middle one is in both groups.
         let second = both - group;
-        let call = |part: usize| {
+        let step = shape.stride[1] * size_of::<Line>();
+        let mut calls = Calls::none(Groups {
+            rows: [lines as u8; 2],
+            step,
+            second: second * pitch * step,
+        });
+        for part in 0..parts {
             let rows = share(height, part, parts);
             let first = rows.start;
             let row = |row: usize| {
@@ -83,47 +75,32 @@ impl Calls {
                 };
                 run(about, [row, 0], line, width)
             };
-            Call {
-                input: about.first_line(shape, first, 0) as u32,
-                runs: rows.map(row).collect(),
-            }
-        };
-        Calls {
-            rows: [lines as u8; 2],
-            step,
-            second: second * pitch * step,
-            calls: (0..parts).map(call).collect(),
+            calls.push(about.first_line(shape, first, 0), rows.map(row));
         }
+        calls
+    }
+
+    fn none(groups: Groups) -> Calls {
+        Calls {
+            groups,
+            calls: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// A call whose first row is that line.
+    fn push(&mut self, line: usize, runs: impl IntoIterator<Item = Run>) {
+        let first = self.runs.len();
+        self.runs.extend(runs);
+        self.calls.push(Call {
+            input: (line * size_of::<Line>()) as u32,
+            runs: [first, self.runs.len() - first].map(|n| n as u32),
+        });
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.calls.len()
-    }
-
-    /// Call number `i`, and lines from the input plane's first to its first.
-    pub(super) fn call(&self, i: usize) -> (usize, Runs<'_>) {
-        let call = &self.calls[i];
-        (call.input as usize, self.runs(&call.runs))
-    }
-
-    /// The same without any but the first `count` pixels of a plane that is one row; none if it has none of them.
-    pub(super) fn first_pixels(&self, i: usize, count: usize) -> Option<(usize, Run)> {
-        let call = &self.calls[i];
-        let [run] = call.runs[..] else { return None };
-        let left = count.saturating_sub(run.out as usize);
-        let pixels = usize::from(run.pixels).min(left) as u8;
-        (pixels > 0).then_some((call.input as usize, Run { pixels, ..run }))
-    }
-
-    /// The call for other runs of the same lines.
-    pub(super) fn runs<'a>(&self, runs: &'a [Run]) -> Runs<'a> {
-        Runs {
-            rows: self.rows,
-            step: self.step,
-            second: self.second,
-            runs,
-        }
     }
 }
 
@@ -205,18 +182,24 @@ mod tests {
             )
     }
 
+    /// A call's runs, as far as their pixels count.
+    fn runs<'a>(calls: &'a Calls, call: &Call, pixels: u32) -> impl Iterator<Item = Run> + 'a {
+        let [first, count] = call.runs.map(|n| n as usize);
+        calls.runs[first..first + count].iter().map(move |run| run.up_to(pixels))
+    }
+
     /// The input's line of each row of a call that the kernel reads, by row.
-    fn lines((first, runs): (usize, Runs<'_>)) -> BTreeMap<usize, usize> {
-        let groups = if runs.has_second() { 2 } else { 1 };
+    fn lines(calls: &Calls, call: &Call, pixels: u32) -> BTreeMap<usize, usize> {
+        let Groups { rows, step, second } = calls.groups;
+        let groups = match runs(calls, call, pixels).any(Run::is_in_second) {
+            true => 2,
+            false => 1,
+        };
         let rows = |group: usize| {
-            let count = usize::from(runs.rows[group]);
+            let count = usize::from(rows[group]);
             assert!((1..=GROUP).contains(&count), "{count} lines");
-            (0..count).map(move |i| {
-                (
-                    group * GROUP + i,
-                    first + group * runs.second + i * runs.step,
-                )
-            })
+            let line = move |i| (call.input as usize + group * second + i * step) / 64;
+            (0..count).map(move |i| (group * GROUP + i, line(i)))
         };
         (0..groups).flat_map(rows).collect()
     }
@@ -227,14 +210,13 @@ mod tests {
         fn each_pixel_is_computed_once_from_its_window_and_nothing_else_is_read((shape, about) in any_convolution()) {
             let calls = Calls::new(shape, about);
             let mut windows = BTreeMap::new();
-            for i in 0..calls.len() {
-                let call = calls.call(i);
-                let lines = lines(call);
+            for call in &calls.calls {
+                let lines = lines(&calls, call, u32::MAX);
                 let last = (shape.kernel[0] - 1) * about.input.pitch() + shape.kernel[1] - 1;
                 for line in lines.values() {
                     prop_assert!(line + last < about.input.lines(), "a line beyond the plane");
                 }
-                for run in call.1.runs {
+                for run in runs(&calls, call, u32::MAX) {
                     for p in 0..usize::from(run.pixels) {
                         let window = lines[&(usize::from(run.row) + p)];
                         let (out, residual) = (run.out as usize + p, run.residual as usize + p);
@@ -259,10 +241,10 @@ mod tests {
             let (shape, about) = convolution([1, capacity], [1, 1], 1, [[0; 2]; 2], [0; 3]);
             let calls = Calls::new(shape, about);
             let mut computed = Vec::new();
-            for i in 0..calls.len() {
-                if let Some((first, run)) = calls.first_pixels(i, images) {
-                    let lines = lines((first, calls.runs(&[run])));
-                    prop_assert!(lines.values().all(|line| *line < capacity));
+            for call in &calls.calls {
+                let lines = lines(&calls, call, images as u32);
+                prop_assert!(lines.values().all(|line| *line < capacity));
+                for run in runs(&calls, call, images as u32) {
                     for p in 0..usize::from(run.pixels) {
                         computed.push(lines[&(usize::from(run.row) + p)]);
                         prop_assert_eq!(computed.last(), Some(&(run.out as usize + p)));

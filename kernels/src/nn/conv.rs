@@ -10,13 +10,17 @@ use super::calls::Calls;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
 use super::pixels::{Neighbours, Pixels};
-use super::runs::RunsFn;
+use super::runs::{Ahead, Series, SeriesFn};
 use super::scratch::share;
 use super::team::Lead;
 use super::tile::{KBlock, Store, Tile, TileKernel};
 
 /// Tasks that a step is cut into at least, where it is large enough: enough for a few threads to end together.
 const TASKS: usize = 16;
+
+/// Bytes of weights up to which the images of a batch are computed one after the other: they stay in the L2 cache, while
+/// the inputs of all images would not. With more, each panel of weights is used for all images.
+const WEIGHTS_IN_CACHE: usize = 1300 << 10;
 
 /// A convolution's shape, in channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,29 +154,61 @@ impl Conv {
         };
         let units = self.pixels.units(row);
         let row_chunks = self.row_chunks.min(units);
+        let panel_chunks = self.panel_chunks;
+        let tasks = planes * row_chunks * panel_chunks;
+        let image_by_image = self.bytes() <= WEIGHTS_IN_CACHE;
         let task = |i: usize| {
-            let (panel_chunk, rest) = (i / (planes * row_chunks), i % (planes * row_chunks));
-            let (image, row_chunk) = (rest / row_chunks, rest % row_chunks);
-            for panel in share(self.weights.panels.len(), panel_chunk, self.panel_chunks) {
-                let panel = &self.weights.panels[panel];
-                let units = share(units, row_chunk, row_chunks);
+            let (image, panel_chunk, row_chunk) = match image_by_image {
+                true => {
+                    let within = i % (row_chunks * panel_chunks);
+                    (
+                        i / (row_chunks * panel_chunks),
+                        within / row_chunks,
+                        within % row_chunks,
+                    )
+                }
+                false => {
+                    let within = i % (planes * row_chunks);
+                    (
+                        within / row_chunks,
+                        i / (planes * row_chunks),
+                        within % row_chunks,
+                    )
+                }
+            };
+            let panels = share(self.weights.panels.len(), panel_chunk, panel_chunks);
+            let units = share(units, row_chunk, row_chunks);
+            let looks_ahead = (image_by_image || planes < 4) && image == 0;
+            for number in panels {
+                let panel = &self.weights.panels[number];
                 // SAFETY: by the caller's promise; no other task has this panel and these units.
                 unsafe {
                     match &self.pixels {
                         Pixels::Neighbours(pixels) => {
                             let width = row.unwrap_or(pixels.width);
-                            self.neighbours(pixels, panel, (image, width, units), views);
+                            self.neighbours(pixels, panel, (image, width, units.clone()), views);
                         }
                         Pixels::Calls(calls, kernels) => {
                             let kernel = kernels[panel.vectors - 1]
                                 .expect("a unit that takes calls has a kernel for each panel");
-                            self.calls((calls, kernel), panel, (image, row, units), views);
+                            let next = self.weights.panels.get(number + 1);
+                            let ahead = match next {
+                                Some(next) if looks_ahead && next.vectors == panel.vectors => Ahead {
+                                    b: self.weights.lines.as_ptr().add(next.weights),
+                                    calls: calls.len(),
+                                    first: units.start,
+                                },
+                                _ => Ahead::NONE,
+                            };
+                            let images = row.map_or(u32::MAX, |images| images as u32);
+                            let of = (image, images, units.clone());
+                            self.calls((calls, kernel), panel, of, views, ahead);
                         }
                     }
                 }
             }
         };
-        lead.for_each(planes * row_chunks * self.panel_chunks, &task);
+        lead.for_each(tasks, &task);
     }
 
     /// Computes some units of an image's rows of `width` pixels for one panel.
@@ -195,36 +231,29 @@ impl Conv {
         }
     }
 
-    /// Computes some calls of an image, or those for the images of a row, for one panel.
+    /// Computes some calls of an image, or those for the first `pixels` images of a row, for one panel.
     ///
     /// # Safety
     /// As of `neighbours`.
     unsafe fn calls(
         &self,
-        (calls, kernel): (&Calls, RunsFn),
+        (calls, kernel): (&Calls, SeriesFn),
         panel: &Panel,
-        (image, row, units): (usize, Option<usize>, Range<usize>),
+        (image, pixels, units): (usize, u32, Range<usize>),
         views: Views,
+        ahead: Ahead,
     ) {
-        let plane = self.about.input;
-        let input = image * views.input.image_lines() + panel.input * plane.lines();
-        for unit in units {
-            let of_images = match row {
-                None => None,
-                Some(images) => match calls.first_pixels(unit, images) {
-                    None => continue,
-                    Some((first, run)) => Some((first, [run])),
-                },
-            };
-            let (first, runs) = match &of_images {
-                None => calls.call(unit),
-                Some((first, runs)) => (*first, calls.runs(runs)),
-            };
-            // SAFETY: inside of the values by the geometry that `new` was given.
-            unsafe {
-                let tile = self.panel(panel, image, input + first, views);
-                kernel(&tile, &runs);
-            }
+        let input = image * views.input.image_lines() + panel.input * self.about.input.lines();
+        // SAFETY: inside of the values by the geometry that `new` was given.
+        unsafe {
+            kernel(&Series {
+                tile: self.panel(panel, image, input, views),
+                groups: calls.groups,
+                calls: &calls.calls[units],
+                runs: &calls.runs,
+                pixels,
+                ahead,
+            });
         }
     }
 

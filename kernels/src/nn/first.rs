@@ -11,6 +11,7 @@ use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
 use super::patches::{PatchShape, Patches};
 use super::pixels::{Neighbours, Pixels};
+use super::runs::{Ahead, Series};
 use super::scratch::{Scratch, share};
 use super::tile::{KBlock, Tile, TileKernel};
 use super::{Arithmetic, Lead};
@@ -228,12 +229,14 @@ impl FirstConv {
                 Pixels::Calls(calls, kernels) => {
                     let kernel = kernels[panel.vectors - 1]
                         .expect("a unit that takes calls has a kernel for each panel");
-                    for i in 0..calls.len() {
-                        if let Some((first, run)) = calls.first_pixels(i, columns.len()) {
-                            tile.a = packed.add(first);
-                            kernel(&tile, &calls.runs(&[run]));
-                        }
-                    }
+                    kernel(&Series {
+                        tile,
+                        groups: calls.groups,
+                        calls: &calls.calls,
+                        runs: &calls.runs,
+                        pixels: columns.len() as u32,
+                        ahead: Ahead::NONE,
+                    });
                 }
             }
         }

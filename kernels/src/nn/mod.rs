@@ -79,6 +79,15 @@ impl Precision {
             Precision::Bf16 => "bf16",
         }
     }
+
+    /// How values inside of a network are stored.
+    fn store(self) -> Store {
+        match self {
+            Precision::F32 => Store::F32,
+            Precision::Bf16 => Store::Bf16,
+            Precision::Bf16x3 => Store::Split,
+        }
+    }
 }
 
 /// A precision together with the instructions that compute it; exists only where this CPU has them.
@@ -134,11 +143,7 @@ impl Arithmetic {
 
     /// How values inside of a network are stored.
     fn store(self) -> Store {
-        match self.precision {
-            Precision::F32 => Store::F32,
-            Precision::Bf16 => Store::Bf16,
-            Precision::Bf16x3 => Store::Split,
-        }
+        self.precision.store()
     }
 
     /// Channels of a block.

@@ -149,9 +149,9 @@ impl Packed {
                             a: a(block),
                             b: n * lines,
                         }),
-                        // high · high, low · high, high · low
+                        // low · high, high · high, high · low: each has an operand of the one before
                         Precision::Bf16x3 => {
-                            list.extend([(0, 0), (1, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
+                            list.extend([(1, 0), (0, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
                                 a: a(2 * block + a_part),
                                 b: (2 * n + b_part) * lines,
                             }))

@@ -5,7 +5,7 @@
 
 use super::calls::Calls;
 use super::conv::{ConvShape, ConvUse};
-use super::runs::RunsFn;
+use super::runs::SeriesFn;
 use super::tile::{TileFn, TileKernel};
 
 /// How the kernels take the pixels of a plane.
@@ -14,7 +14,7 @@ pub(super) enum Pixels {
     /// As neighbours in a row.
     Neighbours(Neighbours),
     /// As calls, by the kernel for one vector and the one for two.
-    Calls(Calls, [Option<RunsFn>; 2]),
+    Calls(Calls, [Option<SeriesFn>; 2]),
 }
 
 /// The pixels of a plane in rows of neighbours.
@@ -46,7 +46,7 @@ impl Pixels {
         vectors: usize,
     ) -> Option<Pixels> {
         let flat = about.flat(shape);
-        let runs = [1, 2].map(|vectors| kernel.runs_function(vectors));
+        let runs = [1, 2].map(|vectors| kernel.series_function(vectors));
         if runs[vectors - 1].is_some() {
             return Some(Pixels::Calls(Calls::new(shape, flat), runs));
         }

@@ -3,7 +3,7 @@
 //! Called by the builder when all steps are known.
 
 use super::line::Plane;
-use super::program::Step;
+use super::program::{Step, Work};
 use super::tile::Store;
 
 /// Whose memory a value takes.
@@ -29,6 +29,28 @@ pub(super) struct Placed {
     pub(super) line: usize,
 }
 
+impl Placed {
+    /// Whether both have the same lines for the same pixels.
+    fn is_laid_out_as(&self, other: &Placed) -> bool {
+        (self.blocks, self.plane, self.store, self.row)
+            == (other.blocks, other.plane, other.store, other.row)
+    }
+}
+
+/// The value in whose place a convolution writes its result: the one that it adds, if nobody reads that any more. Each
+/// pixel of it is read just before the result is stored there, so that the line is in the cache, and the footprint is
+/// smaller by a whole value (ResNet-50's 56×56 planes in bfloat16: a tenth of the time).
+fn overwritten(steps: &[Step], values: &[Placed], lives: &[(usize, usize)], value: usize) -> Option<usize> {
+    let (index, step) = steps.iter().enumerate().find(|(_, s)| s.writes == Some(value))?;
+    let [input, residual] = step.reads[..] else { return None };
+    let fits = matches!(step.work, Work::Conv(_) | Work::Winograd(_))
+        && input != residual
+        && lives[residual].1 == index
+        && values[residual].place == values[value].place
+        && values[residual].is_laid_out_as(&values[value]);
+    fits.then_some(residual)
+}
+
 /// Puts values that are alive at the same time side by side, others over each other; returns the lines needed.
 pub(super) fn place(
     steps: &[Step],
@@ -50,15 +72,21 @@ pub(super) fn place(
             false => Place::Batch,
         };
     }
+    let over: Vec<Option<usize>> = (0..values.len())
+        .map(|value| overwritten(steps, values, &lives, value))
+        .collect();
     let mut end = 0;
     for place in [Place::Image, Place::Batch] {
         let start = end;
         // First and last step, first and last line.
         let mut taken: Vec<(usize, usize, usize, usize)> = Vec::new();
-        for (value, &(written, read)) in values.iter_mut().zip(&lives) {
-            if value.place != place {
+        for index in 0..values.len() {
+            let (written, read) = lives[index];
+            if values[index].place != place {
                 continue;
             }
+            let at = over[index].map(|residual| values[residual].line);
+            let value = &mut values[index];
             // Image by image, the first steps run again while values of the batch wait to be read.
             let written = if written < batch_from && place == Place::Batch {
                 0
@@ -70,11 +98,13 @@ pub(super) fn place(
                 _ => 1,
             };
             let lines = value.blocks * value.plane.lines() * images;
-            let mut line = start;
-            taken.sort_unstable_by_key(|t| t.2);
-            for &(from, to, first, last) in &taken {
-                if from <= read && written <= to && first < line + lines && line < last {
-                    line = last;
+            let mut line = at.unwrap_or(start);
+            if at.is_none() {
+                taken.sort_unstable_by_key(|t| t.2);
+                for &(from, to, first, last) in &taken {
+                    if from <= read && written <= to && first < line + lines && line < last {
+                        line = last;
+                    }
                 }
             }
             taken.push((written, read, line, line + lines));

@@ -4,7 +4,7 @@
 //! multiply-adds, so a pixel's bits depend on nothing but its own inputs.
 
 use super::line::Line;
-use super::runs::RunsFn;
+use super::runs::SeriesFn;
 use super::{Arithmetic, Unit};
 
 /// One step of the sum: a block of the input's channels under one position of the window, and its weights.
@@ -103,10 +103,10 @@ impl TileKernel {
     }
 
     /// The function for pixels of several rows and `vectors` of outputs, where that is how they are best taken.
-    pub(super) fn runs_function(self, vectors: usize) -> Option<RunsFn> {
+    pub(super) fn series_function(self, vectors: usize) -> Option<SeriesFn> {
         match self.arithmetic.unit() {
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx => super::amx::kernel(vectors, self.store),
+            Unit::Amx => super::amx::kernel(vectors, self.store, self.arithmetic.precision()),
             _ => None,
         }
     }

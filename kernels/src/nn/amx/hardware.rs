@@ -98,7 +98,7 @@ impl Tiles for Hardware {
                 "tileloadd tmm{tile}, [{from} + {step}*1]",
                 tile = const TILE,
                 from = in(reg) from,
-                step = in(reg) step * size_of::<Line>(),
+                step = in(reg) step,
                 options(nostack, readonly, preserves_flags),
             );
         }
@@ -126,7 +126,7 @@ impl Tiles for Hardware {
                 "tilestored [{to} + {step}*1], tmm{tile}",
                 tile = const TILE,
                 to = in(reg) to,
-                step = in(reg) step * size_of::<Line>(),
+                step = in(reg) step,
                 options(nostack, preserves_flags),
             );
         }

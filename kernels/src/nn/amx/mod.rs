@@ -11,7 +11,7 @@
 //! keeps its last one, and calls for the same number of pixels should follow each other. Source: Intel's Optimization
 //! Reference Manual, chapter on AMX.
 
-use core::arch::x86_64::_mm512_load_ps;
+use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch, _mm512_load_ps};
 use std::mem::MaybeUninit;
 
 mod hardware;
@@ -23,10 +23,11 @@ mod tiles;
 
 use self::hardware::Hardware;
 use self::tiles::Tiles;
-use super::avx512_bf16::finish;
+use super::Precision;
+use super::avx512_bf16::{Fused, finish};
 use super::line::Line;
-use super::runs::{GROUP, Runs, RunsFn};
-use super::tile::{Store, Tile};
+use super::runs::{GROUP, Series, SeriesFn};
+use super::tile::Store;
 
 /// Forgets this thread's tiles, so that the system no longer saves 8 KiB of them when it switches threads, and other
 /// code may use tiles; after the last call of a kernel, on each thread that made one.
@@ -34,89 +35,142 @@ pub(super) fn release() {
     hardware::release();
 }
 
+const F32: u8 = Store::F32 as u8;
+const BF16: u8 = Store::Bf16 as u8;
+const SPLIT: u8 = Store::Split as u8;
+
 /// The kernel for `vectors` (1 or 2) of 16 outputs; bfloat16 can only be stored with 2.
 ///
 /// Whoever calls it has [`Bf16Unit::Amx`](super::Bf16Unit), runs no other code that uses tiles on the same thread until
 /// [`release`], and calls that at the end.
-pub(super) fn kernel(vectors: usize, store: Store) -> Option<RunsFn> {
-    const F32: u8 = Store::F32 as u8;
-    const BF16: u8 = Store::Bf16 as u8;
-    const SPLIT: u8 = Store::Split as u8;
-    Some(match (vectors, store) {
-        (1, Store::F32) => runs::<1, F32>,
-        (2, Store::F32) => runs::<2, F32>,
-        (2, Store::Bf16) => runs::<2, BF16>,
-        (2, Store::Split) => runs::<2, SPLIT>,
+pub(super) fn kernel(vectors: usize, store: Store, precision: Precision) -> Option<SeriesFn> {
+    Some(match (vectors, store, precision) {
+        (1, Store::F32, Precision::Bf16) => series::<1, F32, false>,
+        (2, Store::F32, Precision::Bf16) => series::<2, F32, false>,
+        (2, Store::Bf16, Precision::Bf16) => series::<2, BF16, false>,
+        (1, Store::F32, Precision::Bf16x3) => series::<1, F32, true>,
+        (2, Store::F32, Precision::Bf16x3) => series::<2, F32, true>,
+        (2, Store::Split, Precision::Bf16x3) => series::<2, SPLIT, true>,
         _ => return None,
     })
 }
 
 /// # Safety
-/// As of [`RunsFn`].
-unsafe fn runs<const VECTORS: usize, const STORE: u8>(tile: &Tile<'_>, runs: &Runs<'_>) {
+/// As of [`SeriesFn`].
+unsafe fn series<const VECTORS: usize, const STORE: u8, const SHARED: bool>(series: &Series<'_>) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { all::<Hardware, VECTORS, STORE, SHARED>(&mut Hardware, series) }
+}
+
+/// All calls of a series. Where `SHARED`, neighbouring K-blocks may have the same pixels or the same weights.
+///
+/// # Safety
+/// As of [`SeriesFn`] and [`Tiles`]; `STORE` is `F32` or `VECTORS` 2.
+#[inline(always)]
+unsafe fn all<T: Tiles, const VECTORS: usize, const STORE: u8, const SHARED: bool>(
+    tiles: &mut T,
+    series: &Series<'_>,
+) {
+    let fused = Fused::of(&series.tile);
     // SAFETY: the caller's promise is the same.
     unsafe {
-        if runs.has_second() {
-            multiply_and_finish::<Hardware, 2, VECTORS, STORE>(&mut Hardware, tile, runs);
-        } else {
-            multiply_and_finish::<Hardware, 1, VECTORS, STORE>(&mut Hardware, tile, runs);
+        match (fused.residual, fused.relu) {
+            (false, false) => {
+                calls::<T, VECTORS, STORE, SHARED, false, false>(tiles, series);
+            }
+            (false, true) => calls::<T, VECTORS, STORE, SHARED, false, true>(tiles, series),
+            (true, false) => calls::<T, VECTORS, STORE, SHARED, true, false>(tiles, series),
+            (true, true) => calls::<T, VECTORS, STORE, SHARED, true, true>(tiles, series),
         }
     }
 }
 
-/// One call in `GROUPS` groups of pixels.
-///
 /// # Safety
-/// As of [`RunsFn`] and [`Tiles`]; no run is beyond the groups, and `STORE` is `F32` or `VECTORS` 2.
+/// As of [`all`], and a residual is there if `RESIDUAL`.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn multiply_and_finish<
+unsafe fn calls<
     T: Tiles,
-    const GROUPS: usize,
     const VECTORS: usize,
     const STORE: u8,
+    const SHARED: bool,
+    const RESIDUAL: bool,
+    const RELU: bool,
 >(
     tiles: &mut T,
-    tile: &Tile<'_>,
-    runs: &Runs<'_>,
+    series: &Series<'_>,
 ) {
+    let fused = Fused {
+        residual: RESIDUAL,
+        relu: RELU,
+    };
     let mut sums = MaybeUninit::<[Line; 4 * GROUP]>::uninit();
     let sums = sums.as_mut_ptr().cast::<Line>();
-    // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
-    unsafe { multiply::<T, GROUPS, VECTORS>(tiles, tile, runs, sums) };
-    for run in runs.runs {
-        for p in 0..usize::from(run.pixels) {
-            // SAFETY: `multiply` wrote a line for each vector of each row.
-            let line = |v: usize| unsafe { sums.add((usize::from(run.row) + p) * VECTORS + v) };
-            // SAFETY: as above; lines are aligned.
-            let mut sum = [unsafe { _mm512_load_ps(line(0).cast()) }; VECTORS];
-            for (v, sum) in sum.iter_mut().enumerate().skip(1) {
-                // SAFETY: as above.
-                *sum = unsafe { _mm512_load_ps(line(v).cast()) };
+    let lines = 16 * VECTORS;
+    for (number, call) in series.calls.iter().enumerate() {
+        let [first, count] = call.runs.map(|n| n as usize);
+        let runs = &series.runs[first..first + count];
+        let (mut any, mut second) = (false, false);
+        for run in runs {
+            let run = run.up_to(series.pixels);
+            any |= run.pixels > 0;
+            second |= run.is_in_second();
+        }
+        if !any {
+            continue;
+        }
+        let ahead = series.ahead;
+        let part = [0, 1].map(|n| (ahead.first + number + n) * lines / ahead.calls);
+        let wanted = match ahead.b.is_null() {
+            true => (ahead.b, 0),
+            false => (ahead.b.wrapping_add(part[0]), part[1] - part[0]),
+        };
+        // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
+        unsafe {
+            if second {
+                multiply::<T, 2, VECTORS, SHARED>(tiles, series, call.input, wanted, sums);
+            } else {
+                multiply::<T, 1, VECTORS, SHARED>(tiles, series, call.input, wanted, sums);
             }
-            let at = [run.out as usize + p, run.residual as usize + p];
-            // SAFETY: by the caller's promise.
-            unsafe { finish::<VECTORS, STORE>(tile, at, sum) };
+        }
+        for run in runs {
+            let run = run.up_to(series.pixels);
+            for p in 0..usize::from(run.pixels) {
+                // SAFETY: `multiply` wrote a line for each vector of each row.
+                let line = unsafe { sums.add((usize::from(run.row) + p) * VECTORS) };
+                // SAFETY: as above; lines are aligned.
+                let mut sum = [unsafe { _mm512_load_ps(line.cast()) }; VECTORS];
+                for (v, sum) in sum.iter_mut().enumerate().skip(1) {
+                    // SAFETY: as above.
+                    *sum = unsafe { _mm512_load_ps(line.add(v).cast()) };
+                }
+                let at = [run.out as usize + p, run.residual as usize + p];
+                // SAFETY: by the caller's promise.
+                unsafe { finish::<VECTORS, STORE>(&series.tile, fused, at, sum) };
+            }
         }
     }
 }
 
-/// The sums of all rows, `[row][vector]`, the second group's from row 16 on. Each load stands before the first product
-/// that wants it, so that products of earlier ones run meanwhile.
+/// The sums of all rows of a call in `GROUPS` groups, `[row][vector]`, the second group's from row 16 on. Each load
+/// stands before the first product that wants it, so that products of earlier ones run meanwhile.
 ///
 /// # Safety
-/// As of [`multiply_and_finish`]; `sums` has as many lines.
+/// As of [`all`]; `sums` has as many lines.
 #[inline(always)]
-unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize>(
+unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize, const SHARED: bool>(
     tiles: &mut T,
-    tile: &Tile<'_>,
-    runs: &Runs<'_>,
+    series: &Series<'_>,
+    input: u32,
+    (ahead, wanted): (*const Line, usize),
     sums: *mut Line,
 ) {
+    let (tile, groups) = (&series.tile, &series.groups);
     // SAFETY: for all of it: the tiles are shaped first; a step of zero lines loads the same line of bias into each
-    // row; a group's rows are lines that the input has, the weights' rows 16 lines of a block of 16 × VECTORS.
+    // row; a group's rows are lines that the input has, the weights' rows 16 lines of a block of 16 × VECTORS. What is
+    // prefetched is only a hint and need not be there.
     unsafe {
-        tiles.shape(runs.rows);
+        tiles.shape(groups.rows);
         tiles.load::<0>(tile.bias, 0);
         if VECTORS == 2 {
             tiles.load::<1>(tile.bias.add(1), 0);
@@ -127,32 +181,48 @@ unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize>(
                 tiles.load::<3>(tile.bias.add(1), 0);
             }
         }
+        let base = tile.a.byte_add(input as usize);
+        let (mut last_a, mut last_b) = (u32::MAX, u32::MAX);
         for k in tile.k {
-            let (a, b) = (tile.a.add(k.a as usize), tile.b.add(k.b as usize));
-            tiles.load::<4>(a, runs.step);
-            tiles.load::<6>(b, VECTORS);
+            let (a, b) = (base.add(k.a as usize), tile.b.add(k.b as usize));
+            let (new_a, new_b) = (!SHARED || k.a != last_a, !SHARED || k.b != last_b);
+            (last_a, last_b) = (k.a, k.b);
+            if new_a {
+                tiles.load::<4>(a, groups.step);
+            }
+            if new_b {
+                tiles.load::<6>(b, VECTORS * size_of::<Line>());
+                for line in 0..wanted {
+                    let line = ahead.wrapping_add(k.b as usize + line);
+                    _mm_prefetch::<_MM_HINT_T1>(line.cast());
+                }
+            }
             tiles.dot::<0, 4, 6>();
             if VECTORS == 2 {
-                tiles.load::<7>(b.add(1), VECTORS);
+                if new_b {
+                    tiles.load::<7>(b.add(1), VECTORS * size_of::<Line>());
+                }
                 tiles.dot::<1, 4, 7>();
             }
             if GROUPS == 2 {
-                tiles.load::<5>(a.add(runs.second), runs.step);
+                if new_a {
+                    tiles.load::<5>(a.byte_add(groups.second), groups.step);
+                }
                 tiles.dot::<2, 5, 6>();
                 if VECTORS == 2 {
                     tiles.dot::<3, 5, 7>();
                 }
             }
         }
-        tiles.store::<0>(sums, VECTORS);
+        tiles.store::<0>(sums, VECTORS * size_of::<Line>());
         if VECTORS == 2 {
-            tiles.store::<1>(sums.add(1), VECTORS);
+            tiles.store::<1>(sums.add(1), VECTORS * size_of::<Line>());
         }
         if GROUPS == 2 {
             let sums = sums.add(16 * VECTORS);
-            tiles.store::<2>(sums, VECTORS);
+            tiles.store::<2>(sums, VECTORS * size_of::<Line>());
             if VECTORS == 2 {
-                tiles.store::<3>(sums.add(1), VECTORS);
+                tiles.store::<3>(sums.add(1), VECTORS * size_of::<Line>());
             }
         }
     }
@@ -166,43 +236,50 @@ mod tests {
     use super::super::sample::Sample;
     use super::super::tile::Release;
     use super::model::Model;
-    use super::sample;
+    use super::sample::{self, Calls};
     use super::*;
 
     /// The choice of [`kernel`], on the model.
-    fn on_model(sample: &Sample, model: &mut Model, runs: &Runs<'_>) -> Vec<Line> {
-        const F32: u8 = Store::F32 as u8;
-        const BF16: u8 = Store::Bf16 as u8;
-        const SPLIT: u8 = Store::Split as u8;
-        let run = match (runs.has_second(), sample.vectors, sample.store) {
-            (false, 1, _) => multiply_and_finish::<Model, 1, 1, F32>,
-            (true, 1, _) => multiply_and_finish::<Model, 2, 1, F32>,
-            (false, _, Store::F32) => multiply_and_finish::<Model, 1, 2, F32>,
-            (true, _, Store::F32) => multiply_and_finish::<Model, 2, 2, F32>,
-            (false, _, Store::Bf16) => multiply_and_finish::<Model, 1, 2, BF16>,
-            (true, _, Store::Bf16) => multiply_and_finish::<Model, 2, 2, BF16>,
-            (false, _, Store::Split) => multiply_and_finish::<Model, 1, 2, SPLIT>,
-            (true, _, Store::Split) => multiply_and_finish::<Model, 2, 2, SPLIT>,
+    fn on_model(sample: &Sample, shared: bool, model: &mut Model, calls: &Calls) -> Vec<Line> {
+        let run = match (sample.vectors, sample.store, shared) {
+            (1, _, false) => all::<Model, 1, F32, false>,
+            (_, Store::F32, false) => all::<Model, 2, F32, false>,
+            (_, Store::Bf16, false) => all::<Model, 2, BF16, false>,
+            (_, Store::Split, false) => all::<Model, 2, SPLIT, false>,
+            (1, _, true) => all::<Model, 1, F32, true>,
+            (_, Store::F32, true) => all::<Model, 2, F32, true>,
+            (_, Store::Bf16, true) => all::<Model, 2, BF16, true>,
+            (_, Store::Split, true) => all::<Model, 2, SPLIT, true>,
         };
         // SAFETY: the caller asked whether the CPU has AVX512-BF16; the model needs no tiles, and a sample is whole.
-        sample.run(|tile| unsafe { run(model, tile, runs) })
+        sample.run(|tile| unsafe { run(model, &calls.series(tile)) })
+    }
+
+    fn on_tiles(sample: &Sample, calls: &Calls) -> Vec<Line> {
+        let precision = match sample.store {
+            Store::Split => Precision::Bf16x3,
+            _ => Precision::Bf16,
+        };
+        let kernel = kernel(sample.vectors, sample.store, precision).unwrap();
+        // SAFETY: the CPU and the system let us, and a sample's tile is whole.
+        sample.run(|tile| unsafe { kernel(&calls.series(tile)) })
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
-        fn modelled_tiles_give_the_bits_of_the_oracle(sample in Sample::any(2 * GROUP)) {
+        fn modelled_tiles_give_the_bits_of_the_oracle(sample in Sample::any(2 * GROUP), shared: bool) {
             if Bf16Unit::Avx512.is_supported() {
-                let runs = [sample::neighbours(sample.pixels)];
-                let got = on_model(&sample, &mut Model::new(), &sample::side_by_side(&sample, &runs));
+                let calls = Calls::side_by_side(&sample);
+                let got = on_model(&sample, shared, &mut Model::new(), &calls);
                 sample.check(&got, Bf16Unit::Amx)?;
             }
         }
 
         #[test]
-        fn runs_of_pixels_give_the_bits_of_the_oracle(split in sample::split()) {
+        fn runs_of_pixels_give_the_bits_of_the_oracle(split in sample::split(), shared: bool) {
             if Bf16Unit::Avx512.is_supported() {
-                let got = on_model(&split.sample, &mut Model::new(), &split.runs());
+                let got = on_model(&split.sample, shared, &mut Model::new(), &split.calls);
                 split.check(&got)?;
             }
         }
@@ -210,9 +287,7 @@ mod tests {
         #[test]
         fn runs_of_pixels_in_tiles_give_the_bits_of_the_oracle(split in sample::split()) {
             if Bf16Unit::Amx.is_supported() {
-                let kernel = kernel(split.sample.vectors, split.sample.store).unwrap();
-                // SAFETY: the CPU and the system let us, and a sample's tile is whole.
-                let got = split.sample.run(|tile| unsafe { kernel(tile, &split.runs()) });
+                let got = on_tiles(&split.sample, &split.calls);
                 release();
                 split.check(&got)?;
             }
@@ -222,11 +297,7 @@ mod tests {
         fn tiles_give_the_bits_of_the_oracle(samples in prop::collection::vec(Sample::any(2 * GROUP), 1..4)) {
             if Bf16Unit::Amx.is_supported() {
                 for sample in samples {
-                    let kernel = kernel(sample.vectors, sample.store).unwrap();
-                    let runs = [sample::neighbours(sample.pixels)];
-                    let runs = sample::side_by_side(&sample, &runs);
-                    // SAFETY: the CPU and the system let us, and a sample's tile is whole.
-                    let got = sample.run(|tile| unsafe { kernel(tile, &runs) });
+                    let got = on_tiles(&sample, &Calls::side_by_side(&sample));
                     sample.check(&got, Bf16Unit::Amx)?;
                 }
                 release();
@@ -236,11 +307,16 @@ mod tests {
 
     #[test]
     fn kernels_exist_for_what_they_are_written_for() {
-        for store in [Store::F32, Store::Bf16, Store::Split] {
-            assert!(kernel(2, store).is_some());
-            assert_eq!(kernel(1, store).is_some(), store == Store::F32);
-            assert!(kernel(3, store).is_none());
+        let kernels = |vectors, store, precision| kernel(vectors, store, precision).is_some();
+        for precision in [Precision::Bf16, Precision::Bf16x3] {
+            assert!(kernels(1, Store::F32, precision) && kernels(2, Store::F32, precision));
+            assert!(!kernels(3, Store::F32, precision));
+            for store in [Store::Bf16, Store::Split] {
+                assert!(!kernels(1, store, precision));
+                assert_eq!(kernels(2, store, precision), store == precision.store());
+            }
         }
+        assert!(!kernels(2, Store::F32, Precision::F32));
     }
 
     #[test]

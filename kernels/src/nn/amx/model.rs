@@ -47,7 +47,7 @@ impl Tiles for Model {
         *tile = [Line::ZERO; 16];
         for (row, line) in tile[..rows].iter_mut().enumerate() {
             // SAFETY: by the caller's promise.
-            *line = unsafe { *from.add(row * step) };
+            *line = unsafe { from.byte_add(row * step).read_unaligned() };
         }
     }
 
@@ -75,7 +75,7 @@ impl Tiles for Model {
             .enumerate()
         {
             // SAFETY: by the caller's promise.
-            unsafe { *to.add(row * step) = *line };
+            unsafe { to.byte_add(row * step).write_unaligned(*line) };
         }
     }
 }

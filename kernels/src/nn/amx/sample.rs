@@ -4,29 +4,60 @@ use proptest::prelude::*;
 
 use super::super::super::features::Bf16Unit;
 use super::super::line::Line;
-use super::super::runs::{GROUP, Run, Runs};
+use super::super::runs::{Ahead, Call, GROUP, Groups, Run, Series};
 use super::super::sample::Sample;
 use super::super::scalar_bf16::tile_bf16;
 use super::super::tile::Tile;
 
-/// All of so many neighbouring pixels.
-pub(super) fn neighbours(pixels: usize) -> Run {
-    Run {
-        row: 0,
-        pixels: pixels as u8,
-        out: 0,
-        residual: 0,
-    }
+/// Calls of the kernel for a sample's pixels.
+#[derive(Debug, Clone)]
+pub(super) struct Calls {
+    groups: Groups,
+    calls: Vec<Call>,
+    runs: Vec<Run>,
+    /// Calls for which weights are brought near, so that there is something to prefetch.
+    sharing: usize,
 }
 
-/// The call for a sample's pixels, all of which are `runs`.
-pub(super) fn side_by_side<'a>(sample: &Sample, runs: &'a [Run]) -> Runs<'a> {
-    let first = sample.pixels.min(GROUP);
-    Runs {
-        rows: [first, (sample.pixels - first).max(1)].map(|n| n as u8),
-        step: sample.stride,
-        second: GROUP * sample.stride,
-        runs,
+impl Calls {
+    /// The call for all of its pixels, which are neighbours.
+    pub(super) fn side_by_side(sample: &Sample) -> Calls {
+        let first = sample.pixels.min(GROUP);
+        let step = sample.stride * size_of::<Line>();
+        Calls {
+            groups: Groups {
+                rows: [first, (sample.pixels - first).max(1)].map(|n| n as u8),
+                step,
+                second: GROUP * step,
+            },
+            calls: vec![Call {
+                input: 0,
+                runs: [0, 1],
+            }],
+            runs: vec![Run {
+                row: 0,
+                pixels: sample.pixels as u8,
+                out: 0,
+                residual: 0,
+            }],
+            sharing: 1 + sample.pixels % 3,
+        }
+    }
+
+    /// They, for that tile.
+    pub(super) fn series<'a>(&'a self, tile: &Tile<'a>) -> Series<'a> {
+        Series {
+            tile: *tile,
+            groups: self.groups,
+            calls: &self.calls,
+            runs: &self.runs,
+            pixels: u32::MAX,
+            ahead: Ahead {
+                b: tile.b,
+                calls: self.sharing,
+                first: 0,
+            },
+        }
     }
 }
 
@@ -34,14 +65,14 @@ pub(super) fn side_by_side<'a>(sample: &Sample, runs: &'a [Run]) -> Runs<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Split {
     pub(super) sample: Sample,
-    rows: [u8; 2],
+    pub(super) calls: Calls,
+    /// Lines from the first group to the second.
     second: usize,
-    runs: Vec<Run>,
 }
 
 /// Any: both groups or one, runs that begin and end before their groups do, outputs and residuals elsewhere.
 pub(super) fn split() -> impl Strategy<Value = Split> {
-    let numbers = prop::collection::vec(any::<prop::sample::Index>(), 9);
+    let numbers = prop::collection::vec(any::<prop::sample::Index>(), 10);
     (Sample::any(2 * GROUP), numbers).prop_map(|(mut sample, numbers)| {
         sample.pixels = sample.pixels.max(2);
         let mut numbers = numbers.into_iter();
@@ -64,29 +95,31 @@ pub(super) fn split() -> impl Strategy<Value = Split> {
         let mut runs = vec![run(0, rows0, rows1), run(16, rows1, 0)];
         runs.truncate(number(1, 2));
         Split {
+            calls: Calls {
+                groups: Groups {
+                    rows: [rows0 as u8, rows1 as u8],
+                    step: sample.stride * size_of::<Line>(),
+                    second: second * size_of::<Line>(),
+                },
+                calls: vec![Call {
+                    input: 0,
+                    runs: [0, runs.len() as u32],
+                }],
+                runs,
+                sharing: number(1, 3),
+            },
             sample,
-            rows: [rows0 as u8, rows1 as u8],
             second,
-            runs,
         }
     })
 }
 
 impl Split {
-    pub(super) fn runs(&self) -> Runs<'_> {
-        Runs {
-            rows: self.rows,
-            step: self.sample.stride,
-            second: self.second,
-            runs: &self.runs,
-        }
-    }
-
     /// Whether `got` has the bits that the oracle writes run by run, and no others.
     pub(super) fn check(&self, got: &[Line]) -> Result<(), TestCaseError> {
         let sample = &self.sample;
         let expected = sample.run(|tile| {
-            for run in &self.runs {
+            for run in &self.calls.runs {
                 let row = usize::from(run.row);
                 let group = if row < 16 { 0 } else { self.second };
                 let shape = [usize::from(run.pixels), sample.stride, sample.vectors];

@@ -13,10 +13,10 @@ pub(super) trait Tiles {
     /// Of all functions here: the CPU has tiles, the system lets this process use them, and AVX512-BF16.
     unsafe fn shape(&mut self, pixels: [u8; 2]);
 
-    /// Loads the tile's rows, `step` lines apart.
+    /// Loads the tile's rows, `step` bytes apart, at any address.
     ///
     /// # Safety
-    /// The lines are there, and [`Tiles::shape`] was called.
+    /// 64 bytes of each row are there, and [`Tiles::shape`] was called.
     unsafe fn load<const TILE: u8>(&mut self, from: *const Line, step: usize);
 
     /// Adds the products of tiles `A` and `B` to `SUM`.
@@ -25,7 +25,7 @@ pub(super) trait Tiles {
     /// [`Tiles::shape`] was called.
     unsafe fn dot<const SUM: u8, const A: u8, const B: u8>(&mut self);
 
-    /// Stores the tile's rows, `step` lines apart.
+    /// Stores the tile's rows, `step` bytes apart.
     ///
     /// # Safety
     /// The lines are there and nobody else uses them, and [`Tiles::shape`] was called.
