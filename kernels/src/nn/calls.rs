@@ -28,6 +28,28 @@ impl Calls {
         }
     }
 
+    /// The calls for a row of pixels that are so many bytes apart in the input.
+    pub(super) fn of_row(width: usize, step: usize) -> Calls {
+        let parts = width.div_ceil(2 * GROUP);
+        let lines = width.div_ceil(parts);
+        let mut calls = Calls::none(Groups {
+            rows: [GROUP, lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
+            step,
+            second: GROUP * step,
+        });
+        for part in 0..parts {
+            let columns = share(width, part, parts);
+            let run = Run {
+                row: 0,
+                pixels: columns.len() as u8,
+                out: columns.start as u32,
+                residual: columns.start as u32,
+            };
+            calls.push(columns.start * step, [run]);
+        }
+        calls
+    }
+
     /// Each row in equal parts, a part's lines in both groups.
     fn of_parts_of_rows(shape: ConvShape, about: ConvUse) -> Calls {
         let Plane { height, width, .. } = about.output;
@@ -42,7 +64,8 @@ impl Calls {
         for (row, part) in (0..height).flat_map(|row| (0..parts).map(move |part| (row, part))) {
             let columns = share(width, part, parts);
             let run = run(about, [row, columns.start], 0, columns.len());
-            calls.push(about.first_line(shape, row, columns.start), [run]);
+            let line = about.first_line(shape, row, columns.start);
+            calls.push(line * size_of::<Line>(), [run]);
         }
         calls
     }
@@ -75,7 +98,8 @@ impl Calls {
                 };
                 run(about, [row, 0], line, width)
             };
-            calls.push(about.first_line(shape, first, 0), rows.map(row));
+            let line = about.first_line(shape, first, 0);
+            calls.push(line * size_of::<Line>(), rows.map(row));
         }
         calls
     }
@@ -88,12 +112,12 @@ impl Calls {
         }
     }
 
-    /// A call whose first row is that line.
-    fn push(&mut self, line: usize, runs: impl IntoIterator<Item = Run>) {
+    /// A call whose first row is that many bytes from the input's first.
+    fn push(&mut self, input: usize, runs: impl IntoIterator<Item = Run>) {
         let first = self.runs.len();
         self.runs.extend(runs);
         self.calls.push(Call {
-            input: (line * size_of::<Line>()) as u32,
+            input: input as u32,
             runs: [first, self.runs.len() - first].map(|n| n as u32),
         });
     }
@@ -185,7 +209,9 @@ mod tests {
     /// A call's runs, as far as their pixels count.
     fn runs<'a>(calls: &'a Calls, call: &Call, pixels: u32) -> impl Iterator<Item = Run> + 'a {
         let [first, count] = call.runs.map(|n| n as usize);
-        calls.runs[first..first + count].iter().map(move |run| run.up_to(pixels))
+        calls.runs[first..first + count]
+            .iter()
+            .map(move |run| run.up_to(pixels))
     }
 
     /// The input's line of each row of a call that the kernel reads, by row.

@@ -193,11 +193,13 @@ impl Conv {
                                 .expect("a unit that takes calls has a kernel for each panel");
                             let next = self.weights.panels.get(number + 1);
                             let ahead = match next {
-                                Some(next) if looks_ahead && next.vectors == panel.vectors => Ahead {
-                                    b: self.weights.lines.as_ptr().add(next.weights),
-                                    calls: calls.len(),
-                                    first: units.start,
-                                },
+                                Some(next) if looks_ahead && next.vectors == panel.vectors => {
+                                    Ahead {
+                                        b: self.weights.lines.as_ptr().add(next.weights),
+                                        calls: calls.len(),
+                                        first: units.start,
+                                    }
+                                }
                                 _ => Ahead::NONE,
                             };
                             let images = row.map_or(u32::MAX, |images| images as u32);

@@ -7,6 +7,7 @@
 use super::conv::ConvShape;
 use super::format::round;
 use super::line::{Line, Plane};
+use super::memory::Lines;
 use super::tile::{KBlock, TileKernel};
 use super::{Arithmetic, Precision};
 
@@ -33,7 +34,7 @@ pub(super) struct Panel {
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) panels: Vec<Panel>,
-    pub(super) lines: Box<[Line]>,
+    pub(super) lines: Lines,
     /// One line a vector of outputs.
     pub(super) bias: Box<[Line]>,
     /// Planes of the input of all groups.
@@ -87,7 +88,7 @@ impl Packed {
         }
         let mut packed = Packed {
             panels,
-            lines: vec![Line::ZERO; used].into_boxed_slice(),
+            lines: Lines::zeros(used),
             bias: vec![Line::ZERO; out_vectors].into_boxed_slice(),
             input_blocks: groups * blocks * planes,
             blocks,
@@ -136,27 +137,41 @@ impl Packed {
 
     /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
     pub(super) fn k_blocks(&self, kernel: [usize; 2], input: Plane, vectors: usize) -> Vec<KBlock> {
-        let lines = (16 * vectors) as u32;
+        let planes = match self.precision {
+            Precision::F32 | Precision::Bf16 => 1,
+            Precision::Bf16x3 => 2,
+        };
+        let [rows, columns] = kernel;
+        let starts = (0..self.blocks).flat_map(|block| {
+            (0..rows).flat_map(move |row| {
+                (0..columns).map(move |column| {
+                    (block * planes * input.lines() + row * input.pitch() + column) as u32
+                })
+            })
+        });
+        self.sum(starts, input.lines() as u32, vectors)
+    }
+
+    /// The sum's K-blocks for panels of `vectors`, whose weights lie in the order of the blocks, from where each begins in
+    /// the input: lines from `Tile::a`. The low halves of [`Store::Split`](super::tile::Store) lie `plane` lines further.
+    pub(super) fn sum(
+        &self,
+        starts: impl Iterator<Item = u32>,
+        plane: u32,
+        vectors: usize,
+    ) -> Vec<KBlock> {
+        let lines = 16 * vectors as u32;
         let mut list = Vec::new();
-        for block in 0..self.blocks {
-            for row in 0..kernel[0] {
-                for column in 0..kernel[1] {
-                    let within = row * input.pitch() + column;
-                    let a = |plane: usize| (plane * input.lines() + within) as u32;
-                    let n = (block * kernel[0] * kernel[1] + row * kernel[1] + column) as u32;
-                    match self.precision {
-                        Precision::F32 | Precision::Bf16 => list.push(KBlock {
-                            a: a(block),
-                            b: n * lines,
-                        }),
-                        // low · high, high · high, high · low: each has an operand of the one before
-                        Precision::Bf16x3 => {
-                            list.extend([(1, 0), (0, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
-                                a: a(2 * block + a_part),
-                                b: (2 * n + b_part) * lines,
-                            }))
-                        }
-                    }
+        for (n, a) in starts.enumerate() {
+            let n = n as u32;
+            match self.precision {
+                Precision::F32 | Precision::Bf16 => list.push(KBlock { a, b: n * lines }),
+                // low · high, high · high, high · low: each has an operand of the one before
+                Precision::Bf16x3 => {
+                    list.extend([(1, 0), (0, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
+                        a: a + a_part * plane,
+                        b: (2 * n + b_part) * lines,
+                    }))
                 }
             }
         }

@@ -40,9 +40,19 @@ impl Placed {
 /// The value in whose place a convolution writes its result: the one that it adds, if nobody reads that any more. Each
 /// pixel of it is read just before the result is stored there, so that the line is in the cache, and the footprint is
 /// smaller by a whole value (ResNet-50's 56×56 planes in bfloat16: a tenth of the time).
-fn overwritten(steps: &[Step], values: &[Placed], lives: &[(usize, usize)], value: usize) -> Option<usize> {
-    let (index, step) = steps.iter().enumerate().find(|(_, s)| s.writes == Some(value))?;
-    let [input, residual] = step.reads[..] else { return None };
+fn overwritten(
+    steps: &[Step],
+    values: &[Placed],
+    lives: &[(usize, usize)],
+    value: usize,
+) -> Option<usize> {
+    let (index, step) = steps
+        .iter()
+        .enumerate()
+        .find(|(_, s)| s.writes == Some(value))?;
+    let [input, residual] = step.reads[..] else {
+        return None;
+    };
     let fits = matches!(step.work, Work::Conv(_) | Work::Winograd(_))
         && input != residual
         && lives[residual].1 == index

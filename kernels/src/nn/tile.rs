@@ -57,11 +57,19 @@ pub(super) enum Store {
 /// The CPU has its instructions; all that the tile points to is there, and nobody else uses the output.
 pub(super) type TileFn = unsafe fn(&Tile<'_>);
 
+/// A micro-kernel for one number of pixels, distance between them and number of vectors of outputs, whose K-blocks are
+/// runs of so many numbers: [`KBlock::a`] leads to the first pixel's first number, [`KBlock::b`] to as many × vectors
+/// lines of weights.
+///
+/// # Safety
+/// As of [`TileFn`]; the input has each pixel's numbers.
+pub(super) type RowFn = unsafe fn(&Tile<'_>, usize);
+
 /// The instance of a micro-kernel for a number of pixels that is known only at run time.
 macro_rules! by_pixels {
-    ($pixels:expr, $kernel:ident, $stride:literal, $vectors:literal, [$($p:literal)+]) => {
+    ($function:ty; $pixels:expr, $kernel:ident, $stride:literal, $vectors:literal, [$($p:literal)+]) => {
         match $pixels {
-            $($p => Some($kernel::<$p, $stride, $vectors> as TileFn),)+
+            $($p => Some($kernel::<$p, $stride, $vectors> as $function),)+
             _ => None,
         }
     };
@@ -107,6 +115,23 @@ impl TileKernel {
         match self.arithmetic.unit() {
             #[cfg(target_arch = "x86_64")]
             Unit::Amx => super::amx::kernel(vectors, self.store, self.arithmetic.precision()),
+            _ => None,
+        }
+    }
+
+    /// The function for `pixels` neighbours whose windows lie in an interleaved image, `distance` numbers apart, and
+    /// `vectors` of outputs.
+    pub(super) fn row_function(
+        self,
+        pixels: usize,
+        distance: usize,
+        vectors: usize,
+    ) -> Option<RowFn> {
+        match self.arithmetic.unit() {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => super::avx2::row_kernel(pixels, distance, vectors),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => super::avx512::row_kernel(pixels, distance, vectors),
             _ => None,
         }
     }

@@ -103,12 +103,9 @@ where
     #[inline(always)]
     fn run(self) {
         let [height, width] = self.size;
-        for (row, to) in self
-            .to
-            .chunks_exact_mut(self.pitch)
-            .take(self.rows)
-            .enumerate()
-        {
+        let (rows, behind) = self.to.split_at_mut(self.rows * self.pitch);
+        behind[..N].fill(T::default());
+        for (row, to) in rows.chunks_exact_mut(self.pitch).enumerate() {
             let row = self.first + row as isize;
             if row < 0 || row >= height as isize {
                 to.fill(T::default());

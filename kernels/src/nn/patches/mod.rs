@@ -118,32 +118,53 @@ impl Patches {
             .collect()
     }
 
+    /// Numbers of a kernel row, which are neighbours in the interleaved image.
+    pub(super) fn run(&self) -> usize {
+        self.shape.kernel[1] * self.shape.image[0]
+    }
+
+    /// Numbers from one window to the next in the interleaved image.
+    pub(super) fn distance(&self) -> usize {
+        self.shape.stride[1] * self.shape.image[0]
+    }
+
+    /// Lines from one interleaved row to the next.
+    pub(super) fn pitch_lines(&self) -> usize {
+        self.pitch() / lanes(self.store)
+    }
+
+    /// Lines from the beginning of a band to the first window of row `row`.
+    pub(super) fn row_line(&self, row: usize) -> usize {
+        1 + row * self.shape.stride[0] * self.pitch_lines()
+    }
+
     /// Rows of the image under `rows` rows of windows.
     fn image_rows(&self, rows: usize) -> usize {
         (rows - 1) * self.shape.stride[0] + self.shape.kernel[0]
     }
 
-    /// Numbers from one interleaved row to the next: a pixel is all its channels.
+    /// Numbers from one interleaved row to the next, which are whole lines: a pixel is all its channels.
     fn pitch(&self) -> usize {
         let windows = (self.shape.columns - 1) * self.shape.stride[1] + self.shape.kernel[1];
-        windows.max(self.shape.pad[1] + self.shape.image[2]) * self.shape.image[0]
+        let pixels = windows.max(self.shape.pad[1] + self.shape.image[2]);
+        (pixels * self.shape.image[0]).next_multiple_of(lanes(self.store))
     }
 
     /// Lines of memory for the interleaved image under `rows` rows of windows.
     pub(super) fn band_lines(&self, rows: usize) -> usize {
         // A piece's line may begin before the first row and end behind the last.
-        let numbers = self.image_rows(rows) * self.pitch() + 2 * lanes(self.store);
-        numbers.div_ceil(lanes(self.store)) * self.store.planes_per_block()
+        (self.image_rows(rows) * self.pitch_lines() + 2) * self.store.planes_per_block()
     }
 
-    /// Interleaves what lies under `rows` rows of windows of an image, with zeros around; bytes are normalized first.
+    /// Interleaves what lies under `rows` rows of windows of an image, with zeros around and in the line behind; bytes are
+    /// normalized first. The band may be one for more rows.
     ///
     /// # Panics
     /// If the image is of another size, or of bytes that nobody has told the meaning of.
     pub(super) fn interleave(&self, image: Input<'_>, rows: Range<usize>, band: &mut [Line]) {
         let [channels, height, width] = self.shape.image;
         assert_eq!(image.len(), channels * height * width, "values of an image");
-        let band = &mut band[..self.band_lines(rows.len())];
+        assert!(band.len() >= self.band_lines(rows.len()), "lines of a band");
         match self.store {
             Store::F32 => self.spread::<f32, 16>(image, rows, band),
             Store::Bf16 | Store::Split => self.spread::<u16, 32>(image, rows, band),
@@ -214,19 +235,16 @@ impl Patches {
         }
     }
 
-    /// Writes the windows of `columns` of row `row` of a band of `rows` rows to `to`, `[line][pixel]`, lines `pitch`
-    /// apart.
+    /// Writes the windows of `columns` of row `row` of a band to `to`, `[line][pixel]`, lines `pitch` apart.
     pub(super) fn pack(
         &self,
         band: &[Line],
-        rows: usize,
         row: usize,
         columns: Range<usize>,
         to: &mut [Line],
         pitch: usize,
     ) {
-        assert!(row < rows && columns.end <= self.shape.columns && columns.len() <= pitch);
-        let band = &band[..self.band_lines(rows)];
+        assert!(columns.end <= self.shape.columns && columns.len() <= pitch);
         match self.store {
             Store::F32 => self.copy::<f32, 16>(band, row, columns, to, pitch),
             Store::Bf16 | Store::Split => self.copy::<u16, 32>(band, row, columns, to, pitch),

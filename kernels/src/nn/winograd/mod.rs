@@ -29,6 +29,7 @@ use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::conv::{ConvShape, ConvUse};
 use super::line::{Line, View};
+use super::memory::Lines;
 pub(super) use super::scratch::Scratch;
 use super::scratch::share;
 use super::tile::{Store, TileFn, TileKernel};
@@ -62,7 +63,7 @@ impl TileSize {
 pub(super) struct Winograd {
     size: TileSize,
     /// `[position][panel][block][k][vector]`.
-    weights: Box<[Line]>,
+    weights: Lines,
     /// How inputs, outputs and the residual are stored.
     store: Store,
     /// Whether transformed inputs and weights are rounded to bfloat16.
@@ -151,7 +152,7 @@ impl Winograd {
         });
         let mut winograd = Winograd {
             size,
-            weights: Box::default(),
+            weights: Lines::zeros(0),
             store,
             narrow,
             bias: Box::default(),

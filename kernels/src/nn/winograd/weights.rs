@@ -5,7 +5,6 @@
 
 use std::iter::StepBy;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::scheme::Scheme;
@@ -14,13 +13,14 @@ use crate::Task;
 use crate::nn::conv::ConvShape;
 use crate::nn::format::pack;
 use crate::nn::line::Line;
+use crate::nn::memory::Lines;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 100_000;
 
 /// Where threads put lines, each its own.
 #[derive(Clone, Copy)]
-struct Start(*mut MaybeUninit<Line>);
+struct Start(*mut Line);
 
 // SAFETY: an address alone; each use has its own reason.
 unsafe impl Sync for Start {}
@@ -31,8 +31,8 @@ impl Winograd {
         &self,
         shape: ConvShape,
         weights: &[f32],
-    ) -> Box<[Line]> {
-        let mut lines = Box::new_uninit_slice(A * A * self.weights_pitch());
+    ) -> Lines {
+        let mut lines = Lines::zeros(A * A * self.weights_pitch());
         let start = Start(lines.as_mut_ptr());
         let panels = self.panels.len();
         let threads = match weights.len() < PARALLEL_WEIGHTS {
@@ -51,14 +51,7 @@ impl Winograd {
             }
             fill(0);
         });
-        for position in 0..A * A {
-            // The line that makes the distance odd, if there is one.
-            let used = self.output_blocks * self.input_blocks * 16;
-            lines[position * self.weights_pitch()..][used..self.weights_pitch()]
-                .fill(MaybeUninit::new(Line::ZERO));
-        }
-        // SAFETY: the panels fill each position but for the lines behind them, which have just been filled.
-        unsafe { lines.assume_init() }
+        lines
     }
 
     /// # Safety
@@ -101,7 +94,7 @@ impl Winograd {
                 for (position, line) in lines.as_flattened().iter().enumerate() {
                     // SAFETY: a line of this panel.
                     unsafe {
-                        (*start.0.add(position * self.weights_pitch() + at)).write(*line);
+                        *start.0.add(position * self.weights_pitch() + at) = *line;
                     }
                 }
             }
