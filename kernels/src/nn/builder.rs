@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use super::conv::{Conv, ConvShape, ConvUse};
 use super::edge::Edge;
 use super::first::FirstConv;
+use super::gather::Gather;
 use super::line::Plane;
 use super::placement::{Place, Placed, place};
 use super::pointwise::{Add, Affine};
@@ -264,6 +265,18 @@ impl Builder {
         if input.row && (window != 1 || height * width != 1 || pad_before != [0, 0]) {
             return refuse("a window over single values");
         }
+        if window == 1
+            && pad_before == [0, 0]
+            && !input.row
+            && Gather::pays(stride, [height, width])
+        {
+            let seen = self.gather(name, from, stride, [height, width]);
+            let moving = Moving {
+                stride: [1, 1],
+                ..layer.moving
+            };
+            return self.conv(name, seen, &ConvLayer { moving, ..*layer });
+        }
         let store = match layer.exact {
             true => Store::F32,
             false => self.arithmetic.store(),
@@ -307,6 +320,26 @@ impl Builder {
         let kind = format!("conv {}×{}/{}{algorithm}", kernel[0], kernel[1], stride[0]);
         let reads: Vec<Value> = [Some(from), layer.residual].into_iter().flatten().collect();
         Ok(self.step(name, kind, layer.flops(), work, &reads, Some(to)))
+    }
+
+    /// The pixels of a value that are so far apart, side by side.
+    fn gather(
+        &mut self,
+        name: &str,
+        from: Value,
+        stride: [usize; 2],
+        [height, width]: [usize; 2],
+    ) -> Value {
+        let input = self.values[from.0];
+        let plane = Plane {
+            height,
+            width,
+            border: 0,
+        };
+        let to = self.value(input.channels, plane, input.store, false);
+        let kind = format!("gather /{}", stride[0]);
+        let work = Work::Gather(Gather { stride });
+        self.step(name, kind, 0, work, &[from], Some(to))
     }
 
     /// The fastest algorithm for a convolution, and its name.

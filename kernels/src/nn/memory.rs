@@ -142,7 +142,11 @@ impl Memory {
 
     /// The address of line number `line`; whoever uses it keeps within the memory and out of others' way.
     pub(super) fn at(&mut self, line: usize) -> *mut Line {
-        assert!(line <= self.lines.len(), "line {line} of {}", self.lines.len());
+        assert!(
+            line <= self.lines.len(),
+            "line {line} of {}",
+            self.lines.len()
+        );
         // SAFETY: inside of the lines, or at their end.
         unsafe { self.lines.start.as_ptr().add(line) }
     }

@@ -20,6 +20,7 @@ mod denormals;
 mod edge;
 mod first;
 mod format;
+mod gather;
 mod input;
 mod line;
 mod memory;

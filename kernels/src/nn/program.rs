@@ -10,6 +10,7 @@ use super::conv::Conv;
 use super::denormals::flush_denormals;
 use super::edge::{Edge, zero_border};
 use super::first::FirstConv;
+use super::gather::Gather;
 use super::input::Input;
 use super::line::{Line, View};
 use super::memory::Memory;
@@ -67,6 +68,7 @@ pub(super) enum Work {
     Enter(usize, Edge),
     /// Input number so-and-so, straight from its images.
     First(usize, Box<FirstConv>),
+    Gather(Gather),
     Conv(Box<Conv>),
     Winograd(Box<Winograd>),
     Pool(Pool),
@@ -209,6 +211,7 @@ impl Program {
                     let values = inputs[*input].part(part(self.input_sizes[*input]));
                     first.run(lead, values, view(to), &scratch());
                 }
+                (Work::Gather(gather), Some(to)) => gather.run(lead, read(0), view(to), count),
                 (Work::Conv(conv), Some(to)) => {
                     let residual = step.reads.get(1).map(|r| view(*r));
                     conv.run(lead, read(0), residual, view(to), count);
