@@ -79,6 +79,8 @@ pub(super) struct Series<'a> {
 pub(super) struct Ahead {
     /// The next panel's, which lie as those of [`Tile::b`] do; null for none.
     pub(super) b: *const Line,
+    /// Lines of a panel's weights.
+    pub(super) lines: usize,
     /// Calls that share in it: as many as are made for a panel.
     pub(super) calls: usize,
     /// The number of the series' first call among them.
@@ -89,6 +91,7 @@ impl Ahead {
     /// Nothing is wanted.
     pub(super) const NONE: Ahead = Ahead {
         b: std::ptr::null(),
+        lines: 0,
         calls: 1,
         first: 0,
     };

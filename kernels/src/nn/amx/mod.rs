@@ -123,7 +123,10 @@ unsafe fn calls<
         let part = [0, 1].map(|n| (ahead.first + number + n) * lines / ahead.calls);
         let wanted = match ahead.b.is_null() {
             true => (ahead.b, 0),
-            false => (ahead.b.wrapping_add(part[0]), part[1] - part[0]),
+            false => {
+                let before = part[0] * (ahead.lines / lines);
+                (ahead.b.wrapping_add(before), part[1] - part[0])
+            }
         };
         // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
         unsafe {
@@ -162,7 +165,7 @@ unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize, const SH
     tiles: &mut T,
     series: &Series<'_>,
     input: u32,
-    (ahead, wanted): (*const Line, usize),
+    (mut ahead, wanted): (*const Line, usize),
     sums: *mut Line,
 ) {
     let (tile, groups) = (&series.tile, &series.groups);
@@ -192,9 +195,9 @@ unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize, const SH
             }
             if new_b {
                 tiles.load::<6>(b, VECTORS * size_of::<Line>());
-                for line in 0..wanted {
-                    let line = ahead.wrapping_add(k.b as usize + line);
-                    _mm_prefetch::<_MM_HINT_T1>(line.cast());
+                for _ in 0..wanted {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                    ahead = ahead.wrapping_add(1);
                 }
             }
             tiles.dot::<0, 4, 6>();

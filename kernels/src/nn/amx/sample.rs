@@ -54,6 +54,7 @@ impl Calls {
             pixels: u32::MAX,
             ahead: Ahead {
                 b: tile.b,
+                lines: 64,
                 calls: self.sharing,
                 first: 0,
             },
