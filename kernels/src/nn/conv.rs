@@ -196,7 +196,7 @@ impl Conv {
                                 Some(next) if looks_ahead && next.vectors == panel.vectors => {
                                     Ahead {
                                         b: self.weights.lines.as_ptr().add(next.weights),
-                                    lines: next.weights - panel.weights,
+                                        lines: next.weights - panel.weights,
                                         calls: calls.len(),
                                         first: units.start,
                                     }

@@ -20,23 +20,33 @@ pub(super) struct Scratch {
 // SAFETY: an address alone; each use has its own reason.
 unsafe impl Sync for Scratch {}
 
+/// Most parts that tasks are shared out in; of more threads some begin with the same part.
+const MOST_PARTS: usize = 32;
+
 impl Scratch {
     /// Calls `work` with a slot below `threads` and each number below `tasks`, each number once, never two at the same
-    /// time with the same slot.
+    /// time with the same slot. Each slot begins with tasks of its own, as the threads of a step do.
     pub(super) fn for_each(
         &self,
         lead: &Lead<'_>,
         tasks: usize,
         work: &(dyn Fn(usize, usize) + Sync),
     ) {
-        let next = AtomicUsize::new(0);
-        lead.for_each(self.threads.min(tasks), &|slot| {
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    break;
+        let slots = self.threads.min(tasks);
+        let parts = slots.clamp(1, MOST_PARTS);
+        let next: [AtomicUsize; MOST_PARTS] =
+            std::array::from_fn(|part| AtomicUsize::new(share(tasks, part, parts).start));
+        lead.for_each(slots, &|slot| {
+            let own = slot % parts;
+            for part in (own..parts).chain(0..own) {
+                let end = share(tasks, part, parts).end;
+                loop {
+                    let task = next[part].fetch_add(1, Ordering::Relaxed);
+                    if task >= end {
+                        break;
+                    }
+                    work(slot, task);
                 }
-                work(slot, task);
             }
         });
     }
