@@ -13,6 +13,7 @@
     reason = "instruction sets and unaligned loads; the one room where unsafe may live"
 )]
 
+mod caches;
 pub mod color;
 mod features;
 pub mod idct;
@@ -22,6 +23,7 @@ pub mod peak;
 mod resample;
 mod vectorize;
 
+pub use self::caches::Caches;
 pub use self::color::ColorKernel;
 pub use self::features::{Bf16Unit, Features};
 pub use self::idct::IdctKernel;

@@ -10,17 +10,11 @@ use super::calls::Calls;
 use super::line::{Line, Plane, View};
 use super::pack::{Packed, Panel};
 use super::pixels::{Neighbours, Pixels};
+use super::plan::{Plan, Size};
 use super::runs::{Ahead, Series, SeriesFn};
 use super::scratch::share;
 use super::team::Lead;
 use super::tile::{KBlock, Store, Tile, TileKernel};
-
-/// Tasks that a step is cut into at least, where it is large enough: enough for a few threads to end together.
-const TASKS: usize = 16;
-
-/// Bytes of weights up to which the images of a batch are computed one after the other: they stay in the L2 cache, while
-/// the inputs of all images would not. With more, each panel of weights is used for all images.
-const WEIGHTS_IN_CACHE: usize = 1300 << 10;
 
 /// A convolution's shape, in channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +59,7 @@ pub(super) struct Conv {
     shape: ConvShape,
     about: ConvUse,
     pixels: Pixels,
-    row_chunks: usize,
-    panel_chunks: usize,
+    plan: Plan,
 }
 
 /// Where a convolution reads and writes.
@@ -96,38 +89,21 @@ impl Conv {
         let weights = Packed::new(kernel, shape, weights, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
         let pixels = Pixels::new(kernel, shape, about, most)?;
-        let mut conv = Conv {
+        let bytes = |lines: usize| lines * size_of::<Line>();
+        let size = Size {
+            input: bytes(about.input.lines() * weights.input_blocks),
+            weights: bytes(weights.lines.len()),
+            units: pixels.units(None),
+            panels: weights.panels.len(),
+        };
+        Some(Conv {
+            plan: Plan::new(arithmetic, size),
             k: [1, 2].map(|vectors| weights.k_blocks(shape.kernel, about.input, vectors)),
             weights,
             shape,
             about,
             pixels,
-            row_chunks: 1,
-            panel_chunks: 1,
-        };
-        conv.cut();
-        Some(conv)
-    }
-
-    /// Bytes of weights.
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.weights.lines) + size_of_val(&*self.weights.bias)
-    }
-
-    /// Cuts the work into tasks: by panels where weights are many and by rows where pixels are, so that what a task
-    /// goes over repeatedly stays in the cache.
-    fn cut(&mut self) {
-        let grain = self.pixels.grain();
-        let units = self.pixels.units(None);
-        let panels = self.weights.panels.len();
-        let input = self.about.input.lines() * self.weights.input_blocks * size_of::<Line>();
-        self.row_chunks = input.div_ceil(grain.bytes).clamp(1, units);
-        if self.bytes() <= grain.bytes {
-            self.row_chunks = self.row_chunks.max(TASKS.min(units / grain.units));
-        }
-        self.panel_chunks = (self.bytes() / grain.bytes)
-            .max(TASKS / self.row_chunks)
-            .clamp(1, panels);
+        })
     }
 
     /// Computes `images` images.
@@ -153,32 +129,13 @@ impl Conv {
             false => (images, None),
         };
         let units = self.pixels.units(row);
-        let row_chunks = self.row_chunks.min(units);
-        let panel_chunks = self.panel_chunks;
-        let tasks = planes * row_chunks * panel_chunks;
-        let image_by_image = self.bytes() <= WEIGHTS_IN_CACHE;
+        let row_chunks = self.plan.row_chunks.min(units);
+        let panel_chunks = self.plan.panel_chunks;
         let task = |i: usize| {
-            let (image, panel_chunk, row_chunk) = match image_by_image {
-                true => {
-                    let within = i % (row_chunks * panel_chunks);
-                    (
-                        i / (row_chunks * panel_chunks),
-                        within / row_chunks,
-                        within % row_chunks,
-                    )
-                }
-                false => {
-                    let within = i % (planes * row_chunks);
-                    (
-                        within / row_chunks,
-                        i / (planes * row_chunks),
-                        within % row_chunks,
-                    )
-                }
-            };
+            let [image, panel_chunk, row_chunk] = self.plan.task(i, planes, row_chunks);
             let panels = share(self.weights.panels.len(), panel_chunk, panel_chunks);
             let units = share(units, row_chunk, row_chunks);
-            let looks_ahead = (image_by_image || planes < 4) && image == 0;
+            let looks_ahead = self.plan.looks_ahead(image, planes);
             for number in panels {
                 let panel = &self.weights.panels[number];
                 // SAFETY: by the caller's promise; no other task has this panel and these units.
@@ -211,7 +168,7 @@ impl Conv {
                 }
             }
         };
-        lead.for_each(tasks, &task);
+        lead.for_each(planes * row_chunks * panel_chunks, &task);
     }
 
     /// Computes some units of an image's rows of `width` pixels for one panel.
@@ -345,6 +302,85 @@ impl ConvUse {
             output: row(self.output),
             residual: self.residual.map(row),
             ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::plan::Order;
+    use super::super::testing::{Value, random};
+    use super::super::{Features, Precision, Team};
+    use super::*;
+    use crate::Isa;
+
+    fn arithmetics() -> Vec<Arithmetic> {
+        let of = |features| Precision::ALL.map(|precision| Arithmetic::new(precision, features));
+        let avx2 = Features {
+            isa: Isa::Avx2,
+            bf16: None,
+        };
+        let all = of(Features::detect()).into_iter().chain(of(avx2));
+        all.flatten().collect()
+    }
+
+    fn any_plan() -> impl Strategy<Value = Plan> {
+        let order = prop::sample::select(vec![Order::ImageByImage, Order::PanelByPanel]);
+        (order, 1..9_usize, 1..9_usize, 0..4_usize).prop_map(
+            |(order, row_chunks, panel_chunks, ahead_below)| Plan {
+                order,
+                row_chunks,
+                panel_chunks,
+                ahead_below,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
+        fn any_plan_gives_the_same_bits(
+            arithmetic in prop::sample::select(arithmetics()), plan in any_plan(), threads in 1..4_usize,
+            images in 1..4_usize, channels in [1..150_usize, 1..150_usize], size in [1..20_usize, 1..40_usize],
+            kernel in prop::sample::select(vec![1_usize, 3]), stride in 1..3_usize, residual: bool, seed: u64,
+        ) {
+            let pad = kernel / 2;
+            let output = size.map(|n| (n + 2 * pad - kernel) / stride + 1);
+            let plane = |[height, width]: [usize; 2], border| Plane { height, width, border };
+            let shape = ConvShape {
+                outputs: channels[1], inputs: channels[0], groups: 1,
+                kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2],
+            };
+            let about = ConvUse {
+                input: plane(size, pad), output: plane(output, 1), residual: residual.then(|| plane(output, 0)),
+                relu: true, store: arithmetic.store(), across_images: false,
+            };
+            let weights = random(seed, channels[0] * channels[1] * kernel * kernel);
+            let numbers = random(seed ^ 1, images * channels[0] * size[0] * size[1]);
+            let mut input = Value::of(about.store, channels[0], about.input, &numbers);
+            let numbers = random(seed ^ 2, images * channels[1] * output[0] * output[1]);
+            let mut added = Value::of(about.store, channels[1], plane(output, 0), &numbers);
+            let mut conv = Conv::new(arithmetic, shape, about, &weights, &random(seed, channels[1])).unwrap();
+            let mut run = |conv: &Conv, threads| {
+                let mut to = Value::new(about.store, images, channels[1], about.output);
+                let (read, residual, write) = (input.view(), residual.then(|| added.view()), to.view());
+                // SAFETY: values of these shapes that are only used here.
+                Team::new(threads).lead(threads, |lead| unsafe {
+                    conv.run(lead, read, residual, write, images);
+                });
+                to.bits()
+            };
+            let planned = run(&conv, 1);
+            let panels = conv.weights.panels.len();
+            let units = conv.pixels.units(None);
+            conv.plan = Plan {
+                row_chunks: plan.row_chunks.min(units), panel_chunks: plan.panel_chunks.min(panels), ..plan
+            };
+            prop_assert_eq!(run(&conv, threads), planned);
         }
     }
 }

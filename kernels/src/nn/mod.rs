@@ -28,6 +28,7 @@ mod pack;
 mod patches;
 mod pixels;
 mod placement;
+mod plan;
 mod pointwise;
 mod pool;
 mod program;
@@ -54,6 +55,7 @@ pub use self::program::Program;
 pub use self::team::{Lead, Team};
 use self::tile::Store;
 use super::Vectorized;
+use super::caches::Caches;
 use super::features::{Bf16Unit, Features};
 
 /// How values are stored and multiplied.
@@ -91,11 +93,13 @@ impl Precision {
     }
 }
 
-/// A precision together with the instructions that compute it; exists only where this CPU has them.
+/// A precision together with the instructions that compute it and the caches that they have; exists only where this CPU
+/// has the instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Arithmetic {
     precision: Precision,
     features: Features,
+    caches: Caches,
 }
 
 impl Arithmetic {
@@ -106,10 +110,17 @@ impl Arithmetic {
             Precision::F32 => features.isa >= super::Isa::Avx2,
             Precision::Bf16 | Precision::Bf16x3 => features.bf16.is_some(),
         };
-        (has && features.is_supported()).then_some(Arithmetic {
+        (has && features.is_supported()).then(|| Arithmetic {
             precision,
             features,
+            caches: Caches::detect(),
         })
+    }
+
+    /// The same, planned for other caches than this CPU's. Results have the same bits.
+    #[must_use]
+    pub fn with_caches(self, caches: Caches) -> Arithmetic {
+        Arithmetic { caches, ..self }
     }
 
     /// How values are stored and multiplied.
@@ -122,6 +133,12 @@ impl Arithmetic {
     #[must_use]
     pub fn features(self) -> Features {
         self.features
+    }
+
+    /// The caches that work is planned for.
+    #[must_use]
+    pub fn caches(self) -> Caches {
+        self.caches
     }
 
     /// What multiplies.

@@ -28,15 +28,6 @@ pub(super) struct Neighbours {
     pub(super) width: usize,
 }
 
-/// What a task should be made of.
-pub(super) struct Grain {
-    /// Bytes of input or weights that a task goes over again and again: half of the L2 cache of the smallest CPU that
-    /// has the kernel.
-    pub(super) bytes: usize,
-    /// Units that a task has at least if there are as many, so that a panel comes from the L1 cache for most of them.
-    pub(super) units: usize,
-}
-
 impl Pixels {
     /// None if there is no kernel for `vectors` and the stride.
     pub(super) fn new(
@@ -71,19 +62,6 @@ impl Pixels {
         match self {
             Pixels::Neighbours(n) => n.rows * row.unwrap_or(n.width).div_ceil(n.max_pixels),
             Pixels::Calls(calls, _) => calls.len(),
-        }
-    }
-
-    pub(super) fn grain(&self) -> Grain {
-        match self {
-            Pixels::Neighbours(_) => Grain {
-                bytes: 512 << 10,
-                units: 1,
-            },
-            Pixels::Calls(..) => Grain {
-                bytes: 1 << 20,
-                units: 8,
-            },
         }
     }
 }

@@ -5,10 +5,6 @@
 use super::Winograd;
 use crate::nn::line::Line;
 
-/// Bytes of a chunk's transformed inputs and sums: what stays in a second-level cache of 1 MiB beside the weights of a
-/// position. Twice as much is 10% slower with 64 channels and the same with more.
-pub(super) const CHUNK_BYTES: usize = 512 << 10;
-
 /// Tiles of a chunk at least, for each chunk reads all weights from the third-level cache or memory: two runs of the
 /// widest micro-kernel. Half as many are 5% slower with 256 channels and more.
 pub(super) const CHUNK_TILES: usize = 28;

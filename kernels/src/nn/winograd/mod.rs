@@ -24,7 +24,7 @@ mod weights;
 
 use std::marker::PhantomData;
 
-use self::chunk::{CHUNK_BYTES, CHUNK_TILES, Chunk};
+use self::chunk::{CHUNK_TILES, Chunk};
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::conv::{ConvShape, ConvUse};
@@ -33,7 +33,7 @@ use super::memory::Lines;
 pub(super) use super::scratch::Scratch;
 use super::scratch::share;
 use super::tile::{Store, TileFn, TileKernel};
-use super::{Arithmetic, Lead, Precision, Unit};
+use super::{Arithmetic, Lead, Precision, Unit, plan};
 use crate::Vectorized;
 
 /// Most blocks of input channels.
@@ -129,7 +129,7 @@ impl Winograd {
         }
         let arithmetic = Arithmetic {
             precision: products,
-            features: arithmetic.features(),
+            ..arithmetic
         };
         let kernel = TileKernel::new(arithmetic, Store::F32);
         let kernels = [1, 2].map(|vectors| {
@@ -163,7 +163,7 @@ impl Winograd {
             kernels,
             max_pixels: kernel.max_pixels,
             vectorized: arithmetic.vectorized(),
-            chunk: (CHUNK_BYTES, CHUNK_TILES),
+            chunk: (plan::winograd_chunk_bytes(arithmetic), CHUNK_TILES),
         };
         let line = |vector| {
             let (first, step) = winograd.channels(vector);
