@@ -106,6 +106,16 @@ impl Conv {
         })
     }
 
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.weights.lines)
+    }
+
+    /// How the work is ordered and cut.
+    pub(super) fn plan(&self) -> Plan {
+        self.plan
+    }
+
     /// Computes `images` images.
     ///
     /// # Safety

@@ -198,13 +198,29 @@ enum Unit {
     Amx,
 }
 
+/// Multiplies tiles in registers `rounds` times and tells how many multiplications and additions that were.
+///
+/// # Safety
+/// The CPU has [`Bf16Unit::Amx`], and no other code uses tiles on this thread.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn spin_tiles(rounds: u64) -> u64 {
+    // SAFETY: the caller's promise is the same.
+    unsafe { amx::spin(rounds) }
+}
+
 /// A step, and what it did while profiling was on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StepProfile {
     /// The node's name.
     pub name: String,
     /// The algorithm, as "conv 3×3/1 winograd".
     pub kind: String,
+    /// How the work is ordered and cut, as "by image, 2×8 tasks, ahead"; empty where there is nothing to choose.
+    pub plan: String,
+    /// Bytes of weights, as they are stored.
+    pub weights: usize,
+    /// Bytes of one image's values that are read and written, as they are stored.
+    pub values: usize,
     /// Multiplications and additions of the direct algorithm for one image.
     pub flops: u64,
     /// Images computed.

@@ -6,6 +6,8 @@
 //! The measurements are of ResNet-50 at 224×224 on one core of an Intel Xeon (48 KiB of L1d, 2 MiB of L2) unless said
 //! otherwise; `docs/PERFORMANCE.md` has the layers one by one, and what was tried in vain.
 
+use std::fmt;
+
 use super::{Arithmetic, Unit};
 use crate::Caches;
 
@@ -106,6 +108,26 @@ impl Plan {
     /// them.
     pub(super) fn looks_ahead(&self, image: usize, images: usize) -> bool {
         image == 0 && images < self.ahead_below
+    }
+}
+
+impl fmt::Display for Plan {
+    /// For people, as "by image, 4×2 tasks, ahead": parts of the panels times parts of the rows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = match self.order {
+            Order::ImageByImage => "by image",
+            Order::PanelByPanel => "by panel",
+        };
+        write!(
+            f,
+            "{order}, {}×{} tasks",
+            self.panel_chunks, self.row_chunks
+        )?;
+        match self.ahead_below {
+            0 => Ok(()),
+            usize::MAX => write!(f, ", ahead"),
+            images => write!(f, ", ahead below {images} images"),
+        }
     }
 }
 

@@ -279,12 +279,30 @@ impl Program {
     /// The steps, and what was measured.
     #[must_use]
     pub fn profile(&self) -> Vec<StepProfile> {
-        let row = |step: &Step| StepProfile {
-            name: step.name.clone(),
-            kind: step.kind.clone(),
-            flops: step.flops,
-            images: step.images.load(Ordering::Relaxed),
-            nanoseconds: step.nanoseconds.load(Ordering::Relaxed),
+        let bytes = |value: &usize| {
+            let Placed {
+                blocks, plane, row, ..
+            } = self.values[*value];
+            let pixels = if row { 1 } else { plane.height * plane.width };
+            blocks * pixels * size_of::<Line>()
+        };
+        let row = |step: &Step| {
+            let (plan, weights) = match &step.work {
+                Work::Conv(conv) => (conv.plan().to_string(), conv.bytes()),
+                Work::Winograd(winograd) => (String::new(), winograd.bytes()),
+                Work::First(_, first) => (String::new(), first.bytes()),
+                _ => (String::new(), 0),
+            };
+            StepProfile {
+                name: step.name.clone(),
+                kind: step.kind.clone(),
+                plan,
+                weights,
+                values: step.reads.iter().chain(&step.writes).map(bytes).sum(),
+                flops: step.flops,
+                images: step.images.load(Ordering::Relaxed),
+                nanoseconds: step.nanoseconds.load(Ordering::Relaxed),
+            }
         };
         self.steps.iter().map(row).collect()
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::profile::{Profile, peak_gflops};
+use super::profile::{Profile, peak};
 use crate::cli::arithmetic;
 use crate::cli::models::ModelArgs;
 use crate::cli::output::print;
@@ -18,6 +18,7 @@ use crate::config::{ArithmeticConfig, in_range, parse_timeout};
 use crate::engine::{EngineError, EngineOptions, Model};
 use crate::registry;
 use crate::tensor::{Crop, Image, Tensor};
+use kernels::Caches;
 use kernels::nn::Arithmetic;
 
 /// Batches that each worker runs before the clock starts: the first makes its buffers, the second finds them.
@@ -131,7 +132,7 @@ pub(super) fn run(args: &EngineBenchArgs) -> anyhow::Result<()> {
         );
     }
     let peak = match args.profile {
-        true => Arithmetic::new(spec.precision, options.features).and_then(peak_gflops),
+        true => Arithmetic::new(spec.precision, options.features).and_then(peak),
         false => None,
     };
     let workers = measure(&*loaded.model, args)?;
@@ -142,8 +143,9 @@ pub(super) fn run(args: &EngineBenchArgs) -> anyhow::Result<()> {
     let profile = || {
         let busy = latencies.iter().sum::<f64>();
         let images = latencies.len() * args.batch;
-        let peak = peak.map(|p| p * args.threads as f64);
-        Profile::new(&loaded.model.profile(), busy / images as f64, peak)
+        let seconds = busy / images as f64;
+        let steps = loaded.model.profile();
+        Profile::new(&steps, seconds, peak, args.threads, Caches::detect())
     };
     let profile = args.profile.then(profile);
     let report = Report {

@@ -106,6 +106,14 @@ impl FirstConv {
         self.patches.takes_bytes()
     }
 
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.way {
+            Way::Packed(windows) => windows.bytes(),
+            Way::Straight(straight) => straight.bytes(),
+        }
+    }
+
     /// Lines of scratch memory that `run` uses for so many threads.
     pub(super) fn scratch_lines(&self, threads: usize) -> usize {
         threads * self.slot_lines()

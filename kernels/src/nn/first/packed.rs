@@ -74,6 +74,11 @@ impl Windows {
         patches.lines() * self.pitch
     }
 
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.weights.lines)
+    }
+
     /// Computes a row of the output from row `row` of a band.
     ///
     /// # Safety

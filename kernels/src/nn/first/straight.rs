@@ -118,6 +118,11 @@ impl Straight {
         })
     }
 
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.weights.lines)
+    }
+
     /// Computes a row of the output from row `row` of a band.
     ///
     /// # Safety

@@ -178,6 +178,11 @@ impl Winograd {
         Some(winograd)
     }
 
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.weights)
+    }
+
     /// The first channel of a vector of 16, and the distance from each to the next: that of `Format::channel`.
     fn channels(&self, vector: usize) -> (usize, usize) {
         let per_block = self.store.vectors_per_block();
