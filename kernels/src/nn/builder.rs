@@ -437,10 +437,13 @@ impl Builder {
         Ok(self.step(name, text, 0, Work::Pool(pool), &[input], Some(to)))
     }
 
-    /// The mean of each channel; begins the part that computes all images at once.
+    /// The mean of each channel; begins the part that computes all images at once. Single values are their own.
     pub fn global_mean(&mut self, name: &str, input: Value) -> Value {
         self.begin_batch();
         let from = self.values[input.0];
+        if from.row {
+            return input;
+        }
         let single = Plane {
             height: 1,
             width: 1,
@@ -613,4 +616,34 @@ fn covers(plane: Plane, moving: &Moving) -> bool {
         moving.pad_before[axis] <= plane.border
             && last <= image[axis] + moving.pad_before[axis] + plane.border
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Features;
+    use crate::nn::{Input, Team};
+
+    #[test]
+    fn mean_of_single_values_is_they() {
+        for precision in Precision::ALL {
+            let Some(arithmetic) = Arithmetic::new(precision, Features::detect()) else {
+                println!("SKIPPED: this CPU does not compute {}", precision.name());
+                continue;
+            };
+            let mut builder = Builder::new(arithmetic, vec![[3, 4, 4]], 2, 1);
+            let image = builder.enter("image", 0, 0);
+            let mean = builder.global_mean("mean", image);
+            let again = builder.global_mean("again", mean);
+            assert_eq!(mean, again);
+            builder.leave("out", again);
+            let program = builder.finish();
+            let (images, mut out) = ([0.5; 2 * 3 * 16], [0.0; 6]);
+            Team::new(1).lead(1, |lead| {
+                let memory = &mut program.memory();
+                program.run(memory, lead, 2, &[Input::F32(&images)], &mut [&mut out]);
+            });
+            assert_eq!(out, [0.5; 6]);
+        }
+    }
 }

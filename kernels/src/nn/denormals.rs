@@ -2,6 +2,14 @@
 //!
 //! A vector instruction that meets a denormal can take a hundred cycles instead of four, and a value below 1e-38 means
 //! nothing to a network. Called by whoever runs a program.
+//!
+//! # What the language promises
+//! Nothing: Rust takes the two flags for cleared everywhere, and calls floating-point arithmetic with other ones undefined
+//! (documentation of `core::arch::x86_64::_mm_setcsr`), as LLVM does outside of constrained intrinsics. What a compiler
+//! makes of that assumption today is to compute constants with denormals, or to move an operation across the change of
+//! the flags; both change values below 1e-38 and no address, length or branch that memory safety rests on. Kernels and
+//! oracles are tested with the flags set and cleared. The alternative, kernels without denormals by arithmetic alone,
+//! costs an instruction for each result.
 
 use std::marker::PhantomData;
 
@@ -52,8 +60,7 @@ fn control() -> u32 {
 #[cfg(target_arch = "x86_64")]
 fn set_control(value: u32) {
     // SAFETY: loads four bytes at the address of `value`, which came from the same register but for the two bits, so
-    // no reserved bit is set. Compiled code does not rely on denormals: where the compiler computes a constant itself,
-    // it may keep one, no more.
+    // no reserved bit is set. What the changed flags mean for compiled code is told at the top of this file.
     unsafe {
         core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags));
     }

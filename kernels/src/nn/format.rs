@@ -6,7 +6,11 @@ use super::line::{Line, View};
 pub(super) type Lanes = [f32; 16];
 
 /// A way to store values: `H` times 16 channels of one pixel lie at one line of `BLOCKS` planes.
-pub(super) trait Format<const H: usize> {
+///
+/// # Safety
+/// `BLOCKS` is at least one, and `read` and `write` use no other lines than the one they get and the ones `plane`,
+/// `2 * plane`, … `(BLOCKS - 1) * plane` lines behind it: [`Format::load`] and [`Format::store`] rely on it.
+pub(super) unsafe trait Format<const H: usize> {
     /// Planes of a block of channels.
     const BLOCKS: usize;
 
@@ -54,7 +58,8 @@ pub(super) struct Bf16;
 #[derive(Debug)]
 pub(super) struct Split;
 
-impl Format<1> for F32 {
+// SAFETY: one plane, of which a line is read and written.
+unsafe impl Format<1> for F32 {
     const BLOCKS: usize = 1;
 
     #[inline(always)]
@@ -75,7 +80,8 @@ impl Format<1> for F32 {
     }
 }
 
-impl Format<2> for Bf16 {
+// SAFETY: one plane, of which a line is read and written.
+unsafe impl Format<2> for Bf16 {
     const BLOCKS: usize = 1;
 
     #[inline(always)]
@@ -96,7 +102,8 @@ impl Format<2> for Bf16 {
     }
 }
 
-impl Format<2> for Split {
+// SAFETY: two planes, of each of which a line is read and written.
+unsafe impl Format<2> for Split {
     const BLOCKS: usize = 2;
 
     #[inline(always)]

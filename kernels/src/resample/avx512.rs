@@ -111,7 +111,7 @@ fn planes(sums: [__m512i; 4]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn store(bytes: __m128i, plane: &mut [u8]) {
-    let mask = u16::MAX >> (BLOCK - BLOCK.min(plane.len()));
+    let mask = ((1_u32 << BLOCK.min(plane.len())) - 1) as u16;
     // SAFETY: the plane is as long as a block, or the mask keeps the store within it.
     unsafe {
         if plane.len() >= BLOCK {
@@ -176,6 +176,28 @@ pub(super) fn vertical(pairs: &[(u32, u32)], taps: &[i32], rows: &[u8], out: &mu
             } else {
                 _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, bytes);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    #[test]
+    fn as_much_of_a_block_is_stored_as_fits() {
+        if !Isa::Avx512.is_supported() {
+            println!("SKIPPED: this CPU has no AVX-512");
+            return;
+        }
+        for length in 0..=BLOCK + 1 {
+            let mut bytes = [7_u8; 2 * BLOCK];
+            // SAFETY: the CPU has it.
+            unsafe { store(_mm_set1_epi8(1), &mut bytes[..length]) };
+            let stored = length.min(BLOCK);
+            assert!(bytes[..stored].iter().all(|b| *b == 1), "{length}");
+            assert!(bytes[stored..].iter().all(|b| *b == 7), "{length}");
         }
     }
 }

@@ -1,7 +1,12 @@
 //! The tiles of the CPU, an instruction each; called by the micro-kernel.
 //!
-//! The compiler keeps nothing in tile registers and calls nothing between these instructions that would, so their
-//! contents live from one `asm!` to the next; each is volatile, so their order is that of the program.
+//! # Why tiles live from one `asm!` to the next
+//! A register that an `asm!` block changes without naming it has to be restored, says the reference, because the compiler
+//! may have a value in it. Tile registers are the exception that this file rests on: the compiler allocates them for
+//! nothing but AMX intrinsics in functions with the feature `amx-tile`, no function of this program has that, and no
+//! function that is called while tiles are in use ([`shape`](Tiles::shape) to the last [`store`](Tiles::store), all
+//! inlined into one) uses them; calls save none. So their contents are memory beside the compiler's, as a device's
+//! registers are. Each block is volatile (none is `pure`), so their order is that of the program.
 
 use core::arch::asm;
 use std::cell::Cell;

@@ -9,7 +9,11 @@ use crate::nn::line::Line;
 use crate::normalize::Steps;
 
 /// A number as it is stored, `N` of them in a line.
-pub(super) trait Cell<const N: usize>: std::marker::Copy + Default {
+///
+/// # Safety
+/// `N` of them are as long as a line, their alignment is no larger than a line's, and any bits are one:
+/// [`Cell::of`] and [`Cell::of_mut`] rely on it.
+pub(super) unsafe trait Cell<const N: usize>: std::marker::Copy + Default {
     /// A number's part: the number itself, or the rounded rest.
     fn part(value: f32, plane: usize) -> Self;
 
@@ -26,14 +30,16 @@ pub(super) trait Cell<const N: usize>: std::marker::Copy + Default {
     }
 }
 
-impl Cell<16> for f32 {
+// SAFETY: sixteen of four bytes; any bits are a number.
+unsafe impl Cell<16> for f32 {
     #[inline(always)]
     fn part(value: f32, _plane: usize) -> f32 {
         value
     }
 }
 
-impl Cell<32> for u16 {
+// SAFETY: 32 of two bytes; any bits are a number.
+unsafe impl Cell<32> for u16 {
     #[inline(always)]
     fn part(value: f32, plane: usize) -> u16 {
         let high = round(value) & 0xffff_0000;

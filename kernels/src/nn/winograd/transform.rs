@@ -16,11 +16,19 @@ use crate::{Task, Vectorized};
 /// A loop over tiles of one block of a value that may be stored in any format.
 pub(super) trait Transform {
     /// Must be `#[inline(always)]`.
-    fn transform<const H: usize, F: Format<H>>(self);
+    ///
+    /// # Safety
+    /// The views live, are stored in this format and hold the block of all images that the tiles lie in; the chunk's
+    /// memory is there; and nobody else uses what is written: the block's lines of the chunk, or its pixels under the
+    /// tiles.
+    unsafe fn transform<const H: usize, F: Format<H>>(self);
 }
 
 /// Runs the loop for values stored so.
-pub(super) fn run(vectorized: Vectorized, store: Store, transform: impl Transform) {
+///
+/// # Safety
+/// As of [`Transform::transform`], for the format of `store`.
+pub(super) unsafe fn run(vectorized: Vectorized, store: Store, transform: impl Transform) {
     with_format!(store, run_in(vectorized, transform));
 }
 
@@ -28,7 +36,7 @@ fn run_in<const H: usize, F: Format<H>>(vectorized: Vectorized, transform: impl 
     vectorized.run(In::<_, F, H>(transform, PhantomData));
 }
 
-/// A loop for one format.
+/// A loop for one format; made by [`run`] alone, whose caller has promised what it needs.
 struct In<T, F, const H: usize>(T, PhantomData<F>);
 
 impl<T: Transform, F: Format<H>, const H: usize> Task for In<T, F, H> {
@@ -36,7 +44,8 @@ impl<T: Transform, F: Format<H>, const H: usize> Task for In<T, F, H> {
 
     #[inline(always)]
     fn run(self) {
-        self.0.transform::<H, F>();
+        // SAFETY: `run` has made it, and its caller promised this.
+        unsafe { self.0.transform::<H, F>() };
     }
 }
 
@@ -152,7 +161,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
 
 impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Forward<S, A, M> {
     #[inline(always)]
-    fn transform<const H: usize, F: Format<H>>(mut self) {
+    unsafe fn transform<const H: usize, F: Format<H>>(mut self) {
         let tiles = std::mem::take(&mut self.tiles);
         let plane = self.input.plane;
         let pitch = plane.pitch();
@@ -224,7 +233,7 @@ pub(super) struct Inverse<'a, S, const A: usize, const M: usize> {
 impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, S, A, M> {
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "one row across columns")]
-    fn transform<const H: usize, F: Format<H>>(self) {
+    unsafe fn transform<const H: usize, F: Format<H>>(self) {
         let (plane, pitch) = (self.output.plane, self.chunk.m_pitch);
         let mut columns = [[[Line::ZERO; M]; A]; H];
         let mut bias = [Line::ZERO; H];
