@@ -327,17 +327,26 @@ fn endless_chunks_are_413_in_bounded_memory() {
 #[test]
 fn million_chunks_of_one_byte_cost_little() {
     let server = Process::start(&[]);
-    let (memory, cpu) = (server.peak_memory_kb(), server.cpu_time());
-    let mut request =
-        b"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-            .to_vec();
-    request.extend(b"1\r\nx\r\n".repeat(1_000_000));
-    request.extend(b"0\r\n\r\n");
-    let answer = raw(server.address, &request);
-    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+    let memory = server.peak_memory_kb();
+    let cost = |chunks: usize| {
+        let before = server.cpu_time();
+        let mut request =
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+                .to_vec();
+        request.extend(b"1\r\nx\r\n".repeat(chunks));
+        request.extend(b"0\r\n\r\n");
+        let answer = raw(server.address, &request);
+        assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+        server.cpu_time() - before
+    };
+    let (some, many) = (cost(250_000), cost(1_000_000));
     let grown = server.peak_memory_kb().saturating_sub(memory);
-    let spent = server.cpu_time() - cpu;
-    println!("1,000,000 chunks: {grown} kB, {spent:?} of CPU");
+    println!("250,000 chunks: {some:?} of CPU; 1,000,000: {many:?}, {grown} kB");
     assert!(grown < 32 << 10, "{grown} kB");
-    assert!(spent < Duration::from_secs(2), "{spent:?}");
+    // Four times the chunks, four times the time: what grew with their square would take sixteen times as long. The
+    // clock of CPU time ticks every 10 ms.
+    assert!(
+        many < 8 * (some + Duration::from_millis(10)),
+        "{some:?}, {many:?}"
+    );
 }
