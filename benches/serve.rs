@@ -99,7 +99,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         body_memory_bytes: 256 << 20,
     };
     let app = App::new(metrics, limits);
-    app.set_ready(Arc::new(classifier));
+    app.set_classifier(classifier);
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,6 +2,7 @@
 //!
 //! Called by `http`, `resnet classify` and `resnet eval`; they get the same answers because all come through here.
 
+mod active;
 mod answer;
 mod job;
 mod pending;
@@ -23,6 +24,7 @@ use crate::turns::ClientId;
 
 pub use crate::batcher::{Health, Place, Refusal};
 
+pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::pending::Pending;
 

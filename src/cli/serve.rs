@@ -179,7 +179,7 @@ async fn serve(
         &classifier,
     );
     let mut health = classifier.health();
-    app.set_ready(Arc::new(classifier));
+    app.set_classifier(classifier);
     tracing::info!(
         address = %format_args!("{scheme}://{address}"),
         startup_ms = models::millis(started.elapsed()),

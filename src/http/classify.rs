@@ -19,7 +19,7 @@ use super::observe::ModelLabel;
 use super::{ApiError, App, answer, body, upload};
 use crate::classifier::{
     Classification, Classifier, ClassifyError, ClassifyOptions, Pending, Place, Refusal,
-    ServedModel,
+    ServedModel, SharedClassifier,
 };
 use crate::preprocess::ExifMode;
 use crate::turns::ClientId;
@@ -78,7 +78,7 @@ async fn handle(
 
 async fn run(
     app: &App,
-    target: &Target<'_>,
+    target: &Target,
     client: ClientId,
     head: &Parts,
     body: &mut Body,
@@ -152,7 +152,7 @@ async fn run(
 /// more should hear at once that it need not.
 async fn refuse(
     app: &App,
-    target: &Target<'_>,
+    target: &Target,
     client: ClientId,
     head: &Parts,
     body: &mut Body,
@@ -214,20 +214,20 @@ async fn or_expired<T>(
 }
 
 /// What a request asks for.
-struct Target<'a> {
-    classifier: &'a Classifier,
+struct Target {
+    classifier: Arc<SharedClassifier>,
     model: Arc<ServedModel>,
     options: ClassifyOptions,
     deadline: Deadline,
 }
 
-fn resolve<'a>(
-    app: &'a App,
+fn resolve(
+    app: &App,
     path_model: Result<Option<String>, ApiError>,
     query: Result<Query<Parameters>, QueryRejection>,
     head: &Parts,
     arrived: Instant,
-) -> Result<Target<'a>, ApiError> {
+) -> Result<Target, ApiError> {
     let classifier = app.classifier()?;
     let path_model = path_model?;
     let Query(parameters) = query.map_err(|_| ApiError::BadUrl)?;
@@ -254,8 +254,8 @@ fn resolve<'a>(
         }
         (path, query) => path.or(query),
     };
-    let model = classifier.model(name.as_deref());
-    let model = model.ok_or_else(|| unknown_model(classifier, name.as_deref()))?;
+    let model = classifier.model(name.as_deref()).cloned();
+    let model = model.ok_or_else(|| unknown_model(&classifier, name.as_deref()))?;
     let classes = model.info.labels.len();
     let exif = match exif.as_deref() {
         None | Some("auto") => ExifMode::Apply,
@@ -275,7 +275,7 @@ fn resolve<'a>(
     let limit = app.limits.request_timeout;
     Ok(Target {
         classifier,
-        model: Arc::clone(model),
+        model,
         options: ClassifyOptions {
             top_k,
             exif,

@@ -21,7 +21,7 @@ mod upload;
 use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,7 +30,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::classifier::Classifier;
+use crate::classifier::{ActiveClassifier, Classifier, SharedClassifier};
 use crate::metrics::Metrics;
 
 pub use self::answer::AnswerBody;
@@ -69,7 +69,7 @@ pub struct Peer(pub SocketAddr);
 /// What all requests share.
 #[derive(Debug)]
 pub struct App {
-    classifier: OnceLock<Arc<Classifier>>,
+    classifier: ActiveClassifier,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     limits: RequestLimits,
@@ -84,7 +84,7 @@ impl App {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, limits: RequestLimits) -> Arc<App> {
         Arc::new(App {
-            classifier: OnceLock::new(),
+            classifier: ActiveClassifier::default(),
             draining: AtomicBool::new(false),
             metrics,
             limits,
@@ -100,9 +100,10 @@ impl App {
         &self.metrics
     }
 
-    /// Puts a warmed-up classifier in charge; from now on the server is ready. Only the first call counts.
-    pub fn set_ready(&self, classifier: Arc<Classifier>) {
-        let _ = self.classifier.set(classifier);
+    /// Puts a warmed-up classifier in charge; from the first one on the server is ready. Requests under way keep the
+    /// one that they have.
+    pub fn set_classifier(&self, classifier: Classifier) {
+        self.classifier.replace(classifier);
     }
 
     /// From now on the server is not ready, and asks its clients to reconnect elsewhere.
@@ -125,8 +126,8 @@ impl App {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// The classifier, once its models are loaded.
-    fn classifier(&self) -> Result<&Arc<Classifier>, ApiError> {
+    /// The classifier for one request, once the models are loaded.
+    fn classifier(&self) -> Result<Arc<SharedClassifier>, ApiError> {
         self.classifier.get().ok_or(ApiError::NotReady)
     }
 }

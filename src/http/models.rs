@@ -93,7 +93,8 @@ impl<'a> ModelBody<'a> {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
-    let models = app.classifier()?.models();
+    let classifier = app.classifier()?;
+    let models = classifier.models();
     let body = ListBody {
         default: &models[0].info.name,
         models: models.iter().map(|m| ModelBody::new(m)).collect(),
@@ -109,7 +110,7 @@ pub(super) async fn show(
     let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
     let model = classifier
         .model(Some(&name))
-        .ok_or_else(|| unknown_model(classifier, Some(&name)))?;
+        .ok_or_else(|| unknown_model(&classifier, Some(&name)))?;
     let class = |(class_index, l)| {
         let l: &crate::registry::Label = l;
         ClassBody {

@@ -108,6 +108,12 @@ impl TestServer {
     /// Serves the models, ready.
     pub(crate) fn start(models: Vec<LoadedModel>, settings: &Settings) -> TestServer {
         let server = TestServer::start_unready(settings);
+        server.replace_models(models, settings);
+        server
+    }
+
+    /// Serves these models from now on.
+    pub(crate) fn replace_models(&self, models: Vec<LoadedModel>, settings: &Settings) {
         let options = ClassifierOptions {
             images: settings.images.clone(),
             batching: BatchPolicy {
@@ -120,9 +126,8 @@ impl TestServer {
             max_queue_wait: settings.max_queue_wait,
             stuck_after: settings.stuck_after,
         };
-        let classifier = Classifier::start(models, options, Arc::clone(&server.metrics)).unwrap();
-        server.app.set_ready(Arc::new(classifier));
-        server
+        let classifier = Classifier::start(models, options, Arc::clone(&self.metrics)).unwrap();
+        self.app.set_classifier(classifier);
     }
 
     /// Serves nothing yet.

@@ -247,6 +247,32 @@ fn two_models_are_served_under_their_names() {
 }
 
 #[test]
+fn request_keeps_its_models_while_they_are_replaced() {
+    let settings = Settings::default();
+    let (old, old_gate) = FakeModel::loaded("old");
+    let server = TestServer::start(vec![old], &settings);
+    old_gate.close();
+    thread::scope(|scope| {
+        let under_way = scope.spawn(|| server.post("/models/old/classify", &plain_png(1)));
+        old_gate.wait_for(1);
+        let (new, new_gate) = FakeModel::loaded("new");
+        server.replace_models(vec![new], &settings);
+        assert_eq!(server.post("/classify", &plain_png(1)).ok()["model"], "new");
+        assert_eq!(new_gate.batches(), [1]);
+        let gone = server.post("/models/old/classify", &plain_png(1));
+        assert_eq!((gone.status, gone.code().as_str()), (404, "unknown_model"));
+        old_gate.open();
+        assert_eq!(under_way.join().unwrap().ok()["model"], "old");
+    });
+    assert_eq!(old_gate.batches(), [1]);
+    // Its model and its workers hold the gate too.
+    eventually("the old models and their threads have ended", || {
+        Arc::strong_count(&old_gate) == 1
+    });
+    assert_eq!(server.get("/readyz").status, 200);
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let (server, _gate) = start(&Settings::default());
     let mut requests = Vec::new();
