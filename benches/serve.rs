@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
-use resnet::http::{App, RequestLimits};
+use resnet::desk::{Desk, RequestLimits};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, ModelRef, load};
@@ -98,8 +98,8 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         min_upload_rate: 4 << 10,
         body_memory_bytes: 256 << 20,
     };
-    let app = App::new(metrics, limits);
-    app.set_classifier(classifier);
+    let desk = Desk::new(metrics, limits);
+    desk.set_classifier(classifier);
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -116,7 +116,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
             };
             let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
             tell.send(server.address().unwrap()).unwrap();
-            server.run(app, std::future::pending()).await
+            server.run(desk, std::future::pending()).await
         })
     });
     told.recv().unwrap()

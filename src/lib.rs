@@ -3,8 +3,8 @@
 //! # The way of one request
 //!
 //! 1. [`server`] accepts the connection and gives its head a deadline.
-//! 2. [`http`] gives the request an id, resolves the model, asks for a place in the queue, reads the body and finds the
-//!    images in it: raw, multipart or base64.
+//! 2. [`http`] gives the request an id and finds model and options; the [`desk`] takes a place in the queue for it and
+//!    reads the body, in which [`http`] finds the images: raw, multipart or base64.
 //! 3. [`classifier`] sends each image to a `prep-N` thread, where [`preprocess`] decodes, resizes, crops and normalizes
 //!    it into a [`tensor`]; the inner loops are those of [`kernels`].
 //! 4. [`batcher`] queues the tensor; a free `engine-N` thread takes its share of what waits and runs it through
@@ -23,6 +23,8 @@ pub mod cli;
 pub mod server;
 
 pub mod http;
+
+pub mod desk;
 
 pub mod classifier;
 

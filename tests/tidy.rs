@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("faults", &[]),
     ("pulse", &[]),
     ("turns", &[]),
@@ -36,11 +36,19 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "turns",
         ],
     ),
+    ("desk", &["classifier", "preprocess", "metrics", "turns"]),
     (
         "http",
-        &["classifier", "preprocess", "registry", "metrics", "turns"],
+        &[
+            "desk",
+            "classifier",
+            "preprocess",
+            "registry",
+            "metrics",
+            "turns",
+        ],
     ),
-    ("server", &["http"]),
+    ("server", &["http", "desk"]),
     ("cli", &["*"]),
 ];
 

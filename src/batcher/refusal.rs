@@ -1,6 +1,6 @@
 //! Why a request may not come in, in numbers that its client can act on.
 //!
-//! Decided by `admission`; `http/error.rs` makes a status and a `Retry-After` of it.
+//! Decided by `admission`; `desk` makes a code of it, `http` a status and a `Retry-After` of it.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::feed::{FeedArgs, NoAnswer};
 use super::output::{UsageError, complain, print};
 use crate::classifier::{Classification, ClassifyOptions};
-use crate::http::{AnswerBody, Problem};
+use crate::http::{AnswerBody, ApiError, Problem};
 
 /// The flags of `resnet classify`.
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ fn report(
         (Ok(c), true) => print(&line(&name, model, Outcome::Answer(AnswerBody::new(&c)))?),
         (Ok(c), false) => print(&table(&name, &c)),
         (Err(NoAnswer::Refused(e)), true) => {
-            print(&line(&name, model, Outcome::Problem(e.problem()))?)
+            print(&line(&name, model, Outcome::Problem(ApiError::from(e).problem()))?)
         }
         (Err(NoAnswer::Unreadable(e)), true) => {
             let error = format!("{e:#}");

@@ -16,7 +16,7 @@ use super::logging::LogArgs;
 use super::models::{self, ModelArgs};
 use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
 use crate::config::{CpuBudget, EngineConfig, ImageConfig};
-use crate::http::ApiError;
+use crate::desk::DeskError;
 use crate::metrics::Metrics;
 use crate::preprocess::ExifMode;
 
@@ -71,9 +71,9 @@ pub(crate) enum NoAnswer {
     /// The file system's reason.
     #[error("{0:#}")]
     Unreadable(anyhow::Error),
-    /// What an HTTP client would be told.
+    /// What a client of the server would be told.
     #[error("{0}")]
-    Refused(#[from] ApiError),
+    Refused(#[from] DeskError),
 }
 
 impl FeedArgs {
@@ -124,7 +124,7 @@ impl Feed {
                 let answer = match running.pop_front() {
                     None => break,
                     Some(Err(e)) => Err(NoAnswer::Unreadable(e)),
-                    Some(Ok(pending)) => pending.wait().await.map_err(|e| ApiError::from(e).into()),
+                    Some(Ok(pending)) => pending.wait().await.map_err(|e| DeskError::from(e).into()),
                 };
                 each(position, answer)?;
             }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
-use crate::http::{App, KeySet};
+use crate::desk::{Desk, KeySet};
 use crate::server::{PemFile, Tls};
 
 /// Largest file of keys or certificates, in bytes: room for ten thousand keys.
@@ -87,14 +87,14 @@ impl Locks {
     /// If the signal cannot be listened for, or there is no thread.
     pub(super) fn reload_on_hangup(
         self,
-        app: Arc<App>,
+        desk: Arc<Desk>,
         tls: Option<Arc<Tls>>,
     ) -> anyhow::Result<()> {
         let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let runtime = Handle::current();
         let reload = move || {
             while runtime.block_on(hangups.recv()).is_some() {
-                self.reload(&app, tls.as_deref());
+                self.reload(&desk, tls.as_deref());
             }
         };
         std::thread::Builder::new()
@@ -104,7 +104,7 @@ impl Locks {
         Ok(())
     }
 
-    fn reload(&self, app: &App, tls: Option<&Tls>) {
+    fn reload(&self, desk: &Desk, tls: Option<&Tls>) {
         if self.keys_file.is_none() && self.certificate.is_none() {
             tracing::info!("SIGHUP: there is no file to read again");
         }
@@ -113,7 +113,7 @@ impl Locks {
                 Ok(Some(keys)) => {
                     let names = keys.names().join(", ");
                     tracing::info!(names, "SIGHUP: the API keys are read again");
-                    app.set_keys(keys);
+                    desk.set_keys(keys);
                 }
                 Ok(None) => {}
                 Err(error) => {

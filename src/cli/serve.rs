@@ -22,8 +22,8 @@ use crate::classifier::{Classifier, ClassifierOptions, Health};
 use crate::config::{
     AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
+use crate::desk::{Desk, RequestLimits};
 use crate::engine::EngineOptions;
-use crate::http::{App, RequestLimits};
 use crate::metrics::Metrics;
 use crate::registry::{BUILTIN_NAME, ModelRef, Source};
 use crate::server::{Drained, Server, ServerOptions};
@@ -151,9 +151,9 @@ async fn serve(
         min_upload_rate: args.requests.min_upload_rate,
         body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
     };
-    let app = App::new(Arc::clone(&metrics), limits);
+    let desk = Desk::new(Arc::clone(&metrics), limits);
     match locks.keys()? {
-        Some(keys) => app.set_keys(keys),
+        Some(keys) => desk.set_keys(keys),
         None if !args.server.host.is_loopback() => tracing::info!(
             "no API keys are set and --host is {}: whoever reaches the port may use this server; --api-keys-file locks it",
             args.server.host
@@ -161,9 +161,9 @@ async fn serve(
         None => {}
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    locks.reload_on_hangup(Arc::clone(&app), tls)?;
+    locks.reload_on_hangup(Arc::clone(&desk), tls)?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut serving = tokio::spawn(server.run(Arc::clone(&app), async move {
+    let mut serving = tokio::spawn(server.run(Arc::clone(&desk), async move {
         let _ = stopped.await; // dropping the sender stops too
     }));
 
@@ -179,7 +179,7 @@ async fn serve(
         &classifier,
     );
     let mut health = classifier.health();
-    app.set_classifier(classifier);
+    desk.set_classifier(classifier);
     tracing::info!(
         address = %format_args!("{scheme}://{address}"),
         startup_ms = models::millis(started.elapsed()),

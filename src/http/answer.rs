@@ -9,7 +9,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::{ApiError, Problem};
+use super::error::{ApiError, Problem};
 use crate::classifier::{Classification, Prediction, Timings};
 
 /// The answer for one image, whose body took so long to arrive.

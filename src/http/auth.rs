@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{ApiError, App};
+use super::error::ApiError;
+use crate::desk::{Desk, DeskError};
 
 /// What is asked without a key even where keys are set: by orchestrators and Prometheus, which have none.
 const OPEN: [&str; 4] = ["/livez", "/readyz", "/healthz", "/metrics"];
@@ -18,11 +19,11 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Lets a request through that brings a key, or needs none, and names the key in its extensions and its answer's.
 pub(super) async fn check(
-    State(app): State<Arc<App>>,
+    State(desk): State<Arc<Desk>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(keys) = app.keys() else {
+    let Some(keys) = desk.keys() else {
         return next.run(request).await;
     };
     if OPEN.contains(&request.uri().path()) {
@@ -30,8 +31,8 @@ pub(super) async fn check(
     }
     let name = match presented(request.headers()).map(|key| keys.find(key)) {
         Ok(Some(name)) => name,
-        Ok(None) => return ApiError::Unauthorized("this key is not valid").into_response(),
-        Err(reason) => return ApiError::Unauthorized(reason).into_response(),
+        Ok(None) => return unauthorized("this key is not valid"),
+        Err(reason) => return unauthorized(reason),
     };
     // Nothing behind this door needs them, and what is not there cannot be logged.
     request.headers_mut().remove(header::AUTHORIZATION);
@@ -40,6 +41,10 @@ pub(super) async fn check(
     let mut response = next.run(request).await;
     response.extensions_mut().insert(name);
     response
+}
+
+fn unauthorized(reason: &'static str) -> Response {
+    ApiError::from(DeskError::Unauthorized(reason)).into_response()
 }
 
 /// The one key that a request brings.

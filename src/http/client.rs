@@ -1,70 +1,20 @@
-//! Whose request it is, for a fair share: the API key's name, else the address it comes from.
+//! Whose request it is, by what its connection and its head tell.
 //!
 //! Asked by `classify` before admission.
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::SocketAddr;
 
 use axum::http::Extensions;
 
-use super::{KeyName, Peer};
+use crate::desk::{Desk, KeyName};
 use crate::turns::ClientId;
 
-/// The client's number. `seed` is the process's own, so that nobody can choose an address that shares another's number.
-pub(super) fn client_id(extensions: &Extensions, seed: &RandomState) -> ClientId {
-    if let Some(key) = extensions.get::<KeyName>() {
-        return ClientId(seed.hash_one(key));
-    }
-    match extensions.get::<Peer>() {
-        Some(Peer(address)) => ClientId(seed.hash_one(network(address.ip()))),
-        None => ClientId::LOCAL,
-    }
-}
+/// Who sent a request: the other end of its connection, in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
-/// What one client may have many of: of an IPv6 address only the network of 64 bits counts, because that is the least
-/// that a site gets (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(address: &str, seed: &RandomState) -> ClientId {
-        let mut extensions = Extensions::new();
-        extensions.insert(Peer(address.parse().expect("an address")));
-        client_id(&extensions, seed)
-    }
-
-    #[test]
-    fn client_is_its_address_whatever_the_port() {
-        let seed = RandomState::new();
-        let one = id("192.0.2.1:1000", &seed);
-        assert_eq!(one, id("192.0.2.1:2000", &seed));
-        assert_eq!(one, id("[::ffff:192.0.2.1]:1000", &seed));
-        assert_ne!(one, id("192.0.2.2:1000", &seed));
-        assert_eq!(id("[2001:db8::1]:1", &seed), id("[2001:db8::f:2]:1", &seed));
-        assert_ne!(
-            id("[2001:db8::1]:1", &seed),
-            id("[2001:db8:0:1::1]:1", &seed)
-        );
-        assert_ne!(one, id("192.0.2.1:1000", &RandomState::new()));
-    }
-
-    #[test]
-    fn client_with_a_key_is_its_key_wherever_it_is() {
-        let seed = RandomState::new();
-        let with_key = |address: &str| {
-            let mut extensions = Extensions::new();
-            extensions.insert(Peer(address.parse().expect("an address")));
-            extensions.insert(KeyName("shop".into()));
-            client_id(&extensions, &seed)
-        };
-        assert_eq!(with_key("192.0.2.1:1"), with_key("198.51.100.7:2"));
-        assert_ne!(with_key("192.0.2.1:1"), id("192.0.2.1:1", &seed));
-    }
+/// The client by the name of its key, which `auth` has left in the extensions, else by its address.
+pub(super) fn client_id(desk: &Desk, extensions: &Extensions) -> ClientId {
+    let address = extensions.get::<Peer>().map(|Peer(address)| address.ip());
+    desk.client(extensions.get::<KeyName>(), address)
 }

@@ -1,97 +1,52 @@
-//! When a request's answer is no longer wanted: the client's word, within the server's limit.
+//! How long a client says that it waits: by a header, by a query parameter, or by both, of which the shorter counts.
 //!
-//! Used by `classify`.
+//! Used by `target`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::ApiError;
-use super::classify::cut;
+use crate::desk::{DeskError, parse_patience};
 
 /// The client's patience in whole milliseconds, counted from the request's head.
 const HEADER: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
-/// The limits on one request's time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline {
-    /// The server's, counted from the end of the upload.
-    limit: Duration,
-    /// The client's.
-    client: Option<Instant>,
-}
-
-impl Deadline {
-    /// Reads what the client asks for; `query` is the value of the parameter `timeout_ms`. The shorter of the two
-    /// counts.
-    ///
-    /// # Errors
-    /// [`ApiError::BadTimeout`].
-    pub(super) fn new(
-        arrived: Instant,
-        limit: Duration,
-        headers: &HeaderMap,
-        query: Option<&str>,
-    ) -> Result<Deadline, ApiError> {
-        let header = |value: &axum::http::HeaderValue| match value.to_str() {
-            Ok(text) => parse("the header X-Request-Timeout-Ms", text),
-            Err(_) => parse("the header X-Request-Timeout-Ms", "?"),
-        };
-        let mut patience: Option<Duration> = None;
-        let headers = headers.get_all(HEADER).iter().map(header);
-        for wish in headers.chain(query.map(|text| parse("the query parameter timeout_ms", text))) {
-            let wish = wish?;
-            patience = Some(patience.map_or(wish, |p| p.min(wish)));
-        }
-        Ok(Deadline {
-            limit,
-            // more than a year is as good as none
-            client: patience.and_then(|p| arrived.checked_add(p)),
-        })
-    }
-
-    /// The deadline of a request whose body is complete at `now`.
-    pub(super) fn at(&self, now: Instant) -> Instant {
-        let limit = now + self.limit;
-        self.client.map_or(limit, |client| client.min(limit))
-    }
-
-    /// The client's alone, which counts while its body is on its way.
-    pub(super) fn client(&self) -> Option<Instant> {
-        self.client
-    }
-}
-
-fn parse(name: &'static str, text: &str) -> Result<Duration, ApiError> {
-    // An amount too large for 64 bits is no mistake: it is more than there is.
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let ms = match text.parse::<u64>() {
-        Ok(ms) => ms,
-        Err(_) if digits => u64::MAX,
-        Err(_) => 0,
+/// What the client asks for; `query` is the value of the parameter `timeout_ms`.
+///
+/// # Errors
+/// [`DeskError::BadTimeout`].
+pub(super) fn patience(
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Option<Duration>, DeskError> {
+    let header = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or("?");
+        parse_patience("the header X-Request-Timeout-Ms", text)
     };
-    match ms {
-        0 => Err(ApiError::BadTimeout {
-            name,
-            value: cut(text),
-        }),
-        ms => Ok(Duration::from_millis(ms)),
+    let query = query.map(|text| parse_patience("the query parameter timeout_ms", text));
+    let mut shortest: Option<Duration> = None;
+    for wish in headers.get_all(HEADER).iter().map(header).chain(query) {
+        let wish = wish?;
+        shortest = Some(shortest.map_or(wish, |s| s.min(wish)));
     }
+    Ok(shortest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::Deadline;
+    use std::time::Instant;
 
-    fn deadline(header: &'static [u8], query: Option<&str>) -> Result<Duration, ApiError> {
+    fn deadline(header: &'static [u8], query: Option<&str>) -> Result<Duration, DeskError> {
         let mut headers = HeaderMap::new();
-        let value = axum::http::HeaderValue::from_static;
         if !header.is_empty() {
-            headers.insert(HEADER, value(std::str::from_utf8(header).expect("UTF-8")));
+            let text = std::str::from_utf8(header).expect("UTF-8");
+            headers.insert(HEADER, HeaderValue::from_static(text));
         }
         let now = Instant::now();
-        let deadline = Deadline::new(now, Duration::from_secs(10), &headers, query)?;
-        Ok(deadline.at(now) - now)
+        let patience = patience(&headers, query)?;
+        Ok(Deadline::new(now, Duration::from_secs(10), patience).at(now) - now)
     }
 
     #[test]

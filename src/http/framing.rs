@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::ApiError;
+use super::error::ApiError;
 
 pub(super) async fn check(request: Request, next: Next) -> Response {
     match ambiguity(request.version(), request.headers()) {

@@ -8,47 +8,48 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{ApiError, App};
+use super::error::ApiError;
+use crate::desk::{Desk, DeskError};
 use crate::metrics::TEXT_FORMAT;
 
 /// The process answers, and none of its threads is stuck.
-pub(super) async fn live(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
-    match app.classifier.get().and_then(|c| c.stuck()) {
+pub(super) async fn live(State(desk): State<Arc<Desk>>) -> Result<&'static str, ApiError> {
+    match desk.classifier().ok().and_then(|c| c.stuck()) {
         Some(stuck) => {
             let busy_s = stuck.busy.as_secs();
             tracing::error!(pool = stuck.pool, busy_s, "a thread is stuck; not live");
-            Err(ApiError::Stuck(stuck))
+            Err(DeskError::Stuck(stuck).into())
         }
         None => Ok("ok\n"),
     }
 }
 
 /// The models are loaded and warmed up, and the server is not shutting down.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
-    if app.is_draining() {
-        return Err(ApiError::ShuttingDown);
+pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Result<&'static str, ApiError> {
+    if desk.is_draining() {
+        return Err(DeskError::ShuttingDown.into());
     }
-    app.classifier()?;
+    desk.classifier()?;
     Ok("ready\n")
 }
 
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    if let Ok(classifier) = app.classifier() {
+pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    if let Ok(classifier) = desk.classifier() {
         let memory = i64::try_from(classifier.decode_memory_in_use()).unwrap_or(i64::MAX);
-        app.metrics.decode_memory.set(memory);
+        desk.metrics().decode_memory.set(memory);
         for model in classifier.models() {
             let depth = i64::try_from(classifier.queue_depth(model)).unwrap_or(i64::MAX);
-            app.metrics
+            desk.metrics()
                 .queue_depth
                 .with_label_values(&[&model.info.name])
                 .set(depth);
-            app.metrics
+            desk.metrics()
                 .estimated_wait
                 .with_label_values(&[&model.info.name])
                 .set(classifier.estimated_wait(model).as_secs_f64());
         }
     }
-    ([(header::CONTENT_TYPE, TEXT_FORMAT)], app.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], desk.metrics().render()).into_response()
 }
 
 /// What there is, with routes that not every listener has.

@@ -8,9 +8,9 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
-use super::classify::unknown_model;
-use super::{ApiError, App};
+use super::error::ApiError;
 use crate::classifier::ServedModel;
+use crate::desk::Desk;
 use crate::preprocess::PreprocessSpec;
 use crate::registry::OutputKind;
 
@@ -92,8 +92,8 @@ impl<'a> ModelBody<'a> {
     }
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
-    let classifier = app.classifier()?;
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<impl IntoResponse, ApiError> {
+    let classifier = desk.classifier()?;
     let models = classifier.models();
     let body = ListBody {
         default: &models[0].info.name,
@@ -103,14 +103,12 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<impl IntoRespons
 }
 
 pub(super) async fn show(
-    State(app): State<Arc<App>>,
+    State(desk): State<Arc<Desk>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let classifier = app.classifier()?;
+    let classifier = desk.classifier()?;
     let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
-    let model = classifier
-        .model(Some(&name))
-        .ok_or_else(|| unknown_model(&classifier, Some(&name)))?;
+    let model = &desk.model(&classifier, Some(&name))?;
     let class = |(class_index, l)| {
         let l: &crate::registry::Label = l;
         ClassBody {

@@ -12,9 +12,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
-use super::classify::cut;
 use super::error::Problem;
-use super::{App, KeyName};
+use crate::desk::{Desk, KeyName, cut};
 use crate::metrics::Metrics;
 
 /// The model that answered, for the request's metrics and log line.
@@ -29,7 +28,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken over from a client.
 const MAX_ID: usize = 128;
 
-pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let span = tracing::info_span!("request", request_id = %id);
     let (method, path) = (request.method().clone(), cut(request.uri().path()));
@@ -39,12 +38,12 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .map_or("unmatched", MatchedPath::as_str)
         .to_owned();
     let mut record = Record {
-        metrics: Arc::clone(&app.metrics),
+        metrics: Arc::clone(desk.metrics()),
         route,
         start: Instant::now(),
         done: false,
     };
-    app.metrics.requests_in_flight.inc();
+    desk.metrics().requests_in_flight.inc();
 
     let mut response = next.run(request).instrument(span.clone()).await;
 
@@ -67,7 +66,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         HeaderValue::from_static("nosniff"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if app.is_draining() {
+    if desk.is_draining() {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

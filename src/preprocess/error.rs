@@ -1,6 +1,6 @@
 //! Why an image has no tensor.
 //!
-//! Made by every stage; `http/error.rs` turns it into a status and a code.
+//! Made by every stage; `desk/error.rs` turns it into a code.
 
 use std::time::Duration;
 

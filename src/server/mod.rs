@@ -1,6 +1,6 @@
 //! Sockets and the order of start and stop.
 //!
-//! Called by `cli` with an `App` and a shutdown signal; hands every request to `http`.
+//! Called by `cli` with a `Desk` and a shutdown signal; hands every request to `http`.
 
 mod accept;
 mod activity;
@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
 use self::accept::Accepting;
-use crate::http::{self, App};
+use crate::desk::Desk;
+use crate::http;
 
 pub use self::tls::{PemFile, Tls, TlsError};
 
@@ -145,16 +146,16 @@ impl Server {
 
     /// Serves until `shutdown` resolves, then drains: not ready, delay, stop accepting, finish what runs. Metrics are
     /// told to the end if they have their own listener.
-    pub async fn run(self, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn run(self, desk: Arc<Desk>, shutdown: impl Future<Output = ()>) -> Drained {
         self.warn_of_file_limit();
         let (router, admin_router) = match self.admin {
             Some(_) => (
-                http::public_router(Arc::clone(&app)),
-                http::admin_router(Arc::clone(&app)),
+                http::public_router(Arc::clone(&desk)),
+                http::admin_router(Arc::clone(&desk)),
             ),
-            None => (http::router(Arc::clone(&app)), axum::Router::new()),
+            None => (http::router(Arc::clone(&desk)), axum::Router::new()),
         };
-        let connections = app.metrics().connections.clone();
+        let connections = desk.metrics().connections.clone();
         let mut public = Accepting::new(
             self.listener,
             router,
@@ -176,7 +177,7 @@ impl Server {
             () = accept_all(&mut admin) => {}
             () = shutdown => {}
         }
-        app.set_draining();
+        desk.set_draining();
         tracing::info!(
             delay_ms = self.options.shutdown_delay.as_millis(),
             "shutting down: no longer ready"

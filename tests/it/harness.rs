@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
 use resnet::engine::EngineOptions;
-use resnet::http::{App, RequestLimits};
+use resnet::desk::{Desk, RequestLimits};
 use resnet::metrics::Metrics;
 use resnet::preprocess::ImageOptions;
 use resnet::registry::{LoadedModel, ModelRef, load};
@@ -99,7 +99,7 @@ impl Default for Settings {
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) app: Arc<App>,
+    pub(crate) desk: Arc<Desk>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<Drained>>,
 }
@@ -127,7 +127,7 @@ impl TestServer {
             stuck_after: settings.stuck_after,
         };
         let classifier = Classifier::start(models, options, Arc::clone(&self.metrics)).unwrap();
-        self.app.set_classifier(classifier);
+        self.desk.set_classifier(classifier);
     }
 
     /// Serves nothing yet.
@@ -142,10 +142,10 @@ impl TestServer {
             min_upload_rate: 4 << 10,
             body_memory_bytes: settings.body_memory_bytes,
         };
-        let app = App::new(Arc::clone(&metrics), limits);
+        let desk = Desk::new(Arc::clone(&metrics), limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
-        let served = Arc::clone(&app);
+        let served = Arc::clone(&desk);
         let options = settings.server;
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -166,7 +166,7 @@ impl TestServer {
         TestServer {
             address,
             metrics,
-            app,
+            desk,
             stop: Some(stop),
             thread: Some(thread),
         }

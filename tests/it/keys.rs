@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use resnet::http::KeySet;
+use resnet::desk::KeySet;
 use serde_json::Value;
 
 use crate::fake::{FakeModel, plain_png};
@@ -23,7 +23,7 @@ fn locked() -> TestServer {
     let (model, _) = FakeModel::loaded("fake");
     let server = TestServer::start(vec![model], &Settings::default());
     server
-        .app
+        .desk
         .set_keys(keys(&format!("alice:{ALICE}\nbob:{BOB}\n")));
     server
 }
@@ -158,7 +158,7 @@ fn keys_that_are_exchanged_count_from_the_next_request() {
     let server = locked();
     let with = |key: &str| door(&server, &format!("X-API-Key: {key}\r\n")).0;
     assert_eq!((with(ALICE), with(BOB)), (200, 200));
-    server.app.set_keys(keys(&format!("bob:{BOB}\n")));
+    server.desk.set_keys(keys(&format!("bob:{BOB}\n")));
     assert_eq!((with(ALICE), with(BOB)), (401, 200));
 }
 

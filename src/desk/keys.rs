@@ -1,14 +1,13 @@
 //! API keys: how they are written down, and how one is found without telling the others.
 //!
-//! `cli` reads the file and the variable and hands their text to [`KeySet::parse`]; `auth` looks up what requests
+//! `cli` reads the file and the variable and hands their text to [`KeySet::parse`]; protocols look up what requests
 //! bring. A key is held as its SHA-256 and appears in no error, log line or answer.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-
-use super::KeyName;
 
 /// Fewest characters of a key: 16 of base64 are 96 bits, which nobody guesses over a network.
 const MIN_KEY: usize = 16;
@@ -18,6 +17,10 @@ const MAX_KEY: usize = 1024;
 
 /// Longest name of a key, in characters; it is in every log line.
 const MAX_NAME: usize = 64;
+
+/// The name of the API key that a request brought.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyName(pub Arc<str>);
 
 /// The keys that open the server; never empty.
 #[derive(Clone)]
@@ -111,7 +114,8 @@ impl KeySet {
     }
 
     /// The name of the key that these bytes are.
-    pub(super) fn find(&self, presented: &[u8]) -> Option<KeyName> {
+    #[must_use]
+    pub fn find(&self, presented: &[u8]) -> Option<KeyName> {
         let digest: [u8; 32] = Sha256::digest(presented).into();
         let index = position(self.keys.iter().map(|key| &key.digest), &digest)?;
         Some(self.keys[index].name.clone())

@@ -1,0 +1,207 @@
+//! A request from its first place to its last answer.
+//!
+//! Made by [`Desk::admit`]. A protocol reads its images out of the body between [`Admitted::read`] and
+//! [`Admitted::admit_all`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::{Deadline, Desk, DeskError, HeldBody, body};
+use crate::classifier::{
+    Classification, ClassifyError, ClassifyOptions, Pending, Place, ServedModel, SharedClassifier,
+};
+use crate::turns::ClientId;
+
+/// What a request asks for, and whose it is.
+#[derive(Debug)]
+pub struct InferRequest {
+    /// The models in charge when it came.
+    pub classifier: Arc<SharedClassifier>,
+    /// One of them.
+    pub model: Arc<ServedModel>,
+    /// Whose it is.
+    pub client: ClientId,
+    /// How its images are to be classified; the desk sets their deadline.
+    pub options: ClassifyOptions,
+    /// When its answer is no longer wanted.
+    pub deadline: Deadline,
+}
+
+/// A request that may come in.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    desk: &'a Desk,
+    request: &'a InferRequest,
+    places: Vec<Place>,
+    /// When it came in.
+    start: Instant,
+    /// How long its images took to arrive; known when they are all there.
+    read: Duration,
+    /// Their deadline; known then too.
+    deadline: Instant,
+}
+
+/// The answers to a request's images.
+#[derive(Debug)]
+pub struct Answered<E> {
+    /// For each image, in order, its classification or why there is none.
+    pub results: Vec<Result<Classification, E>>,
+    /// How long the images took to arrive.
+    pub read: Duration,
+}
+
+impl Desk {
+    /// Takes the first image's place, before the body is read: a refusal should cost neither side a long upload.
+    ///
+    /// # Errors
+    /// [`DeskError::Stuck`], [`DeskError::Refused`]; [`Desk::refusal_delay`] tells when a client
+    /// should hear of the latter.
+    pub fn admit<'a>(&'a self, request: &'a InferRequest) -> Result<Admitted<'a>, DeskError> {
+        let InferRequest {
+            classifier,
+            model,
+            client,
+            deadline,
+            ..
+        } = request;
+        if let Some(stuck) = classifier.stuck().filter(|stuck| stuck.all) {
+            return Err(DeskError::Stuck(stuck));
+        }
+        let start = Instant::now();
+        let deadline = deadline.at(start);
+        Ok(Admitted {
+            desk: self,
+            request,
+            places: classifier.admit(model, *client, 1, 0, deadline - start)?,
+            start,
+            read: Duration::ZERO,
+            deadline,
+        })
+    }
+
+    /// Counts a refusal and tells how much later its client should hear of it: zero as a rule, some time if it asks
+    /// again and again.
+    pub fn refusal_delay(&self, request: &InferRequest) -> Duration {
+        let now = Instant::now();
+        let answer = request.classifier.time_of_an_answer(&request.model);
+        let hold = self.refusal_pace.hold(request.client, answer, now);
+        // Nobody is held back past a deadline, nor the drain.
+        match self.is_draining() {
+            true => Duration::ZERO,
+            false => hold.min(request.deadline.at(now) - now),
+        }
+    }
+}
+
+impl Admitted<'_> {
+    /// Reads the body, of which `announced` bytes are to come if the client has told. An upload that takes long gives
+    /// its place up and asks again when it is done.
+    ///
+    /// # Errors
+    /// Those of a body, [`DeskError::BodyTooLarge`] and its like; that of the client's deadline.
+    pub async fn read<E>(
+        &mut self,
+        announced: Option<u64>,
+        chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<HeldBody, DeskError> {
+        let share = self.desk.body_memory.share(self.request.client);
+        let reading = body::read(announced, chunks, &self.desk.limits, share);
+        let reading = or_expired(self.request.deadline.client(), reading);
+        while_reserved(&mut self.places, reading).await?
+    }
+
+    /// Takes places for all images that were found in the body, at least one.
+    ///
+    /// # Errors
+    /// As [`Desk::admit`].
+    pub fn admit_all(mut self, images: usize) -> Result<Self, DeskError> {
+        let now = Instant::now();
+        self.read = now - self.start;
+        self.deadline = self.request.deadline.at(now);
+        let held = self.places.len();
+        if images > held {
+            let InferRequest {
+                classifier,
+                model,
+                client,
+                ..
+            } = self.request;
+            let left = self.deadline - now;
+            let more = classifier.admit(model, *client, images - held, held, left)?;
+            self.places.extend(more);
+        }
+        Ok(self)
+    }
+
+    /// Classifies the images, for which there are places; one that the protocol could not read keeps its error.
+    ///
+    /// # Errors
+    /// [`ClassifyError::Expired`] if the deadline passes, also when nobody looks at the images' own deadlines because
+    /// every thread is stuck.
+    pub async fn classify<E: From<ClassifyError>>(
+        self,
+        body: HeldBody,
+        images: Vec<Result<Bytes, E>>,
+    ) -> Result<Answered<E>, DeskError> {
+        let InferRequest {
+            classifier, model, ..
+        } = self.request;
+        let options = ClassifyOptions {
+            deadline: Some(self.deadline),
+            ..self.request.options
+        };
+        let submit = |(image, place): (Result<Bytes, E>, Place)| {
+            Ok(classifier.submit(model, body.keep(image?), options, place))
+        };
+        let submitted = images.into_iter().zip(self.places).map(submit).collect();
+        let results = or_expired(Some(self.deadline), wait_all(submitted)).await?;
+        let read = self.read;
+        Ok(Answered { results, read })
+    }
+}
+
+async fn wait_all<E: From<ClassifyError>>(
+    submitted: Vec<Result<Pending, E>>,
+) -> Vec<Result<Classification, E>> {
+    let mut results = Vec::with_capacity(submitted.len());
+    for pending in submitted {
+        results.push(match pending {
+            Ok(pending) => pending.wait().await.map_err(E::from),
+            Err(e) => Err(e),
+        });
+    }
+    results
+}
+
+/// How long a place is kept for an upload. Most take less; a client that takes longer should not keep others out, and
+/// asks again when it is done.
+const RESERVATION: Duration = Duration::from_millis(250);
+
+/// Reads an upload, and gives its place up when that takes long.
+async fn while_reserved<T>(places: &mut Vec<Place>, reading: impl Future<Output = T>) -> T {
+    let mut reading = std::pin::pin!(reading);
+    match tokio::time::timeout(RESERVATION, &mut reading).await {
+        Ok(result) => result,
+        Err(_) => {
+            places.clear();
+            reading.await
+        }
+    }
+}
+
+/// Waits until `deadline` at most.
+async fn or_expired<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Result<T, DeskError> {
+    let Some(deadline) = deadline else {
+        return Ok(work.await);
+    };
+    tokio::time::timeout_at(deadline.into(), work)
+        .await
+        .map_err(|_| ClassifyError::Expired.into())
+}

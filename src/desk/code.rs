@@ -1,0 +1,104 @@
+//! The stable codes of what a request can meet at the desk and behind it.
+//!
+//! Told by [`DeskError::code`](super::DeskError::code). A protocol makes its own status of a code; `http` adds the codes
+//! of what only HTTP can get wrong.
+
+/// Why there is no answer, as programs read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The models are still loading.
+    NotReady,
+    /// The server is going down.
+    ShuttingDown,
+    /// A key is needed.
+    Unauthorized,
+    /// No model of that name.
+    UnknownModel,
+    /// The client's deadline is no time.
+    BadTimeout,
+    /// The body has too many bytes.
+    BodyTooLarge,
+    /// The body came too slowly.
+    BodyTimeout,
+    /// Other bodies hold the memory.
+    BodyMemoryFull,
+    /// The body broke off.
+    BodyIncomplete,
+    /// Every place in the queue is taken.
+    QueueFull,
+    /// The client has its share of the places.
+    ClientQueueFull,
+    /// The wait would be too long.
+    Overloaded,
+    /// All threads of a pool are stuck.
+    Stuck,
+    /// The deadline passed.
+    DeadlineExceeded,
+    /// There are no bytes.
+    EmptyBody,
+    /// The bytes are no image of a known format.
+    UnsupportedMediaType,
+    /// The image ends early.
+    ImageTruncated,
+    /// The image is damaged.
+    ImageCorrupt,
+    /// The image takes too long to decode.
+    ImageDecodeTimeout,
+    /// Other images hold the memory for decoding.
+    DecodeMemoryFull,
+    /// The system has no memory.
+    OutOfMemory,
+    /// The image is of a variant that is not decoded.
+    ImageUnsupported,
+    /// The image is too large.
+    ImageTooManyPixels,
+    /// A fault of the server.
+    Internal,
+}
+
+impl Code {
+    /// The code as it goes over the wire; never changed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// A few words for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.row().1
+    }
+
+    fn row(self) -> (&'static str, &'static str) {
+        match self {
+            Code::NotReady => ("not_ready", "Not ready"),
+            Code::ShuttingDown => ("shutting_down", "Shutting down"),
+            Code::Unauthorized => ("unauthorized", "Unauthorized"),
+            Code::UnknownModel => ("unknown_model", "Unknown model"),
+            Code::BadTimeout => ("bad_timeout", "Bad timeout"),
+            Code::BodyTooLarge => ("body_too_large", "Body too large"),
+            Code::BodyTimeout => ("body_timeout", "Body too slow"),
+            Code::BodyMemoryFull => ("body_memory_full", "No memory for the body"),
+            Code::BodyIncomplete => ("body_incomplete", "Body incomplete"),
+            Code::QueueFull => ("queue_full", "Queue full"),
+            Code::ClientQueueFull => ("client_queue_full", "Too many images of this client"),
+            Code::Overloaded => ("overloaded", "Overloaded"),
+            Code::Stuck => ("stuck", "Stuck"),
+            Code::DeadlineExceeded => ("deadline_exceeded", "Deadline exceeded"),
+            Code::EmptyBody => ("empty_body", "Empty body"),
+            Code::UnsupportedMediaType => {
+                ("unsupported_media_type", "Not an accepted image format")
+            }
+            Code::ImageTruncated => ("image_truncated", "Image truncated"),
+            Code::ImageCorrupt => ("image_corrupt", "Image corrupt"),
+            Code::ImageDecodeTimeout => {
+                ("image_decode_timeout", "Image takes too long to decode")
+            }
+            Code::DecodeMemoryFull => ("decode_memory_full", "No memory to decode"),
+            Code::OutOfMemory => ("out_of_memory", "Out of memory"),
+            Code::ImageUnsupported => ("image_unsupported", "Image variant not supported"),
+            Code::ImageTooManyPixels => ("image_too_many_pixels", "Image too large"),
+            Code::Internal => ("internal", "Internal error"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The front desk: what a request passes before and around its images, whatever protocol brought it.
+//!
+//! Called by the protocols, `http` today; calls `classifier`. Knows no status code and no header. The order is:
+//! the caller is told by its key or address ([`Desk::client`]), the model is found ([`Desk::model`]), the first image's
+//! place is taken ([`Desk::admit`]), the body is read within its limits ([`Admitted::read`]), the other images' places
+//! are taken ([`Admitted::admit_all`]), and the images are classified ([`Admitted::classify`]). A caller without a
+//! place is told so at once, or later if it asks again and again ([`Desk::refusal_delay`]).
+
+mod admitted;
+mod body;
+mod body_memory;
+mod client;
+mod code;
+mod deadline;
+mod error;
+mod keys;
+mod limits;
+mod refusal_pace;
+mod text;
+
+use std::hash::RandomState;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::classifier::{ActiveClassifier, Classifier, ServedModel, SharedClassifier};
+use crate::metrics::Metrics;
+use crate::turns::ClientId;
+
+pub use self::admitted::{Admitted, Answered, InferRequest};
+pub use self::body::HeldBody;
+pub use self::code::Code;
+pub use self::deadline::{Deadline, parse_patience};
+pub use self::error::DeskError;
+pub use self::keys::{KeyName, KeySet, KeysError};
+pub use self::limits::RequestLimits;
+pub use self::text::cut;
+
+use self::body_memory::BodyMemory;
+use self::refusal_pace::RefusalPace;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Desk {
+    classifier: ActiveClassifier,
+    draining: AtomicBool,
+    metrics: Arc<Metrics>,
+    limits: RequestLimits,
+    body_memory: BodyMemory,
+    refusal_pace: RefusalPace,
+    client_seed: RandomState,
+    keys: RwLock<Option<Arc<KeySet>>>,
+}
+
+impl Desk {
+    /// A desk that is alive, but has no models yet.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, limits: RequestLimits) -> Arc<Desk> {
+        Arc::new(Desk {
+            classifier: ActiveClassifier::default(),
+            draining: AtomicBool::new(false),
+            metrics,
+            limits,
+            body_memory: BodyMemory::new(limits.body_memory_bytes),
+            refusal_pace: RefusalPace::new(),
+            client_seed: RandomState::new(),
+            keys: RwLock::new(None),
+        })
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What one request may cost.
+    pub fn limits(&self) -> &RequestLimits {
+        &self.limits
+    }
+
+    /// Puts a warmed-up classifier in charge; from the first one on the server is ready. Requests under way keep the
+    /// one that they have.
+    pub fn set_classifier(&self, classifier: Classifier) {
+        self.classifier.replace(classifier);
+    }
+
+    /// From now on the server is not ready, and asks its clients to reconnect elsewhere.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on only these keys open the server; before the first call it is open to everyone.
+    pub fn set_keys(&self, keys: KeySet) {
+        let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(Arc::new(keys));
+    }
+
+    /// The keys that open the server; none where it is open to everyone.
+    pub fn keys(&self) -> Option<Arc<KeySet>> {
+        let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
+    }
+
+    /// Whose request it is, for a fair share: the API key's name, else the address it comes from.
+    pub fn client(&self, key: Option<&KeyName>, address: Option<IpAddr>) -> ClientId {
+        client::client_id(key, address, &self.client_seed)
+    }
+
+    /// The classifier for one request, to its end.
+    ///
+    /// # Errors
+    /// [`DeskError::NotReady`] until the models are loaded.
+    pub fn classifier(&self) -> Result<Arc<SharedClassifier>, DeskError> {
+        self.classifier.get().ok_or(DeskError::NotReady)
+    }
+
+    /// The model of this name, the default one without a name.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownModel`].
+    pub fn model(
+        &self,
+        classifier: &Classifier,
+        name: Option<&str>,
+    ) -> Result<Arc<ServedModel>, DeskError> {
+        classifier.model(name).cloned().ok_or_else(|| {
+            let models = classifier.models().iter();
+            let served: Vec<&str> = models.map(|m| m.info.name.as_str()).collect();
+            DeskError::UnknownModel {
+                name: cut(name.unwrap_or_default()),
+                served: served.join(", "),
+            }
+        })
+    }
+}

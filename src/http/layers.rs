@@ -1,0 +1,34 @@
+//! What happens to every request around its route.
+//!
+//! Called by `routes`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::error::ApiError;
+use super::{auth, framing, observe};
+use crate::desk::{Desk, DeskError};
+
+/// The routes within their layers, the innermost first: a panic becomes a problem, and the problem is observed like any
+/// other answer.
+pub(super) fn layered(routes: Router<Arc<Desk>>, desk: &Arc<Desk>) -> Router<Arc<Desk>> {
+    let with_desk = || Arc::clone(desk);
+    routes
+        .layer(middleware::from_fn_with_state(with_desk(), auth::check))
+        .layer(middleware::from_fn(framing::check))
+        .layer(CatchPanicLayer::custom(from_panic))
+        .layer(middleware::from_fn_with_state(
+            with_desk(),
+            observe::observe,
+        ))
+}
+
+/// The panic hook has logged what happened.
+fn from_panic(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::from(DeskError::Panicked).into_response()
+}

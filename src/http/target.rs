@@ -1,0 +1,95 @@
+//! What a request asks for, from its path and query: the model, the options, the time it may take.
+//!
+//! Called by `classify`.
+
+use std::time::Instant;
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::request::Parts;
+
+use super::client::client_id;
+use super::deadline::patience;
+use super::error::ApiError;
+use crate::classifier::ClassifyOptions;
+use crate::desk::{Deadline, Desk, InferRequest, cut};
+use crate::preprocess::ExifMode;
+
+/// Query parameters as they came; unknown ones are refused, so that a typo is not a silent default.
+pub(super) type Parameters = Vec<(String, String)>;
+
+/// Reads what came at `arrived`.
+///
+/// # Errors
+/// The first parameter that is wrong, unknown or contradicts another one.
+pub(super) fn resolve(
+    desk: &Desk,
+    path_model: Result<Option<String>, ApiError>,
+    query: Result<Query<Parameters>, QueryRejection>,
+    head: &Parts,
+    arrived: Instant,
+) -> Result<InferRequest, ApiError> {
+    let classifier = desk.classifier()?;
+    let path_model = path_model?;
+    let Query(parameters) = query.map_err(|_| ApiError::BadUrl)?;
+    let (mut model, mut top_k, mut exif, mut timeout_ms) = (None, None, None, None);
+    for (key, value) in parameters {
+        let (name, slot) = match key.as_str() {
+            "model" => ("model", &mut model),
+            "top_k" => ("top_k", &mut top_k),
+            "exif" => ("exif", &mut exif),
+            "timeout_ms" => ("timeout_ms", &mut timeout_ms),
+            _ => return Err(ApiError::UnknownParameter { name: cut(&key) }),
+        };
+        if slot.replace(value).is_some() {
+            return Err(ApiError::RepeatedParameter { name });
+        }
+    }
+    let name = match (path_model, model) {
+        (Some(path), Some(query)) if path != query => {
+            return Err(bad_query(
+                "model",
+                &query,
+                format!("\"{}\", which the path names", cut(&path)),
+            ));
+        }
+        (path, query) => path.or(query),
+    };
+    let model = desk.model(&classifier, name.as_deref())?;
+    let classes = model.info.labels.len();
+    let exif = match exif.as_deref() {
+        None | Some("auto") => ExifMode::Apply,
+        Some("ignore") => ExifMode::Ignore,
+        Some(other) => return Err(bad_query("exif", other, "auto and ignore".into())),
+    };
+    let top_k = match top_k {
+        None => ClassifyOptions::default().top_k.min(classes),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|k| (1..=classes).contains(k))
+            .ok_or_else(|| {
+                bad_query("top_k", &text, format!("whole numbers from 1 to {classes}"))
+            })?,
+    };
+    let patience = patience(&head.headers, timeout_ms.as_deref())?;
+    Ok(InferRequest {
+        classifier,
+        model,
+        client: client_id(desk, &head.extensions),
+        options: ClassifyOptions {
+            top_k,
+            exif,
+            deadline: None,
+        },
+        deadline: Deadline::new(arrived, desk.limits().request_timeout, patience),
+    })
+}
+
+fn bad_query(name: &str, value: &str, allowed: String) -> ApiError {
+    ApiError::BadQuery {
+        name: name.into(),
+        value: cut(value),
+        allowed,
+    }
+}
