@@ -20,6 +20,8 @@ mod faults;
 
 pub mod cli;
 
+pub mod eval;
+
 pub mod server;
 
 pub mod http;
@@ -40,5 +42,6 @@ pub mod config;
 pub mod metrics;
 pub mod npy;
 pub mod pulse;
+pub mod table;
 pub mod tensor;
 pub mod turns;

@@ -1,6 +1,6 @@
 //! `resnet classify FILE…`: the server's answers for files, without a server.
 //!
-//! Goes through the same `Classifier` as HTTP, by way of `feed`.
+//! Goes through the same `Classifier` as HTTP, by way of `offline`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::feed::{FeedArgs, NoAnswer};
+use super::offline::{NoAnswer, OfflineArgs};
 use super::output::{UsageError, complain, print};
 use crate::classifier::{Classification, ClassifyOptions};
 use crate::http::{AnswerBody, ApiError, Problem};
@@ -36,7 +36,7 @@ pub(crate) struct ClassifyArgs {
     json: bool,
 
     #[command(flatten)]
-    feed: FeedArgs,
+    offline: OfflineArgs,
 }
 
 /// Classifies the files in order; exit code 1 if one of them has no answer.
@@ -44,8 +44,8 @@ pub(crate) struct ClassifyArgs {
 /// # Errors
 /// If the model cannot be served or standard output fails.
 pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
-    let feed = args.feed.start("classify")?;
-    let info = &feed.model.info;
+    let offline = args.offline.start("classify")?;
+    let info = &offline.model.info;
     let classes = info.labels.len();
     if args.top_k == 0 || (args.top_k > classes && args.top_k != 5) {
         let text = format!("--top-k is {}, allowed are 1 to {classes}", args.top_k);
@@ -53,12 +53,12 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     }
     let options = ClassifyOptions {
         top_k: args.top_k.min(classes),
-        exif: args.feed.exif.mode(),
+        exif: args.offline.exif.mode(),
         ..ClassifyOptions::default()
     };
     let mut all_answered = true;
     let files = args.files.iter().map(PathBuf::as_path);
-    feed.run(files, options, |i, answer| {
+    offline.run(files, options, |i, answer| {
         all_answered &= answer.is_ok();
         report(args, &args.files[i], &info.name, answer)
     })?;
@@ -79,9 +79,11 @@ fn report(
     match (answer, args.json) {
         (Ok(c), true) => print(&line(&name, model, Outcome::Answer(AnswerBody::new(&c)))?),
         (Ok(c), false) => print(&table(&name, &c)),
-        (Err(NoAnswer::Refused(e)), true) => {
-            print(&line(&name, model, Outcome::Problem(ApiError::from(e).problem()))?)
-        }
+        (Err(NoAnswer::Refused(e)), true) => print(&line(
+            &name,
+            model,
+            Outcome::Problem(ApiError::from(e).problem()),
+        )?),
         (Err(NoAnswer::Unreadable(e)), true) => {
             let error = format!("{e:#}");
             print(&line(&name, model, Outcome::Unreadable { error })?)

@@ -2,18 +2,17 @@
 //!
 //! Prints facts in rows; exit code 1 if something would keep `serve` from working.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::arithmetic;
-use super::models::ModelArgs;
+use super::args::{ModelArgs, arithmetic};
 use super::output::print;
 use super::show::operators;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan};
 use crate::engine::EngineOptions;
 use crate::registry::{self, Catalog, ModelState};
+use crate::table::Table;
 use kernels::Isa;
 
 /// The flags of `resnet doctor`.
@@ -30,7 +29,7 @@ pub(crate) struct DoctorArgs {
 /// # Errors
 /// If standard output fails.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut text = String::new();
+    let mut text = Table::of_pairs(14);
     let mut healthy = true;
     let budget = CpuBudget::detect();
     let ThreadPlan {
@@ -40,25 +39,19 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         per_worker,
     } = args.engine.threads(&budget);
     let options = arithmetic::engine_options(&args.engine, &budget)?;
-    row(&mut text, "version", super::version());
-    row(
-        &mut text,
+    text.row(["version", super::version()]);
+    text.row([
         "system",
         &format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
-    );
-    row(&mut text, "cpu features", &cpu_features().join(" "));
-    row(&mut text, "pixel kernels", options.features.isa.name());
-    row(&mut text, "engine", &engine_words(&options));
-    row(
-        &mut text,
-        "cpus",
-        &format!("{} ({})", budget.cpus, budget.reason()),
-    );
-    row(
-        &mut text,
+    ]);
+    text.row(["cpu features", &cpu_features().join(" ")]);
+    text.row(["pixel kernels", options.features.isa.name()]);
+    text.row(["engine", &engine_words(&options)]);
+    text.row(["cpus", &format!("{} ({})", budget.cpus, budget.reason())]);
+    text.row([
         "threads",
         &format!("{http} http, {prep} prep, {engine} engine, up to {per_worker} on one inference"),
-    );
+    ]);
     match args.model.store.store() {
         Ok(store) => {
             let catalog = Catalog::builtin();
@@ -76,13 +69,9 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             } else {
                 names.join(", ")
             };
-            row(
-                &mut text,
-                "store",
-                &format!("{}: {names}", store.dir().display()),
-            );
+            text.row(["store", &format!("{}: {names}", store.dir().display())]);
         }
-        Err(e) => row(&mut text, "store", &format!("none: {e:#}")),
+        Err(e) => text.row(["store", &format!("none: {e:#}")]),
     }
     let checked = args.model.references().and_then(|references| {
         references
@@ -95,35 +84,29 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             for m in models {
                 let ms = m.load_time.as_millis();
                 let spec = m.model.spec();
-                row(
-                    &mut text,
+                text.row([
                     "model",
                     &format!(
                         "{} ok: {} classes, loaded in {ms} ms",
                         m.name,
                         m.labels.len()
                     ),
-                );
-                row(&mut text, "  precision", &spec.precision_reason);
-                row(&mut text, "  operators", &operators(&spec.lowering));
+                ]);
+                text.row(["  precision", &spec.precision_reason]);
+                text.row(["  operators", &operators(&spec.lowering)]);
             }
         }
         Err(e) => {
             healthy = false;
-            row(&mut text, "model", &format!("FAILED: {e:#}"));
+            text.row(["model", &format!("FAILED: {e:#}")]);
         }
     }
-    print(&text)?;
+    print(&text.to_string())?;
     Ok(if healthy {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn row(text: &mut String, key: &str, value: &str) {
-    // Writing into a string does not fail.
-    let _ = writeln!(text, "{key:<14}{value}");
 }
 
 /// What `--isa` and `--precision` mean on this machine.

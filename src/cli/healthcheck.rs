@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::local_tls;
 use super::output::{UsageError, print};
-use super::own_tls;
 use crate::config::{parse_duration, parse_host};
 
 /// The flags of `resnet healthcheck`.
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     let answer = match tls {
         false => connect(address, args.timeout).and_then(|stream| ask(stream, address)),
         true => connect(address, args.timeout)
-            .and_then(|stream| Ok(own_tls::over(stream, host)?))
+            .and_then(|stream| Ok(local_tls::over(stream, host)?))
             .and_then(|stream| ask(stream, address)),
     };
     let status = answer.with_context(|| format!("no answer from {url}"))?;

@@ -2,16 +2,16 @@
 //!
 //! Looks at names and sizes only; reads no model.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Args;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
+use super::args::{StoreArgs, is_builtin};
 use super::output::print;
-use super::store_args::{StoreArgs, is_builtin};
 use crate::registry::{BUILTIN_NAME, Catalog, CatalogEntry, ModelState, Store};
+use crate::table::{Column, Table};
 
 /// Size of `models/resnet18-tiny.onnx` in bytes; a test compares.
 const BUILTIN_BYTES: u64 = 5_703_138;
@@ -142,44 +142,28 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Lays the rows out in columns as wide as their longest cell.
+/// The rows for people.
 fn table(rows: &[Row<'_>], dir: &Path) -> String {
     let percent =
         |value: Option<f32>| value.map_or("n/a".to_owned(), |percent| format!("{percent:.2}"));
-    let mut lines = vec![["NAME", "SIZE", "TOP-1", "TOP-5", "LICENSE", "STATE"].map(str::to_owned)];
+    let (left, right) = (Column::Left(0), Column::Right(0));
+    let mut table = Table::new(&[left, right, right, right, left, left]);
+    table.row(["NAME", "SIZE", "TOP-1", "TOP-5", "LICENSE", "STATE"]);
     for row in rows {
         let name = match row.aliases {
             [] => row.name.to_owned(),
             aliases => format!("{} ({})", row.name, aliases.join(", ")),
         };
-        let size = DecimalBytes(row.bytes).to_string();
-        lines.push([
-            name,
-            size,
-            percent(row.top1),
-            percent(row.top5),
-            row.license.to_owned(),
-            row.state_text(),
+        table.row([
+            &name,
+            &DecimalBytes(row.bytes).to_string(),
+            &percent(row.top1),
+            &percent(row.top5),
+            row.license,
+            &row.state_text(),
         ]);
     }
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].len())
-            .max()
-            .unwrap_or(0)
-    };
-    let [name, size, top1, top5, license] = [0, 1, 2, 3, 4].map(width);
-    let mut text = String::new();
-    for [a, b, c, d, e, f] in &lines {
-        // Writing into a string does not fail.
-        let _ = writeln!(
-            text,
-            "{a:<name$}  {b:>size$}  {c:>top1$}  {d:>top5$}  {e:<license$}  {f}"
-        );
-    }
-    let _ = writeln!(text, "\nmodels directory: {}", dir.display());
-    text
+    format!("{table}\nmodels directory: {}\n", dir.display())
 }
 
 #[cfg(test)]

@@ -2,26 +2,22 @@
 //!
 //! Called by `main`. Each command has its file; nobody imports this room.
 
-mod arithmetic;
+mod args;
 mod bench;
 mod classify;
 mod doctor;
 mod eval;
-mod feed;
 mod healthcheck;
-mod locks;
-mod logging;
+mod load;
+mod local_tls;
 mod ls;
-mod memory;
-mod models;
+mod offline;
 mod output;
-mod own_tls;
 mod preprocess;
 mod pull;
 mod rm;
 mod serve;
 mod show;
-mod store_args;
 
 use std::process::ExitCode;
 

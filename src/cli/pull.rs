@@ -3,7 +3,6 @@
 //! Turns flags into `registry::fetch` and shows what that reports. The file system and the network are `registry`'s.
 
 use std::env;
-use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -11,12 +10,13 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
+use super::args::{StoreArgs, find, is_builtin};
 use super::output::{complain, print};
-use super::store_args::{StoreArgs, find, is_builtin};
 use crate::registry::{
     Catalog, CatalogEntry, FetchOptions, FetchSource, ModelState, Progress, ProxySettings, Store,
     Verdict, fetch,
 };
+use crate::table::Table;
 
 /// Download a model of the catalogue and check its SHA-256
 #[derive(Debug, Args)]
@@ -101,11 +101,8 @@ fn is_right(store: &Store, entry: &CatalogEntry) -> anyhow::Result<bool> {
 
 /// The lines at the end.
 fn report(outcome: &str, args: &PullArgs, entry: &CatalogEntry, store: &Store) -> String {
-    let mut text = format!("{} {outcome}\n", entry.name);
-    let mut line = |key: &str, value: &str| {
-        // Writing into a string does not fail.
-        let _ = writeln!(text, "  {key:<8} {value}");
-    };
+    let mut table = Table::of_pairs(11);
+    let mut line = |key: &str, value: &str| table.row([&format!("  {key}"), value]);
     line("file", &store.path_of(entry).display().to_string());
     line(
         "size",
@@ -120,7 +117,7 @@ fn report(outcome: &str, args: &PullArgs, entry: &CatalogEntry, store: &Store) -
         "next",
         &format!("resnet serve --model {}{}", args.name, args.store.as_flag()),
     );
-    text
+    format!("{} {outcome}\n{table}", entry.name)
 }
 
 /// Shows the progress on standard error: a bar on a terminal, a few lines otherwise.

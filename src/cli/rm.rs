@@ -4,8 +4,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::DecimalBytes;
 
+use super::args::{StoreArgs, find, is_builtin};
 use super::output::print;
-use super::store_args::{StoreArgs, find, is_builtin};
 use crate::registry::Catalog;
 
 /// Remove a pulled model from this machine

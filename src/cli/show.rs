@@ -2,18 +2,16 @@
 //!
 //! Loads the file if it is there, so that what it prints is what would be served.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use indicatif::DecimalBytes;
 
-use super::arithmetic;
+use super::args::{StoreArgs, arithmetic};
 use super::output::print;
-use super::store_args::StoreArgs;
 use crate::config::ArithmeticConfig;
 use crate::engine::Lowering;
 use crate::preprocess::{PreprocessSpec, ResizeMode};
 use crate::registry::{self, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
+use crate::table::Table;
 
 /// The flags of `resnet show`.
 #[derive(Debug, Args)]
@@ -35,63 +33,52 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let options = arithmetic::options(args.arithmetic, 1)?;
     let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
     let entry = catalog.find(&args.model);
-    let mut text = Table::default();
-    text.row("model", &args.model);
+    let mut text = Table::of_pairs(14);
+    text.row(["model", &args.model]);
     if let Some(entry) = entry {
         describe_entry(&mut text, entry);
     }
     match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
         Ok(reference) => describe_file(&mut text, &registry::load(&reference, &options)?),
         Err(ModelError::NotPulled { path, .. }) => {
-            text.row(
+            text.row([
                 "file",
                 &format!(
                     "{} (not downloaded: resnet pull {})",
                     path.display(),
                     args.model
                 ),
-            );
+            ]);
         }
         Err(e) => return Err(e.into()),
     }
-    print(&text.0)
-}
-
-/// Lines of a key and a value.
-#[derive(Default)]
-struct Table(String);
-
-impl Table {
-    fn row(&mut self, key: &str, value: &str) {
-        // Writing into a string does not fail.
-        let _ = writeln!(self.0, "{key:<14}{value}");
-    }
+    print(&text.to_string())
 }
 
 fn describe_entry(text: &mut Table, entry: &CatalogEntry) {
-    text.row(
+    text.row([
         "catalogue",
         &format!("{}: {}", entry.name, entry.description),
-    );
-    text.row("url", &entry.url);
-    text.row(
+    ]);
+    text.row(["url", &entry.url]);
+    text.row([
         "size",
         &format!("{} ({} bytes)", DecimalBytes(entry.bytes), entry.bytes),
-    );
-    text.row("sha256", &entry.sha256);
-    text.row("license", &entry.license);
+    ]);
+    text.row(["sha256", &entry.sha256]);
+    text.row(["license", &entry.license]);
     let percent = |p: Option<f32>| p.map_or_else(|| "not published".into(), |p| format!("{p}%"));
-    text.row(
+    text.row([
         "accuracy",
         &format!(
             "top-1 {}, top-5 {} (published)",
             percent(entry.top1),
             percent(entry.top5)
         ),
-    );
+    ]);
     describe_preprocess(text, &entry.preprocess);
     if let Some(note) = &entry.note {
-        text.row("note", note);
+        text.row(["note", note]);
     }
 }
 
@@ -108,28 +95,28 @@ fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
         ResizeMode::ShorterSide => "shorter side",
         ResizeMode::Stretch => "both sides",
     };
-    text.row(
+    text.row([
         "preprocess",
         &format!(
             "{side} to {resize} ({}), center crop {crop}, mean {mean:?}, std {std:?}",
             interpolation.name()
         ),
-    );
+    ]);
 }
 
 fn describe_file(text: &mut Table, model: &LoadedModel) {
     let spec = model.model.spec();
-    text.row("file", &format!("{} ({} bytes)", model.origin, model.bytes));
-    text.row("file sha256", &model.sha256);
-    text.row(
+    text.row(["file", &format!("{} ({} bytes)", model.origin, model.bytes)]);
+    text.row(["file sha256", &model.sha256]);
+    text.row([
         "input",
         &format!(
             "{} [N, 3, {side}, {side}] float32",
             spec.input_name,
             side = spec.side
         ),
-    );
-    text.row(
+    ]);
+    text.row([
         "output",
         &format!(
             "{} [N, {}] {}",
@@ -137,24 +124,24 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
             spec.classes,
             model.output.name()
         ),
-    );
+    ]);
     describe_preprocess(text, &model.preprocess);
     let first: Vec<&str> = model.labels.iter().take(3).map(|l| &*l.label).collect();
-    text.row(
+    text.row([
         "labels",
         &format!("{} ({}, …)", model.labels.len(), first.join(", ")),
-    );
-    text.row(
+    ]);
+    text.row([
         "runtime",
         &format!(
             "{}, loaded in {} ms",
             spec.runtime,
             model.load_time.as_millis()
         ),
-    );
-    text.row("precision", &spec.precision_reason);
-    text.row("instructions", &spec.instructions);
-    text.row("operators", &operators(&spec.lowering));
+    ]);
+    text.row(["precision", &spec.precision_reason]);
+    text.row(["instructions", &spec.instructions]);
+    text.row(["operators", &operators(&spec.lowering)]);
 }
 
 /// Which operators are ours and which stay tract's, on one line.

@@ -1,6 +1,6 @@
 //! Who may come in: API keys and TLS.
 //!
-//! Flattened into `serve`; `cli/locks.rs` reads the files.
+//! Flattened into `serve`; `cli/serve/access.rs` reads the files.
 
 use std::path::PathBuf;
 

@@ -91,9 +91,7 @@ impl Code {
             }
             Code::ImageTruncated => ("image_truncated", "Image truncated"),
             Code::ImageCorrupt => ("image_corrupt", "Image corrupt"),
-            Code::ImageDecodeTimeout => {
-                ("image_decode_timeout", "Image takes too long to decode")
-            }
+            Code::ImageDecodeTimeout => ("image_decode_timeout", "Image takes too long to decode"),
             Code::DecodeMemoryFull => ("decode_memory_full", "No memory to decode"),
             Code::OutOfMemory => ("out_of_memory", "Out of memory"),
             Code::ImageUnsupported => ("image_unsupported", "Image variant not supported"),

@@ -49,7 +49,11 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
                 .set(classifier.estimated_wait(model).as_secs_f64());
         }
     }
-    ([(header::CONTENT_TYPE, TEXT_FORMAT)], desk.metrics().render()).into_response()
+    (
+        [(header::CONTENT_TYPE, TEXT_FORMAT)],
+        desk.metrics().render(),
+    )
+        .into_response()
 }
 
 /// What there is, with routes that not every listener has.

@@ -28,7 +28,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken over from a client.
 const MAX_ID: usize = 128;
 
-pub(super) async fn observe(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = request_id(request.headers());
     let span = tracing::info_span!("request", request_id = %id);
     let (method, path) = (request.method().clone(), cut(request.uri().path()));

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
-use resnet::engine::EngineOptions;
 use resnet::desk::{Desk, RequestLimits};
+use resnet::engine::EngineOptions;
 use resnet::metrics::Metrics;
 use resnet::preprocess::ImageOptions;
 use resnet::registry::{LoadedModel, ModelRef, load};

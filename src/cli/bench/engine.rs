@@ -2,7 +2,6 @@
 //!
 //! Each worker is a thread with an engine of its own, as in `serve`; what they share is the weights and the team.
 
-use std::fmt::Write as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -11,12 +10,12 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::profile::{Profile, peak};
-use crate::cli::arithmetic;
-use crate::cli::models::ModelArgs;
+use crate::cli::args::{ModelArgs, arithmetic};
 use crate::cli::output::print;
 use crate::config::{ArithmeticConfig, in_range, parse_timeout};
 use crate::engine::{EngineError, EngineOptions, Model};
 use crate::registry;
+use crate::table::Table;
 use crate::tensor::{Crop, Image, Tensor};
 use kernels::Caches;
 use kernels::nn::Arithmetic;
@@ -265,11 +264,8 @@ impl Latency {
 impl Report<'_> {
     fn text(&self) -> String {
         let Latency { p50, p90, p99 } = self.latency_ms;
-        let mut text = String::new();
-        let mut row = |key: &str, value: String| {
-            // Writing into a string does not fail.
-            let _ = writeln!(text, "{key:<14}{value}");
-        };
+        let mut table = Table::of_pairs(14);
+        let mut row = |key: &str, value: String| table.row([key, &value]);
         row("model", self.model.into());
         row(
             "run",
@@ -289,11 +285,10 @@ impl Report<'_> {
             "measured",
             format!("{} images in {:.2} s", self.images, self.seconds),
         );
-        if let Some(profile) = &self.profile {
-            text += "\n";
-            text += &profile.text();
+        match &self.profile {
+            Some(profile) => format!("{table}\n{}", profile.text()),
+            None => table.to_string(),
         }
-        text
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Called by `bench engine --profile`.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::table::{Column, Table};
 use kernels::nn::{Arithmetic, StepProfile};
 use kernels::{Caches, peak};
 
@@ -122,57 +122,35 @@ impl Profile {
         if self.steps.is_empty() {
             return "no operator of this model is ours, so there is nothing to profile\n".into();
         }
-        let width =
-            |of: fn(&StepReport) -> &str| self.steps.iter().map(|s| of(s).chars().count()).max();
-        let name_width = width(|s| &s.name).unwrap_or(0).max("step".len());
-        let kind_width = width(|s| &s.kind).unwrap_or(0).max("kind".len());
         let percent = |share: f64| format!("{:.1}%", share * 100.0);
-        let mut text = String::new();
-        let mut line = |name: &str, kind: &str, columns: [String; 7]| {
-            let [ms, gflops, time, peak, values, weights, plan] = columns;
-            let line = format!(
-                "{name:<name_width$}  {kind:<kind_width$}  {ms:>9}  {gflops:>8}  {time:>6}  {peak:>6}  \
-                 {values:>7}  {weights:>14}  {plan}"
-            );
-            // Writing into a string does not fail.
-            let _ = writeln!(text, "{}", line.trim_end());
-        };
-        let names = [
-            "ms/image", "GFLOP/s", "time", "peak", "values", "weights", "plan",
-        ];
-        line("step", "kind", names.map(str::to_owned));
+        let (left, right) = (Column::Left, Column::Right);
+        let numbers = [9, 8, 6, 6, 7, 14].map(right);
+        let mut table = Table::new(&[&[left(0); 2], &numbers[..], &[left(0)]].concat());
+        table.row([
+            "step", "kind", "ms/image", "GFLOP/s", "time", "peak", "values", "weights", "plan",
+        ]);
         let kib = |bytes: usize| match bytes {
             0 => String::new(),
             _ => format!("{} KiB", bytes.div_ceil(1024)),
         };
         for step in &self.steps {
             let peak = step.share_of_peak.map_or_else(|| "?".into(), percent);
-            let gflops = format!("{:.1}", step.gflops);
-            let columns = [
-                format!("{:.3}", step.ms),
-                gflops,
-                percent(step.share_of_time),
-                peak,
-                kib(step.values_bytes),
-                format!("{} {}", kib(step.weights_bytes), step.weights_from)
-                    .trim()
-                    .to_owned(),
-                step.plan.clone(),
-            ];
-            line(&step.name, &step.kind, columns);
+            table.row([
+                &step.name,
+                &step.kind,
+                &format!("{:.3}", step.ms),
+                &format!("{:.1}", step.gflops),
+                &percent(step.share_of_time),
+                &peak,
+                &kib(step.values_bytes),
+                format!("{} {}", kib(step.weights_bytes), step.weights_from).trim(),
+                &step.plan,
+            ]);
         }
         let total = self.rest_ms + self.steps.iter().map(|s| s.ms).sum::<f64>();
-        let rest = [
-            format!("{:.3}", self.rest_ms),
-            String::new(),
-            percent(self.rest_ms / total),
-            String::new(),
-            String::new(),
-            String::new(),
-            String::new(),
-        ];
-        line("the rest", "", rest);
-        text += &match self.peak_gflops {
+        let rest = format!("{:.3}", self.rest_ms);
+        table.row(["the rest", "", &rest, "", &percent(self.rest_ms / total)]);
+        let peak = match self.peak_gflops {
             Some(peak) => format!(
                 "peak of a worker's threads: {peak:.1} GFLOP/s, by a loop in registers on one core{}\n",
                 self.clock_ghz.map_or_else(String::new, |ghz| format!(
@@ -181,8 +159,7 @@ impl Profile {
             ),
             None => "the peak of these instructions is not measured\n".into(),
         };
-        text += "weights: the smallest of a core's own caches that holds them\n";
-        text
+        format!("{table}{peak}weights: the smallest of a core's own caches that holds them\n")
     }
 }
 

@@ -2,10 +2,9 @@
 //!
 //! Called by `resnet preprocess --compare`. Reads no file.
 
-use std::fmt::Write as _;
-
 use super::differences::{Differences, View, number};
 use crate::npy::Array;
+use crate::table::Table;
 
 /// The order of the axes behind the batch dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +120,8 @@ impl Comparison {
 
     /// The outcome for people; its last line is `equal` or `different`.
     pub(super) fn report(&self, ours: &str, reference: &str) -> String {
-        let mut text = String::new();
-        let mut row = |key: &str, value: &str| {
-            // Writing into a string does not fail.
-            let _ = writeln!(text, "{key:<11}{value}");
-        };
+        let mut table = Table::of_pairs(11);
+        let mut row = |key: &str, value: &str| table.row([key, value]);
         row(
             "this",
             &format!("{:?} {}  {ours}", self.ours.0, self.ours.1),
@@ -147,7 +143,7 @@ impl Comparison {
             (true, true) => format!("equal within {}", self.tolerance),
             (false, _) => "different".to_owned(),
         };
-        text + &verdict + "\n"
+        format!("{table}{verdict}\n")
     }
 
     fn shape_words(&self) -> String {

@@ -14,8 +14,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use self::compare::{Comparison, Layout};
-use super::feed::{ExifArgs, read_image};
-use super::models::{self, ModelArgs};
+use super::args::{ExifArgs, ModelArgs};
+use super::load;
+use super::offline::read_image;
 use super::output::{complain, print, print_bytes};
 use crate::config::ImageConfig;
 use crate::npy::{Array, Values};
@@ -107,7 +108,7 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     let reference = args.compare.as_deref().map(read_array).transpose()?;
     let spec = args.model.preprocess_spec("preprocess")?;
-    let preprocessor = Preprocessor::new(spec, models::image_options(&args.images, Isa::detect()));
+    let preprocessor = Preprocessor::new(spec, load::image_options(&args.images, Isa::detect()));
     let name = args.file.display().to_string();
     let bytes = read_image(&args.file).with_context(|| name.clone())?;
     let output = preprocessor

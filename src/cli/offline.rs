@@ -1,4 +1,4 @@
-//! Image files through the classifier, in order, read ahead only a little.
+//! Classifying without a server: image files through the classifier, in order, read ahead only a little.
 //!
 //! Shared by `classify` and `eval`, which so get what HTTP gets; `preprocess` reads its file here too.
 
@@ -11,14 +11,12 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
 
-use super::arithmetic;
-use super::logging::LogArgs;
-use super::models::{self, ModelArgs};
+use super::args::{ExifArgs, LogArgs, ModelArgs, arithmetic};
+use super::load;
 use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
 use crate::config::{CpuBudget, EngineConfig, ImageConfig};
 use crate::desk::DeskError;
 use crate::metrics::Metrics;
-use crate::preprocess::ExifMode;
 
 /// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
 const AHEAD: usize = 64;
@@ -26,27 +24,9 @@ const AHEAD: usize = 64;
 /// Largest image file, in bytes; a guard against devices and mistakes, far above any photo.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Whether pixels are turned upright.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct ExifArgs {
-    /// Leave the pixels as stored, whatever orientation the camera noted
-    #[arg(long)]
-    ignore_exif: bool,
-}
-
-impl ExifArgs {
-    /// The flag as `preprocess` calls it.
-    pub(crate) fn mode(self) -> ExifMode {
-        match self.ignore_exif {
-            true => ExifMode::Ignore,
-            false => ExifMode::Apply,
-        }
-    }
-}
-
 /// The flags of a command that classifies files with one model.
 #[derive(Debug, Args)]
-pub(crate) struct FeedArgs {
+pub(crate) struct OfflineArgs {
     #[command(flatten)]
     pub(crate) exif: ExifArgs,
     #[command(flatten)]
@@ -60,7 +40,7 @@ pub(crate) struct FeedArgs {
 }
 
 /// A running classifier of one model.
-pub(crate) struct Feed {
+pub(crate) struct Offline {
     pub(crate) model: Arc<ServedModel>,
     classifier: Classifier,
 }
@@ -76,30 +56,30 @@ pub(crate) enum NoAnswer {
     Refused(#[from] DeskError),
 }
 
-impl FeedArgs {
+impl OfflineArgs {
     /// Loads the model and warms it up; the log starts first. `command` is for the message to who names two models.
     ///
     /// # Errors
     /// If the model cannot be served or there is more than one.
-    pub(crate) fn start(&self, command: &str) -> anyhow::Result<Feed> {
+    pub(crate) fn start(&self, command: &str) -> anyhow::Result<Offline> {
         self.log.install("warn")?;
         let reference = self.model.one_reference(command)?;
         let budget = CpuBudget::detect();
         let engine = arithmetic::engine_options(&self.engine, &budget)?;
-        let options = models::classifier_options(
+        let options = load::classifier_options(
             &self.engine,
             &self.images,
             self.engine.threads(&budget),
             engine.features.isa,
         );
         let metrics = Arc::new(Metrics::new());
-        let classifier = models::start(&[reference], &engine, options, &metrics)?;
+        let classifier = load::start(&[reference], &engine, options, &metrics)?;
         let model = Arc::clone(&classifier.models()[0]);
-        Ok(Feed { model, classifier })
+        Ok(Offline { model, classifier })
     }
 }
 
-impl Feed {
+impl Offline {
     /// Classifies the files and hands each answer to `each` with the file's position, in order.
     ///
     /// # Errors
@@ -124,7 +104,9 @@ impl Feed {
                 let answer = match running.pop_front() {
                     None => break,
                     Some(Err(e)) => Err(NoAnswer::Unreadable(e)),
-                    Some(Ok(pending)) => pending.wait().await.map_err(|e| DeskError::from(e).into()),
+                    Some(Ok(pending)) => {
+                        pending.wait().await.map_err(|e| DeskError::from(e).into())
+                    }
                 };
                 each(position, answer)?;
             }

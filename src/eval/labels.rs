@@ -18,27 +18,27 @@ const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif
 
 /// One photo and its class.
 #[derive(Debug)]
-pub(super) struct Photo {
+pub struct Photo {
     /// As the table calls it, or `FOLDER/FILE`.
-    pub(super) file: String,
+    pub file: String,
     /// Where it lies.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
     /// Its class, as a position in the model's output.
-    pub(super) class_index: usize,
+    pub class_index: usize,
 }
 
 /// The photos of a model's classes.
 #[derive(Debug)]
-pub(super) struct Labelled {
+pub struct Labelled {
     /// At least one.
-    pub(super) photos: Vec<Photo>,
+    pub photos: Vec<Photo>,
     /// Photos of classes that the model does not have.
-    pub(super) left_out: usize,
+    pub left_out: usize,
 }
 
 /// Photos with what is said of their classes, before a model is known.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub struct Listing {
     entries: Vec<Entry>,
 }
 
@@ -56,7 +56,7 @@ impl Listing {
     ///
     /// # Errors
     /// What cannot be read, or the first line that is wrong.
-    pub(super) fn read(data: &Path, labels: Option<&Path>) -> Result<Listing, String> {
+    pub fn read(data: &Path, labels: Option<&Path>) -> Result<Listing, String> {
         let found = fs::metadata(data).map_err(|e| unreadable(data, &e))?;
         if !found.is_dir() {
             return Err(format!("{}: is not a directory", data.display()));
@@ -74,7 +74,7 @@ impl Listing {
     ///
     /// # Errors
     /// The first photo whose class is not the model's, unless `known_only` leaves it out; the first contradiction.
-    pub(super) fn resolve(
+    pub fn resolve(
         self,
         model: &str,
         labels: &Labels,

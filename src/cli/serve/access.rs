@@ -1,4 +1,4 @@
-//! What guards the door: API keys and the TLS certificate, from their files, read at start and again on SIGHUP.
+//! Who may come in: API keys and the TLS certificate, from their files, read at start and again on SIGHUP.
 //!
 //! Used by `serve`. What cannot be read at start stops it; on SIGHUP it changes nothing.
 
@@ -18,7 +18,7 @@ use crate::server::{PemFile, Tls};
 const MAX_FILE: u64 = 1 << 20;
 
 /// Where keys and certificate come from.
-pub(super) struct Locks {
+pub(super) struct Access {
     keys_file: Option<PathBuf>,
     /// The variable of a running process does not change.
     keys_of_variable: Option<KeySet>,
@@ -30,19 +30,19 @@ struct CertificateFiles {
     key: PathBuf,
 }
 
-impl Locks {
+impl Access {
     /// Takes in what does not change: the files' names and the variable.
     ///
     /// # Errors
     /// If the variable holds no keys.
-    pub(super) fn new(config: &AccessConfig) -> anyhow::Result<Locks> {
+    pub(super) fn new(config: &AccessConfig) -> anyhow::Result<Access> {
         let variable = api_keys_variable().map_err(anyhow::Error::msg)?;
         let keys = variable.map(|text| KeySet::parse(API_KEYS_VARIABLE, &text));
         let certificate = match (config.tls_cert.clone(), config.tls_key.clone()) {
             (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
             _ => None, // one alone is a usage error
         };
-        Ok(Locks {
+        Ok(Access {
             keys_file: config.api_keys_file.clone(),
             keys_of_variable: keys.transpose()?,
             certificate,

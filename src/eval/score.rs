@@ -3,15 +3,15 @@
 //! Fed by `eval` photo by photo, read by `report`. `docs/ACCURACY.md` defines the figures for users.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::Serialize;
 
 use super::labels::Photo;
 use crate::classifier::Classification;
-use crate::cli::feed::NoAnswer;
 
 /// Classes of an answer that count as a hit of top-5.
-pub(super) const TOP_K: usize = 5;
+pub const TOP_K: usize = 5;
 
 /// Bins of the calibration error. Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", who use 15.
 const BINS: usize = 15;
@@ -21,7 +21,7 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// What is known after some photos.
 #[derive(Debug, Default)]
-pub(super) struct Score {
+pub struct Score {
     photos: usize,
     top1: usize,
     top5: usize,
@@ -53,24 +53,24 @@ pub(super) struct ClassScore {
 
 /// A photo without an answer.
 #[derive(Debug, Serialize)]
-pub(super) struct Failure {
+pub struct Failure {
     /// As the labels call it.
-    pub(super) file: String,
+    pub file: String,
     /// Why.
-    pub(super) error: String,
+    pub error: String,
 }
 
 /// A share of the photos with its 95% interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Share {
+pub struct Share {
     /// Photos that count.
-    pub(super) right: usize,
+    pub right: usize,
     /// 0 to 1.
-    pub(super) accuracy: f64,
+    pub accuracy: f64,
     /// Lower end of the interval.
-    pub(super) low: f64,
+    pub low: f64,
     /// Upper end of the interval.
-    pub(super) high: f64,
+    pub high: f64,
 }
 
 impl Share {
@@ -95,7 +95,7 @@ impl Share {
 
 impl Score {
     /// Takes the answer for a photo; one without an answer counts as wrong.
-    pub(super) fn add(&mut self, photo: &Photo, answer: Result<Classification, NoAnswer>) {
+    pub fn add(&mut self, photo: &Photo, answer: Result<Classification, impl Display>) {
         match answer {
             Ok(answer) => {
                 let ranking: Vec<_> = answer
@@ -139,22 +139,26 @@ impl Score {
     }
 
     /// All photos, those without an answer included.
-    pub(super) fn photos(&self) -> usize {
+    #[must_use]
+    pub fn photos(&self) -> usize {
         self.photos
     }
 
     /// Photos whose first answer is right.
-    pub(super) fn top1(&self) -> Share {
+    #[must_use]
+    pub fn top1(&self) -> Share {
         Share::of(self.top1, self.photos)
     }
 
     /// Photos with the right class among the first five.
-    pub(super) fn top5(&self) -> Share {
+    #[must_use]
+    pub fn top5(&self) -> Share {
         Share::of(self.top5, self.photos)
     }
 
     /// Mean probability of the first answer, over the photos with an answer; `None` without any.
-    pub(super) fn mean_confidence(&self) -> Option<f64> {
+    #[must_use]
+    pub fn mean_confidence(&self) -> Option<f64> {
         let sum: f64 = self.bins.iter().map(|b| b.confidence).sum();
         (self.answered() > 0).then(|| sum / self.answered() as f64)
     }
@@ -162,7 +166,8 @@ impl Score {
     /// Expected calibration error, over the photos with an answer; `None` without any.
     ///
     /// The mean over the bins of `|right - confidence|`, weighted by their photos.
-    pub(super) fn calibration_error(&self) -> Option<f64> {
+    #[must_use]
+    pub fn calibration_error(&self) -> Option<f64> {
         let gap = |b: &Bin| (b.right as f64 - b.confidence).abs();
         let sum: f64 = self.bins.iter().map(gap).sum();
         (self.answered() > 0).then(|| sum / self.answered() as f64)
@@ -181,7 +186,8 @@ impl Score {
     }
 
     /// The photos without an answer, in the order of the labels.
-    pub(super) fn failures(&self) -> &[Failure] {
+    #[must_use]
+    pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 }

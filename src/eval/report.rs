@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::score::{ClassScore, Failure, Score, Share};
 use crate::preprocess::ExifMode;
 use crate::registry::LoadedModel;
+use crate::table::Table;
 
 /// Classes and failures that the page lists; the JSON has all.
 const LISTED: usize = 10;
@@ -19,15 +20,20 @@ const LISTED: usize = 10;
 const CONFUSIONS: usize = 3;
 
 /// What the page and the JSON tell.
-pub(super) struct Report<'a> {
-    pub(super) model: &'a LoadedModel,
-    pub(super) data: &'a Path,
-    pub(super) exif: ExifMode,
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The model.
+    pub model: &'a LoadedModel,
+    /// Where the photos lie.
+    pub data: &'a Path,
+    /// Whether they were turned upright.
+    pub exif: ExifMode,
     /// Photos of classes that the model does not have.
-    pub(super) left_out: usize,
-    pub(super) score: &'a Score,
+    pub left_out: usize,
+    /// The figures.
+    pub score: &'a Score,
     /// From the first photo read to the last answer.
-    pub(super) elapsed: Duration,
+    pub elapsed: Duration,
 }
 
 /// The JSON object.
@@ -97,7 +103,7 @@ impl Report<'_> {
     ///
     /// # Errors
     /// None that can happen: every key is text, and numbers that are not finite become `null`.
-    pub(super) fn json(&self) -> anyhow::Result<String> {
+    pub fn json(&self) -> serde_json::Result<String> {
         let class = |(index, score): (usize, &ClassScore)| ClassDocument {
             class: self.class(index),
             photos: score.photos,
@@ -112,7 +118,7 @@ impl Report<'_> {
                 })
                 .collect(),
         };
-        Ok(serde_json::to_string(&Document {
+        serde_json::to_string(&Document {
             model: &self.model.name,
             sha256: &self.model.sha256,
             data: self.data.display().to_string(),
@@ -130,17 +136,15 @@ impl Report<'_> {
             images_per_second: self.rate(),
             classes: self.score.worst_classes().into_iter().map(class).collect(),
             failures: self.score.failures(),
-        })?)
+        })
     }
 
     /// A page of text.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let score = self.score;
-        let mut text = String::new();
-        let mut row = |key: &str, value: &str| {
-            // Writing into a string does not fail.
-            let _ = writeln!(text, "{key:<12}{value}");
-        };
+        let mut figures = Table::of_pairs(12);
+        let mut row = |key: &str, value: &str| figures.row([key, value]);
         row("model", &self.model.name);
         row("photos", &self.photos_words());
         let share = |s: Share| {
@@ -168,6 +172,7 @@ impl Report<'_> {
                 self.elapsed.as_secs_f64()
             ),
         );
+        let mut text = figures.to_string();
         self.list_classes(&mut text);
         self.list_failures(&mut text);
         text

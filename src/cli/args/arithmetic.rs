@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::output::UsageError;
+use crate::cli::output::UsageError;
 use crate::config::{ArithmeticConfig, CpuBudget, EngineConfig};
 use crate::engine::EngineOptions;
 use kernels::Features;

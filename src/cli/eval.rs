@@ -1,11 +1,6 @@
 //! `resnet eval --data DIR`: a labelled folder through the served path, and how often the answers are right.
 //!
-//! Reads the labels, refuses those that do not fit the model, then feeds the photos and hands the answers to the score.
-
-mod classes;
-mod labels;
-mod report;
-mod score;
+//! Labels, score and report are those of the room `eval`; here are the flags, the photos and the progress.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -15,12 +10,10 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::labels::{Labelled, Listing};
-use self::report::Report;
-use self::score::Score;
-use super::feed::{Feed, FeedArgs};
+use super::offline::{Offline, OfflineArgs};
 use super::output::{UsageError, print};
 use crate::classifier::ClassifyOptions;
+use crate::eval::{Labelled, Listing, Report, Score, TOP_K};
 
 /// The flags of `resnet eval`.
 #[derive(Debug, Args)]
@@ -59,7 +52,7 @@ pub(crate) struct EvalArgs {
     json: bool,
 
     #[command(flatten)]
-    feed: FeedArgs,
+    offline: OfflineArgs,
 }
 
 /// Runs the command; exit code 1 if a photo has no answer.
@@ -68,17 +61,17 @@ pub(crate) struct EvalArgs {
 /// If the labels do not fit, the model cannot be served, or standard output fails.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let listing = Listing::read(&args.data, args.labels.as_deref()).map_err(UsageError)?;
-    let feed = args.feed.start("eval")?;
-    let info = &feed.model.info;
+    let offline = args.offline.start("eval")?;
+    let info = &offline.model.info;
     let labelled = listing
         .resolve(&info.name, &info.labels, args.known_only)
         .map_err(UsageError)?;
     let start = Instant::now();
-    let score = classify(args, &feed, &labelled)?;
+    let score = classify(args, &offline, &labelled)?;
     let report = Report {
         model: info,
         data: &args.data,
-        exif: args.feed.exif.mode(),
+        exif: args.offline.exif.mode(),
         left_out: labelled.left_out,
         score: &score,
         elapsed: start.elapsed(),
@@ -95,17 +88,17 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn classify(args: &EvalArgs, feed: &Feed, labelled: &Labelled) -> anyhow::Result<Score> {
+fn classify(args: &EvalArgs, offline: &Offline, labelled: &Labelled) -> anyhow::Result<Score> {
     let options = ClassifyOptions {
-        top_k: score::TOP_K.min(feed.model.info.labels.len()),
-        exif: args.feed.exif.mode(),
+        top_k: TOP_K.min(offline.model.info.labels.len()),
+        exif: args.offline.exif.mode(),
         ..ClassifyOptions::default()
     };
     let photos = &labelled.photos;
     let bar = progress(photos.len() as u64);
     let mut score = Score::default();
     let files = photos.iter().map(|p| Path::new(&p.path));
-    let fed = feed.run(files, options, |i, answer| {
+    let fed = offline.run(files, options, |i, answer| {
         score.add(&photos[i], answer);
         bar.inc(1);
         Ok(())

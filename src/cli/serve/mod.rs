@@ -2,6 +2,11 @@
 //!
 //! Binds before it loads, so that a second server on the same port fails at once, and a probe sees "not ready".
 
+mod access;
+mod memory_bound;
+mod plan;
+mod signals;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,24 +14,20 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::arithmetic;
-use super::locks::Locks;
-use super::logging::LogArgs;
-use super::memory;
-use super::models::{self, ModelArgs};
-use super::output::UsageError;
-use crate::classifier::{Classifier, ClassifierOptions, Health};
+use self::plan::{LoadPlan, ServePlan};
+use self::signals::{SAME_SIGNAL, Signals};
+use super::args::{LogArgs, ModelArgs};
+use super::load::{self, millis};
+use crate::classifier::{Classifier, Health};
 use crate::config::{
     AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
-use crate::desk::{Desk, RequestLimits};
-use crate::engine::EngineOptions;
+use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::registry::{BUILTIN_NAME, ModelRef, Source};
-use crate::server::{Drained, Server, ServerOptions};
+use crate::registry::{BUILTIN_NAME, Source};
+use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.
 #[derive(Debug, Args)]
@@ -54,22 +55,6 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     args.log.install("info")?;
-    if args.requests.max_images > args.requests.queue_capacity {
-        return Err(UsageError(format!(
-            "--max-images {} is more than --queue-capacity {}: such a request could never be accepted",
-            args.requests.max_images, args.requests.queue_capacity
-        ))
-        .into());
-    }
-    if args.requests.watchdog_timeout <= args.images.decode_timeout {
-        return Err(UsageError(format!(
-            "--watchdog-timeout {} s is not more than --decode-timeout {} s: an image that waits for memory would count as stuck",
-            args.requests.watchdog_timeout.as_secs_f64(),
-            args.images.decode_timeout.as_secs_f64()
-        ))
-        .into());
-    }
-    let locks = Locks::new(&args.access)?;
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,17 +64,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the http threads")?;
     step_back();
-    let engine = arithmetic::engine_options(&args.engine, &budget)?;
-    let plan = LoadPlan {
-        references: args.model.references()?,
-        classifier: ClassifierOptions {
-            queue_capacity: args.requests.queue_capacity,
-            max_queue_wait: args.requests.max_queue_wait,
-            stuck_after: args.requests.watchdog_timeout,
-            ..models::classifier_options(&args.engine, &args.images, threads, engine.features.isa)
-        },
-        engine,
-    };
+    let plan = ServePlan::resolve(args, &budget, threads)?;
     let metrics = Arc::new(Metrics::new());
     announce_threads(&budget, threads, &metrics);
     metrics
@@ -97,7 +72,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .with_label_values(&[env!("CARGO_PKG_VERSION"), env!("RESNET_COMMIT")])
         .set(1);
 
-    runtime.block_on(serve(args, locks, plan, metrics, started))
+    runtime.block_on(serve(plan, metrics, started))
 }
 
 /// How far the threads that compute stand back behind those that serve sockets: where CPUs are short, one of the latter
@@ -117,51 +92,50 @@ fn step_back() {
 /// another.
 const EXIT_FAILED_INSIDE: u8 = 70;
 
-/// What is loaded, and how it is to run.
-struct LoadPlan {
-    references: Vec<ModelRef>,
-    engine: EngineOptions,
-    classifier: ClassifierOptions,
-}
-
 async fn serve(
-    args: &ServeArgs,
-    locks: Locks,
-    plan: LoadPlan,
+    plan: ServePlan,
     metrics: Arc<Metrics>,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
+    let ServePlan {
+        address,
+        admin_address,
+        server: options,
+        limits,
+        access,
+        memory,
+        load,
+    } = plan;
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let protocols: &[&str] = match args.server.http2 {
+    let protocols: &[&str] = match options.http2 {
         true => &["h2", "http/1.1"],
         false => &["http/1.1"],
     };
-    let tls = locks.tls(protocols)?.map(Arc::new);
-    let server = bind(&args.server)?.with_tls(tls.clone());
+    let tls = access.tls(protocols)?.map(Arc::new);
+    let server = Server::bind(address, options)
+        .map_err(|e| cannot_listen(&e, address, "--port", "--host"))?;
+    let server = match admin_address {
+        Some(address) => server
+            .with_admin(address)
+            .map_err(|e| cannot_listen(&e, address, "--admin-address", "--admin-address"))?,
+        None => server,
+    };
+    let server = server.with_tls(tls.clone());
+    let host = address.ip();
     let address = server.address().context("cannot tell the address")?;
     if let Some(address) = server.admin_address().context("cannot tell the address")? {
         tracing::info!(admin_address = %format_args!("http://{address}"), "metrics and health");
     }
-    let limits = RequestLimits {
-        max_body_bytes: args.requests.max_body_bytes,
-        max_images: args.requests.max_images,
-        body_timeout: args.requests.body_timeout,
-        request_timeout: args.requests.request_timeout,
-        max_memory_wait: args.requests.max_queue_wait,
-        min_upload_rate: args.requests.min_upload_rate,
-        body_memory_bytes: args.requests.body_memory.max(args.requests.max_body_bytes),
-    };
     let desk = Desk::new(Arc::clone(&metrics), limits);
-    match locks.keys()? {
+    match access.keys()? {
         Some(keys) => desk.set_keys(keys),
-        None if !args.server.host.is_loopback() => tracing::info!(
-            "no API keys are set and --host is {}: whoever reaches the port may use this server; --api-keys-file locks it",
-            args.server.host
+        None if !host.is_loopback() => tracing::info!(
+            "no API keys are set and --host is {host}: whoever reaches the port may use this server; --api-keys-file locks it"
         ),
         None => {}
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    locks.reload_on_hangup(Arc::clone(&desk), tls)?;
+    access.reload_on_hangup(Arc::clone(&desk), tls)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.run(Arc::clone(&desk), async move {
         let _ = stopped.await; // dropping the sender stops too
@@ -169,20 +143,15 @@ async fn serve(
 
     // A signal while loading ends the process at once: nothing has been accepted that could be lost.
     let classifier = tokio::select! {
-        loaded = load(plan, &metrics) => loaded?,
+        loaded = load_models(load, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    memory::announce(
-        &args.server,
-        &args.requests,
-        args.images.decode_memory,
-        &classifier,
-    );
+    memory.announce(&classifier);
     let mut health = classifier.health();
     desk.set_classifier(classifier);
     tracing::info!(
         address = %format_args!("{scheme}://{address}"),
-        startup_ms = models::millis(started.elapsed()),
+        startup_ms = millis(started.elapsed()),
         "ready; try: curl -T photo.jpg {scheme}://{address}/classify"
     );
 
@@ -223,30 +192,9 @@ async fn serve(
         Drained::TimedOut { lost } => {
             bail!(
                 "stopped after --shutdown-timeout {} s; requests lost: {lost}",
-                args.server.shutdown_timeout.as_secs_f64()
+                options.shutdown_timeout.as_secs_f64()
             )
         }
-    }
-}
-
-fn bind(config: &ServerConfig) -> anyhow::Result<Server> {
-    let address = SocketAddr::new(config.host, config.port);
-    let options = ServerOptions {
-        max_connections: config.max_connections,
-        header_timeout: config.header_timeout,
-        idle_timeout: config.idle_timeout,
-        write_timeout: config.write_timeout,
-        http2: config.http2,
-        shutdown_delay: config.shutdown_delay,
-        shutdown_timeout: config.shutdown_timeout,
-    };
-    let server = Server::bind(address, options)
-        .map_err(|e| cannot_listen(&e, address, "--port", "--host"))?;
-    match config.admin_address {
-        Some(address) => server
-            .with_admin(address)
-            .map_err(|e| cannot_listen(&e, address, "--admin-address", "--admin-address")),
-        None => Ok(server),
     }
 }
 
@@ -272,7 +220,7 @@ fn cannot_listen(
 }
 
 /// Loads on a thread of its own, so that probes are answered meanwhile.
-async fn load(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifier> {
+async fn load_models(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifier> {
     if plan
         .references
         .iter()
@@ -293,7 +241,7 @@ async fn load(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifi
             classifier,
         } = plan;
         // The receiver is gone if a signal came first.
-        let _ = send.send(models::start(&references, &engine, classifier, &metrics));
+        let _ = send.send(load::start(&references, &engine, classifier, &metrics));
     };
     std::thread::Builder::new()
         .name("load".into())
@@ -325,53 +273,5 @@ fn announce_threads(budget: &CpuBudget, threads: ThreadPlan, metrics: &Metrics) 
             .threads
             .with_label_values(&[pool])
             .set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-}
-
-/// Signals this close together are one.
-const SAME_SIGNAL: std::time::Duration = std::time::Duration::from_millis(300);
-
-/// The signals that stop the server.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-#[derive(Clone, Copy)]
-enum Stop {
-    Terminate,
-    Interrupt,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Terminate,
-            _ = self.interrupt.recv() => Stop::Interrupt,
-        }
-    }
-}
-
-impl Stop {
-    fn name(self) -> &'static str {
-        match self {
-            Stop::Terminate => "SIGTERM",
-            Stop::Interrupt => "SIGINT",
-        }
-    }
-
-    /// The signal's number; a process it ended exits with 128 more.
-    fn number(self) -> i32 {
-        match self {
-            Stop::Terminate => 15,
-            Stop::Interrupt => 2,
-        }
     }
 }

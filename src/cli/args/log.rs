@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use super::output::UsageError;
+use crate::cli::output::UsageError;
 
 /// How the log looks.
 #[derive(Debug, Clone, Args)]

@@ -1,0 +1,83 @@
+//! `--model`: which models, by catalogue name or file.
+//!
+//! Shared by the commands that serve, classify or look into a model.
+
+use clap::Args;
+
+use super::StoreArgs;
+use crate::cli::output::UsageError;
+use crate::preprocess::PreprocessSpec;
+use crate::registry::{self, Catalog, ModelError, ModelRef};
+
+/// Which models, and where pulled ones lie.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it. More of them, repeated or separated
+    /// by commas, are served side by side, the first is the default [default: the small built-in model]
+    #[arg(
+        long,
+        env = "RESNET_MODEL",
+        value_delimiter = ',',
+        value_name = "MODEL"
+    )]
+    model: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+impl ModelArgs {
+    /// Finds what every `--model` names.
+    ///
+    /// # Errors
+    /// The first that names nothing, is not downloaded, or repeats a name.
+    pub(crate) fn references(&self) -> anyhow::Result<Vec<ModelRef>> {
+        let values: Vec<&str> = self
+            .model
+            .iter()
+            .map(String::as_str)
+            .filter(|v| !v.is_empty())
+            .collect();
+        if values.is_empty() {
+            return Ok(vec![ModelRef::builtin()]);
+        }
+        let (catalog, store) = (Catalog::builtin(), self.store.store().ok());
+        let mut references: Vec<ModelRef> = Vec::with_capacity(values.len());
+        for value in values {
+            let reference = ModelRef::parse(value, &catalog, store.as_ref())?;
+            if references.iter().any(|r| r.name == reference.name) {
+                return Err(ModelError::DuplicateName(reference.name).into());
+            }
+            references.push(reference);
+        }
+        Ok(references)
+    }
+
+    /// Finds what the only `--model` names, for a command that takes one.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::references`]; a usage error if there are more.
+    pub(crate) fn one_reference(&self, command: &str) -> anyhow::Result<ModelRef> {
+        let mut references = self.references()?;
+        if references.len() > 1 {
+            let count = references.len();
+            let text = format!("{command} takes one --model, {count} were given");
+            return Err(UsageError(text).into());
+        }
+        Ok(references.remove(0))
+    }
+
+    /// How images become the input of the only `--model`; a model of the catalogue need not be pulled for that.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::one_reference`], or if the model's file says nothing usable.
+    pub(crate) fn preprocess_spec(&self, command: &str) -> anyhow::Result<PreprocessSpec> {
+        if let [value] = &self.model[..]
+            && let Some(entry) = Catalog::builtin().find(value)
+        {
+            return Ok(entry.preprocess.clone());
+        }
+        Ok(registry::preprocess_of(&self.one_reference(command)?)?)
+    }
+}

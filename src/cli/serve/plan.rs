@@ -1,0 +1,126 @@
+//! What `resnet serve` is to do, resolved once from its flags.
+//!
+//! Made by `serve` at the start; from then on nobody asks the flags.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::ServeArgs;
+use super::access::Access;
+use super::memory_bound::MemoryLimits;
+use crate::classifier::ClassifierOptions;
+use crate::cli::args::arithmetic;
+use crate::cli::load;
+use crate::cli::output::UsageError;
+use crate::config::{CpuBudget, ThreadPlan};
+use crate::desk::RequestLimits;
+use crate::engine::EngineOptions;
+use crate::registry::ModelRef;
+use crate::server::ServerOptions;
+
+/// What the server listens on, lets in and loads.
+pub(super) struct ServePlan {
+    /// Where clients come.
+    pub(super) address: SocketAddr,
+    /// Where metrics are asked for, if not there.
+    pub(super) admin_address: Option<SocketAddr>,
+    pub(super) server: ServerOptions,
+    pub(super) limits: RequestLimits,
+    pub(super) access: Access,
+    pub(super) memory: MemoryLimits,
+    pub(super) load: LoadPlan,
+}
+
+/// What is loaded, and how it is to run.
+pub(super) struct LoadPlan {
+    pub(super) references: Vec<ModelRef>,
+    pub(super) engine: EngineOptions,
+    pub(super) classifier: ClassifierOptions,
+}
+
+impl ServePlan {
+    /// Resolves the flags; starts the threads that help an inference.
+    ///
+    /// # Errors
+    /// Flags that contradict each other or this machine, models and keys that are not there.
+    pub(super) fn resolve(
+        args: &ServeArgs,
+        budget: &CpuBudget,
+        threads: ThreadPlan,
+    ) -> anyhow::Result<ServePlan> {
+        check(args)?;
+        let ServeArgs {
+            model,
+            server,
+            access,
+            images,
+            requests,
+            engine,
+            ..
+        } = args;
+        let access = Access::new(access)?;
+        let engine_options = arithmetic::engine_options(engine, budget)?;
+        let isa = engine_options.features.isa;
+        // A body that is allowed must fit.
+        let body_memory_bytes = requests.body_memory.max(requests.max_body_bytes);
+        Ok(ServePlan {
+            address: SocketAddr::new(server.host, server.port),
+            admin_address: server.admin_address,
+            server: ServerOptions {
+                max_connections: server.max_connections,
+                header_timeout: server.header_timeout,
+                idle_timeout: server.idle_timeout,
+                write_timeout: server.write_timeout,
+                http2: server.http2,
+                shutdown_delay: server.shutdown_delay,
+                shutdown_timeout: server.shutdown_timeout,
+            },
+            limits: RequestLimits {
+                max_body_bytes: requests.max_body_bytes,
+                max_images: requests.max_images,
+                body_timeout: requests.body_timeout,
+                request_timeout: requests.request_timeout,
+                max_memory_wait: requests.max_queue_wait,
+                min_upload_rate: requests.min_upload_rate,
+                body_memory_bytes,
+            },
+            access,
+            memory: MemoryLimits {
+                connections: server.max_connections,
+                http2: server.http2,
+                bodies: body_memory_bytes + requests.max_body_bytes,
+                decoding: images.decode_memory,
+            },
+            load: LoadPlan {
+                references: model.references()?,
+                classifier: ClassifierOptions {
+                    queue_capacity: requests.queue_capacity,
+                    max_queue_wait: requests.max_queue_wait,
+                    stuck_after: requests.watchdog_timeout,
+                    ..load::classifier_options(engine, images, threads, isa)
+                },
+                engine: engine_options,
+            },
+        })
+    }
+}
+
+/// Refuses flags that contradict each other.
+fn check(args: &ServeArgs) -> Result<(), UsageError> {
+    let (requests, images) = (&args.requests, &args.images);
+    if requests.max_images > requests.queue_capacity {
+        return Err(UsageError(format!(
+            "--max-images {} is more than --queue-capacity {}: such a request could never be accepted",
+            requests.max_images, requests.queue_capacity
+        )));
+    }
+    if requests.watchdog_timeout <= images.decode_timeout {
+        let seconds = |time: Duration| time.as_secs_f64();
+        return Err(UsageError(format!(
+            "--watchdog-timeout {} s is not more than --decode-timeout {} s: an image that waits for memory would count as stuck",
+            seconds(requests.watchdog_timeout),
+            seconds(images.decode_timeout)
+        )));
+    }
+    Ok(())
+}
