@@ -5,6 +5,7 @@
 mod active;
 mod answer;
 mod job;
+mod memory;
 mod pending;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::pending::Pending;
 
 use self::job::Job;
+use self::memory::ImageSize;
 
 /// Sizes of the classifier's pools and queues.
 #[derive(Debug, Clone)]
@@ -93,10 +95,6 @@ impl Default for ClassifyOptions {
         }
     }
 }
-
-/// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the
-/// largest planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
-const VALUES_OF_IMAGE: u64 = 16;
 
 /// Threads that do not come to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,16 +240,17 @@ impl Classifier {
     /// Most bytes that images hold from their decoding to their answer.
     #[must_use]
     pub fn images_memory(&self) -> u64 {
-        let of_model = |model: &Arc<ServedModel>| {
+        let size = |model: &Arc<ServedModel>| {
             let spec = model.info.model.spec();
-            let values = (3 * spec.side * spec.side) as u64;
-            let value = if spec.takes_bytes { 1 } else { 4 };
-            let batching = &self.options.batching;
-            let batches = (batching.workers * batching.max_batch_size) as u64;
-            let queued = (self.options.queue_capacity as u64).saturating_mul(values * value);
-            queued.saturating_add(batches * values * 4 * VALUES_OF_IMAGE)
+            ImageSize {
+                side: spec.side,
+                takes_bytes: spec.takes_bytes,
+            }
         };
-        self.models.iter().map(of_model).max().unwrap_or(0)
+        let sizes: Vec<ImageSize> = self.models.iter().map(size).collect();
+        let batching = &self.options.batching;
+        let batched = (batching.workers * batching.max_batch_size) as u64;
+        memory::bound(&sizes, self.options.queue_capacity as u64, batched)
     }
 
     /// How long an image of a client that has none here would wait for a worker.

@@ -1,0 +1,67 @@
+//! How much memory images can come to hold between their decoding and their answer.
+//!
+//! Asked by `Classifier::images_memory`.
+
+/// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the
+/// largest planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
+const VALUES_OF_IMAGE: u64 = 16;
+
+/// The images of one model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ImageSize {
+    /// Side of the network's input, in pixels.
+    pub(super) side: usize,
+    /// Whether the network takes bytes; else it takes 32-bit floats.
+    pub(super) takes_bytes: bool,
+}
+
+impl ImageSize {
+    fn values(self) -> u64 {
+        (3 * self.side * self.side) as u64
+    }
+
+    /// Bytes of one that waits.
+    fn waiting(self) -> u64 {
+        self.values() * if self.takes_bytes { 1 } else { 4 }
+    }
+
+    /// Bytes for one in a batch.
+    fn running(self) -> u64 {
+        self.values() * 4 * VALUES_OF_IMAGE
+    }
+}
+
+/// Most bytes for `waiting` images of whatever model, and for what the workers keep: each has an engine for every
+/// model, and with it the memory of a batch; `batched` is the number of images in a batch of every worker.
+pub(super) fn bound(models: &[ImageSize], waiting: u64, batched: u64) -> u64 {
+    let largest = models.iter().map(|m| m.waiting()).max().unwrap_or(0);
+    let engines = models.iter().map(|m| batched.saturating_mul(m.running()));
+    engines.fold(waiting.saturating_mul(largest), u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_images_are_of_one_model_and_workers_hold_every_models_batch() {
+        let small = ImageSize {
+            side: 64,
+            takes_bytes: true,
+        };
+        let large = ImageSize {
+            side: 224,
+            takes_bytes: false,
+        };
+        let values = |side: u64| 3 * side * side;
+        assert_eq!(bound(&[small], 10, 0), 10 * values(64));
+        assert_eq!(bound(&[small, large], 10, 0), 10 * values(224) * 4);
+        let batches = |side| 16 * values(side) * 64;
+        assert_eq!(bound(&[large], 0, 16), batches(224));
+        assert_eq!(
+            bound(&[small, large, large], 0, 16),
+            batches(64) + 2 * batches(224)
+        );
+        assert_eq!(bound(&[small], u64::MAX, 1), u64::MAX);
+    }
+}
