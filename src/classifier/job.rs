@@ -2,6 +2,7 @@
 //!
 //! Made by `Classifier::submit`.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Place};
 use crate::metrics::Metrics;
-use crate::preprocess::{self, ExifMode, ImageInfo, PreprocessError, Preprocessed};
+use crate::preprocess::{self, ExifMode, ImageInfo, Interest, PreprocessError, Preprocessed};
 use crate::tensor::Image;
 use crate::turns::ClientId;
 
@@ -61,6 +62,22 @@ impl preprocess::Job for Job {
     }
 }
 
+/// Whoever waits for the image of a job, while it is decoded.
+struct OneImage<'a> {
+    job: &'a Job,
+    memory_wait: Cell<Duration>,
+}
+
+impl Interest for OneImage<'_> {
+    fn is_lost(&self) -> bool {
+        self.job.is_gone() || self.job.is_late()
+    }
+
+    fn waited_for_memory(&self, time: Duration) {
+        self.memory_wait.set(self.memory_wait.get() + time);
+    }
+}
+
 impl Job {
     fn prepare(self) {
         // Late first: whoever waited until the deadline is gone as well.
@@ -71,16 +88,22 @@ impl Job {
             return self.count_dropped(&self.metrics.requests_canceled);
         }
         let start = Instant::now();
-        let pointless = || self.is_gone() || self.is_late();
-        match self.model.preprocess(&self.image, self.exif, &pointless) {
-            Ok(preprocessed) => self.queue(start, preprocessed),
+        let interest = OneImage {
+            job: &self,
+            memory_wait: Cell::new(Duration::ZERO),
+        };
+        let preprocessed = self.model.preprocess(&self.image, self.exif, &interest);
+        let memory_wait = interest.memory_wait.get();
+        match preprocessed {
+            Ok(preprocessed) => self.queue(start, memory_wait, preprocessed),
             Err(PreprocessError::Canceled) if self.is_late() => self.expire(),
             Err(PreprocessError::Canceled) => {
                 self.count_dropped(&self.metrics.requests_canceled);
             }
             Err(e) => {
                 let now = Instant::now();
-                self.place.wasted(now - start, now);
+                self.place
+                    .wasted((now - start).saturating_sub(memory_wait), now);
                 if let PreprocessError::Panicked { format } = e {
                     let panics = &self.metrics.decode_panics;
                     panics.with_label_values(&[format.name()]).inc();
@@ -90,9 +113,12 @@ impl Job {
         }
     }
 
-    fn queue(mut self, start: Instant, preprocessed: Preprocessed<Image>) {
+    /// Hands a decoded image on. What it cost is what was done for it: while it waits for memory, its thread waits for
+    /// other images' work, which is counted there.
+    fn queue(mut self, start: Instant, memory_wait: Duration, preprocessed: Preprocessed<Image>) {
         let now = Instant::now();
-        self.place.decoded(now - start, now);
+        self.place
+            .decoded((now - start).saturating_sub(memory_wait), now);
         let Preprocessed {
             image,
             info,

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::batcher::{Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, StartError};
 use crate::metrics::Metrics;
 use crate::preprocess::{
-    ExifMode, ImageOptions, Pool, PreprocessError, Preprocessed, Preprocessor,
+    ExifMode, ImageOptions, Interest, Pool, PreprocessError, Preprocessed, Preprocessor,
 };
 use crate::registry::LoadedModel;
 use crate::tensor::Image;
@@ -64,12 +64,12 @@ impl ServedModel {
         &self,
         bytes: &[u8],
         exif: ExifMode,
-        canceled: &dyn Fn() -> bool,
+        interest: &dyn Interest,
     ) -> Result<Preprocessed<Image>, PreprocessError> {
         let preprocessor = &self.preprocessor;
         match self.info.model.spec().takes_bytes {
-            true => Ok(preprocessor.crop(bytes, exif, canceled)?.into_image()),
-            false => Ok(preprocessor.run(bytes, exif, canceled)?.into_image()),
+            true => Ok(preprocessor.crop(bytes, exif, interest)?.into_image()),
+            false => Ok(preprocessor.run(bytes, exif, interest)?.into_image()),
         }
     }
 }

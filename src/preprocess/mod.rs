@@ -45,6 +45,7 @@ pub use self::spec::{
     IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
 };
 pub use self::stage::{Pixels, Stage, StageOutput};
+pub use self::watch::Interest;
 
 use self::normalize::Normalizer;
 use self::resize::ResizePlan;
@@ -122,7 +123,7 @@ impl Preprocessor {
 
     /// Decodes, orients, resizes, crops and normalizes one image.
     ///
-    /// `canceled` is asked now and then whether anybody still waits for the result.
+    /// `interest` is asked now and then whether anybody still waits for the result.
     ///
     /// # Shapes
     /// - `bytes`: an encoded image
@@ -134,9 +135,9 @@ impl Preprocessor {
         &self,
         bytes: &[u8],
         exif: ExifMode,
-        canceled: &dyn Fn() -> bool,
+        interest: &dyn Interest,
     ) -> Result<Preprocessed, PreprocessError> {
-        let cropped = self.crop(bytes, exif, canceled)?;
+        let cropped = self.crop(bytes, exif, interest)?;
         let start = Instant::now();
         Ok(Preprocessed {
             image: self.normalizer.run(&cropped.image),
@@ -154,10 +155,10 @@ impl Preprocessor {
         &self,
         bytes: &[u8],
         exif: ExifMode,
-        canceled: &dyn Fn() -> bool,
+        interest: &dyn Interest,
     ) -> Result<Preprocessed<Crop>, PreprocessError> {
         let start = Instant::now();
-        let watch = Watch::start(self.options.timeout, canceled);
+        let watch = Watch::start(self.options.timeout, interest);
         let bytes = completed(bytes, &self.options);
         let mut source = Source::open(&bytes, exif, &self.options)?;
         let info = source.info();

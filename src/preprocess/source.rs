@@ -79,7 +79,10 @@ impl<'a> Source<'a> {
         let turning = if turned { 2 * pixels } else { 0 };
         let needed = self.decoder.memory(stored) + turning;
         let memory = &self.options.memory;
-        let _share = memory.share(needed, watch).map_err(|e| match e {
+        let asked = Instant::now();
+        let share = memory.share(needed, watch);
+        watch.waited_for_memory(asked.elapsed());
+        let _share = share.map_err(|e| match e {
             NoShare::TooLarge => PreprocessError::OverBudget {
                 format: self.format,
                 needed,
@@ -183,8 +186,10 @@ fn contained<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
-    use crate::preprocess::{MemoryBudget, PreprocessSpec, Preprocessor};
+    use crate::preprocess::{Interest, MemoryBudget, PreprocessSpec, Preprocessor};
 
     #[test]
     fn panicking_decoder_is_the_images_own_error() {
@@ -202,6 +207,20 @@ mod tests {
         );
     }
 
+    /// The time that an image was told to wait for memory.
+    #[derive(Default)]
+    struct Waiting(Cell<Duration>);
+
+    impl Interest for Waiting {
+        fn is_lost(&self) -> bool {
+            false
+        }
+
+        fn waited_for_memory(&self, time: Duration) {
+            self.0.set(time);
+        }
+    }
+
     #[test]
     fn image_whose_memory_does_not_become_free_in_time_is_refused() {
         let options = ImageOptions {
@@ -214,14 +233,18 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/rgb.png");
         let bytes = std::fs::read(path).expect("a fixture");
         let preprocessor = Preprocessor::new(PreprocessSpec::default(), options.clone());
-        let run = || preprocessor.run(&bytes, ExifMode::Apply, &|| false);
+        let interest = Waiting::default();
+        let run = || preprocessor.run(&bytes, ExifMode::Apply, &interest);
         let error = run().expect_err("no memory");
+        assert!(interest.0.take() >= options.timeout, "it was told to wait");
         assert!(
             matches!(error, PreprocessError::MemoryBusy(limit) if limit == options.timeout),
             "{error}"
         );
         drop(others);
+        let start = Instant::now();
         run().expect("memory");
+        assert!(interest.0.take() < start.elapsed(), "decoding is no wait");
         assert_eq!(options.memory.in_use(), 0);
     }
 

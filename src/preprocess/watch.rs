@@ -13,22 +13,44 @@ pub(super) enum Stopped {
     Canceled,
 }
 
+/// Somebody who waits for an image.
+pub trait Interest {
+    /// Whether nobody waits any more; asked now and then.
+    fn is_lost(&self) -> bool;
+
+    /// The image has waited so long for its share of the memory: that is no work.
+    fn waited_for_memory(&self, time: Duration) {
+        let _ = time;
+    }
+}
+
+impl<F: Fn() -> bool> Interest for F {
+    fn is_lost(&self) -> bool {
+        self()
+    }
+}
+
 /// A deadline and somebody who may lose interest.
 #[derive(Clone, Copy)]
 pub(super) struct Watch<'a> {
     deadline: Instant,
     timeout: Duration,
-    canceled: &'a dyn Fn() -> bool,
+    interest: &'a dyn Interest,
 }
 
 impl<'a> Watch<'a> {
     /// Starts now.
-    pub(super) fn start(timeout: Duration, canceled: &'a dyn Fn() -> bool) -> Watch<'a> {
+    pub(super) fn start(timeout: Duration, interest: &'a dyn Interest) -> Watch<'a> {
         Watch {
             deadline: Instant::now() + timeout,
             timeout,
-            canceled,
+            interest,
         }
+    }
+
+    /// Tells how long the image has waited for its share of the memory.
+    pub(super) fn waited_for_memory(&self, time: Duration) {
+        self.interest.waited_for_memory(time);
     }
 
     /// Whether to go on.
@@ -38,7 +60,7 @@ impl<'a> Watch<'a> {
 
     /// The time that is left to go on.
     pub(super) fn left(&self) -> Result<Duration, Stopped> {
-        if (self.canceled)() {
+        if self.interest.is_lost() {
             return Err(Stopped::Canceled);
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
