@@ -54,6 +54,16 @@ pub enum KeysError {
         /// The rule.
         rule: String,
     },
+    /// The same key is in both of two lists.
+    #[error(
+        "the key of \"{first}\" in RESNET_API_KEYS is that of \"{second}\" in the file too: a key belongs in one of them"
+    )]
+    InBoth {
+        /// Its name in the first.
+        first: String,
+        /// Its name in the second.
+        second: String,
+    },
     /// There are only comments and empty lines: a server that wants a key nobody has, or none at all.
     #[error("{origin} holds no key: a line is NAME:KEY or NAME:sha256=DIGEST")]
     Empty {
@@ -95,10 +105,21 @@ impl KeySet {
     }
 
     /// Both sets' keys together.
-    #[must_use]
-    pub fn merge(mut self, other: KeySet) -> KeySet {
-        self.keys.extend(other.keys);
-        self
+    ///
+    /// # Errors
+    /// [`KeysError::InBoth`]: which of two names it would be for is nobody's guess.
+    pub fn merge(mut self, other: KeySet) -> Result<KeySet, KeysError> {
+        for key in other.keys {
+            let same = |k: &&Key| k.digest == key.digest;
+            if let Some(first) = self.keys.iter().find(same) {
+                return Err(KeysError::InBoth {
+                    first: first.name.0.to_string(),
+                    second: key.name.0.to_string(),
+                });
+            }
+            self.keys.push(key);
+        }
+        Ok(self)
     }
 
     /// The names, in the order in which they were read, each once.
@@ -269,6 +290,29 @@ mod tests {
         }
         let empty = KeySet::parse("/etc/keys", "\n# none yet\n").expect_err("no key");
         assert!(empty.to_string().starts_with("/etc/keys holds no key"));
+    }
+
+    #[test]
+    fn lists_are_joined_unless_both_have_the_same_key() {
+        let set = |text: &str| KeySet::parse("F", text).expect("it is right");
+        let (variable, other) = (
+            set(&format!("alice:{ALICE}")),
+            set("bob:bobs-very-own-key-2"),
+        );
+        let joined = variable.clone().merge(other).expect("two keys");
+        assert_eq!(joined.names(), ["alice", "bob"]);
+        for name in ["alice", "carol"] {
+            let error = variable
+                .clone()
+                .merge(set(&format!("{name}:{ALICE}")))
+                .expect_err("it is there already")
+                .to_string();
+            assert!(
+                error.contains("\"alice\"") && error.contains(name),
+                "{error}"
+            );
+            assert!(!error.contains(ALICE), "{error}");
+        }
     }
 
     #[test]

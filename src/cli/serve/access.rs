@@ -62,7 +62,7 @@ impl Access {
             .map_err(|_| anyhow::anyhow!("{} is not UTF-8", path.display()))?;
         let of_file = KeySet::parse(&path.display().to_string(), &text)?;
         Ok(Some(match of_variable {
-            Some(keys) => keys.merge(of_file),
+            Some(keys) => keys.merge(of_file)?,
             None => of_file,
         }))
     }
