@@ -21,15 +21,9 @@ pub(crate) struct ClassifyArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Classes to print for each image
-    #[arg(
-        long,
-        short = 'k',
-        env = "RESNET_TOP_K",
-        default_value_t = 5,
-        value_name = "N"
-    )]
-    top_k: usize,
+    /// Classes to print for each image [default: 5, or all if the model has fewer]
+    #[arg(long, short = 'k', env = "RESNET_TOP_K", value_name = "N")]
+    top_k: Option<usize>,
 
     /// Print one JSON object a line instead of a table
     #[arg(long)]
@@ -46,13 +40,8 @@ pub(crate) struct ClassifyArgs {
 pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let offline = args.offline.start("classify")?;
     let info = &offline.model.info;
-    let classes = info.labels.len();
-    if args.top_k == 0 || (args.top_k > classes && args.top_k != 5) {
-        let text = format!("--top-k is {}, allowed are 1 to {classes}", args.top_k);
-        return Err(UsageError(text).into());
-    }
     let options = ClassifyOptions {
-        top_k: args.top_k.min(classes),
+        top_k: top_k(args.top_k, info.labels.len())?,
         exif: args.offline.exif.mode(),
         ..ClassifyOptions::default()
     };
@@ -67,6 +56,17 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The number of classes to print.
+fn top_k(asked: Option<usize>, classes: usize) -> Result<usize, UsageError> {
+    match asked {
+        None => Ok(ClassifyOptions::default().top_k.min(classes)),
+        Some(k) if (1..=classes).contains(&k) => Ok(k),
+        Some(k) => Err(UsageError(format!(
+            "--top-k is {k}, allowed are 1 to {classes}"
+        ))),
+    }
 }
 
 fn report(
@@ -137,4 +137,25 @@ fn table(file: &str, classification: &Classification) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_of_classes_is_lowered_only_where_nobody_asked() {
+        assert_eq!(top_k(None, 1000).expect("fine"), 5);
+        assert_eq!(top_k(None, 3).expect("fine"), 3);
+        assert_eq!(top_k(Some(3), 3).expect("fine"), 3);
+        for (asked, classes) in [(5, 3), (0, 3), (4, 3), (1001, 1000)] {
+            let error = top_k(Some(asked), classes).expect_err("there are not so many");
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("is {asked}, allowed are 1 to {classes}")),
+                "{error}"
+            );
+        }
+    }
 }

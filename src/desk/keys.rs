@@ -55,9 +55,7 @@ pub enum KeysError {
         rule: String,
     },
     /// The same key is in both of two lists.
-    #[error(
-        "the key of \"{first}\" in RESNET_API_KEYS is that of \"{second}\" in the file too: a key belongs in one of them"
-    )]
+    #[error("one key is that of \"{first}\" and that of \"{second}\": a key is in one list only")]
     InBoth {
         /// Its name in the first.
         first: String,
@@ -107,7 +105,7 @@ impl KeySet {
     /// Both sets' keys together.
     ///
     /// # Errors
-    /// [`KeysError::InBoth`]: which of two names it would be for is nobody's guess.
+    /// [`KeysError::InBoth`] for a key that both have: it could go under two names.
     pub fn merge(mut self, other: KeySet) -> Result<KeySet, KeysError> {
         for key in other.keys {
             let same = |k: &&Key| k.digest == key.digest;

@@ -399,6 +399,14 @@ fn help_and_errors_hold_no_key() {
         error.contains("keys, line 1: the name before ':'"),
         "{error}"
     );
+    fs::write(&file, format!("alice:{ALICE}\ncarol:{BOB}\n")).unwrap();
+    let (code, error) = run(&with_file, &good);
+    assert_eq!(code, 1, "{error}");
+    let both = format!("RESNET_API_KEYS and {}: one key is that of", file.display());
+    assert!(
+        error.contains(&both) && error.contains("\"bob\"") && error.contains("\"carol\""),
+        "{error}"
+    );
     for (variable, rule) in [
         (
             format!("bob:{BOB},{ALICE}"),

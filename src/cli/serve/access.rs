@@ -61,10 +61,11 @@ impl Access {
         let text = String::from_utf8(read(path)?)
             .map_err(|_| anyhow::anyhow!("{} is not UTF-8", path.display()))?;
         let of_file = KeySet::parse(&path.display().to_string(), &text)?;
-        Ok(Some(match of_variable {
-            Some(keys) => keys.merge(of_file)?,
-            None => of_file,
-        }))
+        let Some(keys) = of_variable else {
+            return Ok(Some(of_file));
+        };
+        let both = || format!("{API_KEYS_VARIABLE} and {}", path.display());
+        Ok(Some(keys.merge(of_file).with_context(both)?))
     }
 
     /// Reads the certificate and its key; `None` where TLS is not asked for. `protocols` are those that clients may
