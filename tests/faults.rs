@@ -181,6 +181,26 @@ fn workers_that_die_one_after_the_other_end_the_server_with_code_70() {
     );
 }
 
+#[test]
+fn worker_that_cannot_be_replaced_ends_the_server_with_the_reason() {
+    // The first thread is started, the second is not.
+    let mut server = serve("worker=panic; start-worker=1*off->return", &[]);
+    let answer = post(&server, &photo());
+    assert_eq!(status_and_code(&answer), refused(500, "internal"));
+    assert_eq!(server.child.wait().unwrap().code(), Some(70));
+    eventually("it has told why", || {
+        let log = server.log.lock().unwrap();
+        let said = |what: &str| {
+            let mut messages = log.iter().filter_map(|l| l["message"].as_str());
+            messages.any(|m| m.contains(what))
+        };
+        assert!(!said("more than 5 engine threads"), "{log:?}");
+        said(
+            "giving up: an engine thread died and another cannot be started: a test wants no thread",
+        )
+    });
+}
+
 /// Stuck for three seconds at `fault`; what clients see meanwhile, and after it.
 fn stuck_at(fault: &str, pool: &str) {
     let server = serve(

@@ -95,6 +95,10 @@ impl Crew {
         worker: usize,
         warm: Sender<Result<(), EngineError>>,
     ) -> std::io::Result<JoinHandle<()>> {
+        fault!(
+            "start-worker",
+            Err(std::io::Error::other("a test wants no thread"))
+        );
         let shared = Arc::clone(&self.shared);
         let mut farewell = Farewell {
             tell: self.tell.clone(),
@@ -142,30 +146,39 @@ fn supervise(mut crew: Crew, exits: &Receiver<Exit>, health: &watch::Sender<Heal
         if let Some(thread) = crew.threads[worker].take() {
             let _ = thread.join(); // what it panicked with is in the log
         }
-        if died && deaths.may_go_on(Instant::now()) {
-            tracing::error!(worker, "an engine thread died; starting another");
-            crew.shared.metrics.worker_restarts.inc();
-            match crew.start(worker, channel().0) {
-                Ok(thread) => {
-                    crew.threads[worker] = Some(thread);
-                    continue;
+        let given_up = match died {
+            false => None,
+            true if !deaths.may_go_on(Instant::now()) => Some(GivenUp::TooManyDeaths),
+            true => {
+                tracing::error!(worker, "an engine thread died; starting another");
+                match crew.start(worker, channel().0) {
+                    Ok(thread) => {
+                        crew.shared.metrics.worker_restarts.inc();
+                        crew.threads[worker] = Some(thread);
+                        continue;
+                    }
+                    Err(error) => Some(GivenUp::NoThread(error)),
                 }
-                Err(error) => tracing::error!(worker, %error, "cannot start an engine thread"),
             }
-        }
+        };
         running -= 1;
-        if died {
-            tracing::error!(
-                worker,
-                "giving up: more than {MOST_DEATHS} engine threads died within {} s",
-                WINDOW.as_secs()
-            );
+        if let Some(reason) = given_up {
+            tracing::error!(worker, "giving up: {reason}");
             health.send_replace(Health::Failed);
             crew.shared.queue.close();
         }
     }
     // Without a failure the workers have emptied it.
     crew.shared.queue.clear();
+}
+
+/// Why a worker that died is not replaced.
+#[derive(Debug, thiserror::Error)]
+enum GivenUp {
+    #[error("more than {MOST_DEATHS} engine threads died within {} s", WINDOW.as_secs())]
+    TooManyDeaths,
+    #[error("an engine thread died and another cannot be started: {0}")]
+    NoThread(std::io::Error),
 }
 
 /// The deaths of the last minute.

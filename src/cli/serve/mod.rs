@@ -165,7 +165,7 @@ async fn serve(
             signal = signal.name(),
             "stopping; a second signal ends at once"
         ),
-        None => tracing::error!("stopping, because the engine threads die one after the other"),
+        None => tracing::error!("stopping, because the engine threads have failed"),
     }
     drop(signals);
     tokio::spawn(async move {
