@@ -1,10 +1,10 @@
 //! `resnet healthcheck`: asks a running server's `/readyz`, for containers that have no curl.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -61,12 +61,10 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     }
     let scheme = if tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}/readyz");
-    let answer = match tls {
-        false => connect(address, args.timeout).and_then(|stream| ask(stream, address)),
-        true => connect(address, args.timeout)
-            .and_then(|stream| Ok(local_tls::over(stream, host)?))
-            .and_then(|stream| ask(stream, address)),
-    };
+    let answer = Timed::connect(address, args.timeout).and_then(|stream| match tls {
+        false => ask(stream, address),
+        true => ask(local_tls::over(stream, host)?, address),
+    });
     let status = answer.with_context(|| format!("no answer from {url}"))?;
     if status != "200" {
         bail!("{url} answers {status}: not ready");
@@ -80,11 +78,45 @@ fn is_own(host: IpAddr) -> bool {
     TcpListener::bind((host, 0)).is_ok()
 }
 
-fn connect(address: SocketAddr, timeout: Duration) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
-    Ok(stream)
+/// A stream whose reads and writes have one deadline together, however little each of them brings.
+struct Timed {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Timed {
+    fn connect(address: SocketAddr, timeout: Duration) -> anyhow::Result<Timed> {
+        let deadline = Instant::now() + timeout;
+        let stream = TcpStream::connect_timeout(&address, timeout)?;
+        Ok(Timed { stream, deadline })
+    }
+
+    /// The time that is left.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buf)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// The status code of `GET /readyz`.
