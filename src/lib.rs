@@ -39,6 +39,7 @@ pub mod engine;
 pub mod ops;
 
 pub mod config;
+pub mod hex;
 pub mod metrics;
 pub mod npy;
 pub mod pulse;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("faults", &[]),
     ("pulse", &[]),
     ("turns", &[]),
@@ -14,17 +14,21 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("config", &[]),
     ("kernels", &[]),
     ("npy", &[]),
+    ("hex", &[]),
     ("table", &[]),
     ("eval", &["classifier", "preprocess", "registry", "table"]),
     ("ops", &["kernels", "tensor"]),
     ("engine", &["ops", "kernels", "tensor"]),
-    ("preprocess", &["kernels", "pulse", "tensor", "turns"]),
+    (
+        "preprocess",
+        &["kernels", "pulse", "tensor", "turns", "hex"],
+    ),
     ("postprocess", &["tensor"]),
     (
         "batcher",
         &["engine", "tensor", "metrics", "pulse", "turns"],
     ),
-    ("registry", &["engine", "preprocess", "tensor"]),
+    ("registry", &["engine", "preprocess", "tensor", "hex"]),
     (
         "classifier",
         &[
@@ -38,7 +42,10 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "turns",
         ],
     ),
-    ("desk", &["classifier", "preprocess", "metrics", "turns"]),
+    (
+        "desk",
+        &["classifier", "preprocess", "metrics", "turns", "hex"],
+    ),
     (
         "http",
         &[

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::hex;
+
 /// Fewest characters of a key: 16 of base64 are 96 bits, which nobody guesses over a network.
 const MIN_KEY: usize = 16;
 
@@ -168,7 +170,7 @@ impl Key {
             ));
         }
         let digest = match key.strip_prefix("sha256=") {
-            Some(hex) => from_hex(hex)
+            Some(digits) => hex::decode(digits)
                 .ok_or("the digest after \"sha256=\" has 64 hexadecimal digits".to_owned())?,
             None => {
                 // What RFC 6750 allows as a token, so that the key fits into the Authorization header.
@@ -192,19 +194,6 @@ impl Key {
             digest,
         })
     }
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16);
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

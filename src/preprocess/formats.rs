@@ -11,6 +11,7 @@ use super::decode::{Region, hand_over, open};
 use super::exif::{Orientation, upright};
 use super::watch::Watch;
 use super::{ImageLimits, ImageOptions, PreprocessError, PreprocessSpec, Preprocessor, sniff};
+use crate::hex;
 use kernels::Isa;
 
 const LIMITS: ImageLimits = ImageLimits {
@@ -81,8 +82,7 @@ fn decode_region(bytes: &[u8], region: Region, isa: Isa) -> Result<Vec<u8>, Prep
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes))
 }
 
 #[test]

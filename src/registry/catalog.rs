@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::hex;
 use crate::preprocess::PreprocessSpec;
 
 use super::labels::Labels;
@@ -175,11 +176,8 @@ impl CatalogEntry {
         if !self.url.starts_with("https://") {
             return Err(format!("url {:?} is not https", self.url));
         }
-        let is_hex = self
-            .sha256
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if self.sha256.len() != 64 || !is_hex {
+        let digest = hex::decode::<32>(&self.sha256);
+        if digest.is_none_or(|digest| hex::encode(&digest) != self.sha256) {
             return Err(format!(
                 "sha256 {:?} is not 64 lower-case hex digits",
                 self.sha256

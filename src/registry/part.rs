@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::store::{copy_into, hex};
+use super::store::copy_into;
+use crate::hex;
 
 /// An open and locked `.part` file. The lock goes with the value.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl PartFile {
 
     /// Returns the SHA-256 of what is in it, as lower-case hex.
     pub(super) fn sha256(&self) -> String {
-        hex(&self.hasher.clone().finalize())
+        hex::encode(&self.hasher.clone().finalize())
     }
 
     /// Brings the bytes to the disk and gives the file its final name in the same directory.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::catalog::LabelSet;
 use super::labels::Labels;
 use crate::engine::is_distribution;
+use crate::hex;
 use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
 /// The content of a `model.toml`.
@@ -29,8 +30,7 @@ impl ModelSpec {
     /// # Errors
     /// A sentence naming the field, the value and what is allowed.
     pub(super) fn validate(&self) -> Result<(), String> {
-        let is_digest =
-            |text: &String| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let is_digest = |text: &String| hex::decode::<32>(text).is_some();
         match &self.sha256 {
             Some(text) if !is_digest(text) => Err(format!(
                 "sha256 is \"{text}\", allowed are 64 hexadecimal digits"

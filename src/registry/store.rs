@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::catalog::CatalogEntry;
+use crate::hex;
 
 /// The directory that holds pulled models, one file each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +176,7 @@ impl Store {
 pub fn sha256_of(reader: &mut impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     copy_into(&mut hasher, reader)?;
-    Ok(hex(&hasher.finalize()))
+    Ok(hex::encode(&hasher.finalize()))
 }
 
 /// Feeds everything that `reader` still holds to `hasher`; returns how much that was.
@@ -194,11 +195,6 @@ pub(super) fn copy_into(hasher: &mut Sha256, reader: &mut impl Read) -> io::Resu
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Writes bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns the size of a regular file, `None` if there is nothing of that name.

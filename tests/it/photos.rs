@@ -229,8 +229,7 @@ fn crop_of_every_photo_is_pillows_to_the_byte() {
         let Ok(StageOutput::Pixels(crop)) = stage else {
             panic!("{photo}: {stage:?}");
         };
-        let digest = sha2::Sha256::digest(&crop.rgb);
-        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let digest = resnet::hex::encode(&sha2::Sha256::digest(&crop.rgb));
         assert_eq!(&digest, expected, "{photo}");
     }
 }
