@@ -13,6 +13,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use harness::{Answer, Process, agent, eventually, fixture_bytes, multipart, resnet};
 use resnet::registry::Catalog;
 use serde_json::Value;
@@ -199,6 +200,30 @@ fn worker_that_cannot_be_replaced_ends_the_server_with_the_reason() {
             "giving up: an engine thread died and another cannot be started: a test wants no thread",
         )
     });
+}
+
+#[test]
+fn probes_are_answered_while_a_large_json_body_is_taken_apart() {
+    let server = serve("large-json=1*sleep(2000)", &[]);
+    // Behind the photo come 300 KiB of spaces, which base64 may have.
+    let photo = base64::engine::general_purpose::STANDARD.encode(photo());
+    let body = serde_json::json!({ "image": photo + &" ".repeat(300 << 10) }).to_string();
+    let url = format!("http://{}/classify", server.address);
+    let probes = thread::scope(|scope| {
+        let request = agent().post(url).content_type("application/json");
+        let answer = scope.spawn(move || Answer::of(request.send(body.as_bytes())));
+        let mut probes = 0;
+        while !answer.is_finished() {
+            assert_eq!(get(&server, "/livez").status, 200);
+            probes += 1;
+        }
+        let answer = answer.join().unwrap().ok();
+        assert_eq!(answer["predictions"][0]["label"], "espresso");
+        probes
+    });
+    // In two seconds; where they have to wait for the body, it is a handful before it has come.
+    assert!(probes > 50, "{probes}");
+    assert_unharmed(&server);
 }
 
 /// Stuck for three seconds at `fault`; what clients see meanwhile, and after it.

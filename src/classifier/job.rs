@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Place};
 use crate::metrics::Metrics;
-use crate::preprocess::{self, ExifMode, ImageInfo, Interest, PreprocessError, Preprocessed};
+use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Preprocessed};
 use crate::tensor::Image;
 use crate::turns::ClientId;
 
@@ -46,17 +46,18 @@ pub(super) struct Job {
 /// Decoding 4 megapixels takes some ten times as long as an image of a data set.
 const LARGE_PIXELS: u64 = 4_000_000;
 
-impl preprocess::Job for Job {
-    fn client(&self) -> ClientId {
+impl Job {
+    pub(super) fn client(&self) -> ClientId {
         self.place.client()
     }
 
-    fn is_large(&self) -> bool {
+    /// Whether it takes many times as long as most.
+    pub(super) fn is_large(&self) -> bool {
         let pixels = || self.model.preprocessor.pixels(&self.image);
         !self.is_gone() && !self.is_late() && pixels().is_some_and(|n| n >= LARGE_PIXELS)
     }
 
-    fn run(self) {
+    pub(super) fn run(self) {
         let span = self.span.clone();
         span.in_scope(|| self.prepare());
     }

@@ -7,6 +7,7 @@ mod answer;
 mod job;
 mod memory;
 mod pending;
+mod task;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub use self::pending::Pending;
 
 use self::job::Job;
 use self::memory::ImageSize;
+use self::task::Task;
 
 /// Sizes of the classifier's pools and queues.
 #[derive(Debug, Clone)]
@@ -115,7 +117,7 @@ pub struct Classifier {
     options: ClassifierOptions,
     metrics: Arc<Metrics>,
     // Dropped in this order: images being decoded still reach the batcher, which then answers what it holds.
-    pool: Pool<Job>,
+    pool: Pool<Task>,
     batcher: Arc<Batcher>,
 }
 
@@ -285,6 +287,19 @@ impl Classifier {
         pools.into_iter().flatten().max_by_key(|stuck| stuck.all)
     }
 
+    /// Computes something on a prep thread, in the turn of this client: what takes milliseconds would keep others from
+    /// their answers on a thread that serves sockets. Nothing comes if it panics.
+    #[must_use]
+    pub fn compute<T: Send + 'static>(
+        &self,
+        client: ClientId,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (task, result) = Task::computation(client, compute);
+        let _ = self.pool.submit(task); // a closed pool drops it, and the result's channel with it
+        result
+    }
+
     /// Starts to classify an image; the answer is waited for with [`Pending::wait`].
     #[must_use]
     pub fn submit(
@@ -310,7 +325,7 @@ impl Classifier {
             span: tracing::Span::current(),
         };
         // A closed pool drops the job and with it the channels, which `wait` reports.
-        let _ = self.pool.submit(job);
+        let _ = self.pool.submit(Task::Image(Box::new(job)));
         Pending {
             model: Arc::clone(model),
             options,

@@ -39,9 +39,9 @@ pub struct Admitted<'a> {
     places: Vec<Place>,
     /// When it came in.
     start: Instant,
-    /// How long its images took to arrive; known when they are all there.
+    /// How long its body took to arrive; known when it is there.
     read: Duration,
-    /// Their deadline; known then too.
+    /// The deadline of its images; known then too.
     deadline: Instant,
 }
 
@@ -50,7 +50,7 @@ pub struct Admitted<'a> {
 pub struct Answered<E> {
     /// For each image, in order, its classification or why there is none.
     pub results: Vec<Result<Classification, E>>,
-    /// How long the images took to arrive.
+    /// How long the body took to arrive.
     pub read: Duration,
 }
 
@@ -111,7 +111,27 @@ impl Admitted<'_> {
         let share = self.desk.body_memory.share(self.request.client);
         let reading = body::read(announced, chunks, &self.desk.limits, share);
         let reading = or_expired(self.request.deadline.client(), reading);
-        while_reserved(&mut self.places, reading).await?
+        let body = while_reserved(&mut self.places, reading).await??;
+        let now = Instant::now();
+        self.read = now - self.start;
+        self.deadline = self.request.deadline.at(now);
+        Ok(body)
+    }
+
+    /// Takes a body apart where that is much work: on a prep thread, in this client's turn.
+    ///
+    /// # Errors
+    /// [`ClassifyError::Expired`] if the deadline passes, [`DeskError::Panicked`].
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DeskError> {
+        let InferRequest {
+            classifier, client, ..
+        } = self.request;
+        let computed = classifier.compute(*client, compute);
+        let computed = or_expired(Some(self.deadline), computed).await?;
+        computed.map_err(|_| DeskError::Panicked)
     }
 
     /// Takes places for all images that were found in the body, at least one.
@@ -119,9 +139,6 @@ impl Admitted<'_> {
     /// # Errors
     /// As [`Desk::admit`].
     pub fn admit_all(mut self, images: usize) -> Result<Self, DeskError> {
-        let now = Instant::now();
-        self.read = now - self.start;
-        self.deadline = self.request.deadline.at(now);
         let held = self.places.len();
         if images > held {
             let InferRequest {
@@ -130,7 +147,7 @@ impl Admitted<'_> {
                 client,
                 ..
             } = self.request;
-            let left = self.deadline - now;
+            let left = self.deadline.saturating_duration_since(Instant::now());
             let more = classifier.admit(model, *client, images - held, held, left)?;
             self.places.extend(more);
         }

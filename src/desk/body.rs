@@ -23,6 +23,18 @@ pub struct HeldBody {
 }
 
 impl HeldBody {
+    /// Bytes of it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it is empty, or taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The bytes; their share of the memory stays here, for what is made of them.
     pub fn take(&mut self) -> Bytes {
         std::mem::take(&mut self.bytes)

