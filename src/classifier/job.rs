@@ -51,21 +51,18 @@ impl Job {
         self.place.client()
     }
 
-    /// Whether it takes many times as long as most.
-    pub(super) fn is_large(&self) -> bool {
-        let pixels = || self.model.preprocessor.pixels(&self.image);
-        !self.is_gone() && !self.is_late() && pixels().is_some_and(|n| n >= LARGE_PIXELS)
-    }
-
-    pub(super) fn run(self) {
+    /// Decodes the image and hands it on. A large one that [may not run now](crate::preprocess::Job::run) comes back.
+    pub(super) fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Job> {
         let span = self.span.clone();
-        span.in_scope(|| self.prepare());
+        span.in_scope(|| self.prepare(may_run_large))
     }
 }
 
 /// Whoever waits for the image of a job, while it is decoded.
 struct OneImage<'a> {
     job: &'a Job,
+    may_run_large: &'a dyn Fn() -> bool,
+    postponed: Cell<bool>,
     memory_wait: Cell<Duration>,
 }
 
@@ -74,28 +71,39 @@ impl Interest for OneImage<'_> {
         self.job.is_gone() || self.job.is_late()
     }
 
+    fn may_decode(&self, pixels: u64) -> bool {
+        let may = pixels < LARGE_PIXELS || (self.may_run_large)();
+        self.postponed.set(!may);
+        may
+    }
+
     fn waited_for_memory(&self, time: Duration) {
         self.memory_wait.set(self.memory_wait.get() + time);
     }
 }
 
 impl Job {
-    fn prepare(self) {
+    fn prepare(self, may_run_large: &dyn Fn() -> bool) -> Option<Job> {
         // Late first: whoever waited until the deadline is gone as well.
         if self.is_late() {
-            return self.expire();
+            self.expire();
+            return None;
         }
         if self.is_gone() {
-            return self.count_dropped(&self.metrics.requests_canceled);
+            self.count_dropped(&self.metrics.requests_canceled);
+            return None;
         }
         let start = Instant::now();
         let interest = OneImage {
             job: &self,
+            may_run_large,
+            postponed: Cell::new(false),
             memory_wait: Cell::new(Duration::ZERO),
         };
         let preprocessed = self.model.preprocess(&self.image, self.exif, &interest);
-        let memory_wait = interest.memory_wait.get();
+        let (postponed, memory_wait) = (interest.postponed.get(), interest.memory_wait.get());
         match preprocessed {
+            Err(PreprocessError::Canceled) if postponed => return Some(self),
             Ok(preprocessed) => self.queue(start, memory_wait, preprocessed),
             Err(PreprocessError::Canceled) if self.is_late() => self.expire(),
             Err(PreprocessError::Canceled) => {
@@ -112,6 +120,7 @@ impl Job {
                 self.refuse(e.into());
             }
         }
+        None
     }
 
     /// Hands a decoded image on. What it cost is what was done for it: while it waits for memory, its thread waits for

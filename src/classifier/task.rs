@@ -41,17 +41,13 @@ impl preprocess::Job for Task {
         }
     }
 
-    fn is_large(&self) -> bool {
+    fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Task> {
         match self {
-            Task::Image(job) => job.is_large(),
-            Task::Computation { .. } => false,
-        }
-    }
-
-    fn run(self) {
-        match self {
-            Task::Image(job) => job.run(),
-            Task::Computation { run, .. } => run(),
+            Task::Image(job) => job.run(may_run_large).map(|job| Task::Image(Box::new(job))),
+            Task::Computation { run, .. } => {
+                run();
+                None
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `expected.json` beside the fixtures has what Pillow makes of them and the versions it was made with.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,7 +11,10 @@ use sha2::{Digest, Sha256};
 use super::decode::{Region, hand_over, open};
 use super::exif::{Orientation, upright};
 use super::watch::Watch;
-use super::{ImageLimits, ImageOptions, PreprocessError, PreprocessSpec, Preprocessor, sniff};
+use super::{
+    ExifMode, ImageLimits, ImageOptions, Interest, PreprocessError, PreprocessSpec, Preprocessor,
+    sniff,
+};
 use crate::hex;
 use kernels::Isa;
 
@@ -92,11 +96,32 @@ fn header_tells_how_many_pixels_there_are() {
         let side = |name| about[name].as_u64().expect("a number");
         let pixels = side("width") * side("height");
         let pixels = (!JPEG_REFUSED.contains(&name.as_str())).then_some(pixels);
-        assert_eq!(preprocessor.pixels(&bytes), pixels, "{name}");
+        assert_eq!(asked_for(&preprocessor, &bytes), pixels, "{name}");
     }
     for unreadable in [&b""[..], b"GIF89a", b"<svg/>"] {
-        assert_eq!(preprocessor.pixels(unreadable), None);
+        assert_eq!(asked_for(&preprocessor, unreadable), None);
     }
+}
+
+/// For how many pixels an image is asked whether it may be decoded; none if its header is refused.
+fn asked_for(preprocessor: &Preprocessor, bytes: &[u8]) -> Option<u64> {
+    #[derive(Default)]
+    struct Asked(Cell<Option<u64>>);
+    impl Interest for Asked {
+        fn is_lost(&self) -> bool {
+            false
+        }
+        fn may_decode(&self, pixels: u64) -> bool {
+            self.0.set(Some(pixels));
+            false
+        }
+    }
+    let asked = Asked::default();
+    let result = preprocessor.crop(bytes, ExifMode::Ignore, &asked);
+    let pixels = asked.0.take();
+    let canceled = matches!(result, Err(PreprocessError::Canceled));
+    assert_eq!(canceled, pixels.is_some(), "it is not decoded");
+    pixels
 }
 
 #[test]

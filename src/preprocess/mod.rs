@@ -162,6 +162,9 @@ impl Preprocessor {
         let bytes = completed(bytes, &self.options);
         let mut source = Source::open(&bytes, exif, &self.options)?;
         let info = source.info();
+        if !interest.may_decode(u64::from(info.width) * u64::from(info.height)) {
+            return Err(PreprocessError::Canceled);
+        }
         self.reduce(&mut source);
         let (crop, resampling) = source.resample(self.plan(source.size()), &watch)?;
         Ok(Preprocessed {
@@ -170,14 +173,6 @@ impl Preprocessor {
             decode: start.elapsed().saturating_sub(resampling),
             preprocess: resampling,
         })
-    }
-
-    /// Pixels of an image, by its header; `None` if that cannot be read.
-    #[must_use]
-    pub fn pixels(&self, bytes: &[u8]) -> Option<u64> {
-        let source = Source::open(bytes, ExifMode::Ignore, &self.options).ok()?;
-        let (width, height) = source.size();
-        Some(u64::from(width) * u64::from(height))
     }
 
     /// Lets a large picture become smaller while it is decoded, if that is wanted.

@@ -3,6 +3,7 @@
 //! Owned by `classifier`. Jobs arrive only with a place that admission gave out, which bounds the queue; `schedule`
 //! has their order.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,11 +18,11 @@ pub trait Job: Send + 'static {
     /// Whose it is.
     fn client(&self) -> ClientId;
 
-    /// Whether it takes many times as long as most. Asked once, on a thread of the pool.
-    fn is_large(&self) -> bool;
-
-    /// Does it.
-    fn run(self);
+    /// Does it. A job that finds out that it takes many times as long as most asks `may_run_large` first; if it may not,
+    /// it comes back and is run later.
+    fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 /// The pool has been closed; only during shutdown.
@@ -138,41 +139,57 @@ fn run<T: Job>(shared: &Shared<T>, pulse: &Pulse) {
         };
         drop(state);
         let beat = pulse.begin();
-        let (job, is_large) = match next {
-            Next::Large(job) => (Some(job), true),
-            Next::Unknown(job) if looks_large(&job) => {
-                let client = job.client();
-                (shared.lock().schedule.found_large(client, job), true)
-            }
-            Next::Unknown(job) => (Some(job), false),
-        };
-        let Some(job) = job else {
-            drop(beat);
-            state = shared.lock();
-            continue;
-        };
-        if is_large {
-            // There may be room for a small one now.
-            shared.wake.notify_one();
-        }
-        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
-            tracing::warn!(
-                thread = std::thread::current().name(),
-                "a preprocessing job panicked; its request fails"
-            );
-        }
+        let is_large = run_one(shared, next);
         drop(beat);
         state = shared.lock();
         match is_large {
-            true => state.schedule.ended_large(),
-            false => state.schedule.ended_small(),
+            Some(true) => state.schedule.ended_large(),
+            Some(false) => state.schedule.ended_small(),
+            None => {}
         }
     }
 }
 
-/// Whether a job is large. What panics here does so again when it runs.
-fn looks_large(job: &impl Job) -> bool {
-    catch_unwind(AssertUnwindSafe(|| job.is_large())).unwrap_or(false)
+/// Runs a job, or a large one that has waited in its place; whether it was large, nothing if none may run.
+fn run_one<T: Job>(shared: &Shared<T>, next: Next<T>) -> Option<bool> {
+    let job = match next {
+        Next::Large(job) => return Some(run_large(shared, job)),
+        Next::Unknown(job) => job,
+    };
+    let (client, is_large) = (job.client(), Cell::new(false));
+    let may_run_large = || {
+        is_large.set(shared.lock().schedule.may_run_large());
+        if is_large.get() {
+            shared.wake.notify_one(); // there may be room for a small one now
+        }
+        is_large.get()
+    };
+    match contained(|| job.run(&may_run_large)) {
+        None => Some(is_large.get()),
+        Some(job) => {
+            let other = shared.lock().schedule.found_large(client, job)?;
+            Some(run_large(shared, other))
+        }
+    }
+}
+
+/// Runs a job that is known to be large, and counted as that.
+fn run_large<T: Job>(shared: &Shared<T>, job: T) -> bool {
+    shared.wake.notify_one(); // there may be room for a small one now
+    let postponed = contained(|| job.run(&|| true));
+    debug_assert!(postponed.is_none(), "it may run");
+    true
+}
+
+/// Runs a job, whose panic ends nobody else; whoever waits for it sees its channel closed.
+fn contained<T>(run: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        tracing::warn!(
+            thread = std::thread::current().name(),
+            "a preprocessing job panicked; its request fails"
+        );
+        None
+    })
 }
 
 #[cfg(test)]
@@ -189,11 +206,12 @@ mod tests {
         fn client(&self) -> ClientId {
             ClientId::LOCAL
         }
-        fn is_large(&self) -> bool {
-            self.is_large
-        }
-        fn run(self) {
+        fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Closure> {
+            if self.is_large && !may_run_large() {
+                return Some(self);
+            }
             (self.run)();
+            None
         }
     }
 

@@ -25,7 +25,8 @@ pub(super) struct Schedule<T> {
 /// What [`Schedule::next`] gives.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<T> {
-    /// To be looked at, and told to [`Schedule::found_large`] if it is large; then to be run.
+    /// To be run; if it is large, only if it [may](Schedule::may_run_large), else to be handed to
+    /// [`Schedule::found_large`].
     Unknown(T),
     /// To be run.
     Large(T),
@@ -75,7 +76,14 @@ impl<T> Schedule<T> {
         Some(next)
     }
 
-    /// A job that was taken is large. Gives the large job that may run in its place, itself if none has waited; if none
+    /// Whether a job that was taken, and is large, may run at once: not before those that have waited.
+    pub(super) fn may_run_large(&mut self) -> bool {
+        let may = self.running_large < self.limit && self.large.is_empty();
+        self.running_large += usize::from(may);
+        may
+    }
+
+    /// A job that was taken is large and may not run at once. Gives the large job that may run in its place, itself if none has waited; if none
     /// may, it waits here, and its thread is free.
     pub(super) fn found_large(&mut self, client: ClientId, job: T) -> Option<T> {
         self.large.push(client, job);
@@ -125,7 +133,7 @@ mod tests {
         loop {
             match schedule.next()? {
                 Next::Large(job) => return Some(job),
-                Next::Unknown(job) if job < LARGE => return Some(job),
+                Next::Unknown(job) if job < LARGE || schedule.may_run_large() => return Some(job),
                 Next::Unknown(job) => {
                     if let Some(job) = schedule.found_large(client(job), job) {
                         return Some(job);
@@ -190,6 +198,7 @@ mod tests {
             panic!("it is looked at")
         };
         end(&mut schedule, 1001);
+        assert!(!schedule.may_run_large(), "one has waited");
         let first = schedule.found_large(client(newcomer), newcomer);
         assert_eq!(first, Some(1004));
         end(&mut schedule, 1004);

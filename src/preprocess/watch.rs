@@ -18,6 +18,12 @@ pub trait Interest {
     /// Whether nobody waits any more; asked now and then.
     fn is_lost(&self) -> bool;
 
+    /// Whether an image of so many pixels may be decoded now; asked once, when its header is read.
+    fn may_decode(&self, pixels: u64) -> bool {
+        let _ = pixels;
+        true
+    }
+
     /// The image has waited so long for its share of the memory: that is no work.
     fn waited_for_memory(&self, time: Duration) {
         let _ = time;
