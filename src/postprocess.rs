@@ -1,6 +1,7 @@
 //! Logits to a ranking: softmax and top-k.
 //!
-//! Called by `classifier` with one image's output; hands on class indices with probabilities, no labels.
+//! Called by `classifier` with one image's output; hands on class indices with probabilities, no labels. `engine`
+//! compares precisions by the same softmax.
 
 /// A class and its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,7 +79,8 @@ fn top_k(output: &[f32], k: usize) -> Vec<usize> {
 ///
 /// # Numerics
 /// The maximum is subtracted, so that no exponential overflows.
-fn softmax(logits: &[f32]) -> Vec<f32> {
+#[must_use]
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|&x| f64::from(x - max).exp()).collect();
     let sum: f64 = exponentials.iter().sum();

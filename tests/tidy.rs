@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("table", &[]),
     ("eval", &["classifier", "preprocess", "registry", "table"]),
     ("ops", &["kernels", "tensor"]),
-    ("engine", &["ops", "kernels", "tensor"]),
+    ("engine", &["ops", "kernels", "postprocess", "tensor"]),
     (
         "preprocess",
         &["kernels", "pulse", "tensor", "turns", "hex"],

@@ -2,6 +2,8 @@
 //!
 //! Called by `precision`, and by `registry` to tell probabilities from logits.
 
+use crate::postprocess::softmax;
+
 /// Largest difference of a probability between bfloat16 and f32 on the probe images that `auto` accepts.
 ///
 /// A logit that moves by `d` moves a probability by at most about `d / 4`, so this is 0.2 on the scale of logits, whose
@@ -66,13 +68,6 @@ impl std::fmt::Display for Agreement {
 /// Index of the largest value, the first of equal ones.
 fn largest(output: &[f32]) -> Option<usize> {
     (0..output.len()).reduce(|best, i| if output[i] > output[best] { i } else { best })
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|x| (x - max).exp()).collect();
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.iter().map(|e| e / sum).collect()
 }
 
 /// Tells probabilities from logits by one output: logits are practically never all in 0 to 1 with a sum of 1.
