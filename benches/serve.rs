@@ -90,13 +90,8 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
     )
     .unwrap();
     let limits = RequestLimits {
-        max_body_bytes: 20 << 20,
-        max_images: 32,
         body_timeout: Duration::from_secs(30),
-        request_timeout: Duration::from_secs(10),
-        max_memory_wait: Duration::from_secs(2),
-        min_upload_rate: 4 << 10,
-        body_memory_bytes: 256 << 20,
+        ..RequestLimits::default()
     };
     let desk = Desk::new(metrics, limits);
     desk.set_classifier(classifier);

@@ -23,3 +23,18 @@ pub struct RequestLimits {
     /// be held, so that bodies need not wait for one another.
     pub body_memory_bytes: u64,
 }
+
+impl Default for RequestLimits {
+    /// The defaults of `resnet serve`.
+    fn default() -> RequestLimits {
+        RequestLimits {
+            max_body_bytes: 20 << 20,
+            max_images: 32,
+            body_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(10),
+            max_memory_wait: Duration::from_secs(2),
+            min_upload_rate: 4 << 10,
+            body_memory_bytes: 256 << 20,
+        }
+    }
+}

@@ -76,15 +76,16 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
+        let limits = RequestLimits::default();
         Settings {
             workers: 2,
             max_batch_size: 8,
             queue_capacity: 256,
-            max_body_bytes: 20 << 20,
-            body_memory_bytes: 256 << 20,
-            body_timeout: Duration::from_secs(15),
-            request_timeout: Duration::from_secs(10),
-            max_queue_wait: Duration::from_secs(2),
+            max_body_bytes: limits.max_body_bytes,
+            body_memory_bytes: limits.body_memory_bytes,
+            body_timeout: limits.body_timeout,
+            request_timeout: limits.request_timeout,
+            max_queue_wait: limits.max_memory_wait,
             stuck_after: Duration::from_secs(30),
             images: ImageOptions::default(),
             server: ServerOptions {
@@ -135,12 +136,11 @@ impl TestServer {
         let metrics = Arc::new(Metrics::new());
         let limits = RequestLimits {
             max_body_bytes: settings.max_body_bytes,
-            max_images: 32,
             body_timeout: settings.body_timeout,
             request_timeout: settings.request_timeout,
             max_memory_wait: settings.max_queue_wait,
-            min_upload_rate: 4 << 10,
             body_memory_bytes: settings.body_memory_bytes,
+            ..RequestLimits::default()
         };
         let desk = Desk::new(Arc::clone(&metrics), limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();

@@ -124,3 +124,41 @@ fn check(args: &ServeArgs) -> Result<(), UsageError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::preprocess::ImageOptions;
+
+    #[derive(Parser)]
+    struct Serve {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn plan(flags: &[&str]) -> ServePlan {
+        let Serve { args } = Serve::try_parse_from([&["serve"], flags].concat()).expect("flags");
+        let budget = CpuBudget::detect();
+        let threads = args.engine.threads(&budget);
+        ServePlan::resolve(&args, &budget, threads).expect("a plan")
+    }
+
+    #[test]
+    fn flags_and_rooms_have_the_same_defaults() {
+        let plan = plan(&["--shutdown-delay", "0s"]);
+        let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        assert_eq!(text(&plan.server), text(&ServerOptions::default()));
+        assert_eq!(text(&plan.limits), text(&RequestLimits::default()));
+        let images = &plan.load.classifier.images;
+        assert_eq!(text(images), text(&ImageOptions::default()));
+    }
+
+    #[test]
+    fn body_that_is_allowed_fits_into_the_memory_for_bodies() {
+        let plan = plan(&["--body-memory", "1MiB", "--max-body-bytes", "2MiB"]);
+        assert_eq!(plan.limits.body_memory_bytes, 2 << 20);
+        assert_eq!(plan.memory.bodies, 4 << 20);
+    }
+}
