@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
-use resnet::desk::{Desk, RequestLimits};
+use resnet::desk::{Desk, RequestLimits, TrustedProxies};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, ModelRef, load};
@@ -93,7 +93,7 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
         body_timeout: Duration::from_secs(30),
         ..RequestLimits::default()
     };
-    let desk = Desk::new(metrics, limits);
+    let desk = Desk::new(metrics, limits, TrustedProxies::default());
     desk.set_classifier(classifier);
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -41,6 +41,7 @@ pub mod ops;
 pub mod config;
 pub mod hex;
 pub mod metrics;
+pub mod network;
 pub mod npy;
 pub mod pulse;
 pub mod table;

@@ -5,13 +5,14 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("faults", &[]),
     ("pulse", &[]),
     ("turns", &[]),
     ("tensor", &[]),
     ("metrics", &[]),
-    ("config", &[]),
+    ("network", &[]),
+    ("config", &["network"]),
     ("kernels", &[]),
     ("npy", &[]),
     ("hex", &[]),
@@ -44,7 +45,14 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ),
     (
         "desk",
-        &["classifier", "preprocess", "metrics", "turns", "hex"],
+        &[
+            "classifier",
+            "preprocess",
+            "metrics",
+            "network",
+            "turns",
+            "hex",
+        ],
     ),
     (
         "http",

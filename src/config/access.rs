@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::network::Network;
+
 /// The variable with API keys. It has no flag: arguments can be read by every user of the machine.
 pub const API_KEYS_VARIABLE: &str = "RESNET_API_KEYS";
 
-/// Who may come in.
+/// Who may come in, and who it is.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessConfig {
@@ -17,6 +19,16 @@ pub struct AccessConfig {
     /// `RESNET_API_KEYS` holds keys itself, separated by commas [default: no key is needed]
     #[arg(long, env = "RESNET_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
+
+    /// Proxies, by address or network, whose word on a client's address is taken, from Forwarded or X-Forwarded-For;
+    /// separated by commas [default: none, the other end of the connection is the client]
+    #[arg(
+        long,
+        env = "RESNET_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub trusted_proxies: Vec<Network>,
 
     /// PEM file of the server's certificate, followed by those of its issuers: speak TLS, 1.2 or 1.3; read again on
     /// SIGHUP [default: no TLS]

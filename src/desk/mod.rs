@@ -15,6 +15,7 @@ mod deadline;
 mod error;
 mod keys;
 mod limits;
+mod proxies;
 mod refusal_pace;
 mod text;
 
@@ -34,6 +35,7 @@ pub use self::deadline::{Deadline, parse_patience};
 pub use self::error::DeskError;
 pub use self::keys::{KeyName, KeySet, KeysError};
 pub use self::limits::RequestLimits;
+pub use self::proxies::TrustedProxies;
 pub use self::text::cut;
 
 use self::body_memory::BodyMemory;
@@ -46,6 +48,7 @@ pub struct Desk {
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     limits: RequestLimits,
+    trusted_proxies: TrustedProxies,
     body_memory: BodyMemory,
     refusal_pace: RefusalPace,
     client_seed: RandomState,
@@ -55,12 +58,17 @@ pub struct Desk {
 impl Desk {
     /// A desk that is alive, but has no models yet.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, limits: RequestLimits) -> Arc<Desk> {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        limits: RequestLimits,
+        trusted_proxies: TrustedProxies,
+    ) -> Arc<Desk> {
         Arc::new(Desk {
             classifier: ActiveClassifier::default(),
             draining: AtomicBool::new(false),
             metrics,
             limits,
+            trusted_proxies,
             body_memory: BodyMemory::new(limits.body_memory_bytes),
             refusal_pace: RefusalPace::new(),
             client_seed: RandomState::new(),
@@ -76,6 +84,11 @@ impl Desk {
     /// What one request may cost.
     pub fn limits(&self) -> &RequestLimits {
         &self.limits
+    }
+
+    /// The proxies whose word on a client's address is taken.
+    pub fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.trusted_proxies
     }
 
     /// Puts a warmed-up classifier in charge; from the first one on the server is ready. Requests under way keep the

@@ -10,6 +10,7 @@ mod classify;
 mod client;
 mod deadline;
 mod error;
+mod forwarded;
 mod framing;
 mod health;
 mod layers;

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
+use super::client::ClientAddress;
 use super::error::Problem;
 use crate::desk::{Desk, KeyName, cut};
 use crate::metrics::Metrics;
@@ -30,12 +31,20 @@ const MAX_ID: usize = 128;
 
 pub(super) async fn observe(
     State(desk): State<Arc<Desk>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let id = request_id(request.headers());
     let span = tracing::info_span!("request", request_id = %id);
     let (method, path) = (request.method().clone(), cut(request.uri().path()));
+    let proxies = desk.trusted_proxies();
+    let client = ClientAddress::of(proxies, request.extensions(), request.headers());
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
+    // Without proxies nobody has asked for addresses in the log.
+    let client = client.filter(|_| !proxies.is_empty());
+    let client = client.map(|ClientAddress(address)| address.to_string());
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -93,9 +102,9 @@ pub(super) async fn observe(
     if PROBES.contains(&record.route.as_str()) {
         tracing::debug!(%method, path, status, duration_ms, code, "answered");
     } else if status == 500 {
-        tracing::error!(%method, path, status, duration_ms, model, key, code, reason, "answered");
+        tracing::error!(%method, path, status, duration_ms, model, client, key, code, reason, "answered");
     } else {
-        tracing::info!(%method, path, status, duration_ms, model, key, code, reason, "answered");
+        tracing::info!(%method, path, status, duration_ms, model, client, key, code, reason, "answered");
     }
     response
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use resnet::batcher::BatchPolicy;
 use resnet::classifier::{Classifier, ClassifierOptions};
-use resnet::desk::{Desk, RequestLimits};
+use resnet::desk::{Desk, RequestLimits, TrustedProxies};
 use resnet::engine::EngineOptions;
 use resnet::metrics::Metrics;
 use resnet::preprocess::ImageOptions;
@@ -70,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     pub(crate) max_queue_wait: Duration,
     pub(crate) stuck_after: Duration,
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) images: ImageOptions,
     pub(crate) server: ServerOptions,
 }
@@ -87,6 +88,7 @@ impl Default for Settings {
             request_timeout: limits.request_timeout,
             max_queue_wait: limits.max_memory_wait,
             stuck_after: Duration::from_secs(30),
+            trusted_proxies: TrustedProxies::default(),
             images: ImageOptions::default(),
             server: ServerOptions {
                 shutdown_timeout: Duration::from_secs(10),
@@ -142,7 +144,11 @@ impl TestServer {
             body_memory_bytes: settings.body_memory_bytes,
             ..RequestLimits::default()
         };
-        let desk = Desk::new(Arc::clone(&metrics), limits);
+        let desk = Desk::new(
+            Arc::clone(&metrics),
+            limits,
+            settings.trusted_proxies.clone(),
+        );
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let served = Arc::clone(&desk);

@@ -29,6 +29,7 @@ mod models;
 mod overload;
 mod photos;
 mod preprocess;
+mod proxies;
 mod pull;
 mod requests;
 mod smuggling;

@@ -103,6 +103,7 @@ async fn serve(
         server: options,
         limits,
         access,
+        trusted_proxies,
         memory,
         load,
     } = plan;
@@ -126,7 +127,7 @@ async fn serve(
     if let Some(address) = server.admin_address().context("cannot tell the address")? {
         tracing::info!(admin_address = %format_args!("http://{address}"), "metrics and health");
     }
-    let desk = Desk::new(Arc::clone(&metrics), limits);
+    let desk = Desk::new(Arc::clone(&metrics), limits, trusted_proxies);
     match access.keys()? {
         Some(keys) => desk.set_keys(keys),
         None if !host.is_loopback() => tracing::info!(

@@ -13,7 +13,7 @@ use crate::cli::args::arithmetic;
 use crate::cli::load;
 use crate::cli::output::UsageError;
 use crate::config::{CpuBudget, ThreadPlan};
-use crate::desk::RequestLimits;
+use crate::desk::{RequestLimits, TrustedProxies};
 use crate::engine::EngineOptions;
 use crate::registry::ModelRef;
 use crate::server::ServerOptions;
@@ -27,6 +27,7 @@ pub(super) struct ServePlan {
     pub(super) server: ServerOptions,
     pub(super) limits: RequestLimits,
     pub(super) access: Access,
+    pub(super) trusted_proxies: TrustedProxies,
     pub(super) memory: MemoryLimits,
     pub(super) load: LoadPlan,
 }
@@ -58,6 +59,7 @@ impl ServePlan {
             engine,
             ..
         } = args;
+        let trusted_proxies = TrustedProxies::new(access.trusted_proxies.clone());
         let access = Access::new(access)?;
         let engine_options = arithmetic::engine_options(engine, budget)?;
         let isa = engine_options.features.isa;
@@ -85,6 +87,7 @@ impl ServePlan {
                 body_memory_bytes,
             },
             access,
+            trusted_proxies,
             memory: MemoryLimits {
                 connections: server.max_connections,
                 http2: server.http2,
