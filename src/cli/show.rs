@@ -120,8 +120,8 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
         "output",
         &format!(
             "{} [N, {}] {}",
-            spec.output_name,
-            spec.classes,
+            spec.output_name(),
+            spec.classes(),
             model.output.name()
         ),
     ]);

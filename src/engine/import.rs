@@ -15,7 +15,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use super::lower::{self, Found, Lowered};
 use super::tract::TractModel;
-use super::{EngineOptions, EngineSpec, LoadError, onnx, weights};
+use super::{EngineOptions, EngineSpec, LoadError, OutputInfo, onnx, weights};
 use crate::ops::{self, Region, Share};
 use kernels::nn::{Arithmetic, Precision, Program};
 use kernels::{Normalization, NormalizeKernel};
@@ -119,9 +119,11 @@ impl Prepared {
         };
         let spec = EngineSpec {
             input_name: self.input_name,
-            output_name: self.output_name,
+            outputs: vec![OutputInfo {
+                name: self.output_name,
+                shape: vec![self.classes],
+            }],
             side: self.side,
-            classes: self.classes,
             plan_batch,
             takes_bytes: bytes_plan.is_some(),
             runtime: concat!("tract ", "0.23.9").to_owned(),

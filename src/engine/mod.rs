@@ -28,12 +28,10 @@ pub use self::tract::TractModel;
 pub struct EngineSpec {
     /// Name of the network's input.
     pub input_name: String,
-    /// Name of the network's output.
-    pub output_name: String,
+    /// What the network gives; at least one. The first are the classes' logits or probabilities, of rank one.
+    pub outputs: Vec<OutputInfo>,
     /// Height and width of the square RGB input, in pixels.
     pub side: usize,
-    /// Number of classes: the length of one image's output.
-    pub classes: usize,
     /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
     /// number.
     pub plan_batch: Option<usize>,
@@ -50,6 +48,29 @@ pub struct EngineSpec {
     pub precision_reason: String,
     /// The instructions that multiply: "avx512", "amx"; "tract" where no operator is ours.
     pub instructions: String,
+}
+
+/// One of a network's outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputInfo {
+    /// Its name in the file.
+    pub name: String,
+    /// Its extents for one image, without the batch.
+    pub shape: Vec<usize>,
+}
+
+impl EngineSpec {
+    /// Number of classes: the length of the first output.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.outputs[0].shape.iter().product()
+    }
+
+    /// Name of the first output.
+    #[must_use]
+    pub fn output_name(&self) -> &str {
+        &self.outputs[0].name
+    }
 }
 
 /// A loaded network: its weights are shared by all engines that it spawns.
@@ -76,13 +97,29 @@ pub trait Model: Send + Sync {
 
 /// One thread's working state of a network.
 pub trait Engine {
-    /// Runs the network on some images; an image's output does not depend on its neighbours.
+    /// Runs the network on some images and gives some of its outputs; an image's do not depend on its neighbours. What
+    /// is not asked for costs nothing.
     ///
     /// # Shapes
     /// - `images`: each of `side` rows and columns; crops only where [`EngineSpec::takes_bytes`]
-    /// - returns: for each image, in order, `classes` values
+    /// - `outputs`: positions in [`EngineSpec::outputs`]
+    /// - returns: for each of `outputs`, for each image, both in order, the values of the output's shape, row-major
     ///
     /// # Errors
-    /// [`EngineError`] if the runtime fails; then no image has an output.
-    fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError>;
+    /// [`EngineError`] if there is no such output or the runtime fails; then no image has any.
+    fn run_for(
+        &mut self,
+        images: &[Image],
+        outputs: &[usize],
+    ) -> Result<Vec<Vec<Vec<f32>>>, EngineError>;
+
+    /// Runs the network for its first output, the classes': `classes` values for each image, in order.
+    ///
+    /// # Errors
+    /// As [`Engine::run_for`].
+    fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let outputs = self.run_for(images, &[0])?;
+        let first = outputs.into_iter().next();
+        first.ok_or_else(|| EngineError::Failed("the output asked for is not there".into()))
+    }
 }

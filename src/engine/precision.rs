@@ -130,7 +130,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::engine::Engine;
+    use crate::engine::{Engine, OutputInfo};
     use crate::tensor::Image;
     use kernels::{Bf16Unit, Features, Isa};
 
@@ -153,8 +153,12 @@ mod tests {
     }
 
     impl Engine for FixedEngine {
-        fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
-            Ok(vec![self.0.clone(); images.len()])
+        fn run_for(
+            &mut self,
+            images: &[Image],
+            _outputs: &[usize],
+        ) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+            Ok(vec![vec![self.0.clone(); images.len()]])
         }
     }
 
@@ -166,9 +170,11 @@ mod tests {
         Fixed {
             spec: EngineSpec {
                 input_name: "input".into(),
-                output_name: "output".into(),
+                outputs: vec![OutputInfo {
+                    name: "output".into(),
+                    shape: vec![output.len()],
+                }],
                 side: 4,
-                classes: output.len(),
                 plan_batch: None,
                 takes_bytes: false,
                 runtime: "tract".into(),

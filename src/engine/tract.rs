@@ -146,25 +146,35 @@ struct TractEngine {
 }
 
 impl Engine for TractEngine {
-    fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let mut outputs = Vec::with_capacity(images.len());
+    fn run_for(
+        &mut self,
+        images: &[Image],
+        outputs: &[usize],
+    ) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        let count = self.spec.outputs.len();
+        if let Some(output) = outputs.iter().find(|&&output| output >= count) {
+            let text = format!("there is no output {output}, the network has {count}");
+            return Err(EngineError::Failed(text));
+        }
+        let mut values: Vec<_> = outputs.iter().map(|_| Vec::new()).collect();
         let kind = |image: &Image| std::mem::discriminant(image);
         for alike in images.chunk_by(|a, b| kind(a) == kind(b)) {
             for chunk in alike.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
                 let result = self.run_alike(chunk).map_err(failed)?;
-                let result = result[0].to_plain_array_view::<f32>().map_err(failed)?;
-                let values = result
-                    .as_slice()
-                    .ok_or_else(|| EngineError::Failed("output is not contiguous".into()))?;
-                outputs.extend(
-                    values
-                        .chunks_exact(self.spec.classes)
-                        .take(chunk.len())
-                        .map(<[f32]>::to_vec),
-                );
+                for (&output, values) in outputs.iter().zip(&mut values) {
+                    let size = self.spec.outputs[output].shape.iter().product();
+                    let result = result[output]
+                        .to_plain_array_view::<f32>()
+                        .map_err(failed)?;
+                    let result = result
+                        .as_slice()
+                        .ok_or_else(|| EngineError::Failed("output is not contiguous".into()))?;
+                    let images = result.chunks_exact(size).take(chunk.len());
+                    values.extend(images.map(<[f32]>::to_vec));
+                }
             }
         }
-        Ok(outputs)
+        Ok(values)
     }
 }
 

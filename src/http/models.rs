@@ -79,9 +79,9 @@ impl<'a> ModelBody<'a> {
             },
             preprocess: &info.preprocess,
             output: OutputBody {
-                name: &spec.output_name,
+                name: spec.output_name(),
                 kind: info.output,
-                classes: spec.classes,
+                classes: spec.classes(),
             },
             runtime: &spec.runtime,
             precision: spec.precision.name(),

@@ -80,7 +80,7 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     let preprocess = parts.preprocess;
     let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref());
     let model = TractModel::load(source, options).map_err(refuse)?;
-    let (side, classes) = (model.spec().side, model.spec().classes);
+    let (side, classes) = (model.spec().side, model.spec().classes());
     let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
     let labels = parts.labels.unwrap_or_else(|| standard_labels(classes));
     if labels.len() != classes {

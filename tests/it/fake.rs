@@ -4,12 +4,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use kernels::nn::Precision;
-use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model};
+use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model, OutputInfo};
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Image;
 
-/// A network whose runs wait at a gate; its two logits are the mean and the first value of the image.
+/// A network whose runs wait at a gate. Its two logits are the mean and the first value of the image; its second output
+/// are the image's own values.
 pub(crate) struct FakeModel {
     spec: EngineSpec,
     gate: Arc<Gate>,
@@ -84,9 +85,17 @@ impl FakeModel {
         let gate = Arc::new(Gate::default());
         let spec = EngineSpec {
             input_name: "input".into(),
-            output_name: "logits".into(),
+            outputs: vec![
+                OutputInfo {
+                    name: "logits".into(),
+                    shape: vec![2],
+                },
+                OutputInfo {
+                    name: "values".into(),
+                    shape: vec![3, 2, 2],
+                },
+            ],
             side: 2,
-            classes: 2,
             plan_batch: None,
             takes_bytes: false,
             runtime: "fake".into(),
@@ -142,7 +151,11 @@ struct FakeEngine {
 pub(crate) const POISON: u8 = 13;
 
 impl Engine for FakeEngine {
-    fn run(&mut self, images: &[Image]) -> Result<Vec<Vec<f32>>, EngineError> {
+    fn run_for(
+        &mut self,
+        images: &[Image],
+        outputs: &[usize],
+    ) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
         if std::mem::replace(&mut self.warm, true) {
             self.gate.pass(images.len());
         }
@@ -155,10 +168,14 @@ impl Engine for FakeEngine {
             images.iter().all(|i| i[0] != f32::from(POISON) / 255.0),
             "the fake network met the poisoned image"
         );
-        Ok(images
-            .iter()
-            .map(|i| vec![i.iter().sum::<f32>() / 12.0, i[0]])
-            .collect())
+        let output = |output: &usize| match output {
+            0 => {
+                let logits = |i: &Vec<f32>| vec![i.iter().sum::<f32>() / 12.0, i[0]];
+                images.iter().map(logits).collect()
+            }
+            _ => images.clone(),
+        };
+        Ok(outputs.iter().map(output).collect())
     }
 }
 

@@ -6,8 +6,10 @@ use resnet::engine::EngineOptions;
 use resnet::registry::{Catalog, ModelRef, OutputKind, load};
 use resnet::tensor::{Image, Tensor};
 
-use crate::fake::plain_png;
-use crate::harness::{Answer, Process, Settings, TestServer, agent, fixture, fixture_json, resnet};
+use crate::fake::{FakeModel, plain_png};
+use crate::harness::{
+    Answer, Process, Settings, TestServer, agent, fixture, fixture_json, resnet, tiny,
+};
 
 fn reference(path: &str) -> ModelRef {
     let value = format!("m={}", fixture(&format!("models/{path}")).display());
@@ -47,7 +49,7 @@ fn outputs_are_those_of_onnx_runtime() {
         };
         let loaded = loaded.unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(
-            loaded.model.spec().output_name,
+            loaded.model.spec().output_name(),
             model["output_name"].as_str().unwrap(),
             "{path}"
         );
@@ -235,6 +237,42 @@ fn precision_and_instructions_are_in_the_answer_the_metrics_and_the_log() {
         }
         assert_eq!(loaded["because"], model["precision_reason"]);
     }
+}
+
+#[test]
+fn engine_gives_the_outputs_that_are_asked_for_in_their_order() {
+    let (fake, _gate) = FakeModel::loaded("fake");
+    let image = || Tensor::new(vec![3, 2, 2], (0..12_u8).map(f32::from).collect());
+    let values = image().data().to_vec();
+    let mut engine = fake.model.spawn().unwrap();
+    let images = [image().into(), image().into()];
+    let [logits, other] = &fake.model.spec().outputs[..] else {
+        panic!("it has two");
+    };
+    assert_eq!(
+        (logits.name.as_str(), other.shape.as_slice()),
+        ("logits", &[3, 2, 2][..])
+    );
+    let both = engine.run_for(&images, &[1, 0]).unwrap();
+    assert_eq!(both[0], [values.clone(), values]);
+    assert_eq!(both[1], engine.run(&images).unwrap());
+    assert_eq!(engine.run_for(&images, &[]).unwrap().len(), 0);
+
+    let tiny = tiny();
+    let spec = tiny.model.spec();
+    assert_eq!(
+        (spec.outputs.len(), spec.outputs[0].shape[0]),
+        (1, spec.classes())
+    );
+    let mut engine = tiny.model.spawn().unwrap();
+    let image = [Tensor::zeros(vec![3, spec.side, spec.side]).into()];
+    let one = engine.run_for(&image, &[0]).unwrap();
+    assert_eq!(one, [engine.run(&image).unwrap()]);
+    let error = engine.run_for(&image, &[1]).unwrap_err().to_string();
+    assert!(
+        error.contains("there is no output 1, the network has 1"),
+        "{error}"
+    );
 }
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
