@@ -39,11 +39,11 @@ pub mod engine;
 pub mod ops;
 
 pub mod config;
+pub mod fair_queue;
+pub mod heartbeat;
 pub mod hex;
 pub mod metrics;
 pub mod network;
 pub mod npy;
-pub mod pulse;
 pub mod table;
 pub mod tensor;
-pub mod turns;

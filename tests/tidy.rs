@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
 const ROOMS: [(&str, &[&str]); 23] = [
     ("faults", &[]),
-    ("pulse", &[]),
-    ("turns", &[]),
+    ("heartbeat", &[]),
+    ("fair_queue", &[]),
     ("tensor", &[]),
     ("metrics", &[]),
     ("network", &[]),
@@ -22,12 +22,12 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("engine", &["ops", "kernels", "postprocess", "tensor"]),
     (
         "preprocess",
-        &["kernels", "pulse", "tensor", "turns", "hex"],
+        &["kernels", "heartbeat", "tensor", "fair_queue", "hex"],
     ),
     ("postprocess", &["tensor"]),
     (
         "batcher",
-        &["engine", "tensor", "metrics", "pulse", "turns"],
+        &["engine", "tensor", "metrics", "heartbeat", "fair_queue"],
     ),
     ("registry", &["engine", "preprocess", "tensor", "hex"]),
     (
@@ -40,7 +40,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "engine",
             "tensor",
             "metrics",
-            "turns",
+            "fair_queue",
         ],
     ),
     (
@@ -50,7 +50,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "preprocess",
             "metrics",
             "network",
-            "turns",
+            "fair_queue",
             "hex",
         ],
     ),
@@ -62,7 +62,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "preprocess",
             "registry",
             "metrics",
-            "turns",
+            "fair_queue",
         ],
     ),
     ("server", &["http", "desk"]),

@@ -13,12 +13,12 @@ mod faults;
 pub mod npy;
 #[path = "../../src/preprocess/mod.rs"]
 pub mod preprocess;
-#[path = "../../src/pulse.rs"]
-pub mod pulse;
+#[path = "../../src/heartbeat.rs"]
+pub mod heartbeat;
 #[path = "../../src/tensor.rs"]
 pub mod tensor;
-#[path = "../../src/turns.rs"]
-pub mod turns;
+#[path = "../../src/fair_queue.rs"]
+pub mod fair_queue;
 
 pub mod http;
 pub mod image;

@@ -1,14 +1,14 @@
 //! Whether a request may come in: what is waiting already, how long it will take, and whose it is.
 //!
 //! Asked through `classifier` before a request's body is read, and again when that turns out to hold more images. Gives
-//! out the [`Place`]s that `backlog` counts. Contains no clock and no thread.
+//! out the [`Permit`]s that `backlog` counts. Contains no clock and no thread.
 
 use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Stage};
 use super::refusal::Refusal;
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// A client may hold at most this many times the places that are free. One alone fills eight ninths of the queue, two
 /// eight seventeenths each, and whoever comes next finds a place.
@@ -55,7 +55,7 @@ pub struct Admission {
 
 /// One image's place, from its acceptance to its answer.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     admission: Arc<Admission>,
     client: ClientId,
     lane: usize,
@@ -81,24 +81,24 @@ impl Admission {
     ///
     /// # Errors
     /// [`Refusal`], at once.
-    pub fn admit(self: &Arc<Self>, ask: &Ask) -> Result<Vec<Place>, Refusal> {
+    pub fn admit(self: &Arc<Self>, ask: &Ask) -> Result<Vec<Permit>, Refusal> {
         let mut backlog = self.lock();
         check(&backlog, &self.policy, ask)?;
         (0..ask.images).for_each(|_| backlog.add(ask.client, ask.lane));
         drop(backlog);
-        let place = |_| self.place(ask.client, ask.lane);
-        Ok((0..ask.images).map(place).collect())
+        let permit = |_| self.permit(ask.client, ask.lane);
+        Ok((0..ask.images).map(permit).collect())
     }
 
     /// Takes a place whatever is waiting: for callers who bound their own work, as a command line does.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, client: ClientId, lane: usize) -> Place {
+    pub fn enter(self: &Arc<Self>, client: ClientId, lane: usize) -> Permit {
         self.lock().add(client, lane);
-        self.place(client, lane)
+        self.permit(client, lane)
     }
 
-    fn place(self: &Arc<Self>, client: ClientId, lane: usize) -> Place {
-        Place {
+    fn permit(self: &Arc<Self>, client: ClientId, lane: usize) -> Permit {
+        Permit {
             admission: Arc::clone(self),
             client,
             lane,
@@ -168,7 +168,7 @@ fn check(backlog: &Backlog, policy: &AdmissionPolicy, ask: &Ask) -> Result<(), R
     Ok(())
 }
 
-impl Place {
+impl Permit {
     /// The image has been decoded, in `time`, until `now`.
     pub fn decoded(&mut self, time: Duration, now: Instant) {
         let mut backlog = self.admission.lock();
@@ -195,7 +195,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut backlog = self.admission.lock();
         backlog.remove(self.client, self.lane, self.stage);
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn places_are_taken_whole_and_given_back_when_the_batch_starts() {
         let admission = Admission::new(1, policy(4, Duration::MAX));
-        let mut places = admission.admit(&ask(FLOOD, 3)).expect("there are four");
+        let mut permits = admission.admit(&ask(FLOOD, 3)).expect("there are four");
         let full = admission.admit(&ask(OTHER, 2)).expect_err("one is left");
         assert!(
             matches!(
@@ -257,10 +257,10 @@ mod tests {
             "{full:?}"
         );
         admission.admit(&ask(OTHER, 1)).expect("one is left");
-        places[0].decoded(Duration::ZERO, Instant::now());
-        places[0].start();
+        permits[0].decoded(Duration::ZERO, Instant::now());
+        permits[0].start();
         admission.admit(&ask(OTHER, 2)).expect("two are left");
-        drop(places);
+        drop(permits);
         let backlog = admission.lock();
         assert_eq!((backlog.images(), backlog.waiting()), (0, 0));
     }
@@ -268,10 +268,10 @@ mod tests {
     #[test]
     fn flood_leaves_places_for_others() {
         let admission = Admission::new(1, policy(90, Duration::MAX));
-        let mut places = Vec::new();
+        let mut permits = Vec::new();
         let refusal = loop {
             match admission.admit(&ask(FLOOD, 1)) {
-                Ok(more) => places.extend(more),
+                Ok(more) => permits.extend(more),
                 Err(refusal) => break refusal,
             }
         };
@@ -379,16 +379,16 @@ mod tests {
         admission
             .enter(FLOOD, 0)
             .decoded(Duration::from_millis(30), Instant::now());
-        let mut places = admission.admit(&ask(FLOOD, 2)).expect("unlimited");
+        let mut permits = admission.admit(&ask(FLOOD, 2)).expect("unlimited");
         assert_eq!(seconds(admission.estimated_wait(0)), 0.08);
-        places[0].decoded(Duration::from_millis(30), Instant::now());
+        permits[0].decoded(Duration::from_millis(30), Instant::now());
         // one of two comes before a newcomer's, and half of them are decoded
         assert_eq!(seconds(admission.estimated_wait(0)), 0.065);
-        places[1].decoded(Duration::from_millis(30), Instant::now());
+        permits[1].decoded(Duration::from_millis(30), Instant::now());
         assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
-        places.iter_mut().for_each(Place::start);
+        permits.iter_mut().for_each(Permit::start);
         assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
-        drop(places);
+        drop(permits);
         assert_eq!(admission.estimated_wait(0), Duration::ZERO);
     }
 }

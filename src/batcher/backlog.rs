@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::admission::{AdmissionPolicy, Ask};
 use super::service_time::ServiceTime;
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// How far an image has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

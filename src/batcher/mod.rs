@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::engine::{EngineError, Model};
+use crate::heartbeat::Heartbeat;
 use crate::metrics::Metrics;
-use crate::pulse::Pulse;
 use crate::tensor::Image;
 
-pub use self::admission::{Admission, AdmissionPolicy, Ask, Place};
+pub use self::admission::{Admission, AdmissionPolicy, Ask, Permit};
 pub use self::policy::{BatchPolicy, Decision};
 pub use self::refusal::Refusal;
 
@@ -67,7 +67,7 @@ pub struct Entry {
     /// Where the answer goes; closed when the client has gone. Dropped without an answer if the worker dies.
     pub reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
     /// Its place in the queue, given back when its batch starts.
-    pub place: Place,
+    pub permit: Permit,
 }
 
 impl Wait for Entry {
@@ -109,7 +109,7 @@ struct Shared {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     /// One a worker.
-    pulses: Vec<Pulse>,
+    heartbeats: Vec<Heartbeat>,
 }
 
 /// Handle to the queue and its workers.
@@ -137,7 +137,7 @@ impl Batcher {
             lanes,
             admission,
             metrics,
-            pulses: (0..policy.workers).map(|_| Pulse::default()).collect(),
+            heartbeats: (0..policy.workers).map(|_| Heartbeat::default()).collect(),
         });
         let (tell_health, health) = watch::channel(Health::Well);
         let supervisor = Supervisor::start(Arc::clone(&shared), tell_health)?;
@@ -153,7 +153,7 @@ impl Batcher {
     /// # Errors
     /// [`BatcherClosed`] after a failure and during shutdown; the entry is dropped, and with it its reply channel.
     pub fn submit(&self, lane: usize, entry: Entry) -> Result<(), BatcherClosed> {
-        let client = entry.place.client();
+        let client = entry.permit.client();
         self.shared
             .queue
             .push(lane, client, entry)
@@ -174,7 +174,7 @@ impl Batcher {
 
     /// For how long each worker has been running its batch at hand.
     pub fn busy(&self) -> impl Iterator<Item = Duration> {
-        self.shared.pulses.iter().map(Pulse::busy)
+        self.shared.heartbeats.iter().map(Heartbeat::busy)
     }
 }
 
@@ -200,7 +200,7 @@ impl Drop for Batcher {
 impl std::fmt::Debug for Batcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batcher")
-            .field("workers", &self.shared.pulses.len())
+            .field("workers", &self.shared.heartbeats.len())
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::policy::{BatchPolicy, Decision};
 use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use crate::turns::{ClientId, Turns};
+use crate::fair_queue::{ClientId, FairQueue};
 
 /// The queue takes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) struct Queue<T> {
 }
 
 struct State<T> {
-    lanes: Vec<Turns<T>>,
+    lanes: Vec<FairQueue<T>>,
     closed: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Batch<T> {
 
 impl<T: Wait> Queue<T> {
     pub(super) fn new(lanes: usize, policy: BatchPolicy) -> Queue<T> {
-        let lanes = (0..lanes).map(|_| Turns::default()).collect();
+        let lanes = (0..lanes).map(|_| FairQueue::default()).collect();
         Queue {
             policy,
             state: Mutex::new(State {

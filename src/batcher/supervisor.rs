@@ -83,7 +83,7 @@ struct Crew {
 
 impl Crew {
     fn start_all(&mut self, warm: &Sender<Result<(), EngineError>>) -> Result<(), StartError> {
-        for worker in 0..self.shared.pulses.len() {
+        for worker in 0..self.shared.heartbeats.len() {
             let thread = self.start(worker, warm.clone())?;
             self.threads.push(Some(thread));
         }

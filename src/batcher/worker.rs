@@ -32,7 +32,7 @@ pub(super) fn run(
     let _ = warm.send(Ok(()));
     drop(warm);
     while let Some(batch) = shared.queue.next() {
-        let _beat = shared.pulses[worker].begin();
+        let _beat = shared.heartbeats[worker].begin();
         fault!("worker");
         let engine = &mut engines[batch.lane];
         serve(shared, batch, engine);
@@ -70,9 +70,9 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
     );
     let start = Instant::now();
     for mut entry in entries {
-        entry.place.start();
+        entry.permit.start();
         images.push(entry.image);
-        waiting.push((entry.reply, entry.place, start - entry.arrived));
+        waiting.push((entry.reply, entry.permit, start - entry.arrived));
     }
     shared
         .metrics
@@ -84,9 +84,9 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
     shared
         .admission
         .ran(index, batch_size, infer, start + infer);
-    for ((reply, place, queue), output) in waiting.into_iter().zip(outputs) {
+    for ((reply, permit, queue), output) in waiting.into_iter().zip(outputs) {
         // First, so that a client that asks again at once does not find itself still being served.
-        drop(place);
+        drop(permit);
         let answer = output.map(|output| BatchAnswer {
             output,
             queue,
@@ -101,11 +101,11 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
 fn forget(shared: &Shared, entry: Entry) {
     let Entry {
         reply,
-        place,
+        permit,
         deadline,
         ..
     } = entry;
-    drop(place);
+    drop(permit);
     // Whoever waited until the deadline is gone as well.
     let counter = match deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         true => &shared.metrics.requests_expired,

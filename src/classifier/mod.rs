@@ -4,7 +4,7 @@
 
 mod active;
 mod answer;
-mod job;
+mod image_task;
 mod memory;
 mod pending;
 mod task;
@@ -16,21 +16,21 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::batcher::{Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, StartError};
+use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::preprocess::{
     ExifMode, ImageOptions, Interest, Pool, PreprocessError, Preprocessed, Preprocessor,
 };
 use crate::registry::LoadedModel;
 use crate::tensor::Image;
-use crate::turns::ClientId;
 
-pub use crate::batcher::{Health, Place, Refusal};
+pub use crate::batcher::{Health, Permit, Refusal};
 
 pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::pending::Pending;
 
-use self::job::Job;
+use self::image_task::ImageTask;
 use self::memory::ImageSize;
 use self::task::Task;
 
@@ -223,7 +223,7 @@ impl Classifier {
         images: usize,
         held: usize,
         left: Duration,
-    ) -> Result<Vec<Place>, Refusal> {
+    ) -> Result<Vec<Permit>, Refusal> {
         self.admission.admit(&Ask {
             client,
             lane: model.lane,
@@ -235,7 +235,7 @@ impl Classifier {
 
     /// Takes a place whatever is waiting: for callers who bound their own work, as a command line does.
     #[must_use]
-    pub fn enter(&self, model: &ServedModel) -> Place {
+    pub fn enter(&self, model: &ServedModel) -> Permit {
         self.admission.enter(ClientId::LOCAL, model.lane)
     }
 
@@ -307,11 +307,11 @@ impl Classifier {
         model: &Arc<ServedModel>,
         image: Bytes,
         options: ClassifyOptions,
-        place: Place,
+        permit: Permit,
     ) -> Pending {
         let (prepared_to, prepared) = oneshot::channel();
         let (answer_to, answer) = oneshot::channel();
-        let job = Job {
+        let job = ImageTask {
             model: Arc::clone(model),
             batcher: Arc::clone(&self.batcher),
             metrics: Arc::clone(&self.metrics),
@@ -319,7 +319,7 @@ impl Classifier {
             deadline: options.deadline,
             image,
             exif: options.exif,
-            place,
+            permit,
             prepared: prepared_to,
             answer: answer_to,
             span: tracing::Span::current(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::job::Prepared;
+use super::image_task::Prepared;
 use super::{Classification, ClassifyError, ClassifyOptions, Prediction, ServedModel, Timings};
 use crate::batcher::{BatchAnswer, BatchError};
 use crate::metrics::Metrics;

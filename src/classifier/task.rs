@@ -4,13 +4,13 @@
 
 use tokio::sync::oneshot;
 
-use super::job::Job;
+use super::image_task::ImageTask;
+use crate::fair_queue::ClientId;
 use crate::preprocess;
-use crate::turns::ClientId;
 
 /// One piece of work for a prep thread.
 pub(super) enum Task {
-    Image(Box<Job>),
+    Image(Box<ImageTask>),
     Computation {
         client: ClientId,
         run: Box<dyn FnOnce() + Send>,
@@ -33,7 +33,7 @@ impl Task {
     }
 }
 
-impl preprocess::Job for Task {
+impl preprocess::PoolTask for Task {
     fn client(&self) -> ClientId {
         match self {
             Task::Image(job) => job.client(),

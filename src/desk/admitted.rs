@@ -12,9 +12,9 @@ use futures_util::Stream;
 
 use super::{Deadline, Desk, DeskError, HeldBody, body};
 use crate::classifier::{
-    Classification, ClassifyError, ClassifyOptions, Pending, Place, ServedModel, SharedClassifier,
+    Classification, ClassifyError, ClassifyOptions, Pending, Permit, ServedModel, SharedClassifier,
 };
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// What a request asks for, and whose it is.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct InferRequest {
 pub struct Admitted<'a> {
     desk: &'a Desk,
     request: &'a InferRequest,
-    places: Vec<Place>,
+    permits: Vec<Permit>,
     /// When it came in.
     start: Instant,
     /// How long its body took to arrive; known when it is there.
@@ -76,7 +76,7 @@ impl Desk {
         Ok(Admitted {
             desk: self,
             request,
-            places: classifier.admit(model, *client, 1, 0, deadline - start)?,
+            permits: classifier.admit(model, *client, 1, 0, deadline - start)?,
             start,
             read: Duration::ZERO,
             deadline,
@@ -111,7 +111,7 @@ impl Admitted<'_> {
         let share = self.desk.body_memory.share(self.request.client);
         let reading = body::read(announced, chunks, &self.desk.limits, share);
         let reading = or_expired(self.request.deadline.client(), reading);
-        let body = while_reserved(&mut self.places, reading).await??;
+        let body = while_reserved(&mut self.permits, reading).await??;
         let now = Instant::now();
         self.read = now - self.start;
         self.deadline = self.request.deadline.at(now);
@@ -139,7 +139,7 @@ impl Admitted<'_> {
     /// # Errors
     /// As [`Desk::admit`].
     pub fn admit_all(mut self, images: usize) -> Result<Self, DeskError> {
-        let held = self.places.len();
+        let held = self.permits.len();
         if images > held {
             let InferRequest {
                 classifier,
@@ -149,7 +149,7 @@ impl Admitted<'_> {
             } = self.request;
             let left = self.deadline.saturating_duration_since(Instant::now());
             let more = classifier.admit(model, *client, images - held, held, left)?;
-            self.places.extend(more);
+            self.permits.extend(more);
         }
         Ok(self)
     }
@@ -171,10 +171,10 @@ impl Admitted<'_> {
             deadline: Some(self.deadline),
             ..self.request.options
         };
-        let submit = |(image, place): (Result<Bytes, E>, Place)| {
-            Ok(classifier.submit(model, body.keep(image?), options, place))
+        let submit = |(image, permit): (Result<Bytes, E>, Permit)| {
+            Ok(classifier.submit(model, body.keep(image?), options, permit))
         };
-        let submitted = images.into_iter().zip(self.places).map(submit).collect();
+        let submitted = images.into_iter().zip(self.permits).map(submit).collect();
         let results = or_expired(Some(self.deadline), wait_all(submitted)).await?;
         let read = self.read;
         Ok(Answered { results, read })
@@ -199,12 +199,12 @@ async fn wait_all<E: From<ClassifyError>>(
 const RESERVATION: Duration = Duration::from_millis(250);
 
 /// Reads an upload, and gives its place up when that takes long.
-async fn while_reserved<T>(places: &mut Vec<Place>, reading: impl Future<Output = T>) -> T {
+async fn while_reserved<T>(permits: &mut Vec<Permit>, reading: impl Future<Output = T>) -> T {
     let mut reading = std::pin::pin!(reading);
     match tokio::time::timeout(RESERVATION, &mut reading).await {
         Ok(result) => result,
         Err(_) => {
-            places.clear();
+            permits.clear();
             reading.await
         }
     }

@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::desk::body_memory::BodyMemory;
-    use crate::turns::ClientId;
+    use crate::fair_queue::ClientId;
 
     const LIMITS: RequestLimits = RequestLimits {
         max_body_bytes: 1 << 20,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// Bytes that one permit stands for.
 const UNIT: usize = 1024;

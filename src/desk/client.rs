@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::KeyName;
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// The client's number. `seed` is the process's own, so that nobody can choose an address that shares another's number.
 pub(super) fn client_id(

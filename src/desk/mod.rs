@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::classifier::{ActiveClassifier, Classifier, ServedModel, SharedClassifier};
+use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
-use crate::turns::ClientId;
 
 pub use self::admitted::{Admitted, Answered, InferRequest};
 pub use self::body::HeldBody;

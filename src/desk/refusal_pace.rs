@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// Refusals that one client gets at once in the time in which the server could answer one image: what comes at six
 /// times the capacity. At 0.05 to 0.4 ms each (`load overload`) they take a small part of what an answer does.

@@ -8,7 +8,7 @@ use axum::http::{Extensions, HeaderMap};
 
 use super::forwarded::Hops;
 use crate::desk::{Desk, KeyName, TrustedProxies};
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// Who sent a request: the other end of its connection, in the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,7 +39,7 @@ pub use self::budget::MemoryBudget;
 pub use self::error::PreprocessError;
 pub use self::exif::ExifMode;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
-pub use self::pool::{Job, Pool, PoolClosed};
+pub use self::pool::{Pool, PoolClosed, PoolTask};
 pub use self::sniff::{Format, sniff};
 pub use self::spec::{
     IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,

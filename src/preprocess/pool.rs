@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::schedule::{Next, Schedule};
-use crate::pulse::Pulse;
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
+use crate::heartbeat::Heartbeat;
 
 /// What a thread of the pool does for one image.
-pub trait Job: Send + 'static {
+pub trait PoolTask: Send + 'static {
     /// Whose it is.
     fn client(&self) -> ClientId;
 
@@ -40,7 +40,7 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
     /// One a thread.
-    pulses: Vec<Pulse>,
+    heartbeats: Vec<Heartbeat>,
 }
 
 struct State<T> {
@@ -55,7 +55,7 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T: Job> Pool<T> {
+impl<T: PoolTask> Pool<T> {
     /// Starts threads named `{name}-0`, `{name}-1`, …: `threads`, and one for small jobs while all those have large
     /// ones.
     ///
@@ -69,14 +69,14 @@ impl<T: Job> Pool<T> {
                 closed: false,
             }),
             wake: Condvar::new(),
-            pulses: (0..all).map(|_| Pulse::default()).collect(),
+            heartbeats: (0..all).map(|_| Heartbeat::default()).collect(),
         });
         let threads = (0..all)
             .map(|i| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
                     .name(format!("{name}-{i}"))
-                    .spawn(move || run(&shared, &shared.pulses[i]))
+                    .spawn(move || run(&shared, &shared.heartbeats[i]))
             })
             .collect::<std::io::Result<_>>()?;
         Ok(Pool { shared, threads })
@@ -101,7 +101,7 @@ impl<T: Job> Pool<T> {
 impl<T> Pool<T> {
     /// For how long each thread has been running its job at hand.
     pub fn busy(&self) -> impl Iterator<Item = Duration> {
-        self.shared.pulses.iter().map(Pulse::busy)
+        self.shared.heartbeats.iter().map(Heartbeat::busy)
     }
 }
 
@@ -125,7 +125,7 @@ impl<T> std::fmt::Debug for Pool<T> {
     }
 }
 
-fn run<T: Job>(shared: &Shared<T>, pulse: &Pulse) {
+fn run<T: PoolTask>(shared: &Shared<T>, heartbeat: &Heartbeat) {
     let mut state = shared.lock();
     loop {
         let Some(next) = state.schedule.next() else {
@@ -138,7 +138,7 @@ fn run<T: Job>(shared: &Shared<T>, pulse: &Pulse) {
             continue;
         };
         drop(state);
-        let beat = pulse.begin();
+        let beat = heartbeat.begin();
         let is_large = run_one(shared, next);
         drop(beat);
         state = shared.lock();
@@ -151,7 +151,7 @@ fn run<T: Job>(shared: &Shared<T>, pulse: &Pulse) {
 }
 
 /// Runs a job, or a large one that has waited in its place; whether it was large, nothing if none may run.
-fn run_one<T: Job>(shared: &Shared<T>, next: Next<T>) -> Option<bool> {
+fn run_one<T: PoolTask>(shared: &Shared<T>, next: Next<T>) -> Option<bool> {
     let job = match next {
         Next::Large(job) => return Some(run_large(shared, job)),
         Next::Unknown(job) => job,
@@ -174,7 +174,7 @@ fn run_one<T: Job>(shared: &Shared<T>, next: Next<T>) -> Option<bool> {
 }
 
 /// Runs a job that is known to be large, and counted as that.
-fn run_large<T: Job>(shared: &Shared<T>, job: T) -> bool {
+fn run_large<T: PoolTask>(shared: &Shared<T>, job: T) -> bool {
     shared.wake.notify_one(); // there may be room for a small one now
     let postponed = contained(|| job.run(&|| true));
     debug_assert!(postponed.is_none(), "it may run");
@@ -202,7 +202,7 @@ mod tests {
         run: Box<dyn FnOnce() + Send>,
     }
 
-    impl Job for Closure {
+    impl PoolTask for Closure {
         fn client(&self) -> ClientId {
             ClientId::LOCAL
         }

@@ -2,7 +2,7 @@
 //!
 //! Owned by `pool`. Contains no clock, lock or thread.
 
-use crate::turns::{ClientId, Turns};
+use crate::fair_queue::{ClientId, FairQueue};
 
 /// Jobs of all clients, in the order in which they may run.
 ///
@@ -12,9 +12,9 @@ use crate::turns::{ClientId, Turns};
 pub(super) struct Schedule<T> {
     limit: usize,
     /// In the order of arrival; nothing is known of their size.
-    new: Turns<T>,
+    new: FairQueue<T>,
     /// Turned out to be large when as many as may were running.
-    large: Turns<T>,
+    large: FairQueue<T>,
     /// Whose turn it is, where both wait.
     prefers_large: bool,
     running: usize,
@@ -36,8 +36,8 @@ impl<T> Schedule<T> {
     pub(super) fn new(limit: usize) -> Schedule<T> {
         Schedule {
             limit,
-            new: Turns::default(),
-            large: Turns::default(),
+            new: FairQueue::default(),
+            large: FairQueue::default(),
             prefers_large: false,
             running: 0,
             running_large: 0,

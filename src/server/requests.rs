@@ -49,7 +49,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let mut in_flight = InFlight::begin(&self.activity, &self.in_flight);
         let activity = Arc::clone(&self.activity);
         let version = request.version();
-        let mut request = request.map(|body| Upload {
+        let mut request = request.map(|body| RequestBody {
             body,
             activity: Arc::clone(&activity),
             ended: false,
@@ -82,13 +82,13 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
 /// A request's body that tells what of it was not read.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(super) struct RequestBody {
     body: Incoming,
     activity: Arc<Activity>,
     ended: bool,
 }
 
-impl hyper::body::Body for Upload {
+impl hyper::body::Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -111,7 +111,7 @@ impl hyper::body::Body for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.is_end_stream() {
             self.activity.leave_unread(self.size_hint().exact());

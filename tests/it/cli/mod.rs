@@ -151,6 +151,10 @@ fn wrong_use_is_exit_code_2_and_names_value_and_range() {
             vec!["serve", "--wrokers", "2"],
             vec!["--wrokers", "--workers"],
         ),
+        (
+            vec!["serve", "--trusted-proxies", "10.0.0.0/8,10.0.0.1/8"],
+            vec!["--trusted-proxies", "`10.0.0.1/8`", "10.0.0.0/8"],
+        ),
         (vec!["sevre"], vec!["sevre", "serve"]),
         (vec!["classify"], vec!["<FILE>"]),
         (vec![], vec!["Usage: resnet"]),

@@ -6,8 +6,8 @@
     reason = "the rooms have more than is tried here"
 )]
 
-#[path = "../../../src/turns.rs"]
-pub mod turns;
+#[path = "../../../src/fair_queue.rs"]
+pub mod fair_queue;
 
 pub mod batcher {
     #[path = "../../../../src/batcher/admission.rs"]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
-use super::admission::{Admission, AdmissionPolicy, Ask, Place};
+use super::admission::{Admission, AdmissionPolicy, Ask, Permit};
 use super::policy::BatchPolicy;
 use super::queue::{Queue, Wait};
-use crate::turns::ClientId;
+use crate::fair_queue::ClientId;
 
 /// What became of all images.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Tally {
 struct Image {
     arrived: Instant,
     left: Arc<AtomicBool>,
-    place: Option<Place>,
+    permit: Option<Permit>,
     answered: bool,
     tally: Arc<Tally>,
 }
@@ -85,18 +85,18 @@ impl Scene {
             held: 0,
             left: Duration::MAX,
         };
-        let Ok(mut places) = self.admission.admit(&ask) else {
+        let Ok(mut permits) = self.admission.admit(&ask) else {
             self.tally.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let mut place = places.remove(0);
+        let mut permit = permits.remove(0);
         thread::yield_now();
-        place.decoded(Duration::from_millis(1), Instant::now());
+        permit.decoded(Duration::from_millis(1), Instant::now());
         let left = Arc::new(AtomicBool::new(false));
         let image = Image {
             arrived: Instant::now(),
             left: Arc::clone(&left),
-            place: Some(place),
+            permit: Some(permit),
             answered: false,
             tally: Arc::clone(&self.tally),
         };
@@ -116,13 +116,13 @@ impl Scene {
             let mut running: Vec<Image> = batch.entries;
             running
                 .iter_mut()
-                .flat_map(|i| &mut i.place)
-                .for_each(Place::start);
+                .flat_map(|i| &mut i.permit)
+                .for_each(Permit::start);
             thread::yield_now();
             self.admission
                 .ran(0, count.max(1), Duration::from_millis(5), Instant::now());
             for mut image in running {
-                drop(image.place.take());
+                drop(image.permit.take());
                 image.answered = true;
             }
         }

@@ -13,18 +13,18 @@ impl ClientId {
     pub const LOCAL: ClientId = ClientId(0);
 }
 
-/// Items of several clients; [`Turns::pop`] takes one item of each client in turn, each client's in their order.
+/// Items of several clients; [`FairQueue::pop`] takes one item of each client in turn, each client's in their order.
 #[derive(Debug)]
-pub struct Turns<T> {
+pub struct FairQueue<T> {
     waiting: HashMap<ClientId, VecDeque<T>>,
     /// Clients with at least one item, each once.
     turn: VecDeque<ClientId>,
     len: usize,
 }
 
-impl<T> Default for Turns<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Turns {
+        FairQueue {
             waiting: HashMap::new(),
             turn: VecDeque::new(),
             len: 0,
@@ -32,7 +32,7 @@ impl<T> Default for Turns<T> {
     }
 }
 
-impl<T> Turns<T> {
+impl<T> FairQueue<T> {
     /// Items of all clients.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -82,15 +82,15 @@ mod tests {
 
     #[test]
     fn newcomer_waits_for_one_item_of_each_other_client() {
-        let mut turns = Turns::default();
+        let mut queue = FairQueue::default();
         for i in 0..100 {
-            turns.push(ClientId(1), (1, i));
+            queue.push(ClientId(1), (1, i));
         }
-        assert_eq!(turns.pop(), Some((1, 0)));
-        turns.push(ClientId(2), (2, 0));
-        assert_eq!(turns.pop(), Some((1, 1)));
-        assert_eq!(turns.pop(), Some((2, 0)));
-        assert_eq!(turns.len(), 98);
+        assert_eq!(queue.pop(), Some((1, 0)));
+        queue.push(ClientId(2), (2, 0));
+        assert_eq!(queue.pop(), Some((1, 1)));
+        assert_eq!(queue.pop(), Some((2, 0)));
+        assert_eq!(queue.len(), 98);
     }
 
     proptest! {
@@ -98,10 +98,10 @@ mod tests {
         fn every_item_comes_out_once_and_in_the_order_of_its_client(
             steps in proptest::collection::vec(proptest::option::of(0u64..5), 0..200),
         ) {
-            let mut turns = Turns::default();
+            let mut queue = FairQueue::default();
             let (mut pushed, mut popped) = ([0; 5], [0; 5]);
-            let take = |turns: &mut Turns<(u64, usize)>, popped: &mut [usize; 5]| {
-                let Some((client, i)) = turns.pop() else { return false };
+            let take = |queue: &mut FairQueue<(u64, usize)>, popped: &mut [usize; 5]| {
+                let Some((client, i)) = queue.pop() else { return false };
                 assert_eq!(i, popped[client as usize]);
                 popped[client as usize] += 1;
                 true
@@ -109,20 +109,20 @@ mod tests {
             for step in steps {
                 match step {
                     Some(client) => {
-                        turns.push(ClientId(client), (client, pushed[client as usize]));
+                        queue.push(ClientId(client), (client, pushed[client as usize]));
                         pushed[client as usize] += 1;
                     }
                     None => {
                         let waiting = pushed != popped;
-                        prop_assert_eq!(take(&mut turns, &mut popped), waiting);
+                        prop_assert_eq!(take(&mut queue, &mut popped), waiting);
                     }
                 }
-                prop_assert_eq!(turns.len(), pushed.iter().sum::<usize>() - popped.iter().sum::<usize>());
-                prop_assert_eq!(turns.fronts().count(), (0..5).filter(|&c| pushed[c] > popped[c]).count());
+                prop_assert_eq!(queue.len(), pushed.iter().sum::<usize>() - popped.iter().sum::<usize>());
+                prop_assert_eq!(queue.fronts().count(), (0..5).filter(|&c| pushed[c] > popped[c]).count());
             }
-            while take(&mut turns, &mut popped) {}
+            while take(&mut queue, &mut popped) {}
             prop_assert_eq!(pushed, popped);
-            prop_assert!(turns.waiting.is_empty() && turns.turn.is_empty());
+            prop_assert!(queue.waiting.is_empty() && queue.turn.is_empty());
         }
     }
 }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{ClassifyError, ServedModel};
-use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Place};
+use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Permit};
+use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Preprocessed};
 use crate::tensor::Image;
-use crate::turns::ClientId;
 
 /// An image that has been decoded.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Prepared {
 }
 
 /// One image and where its results go.
-pub(super) struct Job {
+pub(super) struct ImageTask {
     pub(super) model: Arc<ServedModel>,
     pub(super) batcher: Arc<Batcher>,
     pub(super) metrics: Arc<Metrics>,
@@ -35,7 +35,7 @@ pub(super) struct Job {
     pub(super) deadline: Option<Instant>,
     pub(super) image: Bytes,
     pub(super) exif: ExifMode,
-    pub(super) place: Place,
+    pub(super) permit: Permit,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
     pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
     /// The request's, for what is logged.
@@ -46,13 +46,13 @@ pub(super) struct Job {
 /// Decoding 4 megapixels takes some ten times as long as an image of a data set.
 const LARGE_PIXELS: u64 = 4_000_000;
 
-impl Job {
+impl ImageTask {
     pub(super) fn client(&self) -> ClientId {
-        self.place.client()
+        self.permit.client()
     }
 
-    /// Decodes the image and hands it on. A large one that [may not run now](crate::preprocess::Job::run) comes back.
-    pub(super) fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Job> {
+    /// Decodes the image and hands it on. A large one that [may not run now](crate::preprocess::PoolTask::run) comes back.
+    pub(super) fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<ImageTask> {
         let span = self.span.clone();
         span.in_scope(|| self.prepare(may_run_large))
     }
@@ -60,7 +60,7 @@ impl Job {
 
 /// Whoever waits for the image of a job, while it is decoded.
 struct OneImage<'a> {
-    job: &'a Job,
+    job: &'a ImageTask,
     may_run_large: &'a dyn Fn() -> bool,
     postponed: Cell<bool>,
     memory_wait: Cell<Duration>,
@@ -82,8 +82,8 @@ impl Interest for OneImage<'_> {
     }
 }
 
-impl Job {
-    fn prepare(self, may_run_large: &dyn Fn() -> bool) -> Option<Job> {
+impl ImageTask {
+    fn prepare(self, may_run_large: &dyn Fn() -> bool) -> Option<ImageTask> {
         // Late first: whoever waited until the deadline is gone as well.
         if self.is_late() {
             self.expire();
@@ -111,7 +111,7 @@ impl Job {
             }
             Err(e) => {
                 let now = Instant::now();
-                self.place
+                self.permit
                     .wasted((now - start).saturating_sub(memory_wait), now);
                 if let PreprocessError::Panicked { format } = e {
                     let panics = &self.metrics.decode_panics;
@@ -127,7 +127,7 @@ impl Job {
     /// other images' work, which is counted there.
     fn queue(mut self, start: Instant, memory_wait: Duration, preprocessed: Preprocessed<Image>) {
         let now = Instant::now();
-        self.place
+        self.permit
             .decoded((now - start).saturating_sub(memory_wait), now);
         let Preprocessed {
             image,
@@ -150,7 +150,7 @@ impl Job {
             arrived: now,
             deadline: self.deadline,
             reply: self.answer,
-            place: self.place,
+            permit: self.permit,
         };
         let prepared = Prepared {
             waited: start - self.submitted,
@@ -184,7 +184,7 @@ impl Job {
 
     fn refuse(self, error: ClassifyError) {
         // The place is free before the client can ask for the next.
-        drop(self.place);
+        drop(self.permit);
         let _ = self.prepared.send(Err(error));
     }
 }

@@ -1,28 +1,28 @@
 //! Since when a thread has been at one piece of work, so that a thread that is stuck can be told from one that is busy.
 //!
-//! Each thread of a pool beats its own [`Pulse`]; the pool's owner looks at the longest.
+//! Each thread of a pool beats its own [`Heartbeat`]; the pool's owner looks at the longest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// One thread's.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     made: Instant,
     /// Nanoseconds from `made` to the start of the work at hand, plus one; 0 while there is none.
     began: AtomicU64,
 }
 
-impl Default for Pulse {
+impl Default for Heartbeat {
     fn default() -> Self {
-        Pulse {
+        Heartbeat {
             made: Instant::now(),
             began: AtomicU64::new(0),
         }
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// A piece of work begins; it ends when the guard is dropped, by a panic too.
     #[must_use]
     pub fn begin(&self) -> Beat<'_> {
@@ -46,7 +46,7 @@ impl Pulse {
 
 /// A piece of work at hand.
 #[derive(Debug)]
-pub struct Beat<'a>(&'a Pulse);
+pub struct Beat<'a>(&'a Heartbeat);
 
 impl Drop for Beat<'_> {
     fn drop(&mut self) {
@@ -60,19 +60,19 @@ mod tests {
 
     #[test]
     fn only_work_at_hand_takes_time() {
-        let pulse = Pulse::default();
-        assert_eq!(pulse.busy(), Duration::ZERO);
-        let beat = pulse.begin();
-        while pulse.busy() < Duration::from_millis(1) {
+        let heartbeat = Heartbeat::default();
+        assert_eq!(heartbeat.busy(), Duration::ZERO);
+        let beat = heartbeat.begin();
+        while heartbeat.busy() < Duration::from_millis(1) {
             std::thread::yield_now();
         }
         drop(beat);
-        assert_eq!(pulse.busy(), Duration::ZERO);
+        assert_eq!(heartbeat.busy(), Duration::ZERO);
         let panicked = std::panic::catch_unwind(|| {
-            let _beat = pulse.begin();
+            let _beat = heartbeat.begin();
             panic!("in the middle of it");
         });
         assert!(panicked.is_err());
-        assert_eq!(pulse.busy(), Duration::ZERO);
+        assert_eq!(heartbeat.busy(), Duration::ZERO);
     }
 }
