@@ -22,6 +22,8 @@ pub(crate) struct Args {
     pub(crate) seconds: Option<f64>,
     /// Time within which an accepted request must be answered.
     pub(crate) deadline: Duration,
+    /// Arrivals of `overload`, as multiples of the capacity; its own where none are given.
+    pub(crate) loads: Vec<f64>,
     /// Connections of `idle`, starts of `drain`, clients of `retry`.
     pub(crate) count: Option<usize>,
     /// Where `soak` writes its samples.
@@ -39,7 +41,7 @@ pub(crate) const USAGE: &str = "\
 Usage: resnet-load SCENARIO [OPTIONS] [-- FLAGS OF resnet serve]
 
 Scenarios: each starts the server, loads it, prints a table with its bound, and exits with 1 if the bound is broken
-  overload  open-loop arrivals at 0.5, 0.8, 1, 2 and 4 times the measured capacity
+  overload  open-loop arrivals at 0.5, 0.8, 1, 2, 4, 10 and 30 times the measured capacity
   burst     ten times the base rate for 5 seconds, and the way back
   fair      two addresses, one of which sends 20 times as much
   huge      5 % photos of 45 megapixels among small ones
@@ -56,6 +58,7 @@ Options:
   --server PATH    the binary [default: target/release/resnet]
   --model NAME     as of resnet serve [default: the built-in one]
   --seconds S      length of one measurement [default: by scenario]
+  --loads LIST     arrivals of overload, as multiples of the capacity, separated by commas
   --count N        connections of idle, starts of drain, clients of retry [default: by scenario]
   --deadline S     time within which an accepted request must be answered [default: 10]
   --photos DIR     more photos for the mix [default: ../shared/eval/photos beside the repository, if it is there]
@@ -79,6 +82,7 @@ impl Args {
             json: false,
             seconds: None,
             deadline: Duration::from_secs(10),
+            loads: Vec::new(),
             count: None,
             csv: None,
             fixtures: repository.join("tests/fixtures"),
@@ -95,6 +99,11 @@ impl Args {
                 "--seconds" => args.seconds = Some(positive(&word, &value()?)?),
                 "--deadline" => {
                     args.deadline = Duration::from_secs_f64(positive(&word, &value()?)?);
+                }
+                "--loads" => {
+                    let list = value()?;
+                    let loads = list.split(',').map(|text| positive(&word, text));
+                    args.loads = loads.collect::<Result<_, _>>()?;
                 }
                 "--count" => args.count = Some(positive(&word, &value()?)? as usize),
                 "--csv" => args.csv = Some(value()?.into()),

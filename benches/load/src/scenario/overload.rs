@@ -12,9 +12,10 @@ use crate::process;
 use crate::report::Report;
 use crate::server::Server;
 
-/// Arrivals, as multiples of the capacity. The last is there for the price of a refusal: the more, the more of the CPU
-/// time is theirs. It has small photos only, as the client's side of large ones would take the CPUs from the server.
-const LOADS: [f64; 6] = [0.5, 0.8, 1.0, 2.0, 4.0, 10.0];
+/// Arrivals, as multiples of the capacity. The last two are there for the price of a refusal: the more, the more of the
+/// CPU time is theirs. They have small photos only, as the client's side of large ones would take the CPUs from the
+/// server.
+const LOADS: [f64; 7] = [0.5, 0.8, 1.0, 2.0, 4.0, 10.0, 30.0];
 
 /// Least goodput from twice the capacity on, as a share of its peak.
 const GOODPUT: f64 = 0.95;
@@ -39,7 +40,11 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
     let (mut rows, mut summaries, mut refusal_ms) = (Vec::new(), Vec::new(), f64::NAN);
     // CPU seconds of an answer on http threads, by the first load, at which nothing is refused.
     let mut answer_cost = None;
-    for load in LOADS {
+    let loads = match args.loads.is_empty() {
+        true => &LOADS[..],
+        false => &args.loads,
+    };
+    for &load in loads {
         let rate = full.goodput * load;
         let (before, own) = (process::cpu(server.pid), process::cpu(std::process::id()));
         let photo = |n| {
