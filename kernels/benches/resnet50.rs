@@ -1,6 +1,6 @@
 //! The layers of ResNet-50 with made-up weights, without a model file: milliseconds an image, by precision and batch.
 //!
-//! `cargo bench -p resnet-kernels --bench resnet50 -- [--precision f32,bf16x3,bf16] [--batch 1,4,8] [--threads 1]
+//! `cargo bench -p resnet-kernels --bench resnet50 -- [--precision f32,bf16x3,bf16,int8] [--batch 1,4,8] [--threads 1]
 //! [--rounds 5] [--layers]`. A round runs every case once, so that a machine that gets slower meets all alike; a figure
 //! is the sum over the layers of the least that a layer took. That is less than a run takes, and repeats better.
 
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use kernels::Features;
 use kernels::nn::{
-    Arithmetic, Builder, ConvLayer, Input, Moving, Pooling, Precision, Program, Team, Value,
+    Arithmetic, Builder, ConvLayer, Input, Int8Conv, Int8Residual, Moving, Pooling, Precision,
+    Program, Quantization, Team, Value,
 };
 
 /// How long a case runs in a round.
@@ -37,7 +38,7 @@ fn main() {
     let threads: usize = option("--threads", "1").parse().unwrap();
     let rounds: usize = option("--rounds", "5").parse().unwrap();
     let mut cases = Vec::new();
-    for name in option("--precision", "f32,bf16x3,bf16").split(',') {
+    for name in option("--precision", "f32,bf16x3,bf16,int8").split(',') {
         let precision = Precision::ALL.into_iter().find(|p| p.name() == name);
         let precision = precision.expect("a precision");
         let Some(arithmetic) = Arithmetic::new(precision, Features::detect()) else {
@@ -144,6 +145,59 @@ struct Conv {
     relu: bool,
 }
 
+/// What bytes mean everywhere behind a ReLU, and where there is none.
+const POSITIVE: Quantization = Quantization {
+    scale: 0.03,
+    zero: 0,
+};
+const SIGNED: Quantization = Quantization {
+    scale: 0.05,
+    zero: 128,
+};
+
+/// The same with weights and values of 8 bits.
+fn add_int8(
+    builder: &mut Builder,
+    name: &str,
+    from: Option<Value>,
+    (conv, weights, bias): (Conv, &[f32], &[f32]),
+    moving: Moving,
+) -> Value {
+    let outputs = conv.channels[1];
+    let each = weights.len() / outputs;
+    let largest = |w: &[f32]| w.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+    let scales: Vec<f32> = weights.chunks(each).map(|w| largest(w) / 127.0).collect();
+    let weights: Vec<i8> = weights
+        .iter()
+        .enumerate()
+        .map(|(i, w)| (w / scales[i / each]).round() as i8)
+        .collect();
+    let input = if from.is_none() { SIGNED } else { POSITIVE };
+    let bias: Vec<i32> = (bias.iter().zip(&scales))
+        .map(|(b, scale)| (b / (input.scale * scale)) as i32)
+        .collect();
+    let meaning = if conv.relu { POSITIVE } else { SIGNED };
+    let layer = Int8Conv {
+        moving,
+        outputs,
+        weights: &weights,
+        scales: &scales,
+        bias: &bias,
+        residual: conv.residual.map(|value| Int8Residual {
+            value,
+            own: SIGNED,
+            own_relu: false,
+        }),
+        relu: conv.relu,
+        output: Some(meaning),
+        border: conv.border,
+    };
+    match from {
+        Some(from) => builder.int8_conv(name, from, &layer).unwrap(),
+        None => builder.int8_first_conv(name, 0, SIGNED, &layer).unwrap(),
+    }
+}
+
 fn add(builder: &mut Builder, name: &str, from: Option<Value>, conv: Conv) -> Value {
     let [inputs, outputs] = conv.channels;
     let seed = (name.bytes()).fold(7_u64, |seed, b| seed.wrapping_mul(31) + u64::from(b));
@@ -151,17 +205,22 @@ fn add(builder: &mut Builder, name: &str, from: Option<Value>, conv: Conv) -> Va
     let scale = (6.0 / fan_in as f32).sqrt() * if conv.residual.is_some() { 0.3 } else { 1.0 };
     let mut weights = noise(seed, outputs * fan_in);
     weights.iter_mut().for_each(|w| *w *= scale);
+    let bias = noise(seed + 1, outputs);
+    let moving = Moving {
+        kernel: [conv.kernel; 2],
+        stride: [conv.stride; 2],
+        pad_before: [conv.kernel / 2; 2],
+        output: [conv.side; 2],
+    };
+    if builder.arithmetic().precision() == Precision::Int8 {
+        return add_int8(builder, name, from, (conv, &weights, &bias), moving);
+    }
     let layer = ConvLayer {
-        moving: Moving {
-            kernel: [conv.kernel; 2],
-            stride: [conv.stride; 2],
-            pad_before: [conv.kernel / 2; 2],
-            output: [conv.side; 2],
-        },
+        moving,
         groups: 1,
         outputs,
         weights: &weights,
-        bias: &noise(seed + 1, outputs),
+        bias: &bias,
         residual: conv.residual,
         relu: conv.relu,
         border: conv.border,
@@ -192,7 +251,11 @@ fn resnet50(arithmetic: Arithmetic, batch: usize, threads: usize) -> Program {
         pad_before: [1; 2],
         output: [56; 2],
     };
-    let pooled = builder.pool("maxpool", stem, Pooling::Max, window, 0);
+    let int8 = arithmetic.precision() == Precision::Int8;
+    let pooled = match int8 {
+        true => builder.int8_max_pool("maxpool", stem, window, 0),
+        false => builder.pool("maxpool", stem, Pooling::Max, window, 0),
+    };
     let (mut value, mut inputs, mut side) = (pooled.unwrap(), 64, 56);
     for (stage, blocks) in [3, 4, 6, 3].into_iter().enumerate() {
         let width = 64 << stage;
@@ -244,7 +307,12 @@ fn resnet50(arithmetic: Arithmetic, batch: usize, threads: usize) -> Program {
             inputs = 4 * width;
         }
     }
-    let mean = builder.global_mean("avgpool", value);
+    let mean = match int8 {
+        true => builder
+            .int8_global_mean("avgpool", value, POSITIVE)
+            .unwrap(),
+        false => builder.global_mean("avgpool", value),
+    };
     let last = Conv {
         channels: [2048, 1000],
         kernel: 1,

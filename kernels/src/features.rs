@@ -1,4 +1,4 @@
-//! What this CPU can multiply with: the vector instruction set, and the unit for bfloat16 if there is one.
+//! What this CPU can multiply with: the vector instruction set, and the units for bfloat16 and for bytes if there are.
 
 use super::Isa;
 
@@ -11,6 +11,17 @@ pub enum Bf16Unit {
     Amx,
 }
 
+/// Instructions that multiply bytes and accumulate in 32-bit integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Int8Unit {
+    /// `vpdpbusd` on 256-bit vectors, as CPUs without AVX-512 have it.
+    AvxVnni,
+    /// `vpdpbusd` on 512-bit vectors.
+    Avx512Vnni,
+    /// Tiles: `tdpbusd` on 16 × 16 results.
+    Amx,
+}
+
 /// The best of each kind, or less if somebody asked for less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Features {
@@ -18,28 +29,44 @@ pub struct Features {
     pub isa: Isa,
     /// The unit for bfloat16.
     pub bf16: Option<Bf16Unit>,
+    /// The unit for bytes; without one, vectors widen them.
+    pub int8: Option<Int8Unit>,
 }
 
 impl Features {
-    /// Every combination that has a name, each with all instructions of those before it.
-    pub const LADDER: [Features; 5] = [
-        Features::rung(Isa::Scalar, None),
-        Features::rung(Isa::Avx2, None),
-        Features::rung(Isa::Avx512, None),
-        Features::rung(Isa::Avx512, Some(Bf16Unit::Avx512)),
-        Features::rung(Isa::Avx512, Some(Bf16Unit::Amx)),
+    /// Every combination that has a name; vectors and units only ever grow from one to the next, AVX-VNNI apart, which
+    /// some CPUs have in place of AVX-512.
+    pub const LADDER: [Features; 7] = [
+        Features::rung(Isa::Scalar, None, None),
+        Features::rung(Isa::Avx2, None, None),
+        Features::rung(Isa::Avx2, None, Some(Int8Unit::AvxVnni)),
+        Features::rung(Isa::Avx512, None, None),
+        Features::rung(Isa::Avx512, None, Some(Int8Unit::Avx512Vnni)),
+        Features::rung(
+            Isa::Avx512,
+            Some(Bf16Unit::Avx512),
+            Some(Int8Unit::Avx512Vnni),
+        ),
+        Features::rung(Isa::Avx512, Some(Bf16Unit::Amx), Some(Int8Unit::Amx)),
     ];
 
-    const fn rung(isa: Isa, bf16: Option<Bf16Unit>) -> Features {
-        Features { isa, bf16 }
+    const fn rung(isa: Isa, bf16: Option<Bf16Unit>, int8: Option<Int8Unit>) -> Features {
+        Features { isa, bf16, int8 }
+    }
+
+    /// Vectors alone.
+    #[must_use]
+    pub const fn vectors(isa: Isa) -> Features {
+        Features::rung(isa, None, None)
     }
 
     /// Its name in lower case, as in flags, logs and tables: that of its last instruction set.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self.bf16 {
-            None => self.isa.name(),
-            Some(unit) => unit.name(),
+        match (self.bf16, self.int8) {
+            (None, None) => self.isa.name(),
+            (None, Some(unit)) => unit.name(),
+            (Some(unit), _) => unit.name(),
         }
     }
 
@@ -62,13 +89,49 @@ impl Features {
             bf16: [Bf16Unit::Amx, Bf16Unit::Avx512]
                 .into_iter()
                 .find(|unit| unit.is_supported()),
+            int8: [Int8Unit::Amx, Int8Unit::Avx512Vnni, Int8Unit::AvxVnni]
+                .into_iter()
+                .find(|unit| unit.is_supported()),
         }
     }
 
     /// Whether this CPU offers all of it.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        self.isa.is_supported() && self.bf16.is_none_or(Bf16Unit::is_supported)
+        self.isa.is_supported()
+            && self.bf16.is_none_or(Bf16Unit::is_supported)
+            && self.int8.is_none_or(Int8Unit::is_supported)
+    }
+}
+
+impl Int8Unit {
+    /// Its name in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Int8Unit::AvxVnni => "avx-vnni",
+            Int8Unit::Avx512Vnni => "avx512-vnni",
+            Int8Unit::Amx => "amx",
+        }
+    }
+
+    /// Whether this CPU offers it, and for tiles whether the system lets this process use them.
+    #[must_use]
+    pub fn is_supported(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Int8Unit::AvxVnni => Isa::Avx2.is_supported() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Int8Unit::Avx512Vnni => {
+                Isa::Avx512.is_supported() && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Int8Unit::Amx => Isa::Avx512.is_supported() && tiles::multiply_bytes(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Int8Unit::AvxVnni | Int8Unit::Avx512Vnni => false,
+            #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+            Int8Unit::Amx => false,
+        }
     }
 }
 
@@ -116,6 +179,14 @@ mod tiles {
         static PERMITTED: OnceLock<bool> = OnceLock::new();
         // The order matters: each step may only be taken after the one before.
         *PERMITTED.get_or_init(|| cpu_has_them() && system_saves_them() && request() == 0)
+    }
+
+    /// Whether tiles may be used, and the CPU multiplies bytes with them.
+    ///
+    /// Source: as of `cpu_has_them`, AMX-INT8.
+    pub(super) fn multiply_bytes() -> bool {
+        const AMX_INT8: u32 = 1 << 25;
+        are_permitted() && __cpuid_count(7, 0).edx & AMX_INT8 != 0
     }
 
     /// Source: Intel's Software Developer's Manual, `CPUID`: leaf 7, EDX, AMX-BF16 and AMX-TILE; leaf 1, ECX, OSXSAVE.

@@ -25,7 +25,7 @@ mod vectorize;
 
 pub use self::caches::Caches;
 pub use self::color::ColorKernel;
-pub use self::features::{Bf16Unit, Features};
+pub use self::features::{Bf16Unit, Features, Int8Unit};
 pub use self::idct::IdctKernel;
 pub use self::normalize::{Normalization, NormalizeKernel};
 pub use self::resample::{HorizontalPass, PRECISION_BITS, ResampleKernel, VerticalPass, Weights};

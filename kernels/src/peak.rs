@@ -3,7 +3,7 @@
 //! Called by `cli` for `bench engine --profile`, which times it and divides what a step reaches by it. The chains are
 //! independent and more than latency times throughput of any CPU with these instructions, so no multiplier waits.
 
-use super::features::Bf16Unit;
+use super::features::{Bf16Unit, Int8Unit};
 use super::nn::{Arithmetic, Precision};
 
 /// Multiplies `rounds` times and tells how many multiplications and additions that were; none where no such loop is
@@ -15,6 +15,7 @@ pub fn spin(arithmetic: Arithmetic, rounds: u64) -> Option<u64> {
     let features = arithmetic.features();
     let operations = match (arithmetic.precision(), features.bf16) {
         (Precision::F32, _) => spin_f32(features.isa, rounds)?,
+        (Precision::Int8, _) => spin_int8(features.int8, rounds)?,
         (_, unit) => spin_bf16(unit?, rounds)?,
     };
     Some(match arithmetic.precision() {
@@ -76,6 +77,25 @@ fn spin_bf16(unit: Bf16Unit, rounds: u64) -> Option<u64> {
         // SAFETY: as above.
         Bf16Unit::Amx => Some(unsafe { super::nn::spin_tiles(rounds) }),
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn spin_int8(unit: Option<Int8Unit>, rounds: u64) -> Option<u64> {
+    match unit {
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
+        None => Some(unsafe { x86::avx2_bytes(rounds) }),
+        // SAFETY: as above.
+        Some(Int8Unit::AvxVnni) => Some(unsafe { x86::avx_vnni(rounds) }),
+        // SAFETY: as above.
+        Some(Int8Unit::Avx512Vnni) => Some(unsafe { x86::avx512_vnni(rounds) }),
+        // SAFETY: as above.
+        Some(Int8Unit::Amx) => Some(unsafe { super::nn::spin_tiles_of_bytes(rounds) }),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn spin_int8(_: Option<Int8Unit>, _: u64) -> Option<u64> {
+    None
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -140,6 +160,49 @@ mod x86 {
         }
         black_box(sums);
         rounds * 24 * 16 * 2 * 2
+    }
+
+    /// 24 chains of 16 lanes, four products a lane.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) fn avx512_vnni(rounds: u64) -> u64 {
+        let ones = black_box(_mm512_set1_epi8(1));
+        let mut sums = [black_box(_mm512_setzero_si512()); 24];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, ones, ones);
+            }
+        }
+        black_box(sums);
+        rounds * 24 * 16 * 4 * 2
+    }
+
+    /// 12 chains of 8 lanes, four products a lane by two multiplications.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn avx2_bytes(rounds: u64) -> u64 {
+        let ones = black_box(_mm256_set1_epi16(1));
+        let mut sums = [black_box(_mm256_setzero_si256()); 12];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                let products = black_box(_mm256_madd_epi16(ones, ones));
+                *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(products, products));
+            }
+        }
+        black_box(sums);
+        rounds * 12 * 8 * 2 * 2
+    }
+
+    /// 12 chains of 8 lanes, four products a lane.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) fn avx_vnni(rounds: u64) -> u64 {
+        let ones = black_box(_mm256_set1_epi8(1));
+        let mut sums = [black_box(_mm256_setzero_si256()); 12];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, ones, ones);
+            }
+        }
+        black_box(sums);
+        rounds * 12 * 8 * 4 * 2
     }
 }
 

@@ -25,7 +25,7 @@ pub struct ArithmeticConfig {
 /// A value of `--precision`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionChoice {
-    /// bf16 where the CPU has it and test images then get the answers of f32, else f32
+    /// int8 for a quantized file; else bf16 where the CPU has it and test images then get the answers of f32, else f32
     Auto,
     /// Single precision throughout
     F32,
@@ -34,6 +34,8 @@ pub enum PrecisionChoice {
     Bf16x3,
     /// bfloat16 values, single precision sums; AVX512-BF16 or AMX
     Bf16,
+    /// Bytes, exact sums; for quantized files, which have it anyway: others are refused
+    Int8,
 }
 
 /// A value of `--isa`.
@@ -45,12 +47,18 @@ pub enum IsaChoice {
     Scalar,
     /// AVX2 and FMA, 256-bit vectors
     Avx2,
+    /// With products of bytes on 256-bit vectors
+    #[value(name = "avx-vnni")]
+    AvxVnni,
     /// AVX-512, 512-bit vectors
     Avx512,
+    /// With products of bytes on 512-bit vectors
+    #[value(name = "avx512-vnni")]
+    Avx512Vnni,
     /// With bfloat16 products on 512-bit vectors
     #[value(name = "avx512-bf16")]
     Avx512Bf16,
-    /// With bfloat16 products on tiles
+    /// With products of bfloat16 and bytes on tiles
     Amx,
 }
 
@@ -62,7 +70,9 @@ impl IsaChoice {
             IsaChoice::Auto => None,
             IsaChoice::Scalar => Some("scalar"),
             IsaChoice::Avx2 => Some("avx2"),
+            IsaChoice::AvxVnni => Some("avx-vnni"),
             IsaChoice::Avx512 => Some("avx512"),
+            IsaChoice::Avx512Vnni => Some("avx512-vnni"),
             IsaChoice::Avx512Bf16 => Some("avx512-bf16"),
             IsaChoice::Amx => Some("amx"),
         }
@@ -78,6 +88,7 @@ impl PrecisionChoice {
             PrecisionChoice::F32 => Some("f32"),
             PrecisionChoice::Bf16x3 => Some("bf16x3"),
             PrecisionChoice::Bf16 => Some("bf16"),
+            PrecisionChoice::Int8 => Some("int8"),
         }
     }
 }

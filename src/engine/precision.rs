@@ -254,14 +254,11 @@ mod tests {
     #[test]
     fn precision_without_instructions_is_refused_and_f32_never() {
         let options = EngineOptions {
-            features: Features {
-                isa: Isa::Scalar,
-                bf16: None,
-            },
+            features: Features::vectors(Isa::Scalar),
             precision: None,
             ..EngineOptions::default()
         };
-        for precision in Precision::ALL {
+        for precision in Precision::FLOATS {
             let options = EngineOptions {
                 precision: Some(precision),
                 ..options.clone()

@@ -205,7 +205,7 @@ fn arithmetics() -> Vec<(Arithmetic, f32)> {
     let best = Features::detect();
     let mut all = Vec::new();
     for isa in [Isa::Avx2, Isa::Avx512] {
-        let features = Features { isa, bf16: None };
+        let features = Features::vectors(isa);
         all.extend(Arithmetic::new(Precision::F32, features).map(|a| (a, 2e-5)));
     }
     all.extend(Arithmetic::new(Precision::Bf16x3, best).map(|a| (a, 2e-4)));

@@ -49,11 +49,8 @@ fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
 
 #[test]
 fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
-    let avx2 = Features {
-        isa: Isa::Avx2,
-        bf16: None,
-    };
-    let precisions = Precision::ALL.map(|precision| (precision, Features::detect()));
+    let avx2 = Features::vectors(Isa::Avx2);
+    let precisions = Precision::FLOATS.map(|precision| (precision, Features::detect()));
     for (precision, features) in precisions.into_iter().chain([(Precision::F32, avx2)]) {
         if Arithmetic::new(precision, features).is_none() {
             continue; // this CPU lacks the instructions
@@ -174,10 +171,7 @@ fn photos_are_answered_alike_with_and_without_bytes() {
 #[test]
 fn network_of_stock_operators_takes_no_bytes_and_says_so() {
     let options = EngineOptions {
-        features: Features {
-            isa: Isa::Scalar,
-            bf16: None,
-        },
+        features: Features::vectors(Isa::Scalar),
         ..EngineOptions::default()
     };
     let loaded = load(&ModelRef::builtin(), &options).unwrap();

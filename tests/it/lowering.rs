@@ -25,10 +25,7 @@ fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
 
 /// What no operator of ours runs with.
 fn scalar() -> Features {
-    Features {
-        isa: Isa::Scalar,
-        bf16: None,
-    }
+    Features::vectors(Isa::Scalar)
 }
 
 fn images(side: usize, count: usize) -> Vec<Image> {

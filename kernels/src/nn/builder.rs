@@ -1,11 +1,13 @@
 //! A program step by step: checks shapes, packs weights, and in the end finds a place for every value.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::conv::{Conv, ConvShape, ConvUse};
 use super::edge::Edge;
 use super::first::FirstConv;
 use super::gather::Gather;
+use super::int8::Quantization;
 use super::line::Plane;
 use super::placement::{Place, Placed, place};
 use super::pointwise::{Add, Affine};
@@ -25,7 +27,7 @@ const WINOGRAD_F4_TILES: usize = 14;
 
 /// A value of a program under construction: `[channels, height, width]` for each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value(usize);
+pub struct Value(pub(super) usize);
 
 /// A window and how it moves; rows first, then columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,21 @@ pub struct Moving {
     pub pad_before: [usize; 2],
     /// Height and width of the output.
     pub output: [usize; 2],
+}
+
+impl Moving {
+    /// Whether every window of a pool has a pixel of an image of this size.
+    pub(super) fn check_pool(&self, image: [usize; 2]) -> Result<(), Refusal> {
+        let is_outside = |axis: usize| {
+            let last = (self.output[axis] - 1) * self.stride[axis];
+            self.pad_before[axis] >= self.kernel[axis]
+                || last >= image[axis] + self.pad_before[axis]
+        };
+        match is_outside(0) || is_outside(1) {
+            true => Err(Refusal("a window lies outside of the image".into())),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A convolution to add to a program.
@@ -72,7 +89,14 @@ impl ConvLayer<'_> {
 }
 
 /// Whether weights and bias are as many as the channels demand.
-fn check_weights(inputs: usize, layer: &ConvLayer<'_>) -> Result<(), Refusal> {
+fn check_weights(
+    arithmetic: Arithmetic,
+    inputs: usize,
+    layer: &ConvLayer<'_>,
+) -> Result<(), Refusal> {
+    if arithmetic.precision() == Precision::Int8 {
+        return Err(Refusal("its weights are no bytes".into()));
+    }
     let [rows, columns] = layer.moving.kernel;
     let per_group = inputs / layer.groups.max(1);
     let fits = layer.groups > 0
@@ -101,17 +125,19 @@ pub enum Pooling {
 /// Builds a [`Program`].
 #[derive(Debug)]
 pub struct Builder {
-    arithmetic: Arithmetic,
-    vectorized: Vectorized,
+    pub(super) arithmetic: Arithmetic,
+    pub(super) vectorized: Vectorized,
     capacity: usize,
-    threads: usize,
-    scratch: usize,
+    pub(super) threads: usize,
+    pub(super) scratch: usize,
     steps: Vec<Step>,
     batch_from: Option<usize>,
-    values: Vec<Placed>,
-    inputs: Vec<[usize; 3]>,
-    output_sizes: Vec<usize>,
-    normalization: Option<[Normalization; 3]>,
+    pub(super) values: Vec<Placed>,
+    pub(super) inputs: Vec<[usize; 3]>,
+    pub(super) output_sizes: Vec<usize>,
+    pub(super) normalization: Option<[Normalization; 3]>,
+    /// What the bytes of values mean that are stored as bytes, by number.
+    pub(super) quantizations: BTreeMap<usize, Quantization>,
 }
 
 impl Builder {
@@ -136,7 +162,14 @@ impl Builder {
             inputs,
             output_sizes: Vec::new(),
             normalization: None,
+            quantizations: BTreeMap::new(),
         }
+    }
+
+    /// How the program will compute.
+    #[must_use]
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// What bytes of the three channels of an image mean, for the convolutions that are added from now on.
@@ -199,7 +232,7 @@ impl Builder {
             pad_before,
             output,
         } = layer.moving;
-        check_weights(inputs, layer)?;
+        check_weights(self.arithmetic, inputs, layer)?;
         let store = match layer.exact {
             true => Store::F32,
             false => self.arithmetic.store(),
@@ -258,7 +291,7 @@ impl Builder {
             output: [height, width],
         } = layer.moving;
         let window = kernel[0] * kernel[1];
-        check_weights(input.channels, layer)?;
+        check_weights(self.arithmetic, input.channels, layer)?;
         if !covers(input.plane, &layer.moving) && !input.row {
             return refuse("its window reaches beyond the zeros around its input");
         }
@@ -323,7 +356,7 @@ impl Builder {
     }
 
     /// The pixels of a value that are so far apart, side by side.
-    fn gather(
+    pub(super) fn gather(
         &mut self,
         name: &str,
         from: Value,
@@ -391,14 +424,7 @@ impl Builder {
         let from = self.values[input.0];
         let [height, width] = moving.output;
         let image = [from.plane.height, from.plane.width];
-        let is_outside = |axis: usize| {
-            let last = (moving.output[axis] - 1) * moving.stride[axis];
-            moving.pad_before[axis] >= moving.kernel[axis]
-                || last >= image[axis] + moving.pad_before[axis]
-        };
-        if is_outside(0) || is_outside(1) {
-            return Err(Refusal("a window lies outside of the image".into()));
-        }
+        moving.check_pool(image)?;
         if from.row {
             return Err(Refusal("a window over single values".into()));
         }
@@ -520,6 +546,9 @@ impl Builder {
 
     /// A value becomes the next output.
     pub fn leave(&mut self, name: &str, value: Value) {
+        if self.int8_leave(name, value) {
+            return;
+        }
         let from = self.values[value.0];
         let pixels = if from.row {
             1
@@ -546,6 +575,7 @@ impl Builder {
             steps: self.steps,
             batch_from,
             values: self.values,
+            quantizations: self.quantizations,
             capacity: self.capacity,
             scratch,
             lines: scratch + self.scratch + SLACK,
@@ -557,11 +587,11 @@ impl Builder {
     }
 
     /// Whether a value of this size is laid out as a row of images: where all images are computed at once.
-    fn is_row(&self, height: usize, width: usize, border: usize) -> bool {
+    pub(super) fn is_row(&self, height: usize, width: usize, border: usize) -> bool {
         self.batch_from.is_some() && (height, width, border) == (1, 1, 0)
     }
 
-    fn value(&self, channels: usize, plane: Plane, store: Store, row: bool) -> Placed {
+    pub(super) fn value(&self, channels: usize, plane: Plane, store: Store, row: bool) -> Placed {
         let plane = match row {
             true => Plane {
                 height: 1,
@@ -581,7 +611,7 @@ impl Builder {
         }
     }
 
-    fn step(
+    pub(super) fn step(
         &mut self,
         name: &str,
         kind: String,
@@ -609,7 +639,7 @@ impl Builder {
 }
 
 /// Whether all that a window looks at lies inside of the plane and its border.
-fn covers(plane: Plane, moving: &Moving) -> bool {
+pub(super) fn covers(plane: Plane, moving: &Moving) -> bool {
     let image = [plane.height, plane.width];
     (0..2).all(|axis| {
         let last = (moving.output[axis] - 1) * moving.stride[axis] + moving.kernel[axis];

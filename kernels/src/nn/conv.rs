@@ -327,11 +327,8 @@ mod tests {
     use crate::Isa;
 
     fn arithmetics() -> Vec<Arithmetic> {
-        let of = |features| Precision::ALL.map(|precision| Arithmetic::new(precision, features));
-        let avx2 = Features {
-            isa: Isa::Avx2,
-            bf16: None,
-        };
+        let of = |features| Precision::FLOATS.map(|precision| Arithmetic::new(precision, features));
+        let avx2 = Features::vectors(Isa::Avx2);
         let all = of(Features::detect()).into_iter().chain(of(avx2));
         all.flatten().collect()
     }

@@ -74,11 +74,11 @@ impl Edge {
     }
 }
 
-/// Writes zeros around the planes of `count` blocks from `block` on of an image.
+/// Writes `byte` around the planes of `count` blocks from `block` on of an image.
 ///
 /// # Safety
 /// They are inside of the value and nobody else uses their borders.
-pub(super) unsafe fn zero_border(view: View, image: usize, block: usize, count: usize) {
+pub(super) unsafe fn fill_border(view: View, image: usize, block: usize, count: usize, byte: u8) {
     let plane = view.plane;
     for block in block..block + count {
         // SAFETY: a plane of the value, so the runs below are inside of it.
@@ -86,19 +86,19 @@ pub(super) unsafe fn zero_border(view: View, image: usize, block: usize, count: 
             view.start
                 .add(view.offset(image, block, 0, 0) - plane.at(0, 0))
         };
-        let zero = |at: usize, lines: usize| {
-            // SAFETY: a run of the border of that plane; zero bytes are a line of zeros.
-            unsafe { start.add(at).write_bytes(0, lines) };
+        let fill = |at: usize, lines: usize| {
+            // SAFETY: a run of the border of that plane; any bytes are lines.
+            unsafe { start.add(at).write_bytes(byte, lines) };
         };
         // The end of a row and the start of the next are neighbours.
         let sides = 2 * plane.border;
         let first = plane.at(0, 0);
-        zero(0, first);
+        fill(0, first);
         for row in 1..plane.height {
-            zero(plane.at(row, 0) - sides, sides);
+            fill(plane.at(row, 0) - sides, sides);
         }
         let last = plane.at(plane.height.max(1) - 1, plane.width);
-        zero(last, plane.lines() - last);
+        fill(last, plane.lines() - last);
     }
 }
 
@@ -272,7 +272,7 @@ mod tests {
             let bits = value.bits();
             prop_assert!(bits.iter().all(|&b| !f32::from_bits(b).is_nan()), "all lines are written");
             let filled = images * channels * height * width;
-            let halves = match store { Store::F32 => 1, Store::Bf16 => 2, Store::Split => 4 };
+            let halves = match store { Store::F32 => 1, Store::Bf16 => 2, Store::Split => 4, Store::U8 => unreachable!() };
             let zeros = bits.iter().map(|&b| if halves == 1 {
                 usize::from(b == 0)
             } else {
@@ -311,7 +311,7 @@ mod tests {
             let mut lines = vec![Line([1.0; 16]); 2 * 3 * plane.lines()];
             let view = View { start: lines.as_mut_ptr(), blocks: 3, plane };
             // SAFETY: a value that is only used here.
-            unsafe { zero_border(view, 1, 1, count) };
+            unsafe { fill_border(view, 1, 1, count, 0) };
             let mut expected = vec![Line([1.0; 16]); lines.len()];
             for block in 1..1 + count {
                 let first = (3 + block) * plane.lines();

@@ -220,6 +220,9 @@ macro_rules! with_format {
             $crate::nn::tile::Store::Split => {
                 $call::<2, $crate::nn::format::Split>($($argument),*)
             }
+            $crate::nn::tile::Store::U8 => {
+                unreachable!("bytes have steps of their own, in `int8`")
+            }
         }
     };
 }

@@ -1,7 +1,7 @@
 //! Neural network layers: values in lines of 64 bytes, a micro-kernel that multiplies them, and the steps around it.
 //!
 //! # Layout
-//! A [`Line`] holds one pixel's values of one block of channels: 16 `f32`, or 32 bfloat16. A value of one image is
+//! A [`Line`] holds one pixel's values of one block of channels: 16 `f32`, 32 bfloat16, or 64 bytes. A value of one image is
 //! `[block][row][column]` lines; pixels of a block are neighbours, so the micro-kernel reads them at constant distances
 //! without packing, and 64-byte lines never split a cache line. Channels beyond the last are zeros.
 
@@ -22,6 +22,7 @@ mod first;
 mod format;
 mod gather;
 mod input;
+mod int8;
 mod line;
 mod memory;
 mod pack;
@@ -49,6 +50,7 @@ mod winograd;
 pub use self::builder::{Builder, ConvLayer, Moving, Pooling, Value};
 pub use self::denormals::{FlushDenormals, flush_denormals};
 pub use self::input::Input;
+pub use self::int8::{Int8Conv, Int8Residual, Quantization};
 pub use self::line::{Line, Plane};
 pub use self::memory::Memory;
 pub use self::program::Program;
@@ -56,7 +58,7 @@ pub use self::team::{Lead, Team};
 use self::tile::Store;
 use super::Vectorized;
 use super::caches::Caches;
-use super::features::{Bf16Unit, Features};
+use super::features::{Bf16Unit, Features, Int8Unit};
 
 /// How values are stored and multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,11 +69,21 @@ pub enum Precision {
     Bf16x3,
     /// bfloat16 values, single precision sums.
     Bf16,
+    /// Bytes with a scale, exact sums: for networks whose file says what their bytes mean.
+    Int8,
 }
 
 impl Precision {
-    /// All of them, the most exact first.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16x3, Precision::Bf16];
+    /// Those that any network can be computed in, the most exact first.
+    pub const FLOATS: [Precision; 3] = [Precision::F32, Precision::Bf16x3, Precision::Bf16];
+
+    /// All of them.
+    pub const ALL: [Precision; 4] = [
+        Precision::F32,
+        Precision::Bf16x3,
+        Precision::Bf16,
+        Precision::Int8,
+    ];
 
     /// Its name, as in flags and logs.
     #[must_use]
@@ -80,6 +92,7 @@ impl Precision {
             Precision::F32 => "f32",
             Precision::Bf16x3 => "bf16x3",
             Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
         }
     }
 
@@ -89,6 +102,7 @@ impl Precision {
             Precision::F32 => Store::F32,
             Precision::Bf16 => Store::Bf16,
             Precision::Bf16x3 => Store::Split,
+            Precision::Int8 => Store::U8,
         }
     }
 }
@@ -107,7 +121,7 @@ impl Arithmetic {
     #[must_use]
     pub fn new(precision: Precision, features: Features) -> Option<Arithmetic> {
         let has = match precision {
-            Precision::F32 => features.isa >= super::Isa::Avx2,
+            Precision::F32 | Precision::Int8 => features.isa >= super::Isa::Avx2,
             Precision::Bf16 | Precision::Bf16x3 => features.bf16.is_some(),
         };
         (has && features.is_supported()).then(|| Arithmetic {
@@ -141,10 +155,11 @@ impl Arithmetic {
         self.caches
     }
 
-    /// What multiplies.
+    /// What multiplies; of bytes, whether tiles do, the rest is chosen in [`int8`].
     fn unit(self) -> Unit {
         match (self.precision, self.features.bf16) {
-            (Precision::F32, _) | (_, None) => match self.features.isa {
+            (Precision::Int8, _) if self.features.int8 == Some(Int8Unit::Amx) => Unit::Amx,
+            (Precision::F32 | Precision::Int8, _) | (_, None) => match self.features.isa {
                 super::Isa::Avx512 => Unit::Avx512,
                 _ => Unit::Avx2,
             },
@@ -178,6 +193,10 @@ impl Arithmetic {
     #[must_use]
     pub fn instructions(self) -> &'static str {
         match (self.precision, self.features.bf16) {
+            (Precision::Int8, _) => match self.features.int8 {
+                None => super::Isa::Avx2.name(),
+                Some(unit) => unit.name(),
+            },
             (Precision::F32, _) | (_, None) => self.features.isa.name(),
             (_, Some(unit)) => unit.name(),
         }
@@ -206,6 +225,16 @@ enum Unit {
 pub(super) unsafe fn spin_tiles(rounds: u64) -> u64 {
     // SAFETY: the caller's promise is the same.
     unsafe { amx::spin(rounds) }
+}
+
+/// The same with bytes.
+///
+/// # Safety
+/// The CPU has [`Int8Unit::Amx`], and no other code uses tiles on this thread.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn spin_tiles_of_bytes(rounds: u64) -> u64 {
+    // SAFETY: the caller's promise is the same.
+    unsafe { amx::spin_bytes(rounds) }
 }
 
 /// A step, and what it did while profiling was on.

@@ -138,7 +138,7 @@ impl Packed {
     /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
     pub(super) fn k_blocks(&self, kernel: [usize; 2], input: Plane, vectors: usize) -> Vec<KBlock> {
         let planes = match self.precision {
-            Precision::F32 | Precision::Bf16 => 1,
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => 1,
             Precision::Bf16x3 => 2,
         };
         let [rows, columns] = kernel;
@@ -166,6 +166,7 @@ impl Packed {
             let n = n as u32;
             match self.precision {
                 Precision::F32 | Precision::Bf16 => list.push(KBlock { a, b: n * lines }),
+                Precision::Int8 => unreachable!("bytes are packed in `int8`"),
                 // low · high, high · high, high · low: each has an operand of the one before
                 Precision::Bf16x3 => {
                     list.extend([(1, 0), (0, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
@@ -252,6 +253,7 @@ fn put(
             let line = &mut lines[(block * 16 + k / 2) * vectors + v];
             put_halves(line, k % 2, values.map(to_bf16));
         }
+        Precision::Int8 => unreachable!("bytes are packed in `int8`"),
         Precision::Bf16x3 => {
             let line = (block * 32 + k / 2) * vectors + v;
             let high = values.map(to_bf16);

@@ -53,7 +53,12 @@ fn overwritten(
     let [input, residual] = step.reads[..] else {
         return None;
     };
-    let fits = matches!(step.work, Work::Conv(_) | Work::Winograd(_))
+    let convolves = match &step.work {
+        Work::Conv(_) | Work::Winograd(_) => true,
+        Work::Int8(work) => work.convolves(),
+        _ => false,
+    };
+    let fits = convolves
         && input != residual
         && lives[residual].1 == index
         && values[residual].place == values[value].place

@@ -102,7 +102,7 @@ struct PoolTask<'a, const H: usize, F> {
 
 /// The part of a window at `start - pad` that lies inside of `0..size`.
 #[inline(always)]
-fn inside(start: usize, pad: usize, kernel: usize, size: usize) -> (usize, usize) {
+pub(super) fn inside(start: usize, pad: usize, kernel: usize, size: usize) -> (usize, usize) {
     let end = (start + kernel).saturating_sub(pad).min(size);
     (start.saturating_sub(pad).min(end), end)
 }

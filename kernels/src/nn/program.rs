@@ -3,15 +3,17 @@
 //! The first steps run image by image, so that large planes stay in the cache; the later ones, whose planes are small
 //! and whose weights are many, run for all images of a batch at once.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::conv::Conv;
 use super::denormals::flush_denormals;
-use super::edge::{Edge, zero_border};
+use super::edge::{Edge, fill_border};
 use super::first::FirstConv;
 use super::gather::Gather;
 use super::input::Input;
+use super::int8::{self, Quantization};
 use super::line::{Line, View};
 use super::memory::Memory;
 use super::placement::{Place, Placed};
@@ -31,6 +33,8 @@ pub struct Program {
     /// Steps before this one run image by image.
     pub(super) batch_from: usize,
     pub(super) values: Vec<Placed>,
+    /// What the bytes of values mean that are stored as bytes.
+    pub(super) quantizations: BTreeMap<usize, Quantization>,
     /// Images of a batch that the memory is made for.
     pub(super) capacity: usize,
     /// Most threads that share an inference.
@@ -75,6 +79,8 @@ pub(super) enum Work {
     GlobalMean(GlobalMean),
     Affine(Affine),
     Add(Add),
+    /// Any of these on bytes.
+    Int8(Box<int8::Work>),
     /// Lines become output number so-and-so.
     Leave(usize, Edge),
 }
@@ -107,6 +113,7 @@ impl Program {
     pub fn takes_bytes(&self, input: usize) -> bool {
         let normalizes = |step: &Step| match &step.work {
             Work::First(i, first) => *i == input && first.takes_bytes(),
+            Work::Int8(work) => work.takes_bytes(input),
             _ => false,
         };
         self.steps.iter().any(normalizes)
@@ -192,8 +199,12 @@ impl Program {
             if let Some(output) = step.writes.map(view)
                 && output.plane.border > 0
             {
+                let byte = match &step.work {
+                    Work::Int8(_) => self.zero(step.writes),
+                    _ => 0,
+                };
                 for image in 0..count {
-                    zero_border(output, image, 0, output.blocks);
+                    fill_border(output, image, 0, output.blocks, byte);
                 }
             }
             match (&step.work, step.writes) {
@@ -230,6 +241,22 @@ impl Program {
                     let count = if is_row(to) { 1 } else { count };
                     add.run(lead, [read(0), read(1)], view(to), count);
                 }
+                (Work::Int8(work), writes) => {
+                    let reads: Vec<View> = step.reads.iter().map(|r| view(*r)).collect();
+                    let input = work.input();
+                    let input = input.map(|i| inputs[i].part(part(self.input_sizes[i])));
+                    let output = work.output();
+                    let output = output.map(|o| &mut outputs[o][part(self.output_sizes[o])]);
+                    work.run(int8::Site {
+                        lead,
+                        images: count,
+                        reads: &reads,
+                        writes: writes.map(view),
+                        input,
+                        output,
+                        scratch: scratch(),
+                    });
+                }
                 (Work::Leave(output, edge), _) => {
                     let values = &mut outputs[*output][part(self.output_sizes[*output])];
                     match is_row(step.reads[0]) {
@@ -245,6 +272,12 @@ impl Program {
             step.nanoseconds.fetch_add(time, Ordering::Relaxed);
             step.images.fetch_add(count as u64, Ordering::Relaxed);
         }
+    }
+
+    /// The byte that means zero in a value of bytes.
+    fn zero(&self, value: Option<usize>) -> u8 {
+        let quantization = value.and_then(|v| self.quantizations.get(&v));
+        quantization.map_or(0, |q| q.zero)
     }
 
     fn view(&self, memory: *mut Line, value: usize, images: &Images) -> View {
@@ -291,6 +324,7 @@ impl Program {
                 Work::Conv(conv) => (conv.plan().to_string(), conv.bytes()),
                 Work::Winograd(winograd) => (String::new(), winograd.bytes()),
                 Work::First(_, first) => (String::new(), first.bytes()),
+                Work::Int8(work) => (work.plan(), work.bytes()),
                 _ => (String::new(), 0),
             };
             StepProfile {

@@ -65,6 +65,7 @@ impl Sample {
         let residual = match self.store {
             Store::F32 => random.f32_lines(2 * residual_stride),
             Store::Bf16 | Store::Split => random.bf16_lines(2 * residual_stride),
+            Store::U8 => unreachable!("no sample stores bytes"),
         };
         let k: Vec<KBlock> = (self.k.iter())
             .map(|&(a, b)| KBlock {

@@ -127,7 +127,7 @@ mod tests {
             // SAFETY: the slices are as long as a tile of 14 pixels, two lines apart, and two vectors asks for.
             let expected = run(&|tile| unsafe { tile_f32(tile, pixels, stride, vectors) });
             for isa in [Isa::Avx2, Isa::Avx512] {
-                let features = Features { isa, bf16: None };
+                let features = Features::vectors(isa);
                 let Some(arithmetic) = Arithmetic::new(Precision::F32, features) else { continue };
                 let kernel = TileKernel::new(arithmetic, Store::F32);
                 let Some(function) = kernel.function(pixels, stride, vectors) else { continue };

@@ -137,6 +137,7 @@ unsafe fn finish(tile: &Tile<'_>, p: usize, sums: &mut [[f32; 16]], store: Store
                 let (high, low) = (unpack(residual(0)), unpack(residual(1)));
                 std::array::from_fn(|i| high[i] + low[i])
             }
+            Store::U8 => unreachable!("bfloat16 is not stored as bytes"),
         };
         for (sum, r) in sums.as_flattened_mut().iter_mut().zip(added) {
             *sum += r;

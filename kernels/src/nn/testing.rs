@@ -1,6 +1,6 @@
 //! Values for the unit tests of the steps: memory that owns itself, numbers that depend on a seed alone.
 
-use super::edge::{Edge, zero_border};
+use super::edge::{Edge, fill_border};
 use super::line::{Line, Plane, View};
 use super::tile::Store;
 use super::{Lead, Team};
@@ -31,7 +31,7 @@ impl Value {
         let view = value.view();
         for image in 0..images {
             // SAFETY: all of a value that is only used here.
-            unsafe { zero_border(view, image, 0, blocks) };
+            unsafe { fill_border(view, image, 0, blocks, 0) };
         }
         value
     }
@@ -85,6 +85,7 @@ pub(super) fn blocks(store: Store, channels: usize) -> usize {
         Store::F32 => channels.div_ceil(16),
         Store::Bf16 => channels.div_ceil(32),
         Store::Split => 2 * channels.div_ceil(32),
+        Store::U8 => channels.div_ceil(64),
     }
 }
 
@@ -128,5 +129,6 @@ pub(super) fn rounded(store: Store, value: f32) -> f32 {
         Store::F32 => value,
         Store::Bf16 => bf16(value),
         Store::Split => bf16(value) + bf16(value - bf16(value)),
+        Store::U8 => unreachable!("bytes have no numbers of their own"),
     }
 }

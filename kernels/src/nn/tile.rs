@@ -49,6 +49,8 @@ pub(super) enum Store {
     Bf16,
     /// As two lines of bfloat16: the rounded value, and the rounded rest in the next block.
     Split,
+    /// 64 bytes a line, which [`Quantization`](super::Quantization) gives a meaning.
+    U8,
 }
 
 /// A micro-kernel for one number of pixels, distance between them and number of vectors of outputs.
@@ -176,13 +178,14 @@ impl Store {
         match self {
             Store::F32 => 1,
             Store::Bf16 | Store::Split => 2,
+            Store::U8 => 4,
         }
     }
 
     /// Planes of a block.
     pub(super) fn planes_per_block(self) -> usize {
         match self {
-            Store::F32 | Store::Bf16 => 1,
+            Store::F32 | Store::Bf16 | Store::U8 => 1,
             Store::Split => 2,
         }
     }

@@ -43,8 +43,12 @@ pub(crate) fn precision(
             None => format!("the best of this CPU is {}", features.name()),
             Some(isa) => format!("--isa is {isa}"),
         };
+        let needed = match precision {
+            Precision::Int8 => "AVX2",
+            _ => "AVX512-BF16 or AMX",
+        };
         return Err(UsageError(format!(
-            "--precision is {name}, which needs AVX512-BF16 or AMX; {best}"
+            "--precision is {name}, which needs {needed}; {best}"
         )));
     }
     Ok(Some(precision))

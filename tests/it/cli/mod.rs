@@ -120,11 +120,14 @@ fn wrong_use_is_exit_code_2_and_names_value_and_range() {
         ),
         (
             vec!["classify", "--precision", "f16", "x.png"],
-            vec!["f16", "auto, f32, bf16x3, bf16"],
+            vec!["f16", "auto, f32, bf16x3, bf16, int8"],
         ),
         (
             vec!["eval", "--isa", "sse2", "--data", "x"],
-            vec!["sse2", "auto, scalar, avx2, avx512, avx512-bf16, amx"],
+            vec![
+                "sse2",
+                "auto, scalar, avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16, amx",
+            ],
         ),
         (vec!["bench"], vec!["engine"]),
         (

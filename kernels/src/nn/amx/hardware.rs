@@ -15,7 +15,7 @@ use super::super::line::Line;
 use super::tiles::Tiles;
 
 /// What [`shape`](Tiles::shape) configures and the other functions use: the registers of the running thread.
-pub(super) struct Hardware;
+pub(in crate::nn) struct Hardware;
 
 thread_local! {
     /// Rows of both groups in this thread's configuration, zeros if it has none.
@@ -105,6 +105,20 @@ impl Tiles for Hardware {
                 from = in(reg) from,
                 step = in(reg) step,
                 options(nostack, readonly, preserves_flags),
+            );
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes<const SUM: u8, const A: u8, const B: u8>(&mut self) {
+        // SAFETY: writes no register that the compiler uses.
+        unsafe {
+            asm!(
+                "tdpbusd tmm{sum}, tmm{a}, tmm{b}",
+                sum = const SUM,
+                a = const A,
+                b = const B,
+                options(nomem, nostack, preserves_flags),
             );
         }
     }

@@ -21,8 +21,10 @@ mod model;
 mod sample;
 mod tiles;
 
-use self::hardware::Hardware;
-use self::tiles::Tiles;
+pub(super) use self::hardware::Hardware;
+#[cfg(test)]
+pub(super) use self::model::Model;
+pub(super) use self::tiles::Tiles;
 use super::Precision;
 use super::avx512_bf16::{Fused, finish};
 use super::line::Line;
@@ -63,8 +65,50 @@ pub(super) fn kernel(vectors: usize, store: Store, precision: Precision) -> Opti
 /// The CPU and the system let us use tiles, and nobody else does on this thread.
 pub(super) unsafe fn spin(rounds: u64) -> u64 {
     let mut tiles = Hardware;
-    // Pairs of bfloat16 near 1 and of either sign: the sums stay small.
-    let lines = [0x3f81_bf7f_u32, 0xbf80_3f80].map(|bits| Line([f32::from_bits(bits); 16]));
+    // SAFETY: the caller lets us.
+    unsafe {
+        // Pairs of bfloat16 near 1 and of either sign: the sums stay small.
+        fill(&mut tiles, [0x3f81_bf7f, 0xbf80_3f80]);
+        for _ in 0..rounds {
+            tiles.dot::<0, 4, 6>();
+            tiles.dot::<1, 4, 7>();
+            tiles.dot::<2, 5, 6>();
+            tiles.dot::<3, 5, 7>();
+        }
+    }
+    release();
+    // 16 pixels × 16 outputs × 32 products, a multiplication and an addition each.
+    rounds * 4 * 16 * 16 * 32 * 2
+}
+
+/// The same with bytes.
+///
+/// # Safety
+/// As of [`spin`], and the CPU multiplies bytes.
+pub(super) unsafe fn spin_bytes(rounds: u64) -> u64 {
+    let mut tiles = Hardware;
+    // SAFETY: the caller lets us.
+    unsafe {
+        // Of either sign where they have one.
+        fill(&mut tiles, [0x4d9b_a753, 0x65b2_399c]);
+        for _ in 0..rounds {
+            tiles.dot_bytes::<0, 4, 6>();
+            tiles.dot_bytes::<1, 4, 7>();
+            tiles.dot_bytes::<2, 5, 6>();
+            tiles.dot_bytes::<3, 5, 7>();
+        }
+    }
+    release();
+    // 16 pixels × 16 outputs × 64 products, a multiplication and an addition each.
+    rounds * 4 * 16 * 16 * 64 * 2
+}
+
+/// Sums of zero, and operands whose lanes are all the same.
+///
+/// # Safety
+/// As of [`spin`].
+unsafe fn fill(tiles: &mut Hardware, lanes: [u32; 2]) {
+    let lines = lanes.map(|bits| Line([f32::from_bits(bits); 16]));
     let zero = Line::ZERO;
     // SAFETY: the caller lets us; a step of zero bytes loads the same line into each row.
     unsafe {
@@ -77,16 +121,7 @@ pub(super) unsafe fn spin(rounds: u64) -> u64 {
         tiles.load::<5>(&raw const lines[1], 0);
         tiles.load::<6>(&raw const lines[1], 0);
         tiles.load::<7>(&raw const lines[0], 0);
-        for _ in 0..rounds {
-            tiles.dot::<0, 4, 6>();
-            tiles.dot::<1, 4, 7>();
-            tiles.dot::<2, 5, 6>();
-            tiles.dot::<3, 5, 7>();
-        }
     }
-    release();
-    // 16 pixels × 16 outputs × 32 products, a multiplication and an addition each.
-    rounds * 4 * 16 * 16 * 32 * 2
 }
 
 /// # Safety
@@ -272,7 +307,6 @@ mod tests {
     use super::super::super::features::Bf16Unit;
     use super::super::sample::Sample;
     use super::super::tile::Release;
-    use super::model::Model;
     use super::sample::{self, Calls};
     use super::*;
 
@@ -287,6 +321,7 @@ mod tests {
             (_, Store::F32, true) => all::<Model, 2, F32, true>,
             (_, Store::Bf16, true) => all::<Model, 2, BF16, true>,
             (_, Store::Split, true) => all::<Model, 2, SPLIT, true>,
+            (_, Store::U8, _) => unreachable!("no sample stores bytes"),
         };
         // SAFETY: the caller asked whether the CPU has AVX512-BF16; the model needs no tiles, and a sample is whole.
         sample.run(|tile| unsafe { run(model, &calls.series(tile)) })

@@ -1,18 +1,19 @@
 //! Tiles in plain Rust, for tests of the micro-kernel on CPUs that have none.
 //!
-//! Source: Intel's Software Developer's Manual, operation of `TILELOADD`, `TDPBF16PS` and `TILESTORED`.
+//! Source: Intel's Software Developer's Manual, operation of `TILELOADD`, `TDPBF16PS`, `TDPBUSD` and
+//! `TILESTORED`.
 
 use super::super::line::Line;
 use super::tiles::Tiles;
 
-pub(super) struct Model {
+pub(in crate::nn) struct Model {
     /// None before the first configuration.
     rows: Option<[usize; 8]>,
     tiles: [[Line; 16]; 8],
 }
 
 impl Model {
-    pub(super) fn new() -> Model {
+    pub(in crate::nn) fn new() -> Model {
         Model {
             rows: None,
             tiles: [[Line([f32::NAN; 16]); 16]; 8],
@@ -48,6 +49,25 @@ impl Tiles for Model {
         for (row, line) in tile[..rows].iter_mut().enumerate() {
             // SAFETY: by the caller's promise.
             *line = unsafe { from.byte_add(row * step).read_unaligned() };
+        }
+    }
+
+    unsafe fn dot_bytes<const SUM: u8, const A: u8, const B: u8>(&mut self) {
+        assert_eq!(self.rows(SUM), self.rows(A), "rows of the sum and of A");
+        assert_eq!(self.rows(B), 16, "quads of A and rows of B");
+        let [a, b] = [A, B].map(|t| self.tiles[usize::from(t)]);
+        let rows = self.rows(SUM);
+        let bytes = |line: Line, i: usize| line.0[i].to_bits().to_le_bytes();
+        for (sums, a) in self.tiles[usize::from(SUM)][..rows].iter_mut().zip(a) {
+            for (n, sum) in sums.0.iter_mut().enumerate() {
+                let mut total = sum.to_bits() as i32;
+                for (k, b) in b.into_iter().enumerate() {
+                    for (a, b) in bytes(a, k).into_iter().zip(bytes(b, n)) {
+                        total = total.wrapping_add(i32::from(a) * i32::from(b as i8));
+                    }
+                }
+                *sum = f32::from_bits(total as u32);
+            }
         }
     }
 

@@ -6,11 +6,11 @@ use super::super::line::Line;
 ///
 /// Tiles 0 to 3 hold sums: number `2 * group + vector` those of 16 pixels and a vector of outputs; 4 and 5 the pixels
 /// of either group; 6 and 7 the weights of either vector.
-pub(super) trait Tiles {
+pub(in crate::nn) trait Tiles {
     /// Gives the tiles of each group of pixels so many rows, 1 to 16.
     ///
     /// # Safety
-    /// Of all functions here: the CPU has tiles, the system lets this process use them, and AVX512-BF16.
+    /// Of all functions here: the CPU has tiles and multiplies bfloat16, and the system lets this process use them.
     unsafe fn shape(&mut self, pixels: [u8; 2]);
 
     /// Loads the tile's rows, `step` bytes apart, at any address.
@@ -18,6 +18,12 @@ pub(super) trait Tiles {
     /// # Safety
     /// 64 bytes of each row are there, and [`Tiles::shape`] was called.
     unsafe fn load<const TILE: u8>(&mut self, from: *const Line, step: usize);
+
+    /// Adds the products of the bytes of tile `A`, without sign, and of tile `B`, with theirs, to the integers of `SUM`.
+    ///
+    /// # Safety
+    /// [`Tiles::shape`] was called, and the CPU multiplies bytes.
+    unsafe fn dot_bytes<const SUM: u8, const A: u8, const B: u8>(&mut self);
 
     /// Adds the products of tiles `A` and `B` to `SUM`.
     ///

@@ -168,6 +168,7 @@ impl Patches {
         match self.store {
             Store::F32 => self.spread::<f32, 16>(image, rows, band),
             Store::Bf16 | Store::Split => self.spread::<u16, 32>(image, rows, band),
+            Store::U8 => unreachable!("bytes are interleaved in `int8`"),
         }
     }
 
@@ -248,6 +249,7 @@ impl Patches {
         match self.store {
             Store::F32 => self.copy::<f32, 16>(band, row, columns, to, pitch),
             Store::Bf16 | Store::Split => self.copy::<u16, 32>(band, row, columns, to, pitch),
+            Store::U8 => unreachable!("bytes are interleaved in `int8`"),
         }
     }
 

@@ -114,7 +114,7 @@ impl Winograd {
         let multiplies = match products {
             Precision::F32 => true,
             Precision::Bf16 => store == Store::Bf16 && arithmetic.unit() == Unit::Avx512Bf16,
-            Precision::Bf16x3 => false,
+            Precision::Bf16x3 | Precision::Int8 => false,
         };
         let fits = about.store == store
             && multiplies

@@ -1,0 +1,197 @@
+//! The 8-bit micro-kernel with tiles: up to 32 pixels times 32 outputs in four accumulators.
+//!
+//! As that for bfloat16, [`super::super::amx`], with quads of bytes in place of pairs; a function computes all calls of
+//! a panel that a task has, so that the panel's weights behind this one can be fetched meanwhile.
+
+use core::arch::x86_64::{__m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_si512};
+use std::mem::MaybeUninit;
+
+use super::super::amx::Hardware;
+use super::super::amx::Tiles;
+use super::super::line::Line;
+use super::super::runs::{Call, GROUP, Groups, Run};
+use super::avx512::Ending;
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL};
+
+/// Bytes of the lines of both vectors.
+const PAIR: usize = 2 * size_of::<Line>();
+
+/// Some of the calls of a plane, or of a row of images, for one panel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Series<'a> {
+    pub(super) groups: Groups,
+    pub(super) calls: &'a [Call],
+    /// Those of the calls.
+    pub(super) runs: &'a [Run],
+    /// The number of the first call among those of the plane.
+    pub(super) first: usize,
+    /// Pixels of the output from this one on do not count.
+    pub(super) pixels: u32,
+}
+
+/// The micro-kernel for a series of calls.
+///
+/// # Safety
+/// As of [`TileFn`](super::tile::TileFn), with `Place::a` and the others at the planes' first lines; the CPU has AMX
+/// for bytes and AVX-512 F, BW and VL, and no other code uses tiles on this thread until
+/// [`release`](super::super::amx::release), which the caller calls at the end.
+pub(super) type SeriesFn = unsafe fn(&Panel<'_>, Place, &Series<'_>);
+
+/// The kernel that stores so.
+pub(super) fn kernel(kind: Kind) -> SeriesFn {
+    match kind {
+        Kind::Plain => on_hardware::<PLAIN>,
+        Kind::Residual => on_hardware::<RESIDUAL>,
+        Kind::Float => on_hardware::<FLOAT>,
+    }
+}
+
+/// # Safety
+/// As of [`SeriesFn`].
+unsafe fn on_hardware<const KIND: u8>(panel: &Panel<'_>, at: Place, series: &Series<'_>) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { run::<Hardware, KIND>(&mut Hardware, panel, at, series) }
+}
+
+/// # Safety
+/// As of [`SeriesFn`], apart from the tiles if they are a model's.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn run<T: Tiles, const KIND: u8>(
+    tiles: &mut T,
+    panel: &Panel<'_>,
+    at: Place,
+    series: &Series<'_>,
+) {
+    // SAFETY: the panel's factors are there.
+    let ending = unsafe { Ending::new(panel, at) };
+    for (number, call) in series.calls.iter().enumerate() {
+        let [first, count] = call.runs.map(|n| n as usize);
+        let runs = &series.runs[first..first + count];
+        let left = |run: &Run| run.up_to(series.pixels);
+        let second = runs.iter().any(|run| left(run).is_in_second());
+        if !second && runs.iter().all(|run| left(run).pixels == 0) {
+            continue;
+        }
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let a = at.a.add(call.input as usize);
+            let of = (a, series.groups, (series.first + number) * panel.ahead);
+            if second {
+                one::<T, 2, KIND>(tiles, panel, &ending, of, (runs, series.pixels));
+            } else {
+                one::<T, 1, KIND>(tiles, panel, &ending, of, (runs, series.pixels));
+            }
+        }
+    }
+}
+
+/// One call in `GROUPS` groups of pixels.
+///
+/// # Safety
+/// As of [`run`]; no run is beyond the groups.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn one<T: Tiles, const GROUPS: usize, const KIND: u8>(
+    tiles: &mut T,
+    panel: &Panel<'_>,
+    ending: &Ending,
+    of: (*const u8, Groups, usize),
+    (runs, pixels): (&[Run], u32),
+) {
+    let mut sums = MaybeUninit::<[Line; 4 * GROUP]>::uninit();
+    let sums = sums.as_mut_ptr().cast::<Line>();
+    // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
+    unsafe { multiply::<T, GROUPS>(tiles, panel, of, sums) };
+    for run in runs {
+        let run = run.up_to(pixels);
+        let pixels = usize::from(run.pixels);
+        let (row, out, residual) = (
+            usize::from(run.row),
+            run.out as usize,
+            run.residual as usize,
+        );
+        for p in (0..pixels & !1).step_by(2) {
+            // SAFETY: `multiply` wrote two lines for each row.
+            unsafe {
+                let pair = [of_pixel(sums, row + p), of_pixel(sums, row + p + 1)];
+                ending.two::<KIND>([out + p, residual + p], pair);
+            }
+        }
+        if pixels % 2 == 1 {
+            let p = pixels - 1;
+            // SAFETY: as above.
+            unsafe { ending.one::<KIND>([out + p, residual + p], of_pixel(sums, row + p)) };
+        }
+    }
+}
+
+/// # Safety
+/// Two lines of that row are there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn of_pixel(sums: *const Line, row: usize) -> [__m512i; 2] {
+    // SAFETY: by the caller's promise; lines are aligned.
+    unsafe {
+        let line = sums.add(2 * row);
+        [
+            _mm512_load_si512(line.cast()),
+            _mm512_load_si512(line.add(1).cast()),
+        ]
+    }
+}
+
+/// The sums of all rows, `[row][vector]`, the second group's from row 16 on.
+///
+/// # Safety
+/// As of [`one`]; `sums` has as many lines.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn multiply<T: Tiles, const GROUPS: usize>(
+    tiles: &mut T,
+    panel: &Panel<'_>,
+    (a, groups, fetched): (*const u8, Groups, usize),
+    sums: *mut Line,
+) {
+    let Groups { rows, step, second } = groups;
+    // SAFETY: for all of it: the tiles are shaped first; a step of zero bytes loads the same line of offsets into each
+    // row; a group's rows are 64 bytes that the input has, the weights' rows 16 lines of a block of 32. Fetching an
+    // address that is not there does nothing.
+    unsafe {
+        tiles.shape(rows);
+        tiles.load::<0>(panel.offset, 0);
+        tiles.load::<1>(panel.offset.add(1), 0);
+        if GROUPS == 2 {
+            tiles.load::<2>(panel.offset, 0);
+            tiles.load::<3>(panel.offset.add(1), 0);
+        }
+        let mut b = panel.b;
+        let mut next = panel
+            .b
+            .wrapping_add(panel.k.len() * BLOCK_LINES + fetched.min(BLOCK_LINES - panel.ahead));
+        for k in panel.k {
+            let a = a.add(k.a as usize);
+            tiles.load::<4>(a.cast(), step);
+            tiles.load::<6>(b, PAIR);
+            tiles.dot_bytes::<0, 4, 6>();
+            tiles.load::<7>(b.add(1), PAIR);
+            tiles.dot_bytes::<1, 4, 7>();
+            if GROUPS == 2 {
+                tiles.load::<5>(a.add(second).cast(), step);
+                tiles.dot_bytes::<2, 5, 6>();
+                tiles.dot_bytes::<3, 5, 7>();
+            }
+            for line in 0..panel.ahead {
+                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(line).cast());
+            }
+            b = b.add(BLOCK_LINES);
+            next = next.wrapping_add(BLOCK_LINES);
+        }
+        tiles.store::<0>(sums, PAIR);
+        tiles.store::<1>(sums.add(1), PAIR);
+        if GROUPS == 2 {
+            let sums = sums.add(2 * GROUP);
+            tiles.store::<2>(sums, PAIR);
+            tiles.store::<3>(sums.add(1), PAIR);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The 8-bit micro-kernels on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and with nothing but AVX2.
+//!
+//! A panel's sums are computed in two halves, of lanes 0 to 7 and 8 to 15 of both its vectors, each of which goes over
+//! the input once: so the sums of all pixels stay in registers.
+//!
+//! Without VNNI, even and odd bytes are widened to words and multiplied by `vpmaddwd`, whose sums of two products fit.
+//! `vpmaddubsw` would need half as many multiplications, but its sums saturate at 16 bits: 255 × 127 × 2 does not fit.
+
+use core::arch::x86_64::*;
+
+use super::super::line::Line;
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
+
+/// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
+pub(super) const VNNI_PIXELS: usize = 6;
+
+/// The same without VNNI: eight of sums, four of widened weights, two of the input, and what is in between.
+pub(super) const PLAIN_PIXELS: usize = 4;
+
+/// The kernels for 1, 2, … pixels, which want AVX2, FMA and AVX-VNNI.
+pub(super) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
+    macro_rules! table {
+        ($kind:expr; $($pixels:literal)*) => { [$(vnni::tile::<$pixels, $kind>),*] };
+    }
+    match kind {
+        Kind::Plain => table!(PLAIN; 1 2 3 4 5 6),
+        Kind::Residual => table!(RESIDUAL; 1 2 3 4 5 6),
+        Kind::Float => table!(FLOAT; 1 2 3 4 5 6),
+    }
+}
+
+/// The kernels for 1, 2, … pixels, which want AVX2 and FMA.
+pub(super) fn kernels(kind: Kind) -> [TileFn; PLAIN_PIXELS] {
+    macro_rules! table {
+        ($kind:expr; $($pixels:literal)*) => { [$(plain::tile::<$pixels, $kind>),*] };
+    }
+    match kind {
+        Kind::Plain => table!(PLAIN; 1 2 3 4),
+        Kind::Residual => table!(RESIDUAL; 1 2 3 4),
+        Kind::Float => table!(FLOAT; 1 2 3 4),
+    }
+}
+
+/// Half a line of weights or numbers.
+///
+/// # Safety
+/// `line` is there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load(line: *const Line, half: usize) -> __m256i {
+    // SAFETY: inside of the line by the caller's promise, and aligned.
+    unsafe { _mm256_load_si256(line.cast::<__m256i>().add(half)) }
+}
+
+/// The same as `f32`.
+///
+/// # Safety
+/// `line` is there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_ps(line: *const Line, half: usize) -> __m256 {
+    // SAFETY: by the caller's promise.
+    _mm256_castsi256_ps(unsafe { load(line, half) })
+}
+
+/// Stores half of one pixel's results.
+///
+/// # Safety
+/// All that panel and place point to is there for pixel `p`, and nobody else uses the output.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn finish<const KIND: u8>(
+    panel: &Panel<'_>,
+    at: Place,
+    half: usize,
+    p: usize,
+    sums: [__m256i; 2],
+) {
+    // SAFETY: two lines by the caller's promise.
+    let factor = unsafe {
+        [
+            load_ps(panel.factor, half),
+            load_ps(panel.factor.add(1), half),
+        ]
+    };
+    let mut values = [
+        _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), factor[0]),
+        _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), factor[1]),
+    ];
+    // SAFETY: the pixel's part of the output by the caller's promise.
+    let to = unsafe { at.out.add(p * size_of::<Line>()) };
+    if KIND == FLOAT {
+        // SAFETY: as above, in halves of lines.
+        unsafe {
+            _mm256_store_ps(to.cast::<f32>().add(8 * half), values[0]);
+            let to = to.add(at.out_stride).cast::<f32>();
+            _mm256_store_ps(to.add(8 * half), values[1]);
+        }
+        return;
+    }
+    let finish = panel.finish;
+    if KIND == RESIDUAL
+        && let Some(residual) = &finish.residual
+    {
+        // SAFETY: 16 bytes by the caller's promise.
+        let bytes = unsafe {
+            let from = at.residual.add(p * size_of::<Line>() + 16 * half);
+            _mm_load_si128(from.cast())
+        };
+        let words = _mm256_cvtepu8_epi16(bytes);
+        let zero = _mm256_setzero_si256();
+        let residuals = [
+            _mm256_unpacklo_epi16(words, zero),
+            _mm256_unpackhi_epi16(words, zero),
+        ];
+        for (value, other) in values.iter_mut().zip(residuals) {
+            let own = _mm256_cvtepi32_ps(_mm256_cvtps_epi32(*value));
+            let own = _mm256_max_ps(own, _mm256_set1_ps(residual.lowest));
+            let own = _mm256_min_ps(own, _mm256_set1_ps(residual.highest));
+            let other = _mm256_fmadd_ps(
+                _mm256_cvtepi32_ps(other),
+                _mm256_set1_ps(residual.other),
+                _mm256_set1_ps(residual.shift),
+            );
+            *value = _mm256_fmadd_ps(own, _mm256_set1_ps(residual.own), other);
+        }
+    }
+    let words = _mm256_packs_epi32(_mm256_cvtps_epi32(values[0]), _mm256_cvtps_epi32(values[1]));
+    let words = _mm256_adds_epi16(words, _mm256_set1_epi16(i16::from(finish.zero)));
+    let words = _mm256_max_epi16(words, _mm256_set1_epi16(i16::from(finish.low)));
+    let bytes = _mm256_packus_epi16(words, words);
+    let bytes = _mm256_permute4x64_epi64::<0b10_00>(bytes);
+    // SAFETY: 16 bytes of the pixel.
+    unsafe { _mm_store_si128(to.add(16 * half).cast(), _mm256_castsi256_si128(bytes)) };
+}
+
+/// A kernel around what multiplies.
+macro_rules! kernel {
+    ($name:ident, $features:literal, $prepare_weights:ident, $prepare_quad:ident, $multiply:ident) => {
+        /// # Safety
+        /// As of [`TileFn`].
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $name<const PIXELS: usize, const KIND: u8>(
+            panel: &Panel<'_>,
+            at: Place,
+            stride: usize,
+        ) {
+            for half in 0..2 {
+                // SAFETY: two lines.
+                let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
+                let mut sums = [offset; PIXELS];
+                let mut b = panel.b;
+                for k in panel.k {
+                    // SAFETY: a block's bytes are there by the caller's promise.
+                    let a = unsafe { at.a.add(k.a as usize) };
+                    for i in 0..k.quads as usize {
+                        // SAFETY: a block has 16 × 2 lines of weights.
+                        let weights = unsafe {
+                            [
+                                $prepare_weights(load(b.add(2 * i), half)),
+                                $prepare_weights(load(b.add(2 * i + 1), half)),
+                            ]
+                        };
+                        for (p, sums) in sums.iter_mut().enumerate() {
+                            // SAFETY: inside of the pixel's bytes.
+                            let quad =
+                                unsafe { a.add(p * stride + 4 * i).cast::<i32>().read_unaligned() };
+                            let quad = $prepare_quad(_mm256_set1_epi32(quad));
+                            sums[0] = $multiply(sums[0], quad, weights[0]);
+                            sums[1] = $multiply(sums[1], quad, weights[1]);
+                        }
+                    }
+                    // SAFETY: the next block's, or the end.
+                    b = unsafe { b.add(BLOCK_LINES) };
+                }
+                for (p, sums) in sums.into_iter().enumerate() {
+                    // SAFETY: by the caller's promise.
+                    unsafe { finish::<KIND>(panel, at, half, p, sums) };
+                }
+            }
+        }
+    };
+}
+
+mod vnni {
+    use super::*;
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn same(bytes: __m256i) -> __m256i {
+        bytes
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,avxvnni")]
+    fn multiply(sum: __m256i, quad: __m256i, weights: __m256i) -> __m256i {
+        _mm256_dpbusd_avx_epi32(sum, quad, weights)
+    }
+
+    kernel!(tile, "avx2,fma,avxvnni", same, same, multiply);
+}
+
+mod plain {
+    use super::*;
+
+    /// Even and odd bytes as words, with their sign.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn signed(bytes: __m256i) -> [__m256i; 2] {
+        let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
+        [even, _mm256_srai_epi16::<8>(bytes)]
+    }
+
+    /// Even and odd bytes as words.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn unsigned(bytes: __m256i) -> [__m256i; 2] {
+        let even = _mm256_and_si256(bytes, _mm256_set1_epi16(0xff));
+        [even, _mm256_srli_epi16::<8>(bytes)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn multiply(sum: __m256i, quad: [__m256i; 2], weights: [__m256i; 2]) -> __m256i {
+        let even = _mm256_madd_epi16(quad[0], weights[0]);
+        let odd = _mm256_madd_epi16(quad[1], weights[1]);
+        _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+    }
+
+    kernel!(tile, "avx2,fma", signed, unsigned, multiply);
+}

@@ -1,0 +1,194 @@
+//! Direct convolution of bytes: the micro-kernel over all pixels and panels of weights, without a copy of the input.
+//!
+//! Called by the program's steps. What lies beyond the edge are border lines of the input's zero, so every product of a
+//! window is with a byte of memory, and what its zero contributes is taken off the sum once, in advance.
+
+use super::super::conv::{ConvShape, ConvUse};
+use super::super::line::{Line, View};
+use super::super::plan::{Plan, Size};
+use super::super::scratch::share;
+use super::super::{Arithmetic, Lead, Refusal};
+use super::pack::{ByChannels, Packed, Source};
+use super::pixels::{Part, Pixels};
+use super::requantize::Finish;
+use super::tile::{BLOCK_LINES, KBlock, Kind, Panel, Place};
+
+/// With more calls than this, a panel of weights is used for so long that the CPU fetches the next one in time.
+const MAX_FETCHING: usize = 16;
+
+/// A convolution of bytes ready to run between values of fixed geometry.
+#[derive(Debug)]
+pub(in crate::nn) struct Conv {
+    weights: Packed,
+    k: Vec<KBlock>,
+    about: ConvUse,
+    finish: Finish,
+    kind: Kind,
+    pixels: Pixels,
+    plan: Plan,
+}
+
+impl Conv {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// [`Refusal`]: groups, unequal strides, sums too large to be exact.
+    pub(super) fn new(
+        arithmetic: Arithmetic,
+        shape: ConvShape,
+        about: ConvUse,
+        source: &Source<'_>,
+        finish: Finish,
+    ) -> Result<Conv, Refusal> {
+        if shape.groups != 1 {
+            return Err(Refusal("bytes in groups".into()));
+        }
+        if shape.stride[0] != shape.stride[1] {
+            return Err(Refusal("unequal strides".into()));
+        }
+        let window = shape.kernel[0] * shape.kernel[1];
+        let order = ByChannels {
+            inputs: shape.inputs,
+            window,
+        };
+        let weights = Packed::new(source, &order)?;
+        let pixels = Pixels::new(arithmetic, source.kind, shape, about)
+            .ok_or_else(|| Refusal("no kernel for bytes on this CPU".into()))?;
+        let input = about.input.lines() * shape.inputs.div_ceil(64) * size_of::<Line>();
+        let size = Size {
+            input,
+            weights: weights.bytes(),
+            units: pixels.units(None),
+            // Of whole lines of outputs, so that no two threads write into one.
+            panels: weights.panels / 2,
+        };
+        Ok(Conv {
+            plan: Plan::new(arithmetic, size),
+            k: blocks(shape, about),
+            weights,
+            about,
+            finish,
+            kind: source.kind,
+            pixels,
+        })
+    }
+
+    /// How the work is ordered and cut.
+    pub(super) fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Computes `images` images.
+    ///
+    /// # Safety
+    /// The views have the geometry given to `new`, their memory lives, holds `images` images, and nobody else uses the
+    /// output meanwhile, which is the residual or does not overlap with it.
+    pub(super) unsafe fn run(
+        &self,
+        lead: &Lead<'_>,
+        input: View,
+        residual: Option<View>,
+        output: View,
+        images: usize,
+    ) {
+        let (planes, row) = match self.about.across_images {
+            true => (1, Some(images)),
+            false => (images, None),
+        };
+        let units = self.pixels.units(row);
+        let row_chunks = self.plan.row_chunks.min(units);
+        let blocks = self.plan.panel_chunks;
+        let task = |i: usize| {
+            let [image, block_chunk, row_chunk] = self.plan.task(i, planes, row_chunks);
+            let ahead = match units <= MAX_FETCHING && self.plan.looks_ahead(image, planes) {
+                true => BLOCK_LINES.div_ceil(units),
+                false => 0,
+            };
+            let part = Part {
+                units: share(units, row_chunk, row_chunks),
+                row,
+            };
+            for block in share(self.weights.panels / 2, block_chunk, blocks) {
+                for half in 0..2 {
+                    let [b, offset, factor] = self.weights.panel(2 * block + half);
+                    let panel = Panel {
+                        k: &self.k,
+                        b,
+                        offset,
+                        factor,
+                        finish: &self.finish,
+                        ahead,
+                    };
+                    // SAFETY: inside of the values by the geometry that `new` was given; no other task has this block
+                    // of outputs and these units.
+                    unsafe {
+                        let place = self.place(image, block, half, (input, residual, output));
+                        self.pixels.run(&panel, place, &part);
+                    }
+                }
+            }
+        };
+        lead.for_each(planes * row_chunks * blocks, &task);
+    }
+
+    /// Where half a block of outputs of an image is computed from and stored, at the planes' first lines.
+    ///
+    /// # Safety
+    /// As of `run`.
+    unsafe fn place(
+        &self,
+        image: usize,
+        block: usize,
+        half: usize,
+        (input, residual, output): (View, Option<View>, View),
+    ) -> Place {
+        // SAFETY: inside of the values by the geometry that `new` was given.
+        unsafe {
+            let a = input.plane_start(image, 0).cast::<u8>().cast_const();
+            match self.kind {
+                Kind::Float => Place {
+                    a,
+                    // A block of bytes is four of `f32`; of those beyond the last output there are none.
+                    out: output.plane_start(image, 4 * block + 2 * half).cast::<u8>(),
+                    out_stride: output.plane.lines() * size_of::<Line>(),
+                    residual: std::ptr::null(),
+                },
+                Kind::Plain | Kind::Residual => Place {
+                    a,
+                    out: output.plane_start(image, block).cast::<u8>().add(32 * half),
+                    out_stride: 0,
+                    residual: residual.map_or(std::ptr::null(), |r| {
+                        r.plane_start(image, block)
+                            .cast::<u8>()
+                            .add(32 * half)
+                            .cast_const()
+                    }),
+                },
+            }
+        }
+    }
+}
+
+/// The sum's blocks: for each block of channels all positions of the window.
+fn blocks(shape: ConvShape, about: ConvUse) -> Vec<KBlock> {
+    let plane = about.input;
+    let mut list = Vec::new();
+    for block in 0..shape.inputs.div_ceil(64) {
+        let channels = (shape.inputs - 64 * block).min(64);
+        for row in 0..shape.kernel[0] {
+            for column in 0..shape.kernel[1] {
+                let lines = block * plane.lines() + row * plane.pitch() + column;
+                list.push(KBlock {
+                    a: (lines * size_of::<Line>()) as u32,
+                    quads: channels.div_ceil(4) as u32,
+                });
+            }
+        }
+    }
+    list
+}

@@ -1,0 +1,291 @@
+//! The first convolution: from an image's numbers or bytes of few channels, as they come.
+//!
+//! Called by the program's steps in place of an entry and a convolution. Each task quantizes some rows of the image with
+//! its channels interleaved, so that a kernel row is one run of bytes: a block of the sum, read where it lies.
+
+use std::ops::Range;
+
+use super::super::conv::{ConvShape, ConvUse};
+use super::super::input::Input;
+use super::super::line::{Line, Plane, View};
+use super::super::scratch::{Scratch, share};
+use super::super::{Arithmetic, Lead, Refusal};
+use super::pack::{Order, Packed, Source};
+use super::pixels::{Part, Pixels};
+use super::requantize::{Finish, Quantization};
+use super::tile::{KBlock, Panel, Place};
+use crate::Normalization;
+use crate::vectorize::{Task, Vectorized};
+
+/// Rows of the output that a task computes.
+const ROWS: usize = 8;
+
+/// Pixels of a row that are quantized together.
+const PART: usize = 64;
+
+/// Bytes behind a row of the image that a block may reach over.
+const REACH: usize = 64;
+
+/// A convolution of images ready to run.
+#[derive(Debug)]
+pub(in crate::nn) struct FirstConv {
+    vectorized: Vectorized,
+    weights: Packed,
+    k: Vec<KBlock>,
+    shape: ConvShape,
+    about: ConvUse,
+    quantization: Quantization,
+    finish: Finish,
+    /// The pixels of one row.
+    pixels: Pixels,
+    /// What each channel's byte is stored as, where images may be bytes.
+    tables: Option<Box<[[u8; 256]; 3]>>,
+}
+
+/// A kernel row a block, its columns with their channels side by side.
+struct ByRows {
+    channels: usize,
+    kernel: [usize; 2],
+}
+
+impl Order for ByRows {
+    #[inline]
+    fn place(&self, channel: usize, tap: usize) -> (usize, usize) {
+        let (row, column) = (tap / self.kernel[1], tap % self.kernel[1]);
+        (row, column * self.channels + channel)
+    }
+
+    fn blocks(&self) -> usize {
+        self.kernel[0]
+    }
+}
+
+impl FirstConv {
+    /// Packs the weights; `quantization` is that of the image.
+    ///
+    /// # Errors
+    /// [`Refusal`]: groups, unequal strides, a kernel row of more than 64 numbers, sums too large to be exact.
+    pub(super) fn new(
+        arithmetic: Arithmetic,
+        shape: ConvShape,
+        about: ConvUse,
+        source: &Source<'_>,
+        (quantization, finish): (Quantization, Finish),
+    ) -> Result<FirstConv, Refusal> {
+        let run = shape.inputs * shape.kernel[1];
+        if shape.groups != 1 || shape.stride[0] != shape.stride[1] || run > 64 {
+            return Err(Refusal("no kernel reads it from images".into()));
+        }
+        let order = ByRows {
+            channels: shape.inputs,
+            kernel: shape.kernel,
+        };
+        let weights = Packed::new(source, &order)?;
+        let distance = shape.stride[1] * shape.inputs;
+        let pixels = Pixels::of_row(arithmetic, source.kind, about.output.width, distance)
+            .ok_or_else(|| Refusal("no kernel for bytes on this CPU".into()))?;
+        let mut first = FirstConv {
+            vectorized: arithmetic.vectorized(),
+            weights,
+            k: Vec::new(),
+            shape,
+            about,
+            quantization,
+            finish,
+            pixels,
+            tables: None,
+        };
+        let block = |row: usize| KBlock {
+            a: (row * first.pitch()) as u32,
+            quads: run.div_ceil(4) as u32,
+        };
+        first.k = (0..shape.kernel[0]).map(block).collect();
+        Ok(first)
+    }
+
+    /// Takes images of bytes too, if they have three channels.
+    pub(super) fn normalizing(mut self, normalization: &[Normalization; 3]) -> FirstConv {
+        if self.shape.inputs == 3 {
+            let tables = [0, 1, 2].map(|channel| {
+                let table: &[f32; 256] = normalization[channel].table();
+                table.map(|value| self.quantization.quantize(value))
+            });
+            self.tables = Some(Box::new(tables));
+        }
+        self
+    }
+
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Whether images may be bytes.
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.tables.is_some()
+    }
+
+    /// Columns of a row of the interleaved image, zeros included.
+    fn columns(&self) -> usize {
+        let reach = (self.about.output.width - 1) * self.shape.stride[1] + self.shape.kernel[1];
+        reach.max(self.about.input.width + self.shape.pad[1])
+    }
+
+    /// Bytes from one row of the interleaved image to the next.
+    fn pitch(&self) -> usize {
+        (self.columns() * self.shape.inputs + REACH).next_multiple_of(64)
+    }
+
+    /// Rows of the image under so many of the output.
+    fn band_rows(&self, rows: usize) -> usize {
+        (rows - 1) * self.shape.stride[0] + self.shape.kernel[0]
+    }
+
+    fn slot_lines(&self) -> usize {
+        self.band_rows(ROWS) * self.pitch() / size_of::<Line>()
+    }
+
+    /// Lines of scratch memory that `run` uses for so many threads.
+    pub(super) fn scratch_lines(&self, threads: usize) -> usize {
+        threads * self.slot_lines()
+    }
+
+    /// Computes some images.
+    ///
+    /// # Panics
+    /// If they are not whole, or of bytes and those are not taken.
+    ///
+    /// # Safety
+    /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
+    /// the scratch memory meanwhile, which is large enough.
+    pub(super) unsafe fn run(
+        &self,
+        lead: &Lead<'_>,
+        images: Input<'_>,
+        output: View,
+        scratch: &Scratch,
+    ) {
+        let image = self.shape.inputs * self.about.input.height * self.about.input.width;
+        assert!(
+            images.len().is_multiple_of(image),
+            "the images are not whole"
+        );
+        let height = self.about.output.height;
+        let bands = height.div_ceil(ROWS);
+        scratch.for_each(lead, images.len() / image * bands, &|slot, task| {
+            let (n, band) = (task / bands, task % bands);
+            // SAFETY: the slot's part of the scratch memory, which no other task uses now; any bytes are lines.
+            let memory = unsafe {
+                let start = scratch.start.add(slot * self.slot_lines()).cast::<u8>();
+                std::slice::from_raw_parts_mut(start, self.slot_lines() * size_of::<Line>())
+            };
+            let rows = share(height, band, bands);
+            self.vectorized.run(Interleave {
+                first: self,
+                values: images.part(n * image..(n + 1) * image),
+                rows: rows.clone(),
+                band: memory,
+            });
+            for row in rows.clone() {
+                let within = (row - rows.start) * self.shape.stride[0] * self.pitch();
+                // SAFETY: by the caller's promise; no other task has these rows.
+                unsafe { self.row(&memory[within..], n, row, output) };
+            }
+        });
+    }
+
+    /// # Safety
+    /// As of `run`, and nobody else uses this row of the output.
+    unsafe fn row(&self, band: &[u8], image: usize, row: usize, output: View) {
+        let part = Part {
+            units: 0..self.pixels.units(None),
+            row: None,
+        };
+        for index in 0..self.weights.panels {
+            let [b, offset, factor] = self.weights.panel(index);
+            let panel = Panel {
+                k: &self.k,
+                b,
+                offset,
+                factor,
+                finish: &self.finish,
+                ahead: 0,
+            };
+            // SAFETY: inside of the band, which goes on behind its last row's last pixel, and of the output.
+            unsafe {
+                let line = output.line(image, index / 2, row, 0).cast::<u8>();
+                let place = Place {
+                    a: band.as_ptr(),
+                    out: line.add(index % 2 * 32),
+                    out_stride: 0,
+                    residual: std::ptr::null(),
+                };
+                self.pixels.run(&panel, place, &part);
+            }
+        }
+    }
+}
+
+/// Quantizes the rows of an image under some rows of the output.
+struct Interleave<'a> {
+    first: &'a FirstConv,
+    values: Input<'a>,
+    rows: Range<usize>,
+    band: &'a mut [u8],
+}
+
+impl Task for Interleave<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let first = self.first;
+        let (channels, pitch) = (first.shape.inputs, first.pitch());
+        let Plane { height, width, .. } = first.about.input;
+        let start = first.shape.pad[1] * channels;
+        let top = self.rows.start * first.shape.stride[0];
+        for (i, to) in (self.band.chunks_exact_mut(pitch))
+            .enumerate()
+            .take(first.band_rows(self.rows.len()))
+        {
+            let row = (top + i).wrapping_sub(first.shape.pad[0]);
+            if row >= height {
+                to.fill(first.quantization.zero);
+                continue;
+            }
+            let (before, rest) = to.split_at_mut(start);
+            let (inside, after) = rest.split_at_mut(width * channels);
+            before.fill(first.quantization.zero);
+            after.fill(first.quantization.zero);
+            match (self.values, &first.tables) {
+                (Input::F32(values), _) => {
+                    for channel in 0..channels {
+                        let from = &values[(channel * height + row) * width..][..width];
+                        let to = inside.chunks_mut(PART * channels);
+                        for (from, to) in from.chunks(PART).zip(to) {
+                            // Apart from the next loop, whose steps keep this one from becoming vector code.
+                            let mut bytes = [0; PART];
+                            for (byte, value) in bytes.iter_mut().zip(from) {
+                                *byte = first.quantization.quantize(*value);
+                            }
+                            for (pixel, byte) in to.chunks_exact_mut(channels).zip(bytes) {
+                                pixel[channel] = byte;
+                            }
+                        }
+                    }
+                }
+                (Input::Bytes(values), Some(tables)) => {
+                    let row = &values[row * 3 * width..][..3 * width];
+                    let (r, rest) = row.split_at(width);
+                    let (g, b) = rest.split_at(width);
+                    for (i, pixel) in inside.chunks_exact_mut(3).enumerate() {
+                        pixel[0] = tables[0][usize::from(r[i])];
+                        pixel[1] = tables[1][usize::from(g[i])];
+                        pixel[2] = tables[2][usize::from(b[i])];
+                    }
+                }
+                (Input::Bytes(_), None) => panic!("the images are not taken as bytes"),
+            }
+        }
+    }
+}

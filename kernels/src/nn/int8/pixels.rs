@@ -1,0 +1,169 @@
+//! How the micro-kernels of an instruction set take the pixels of a plane: vectors as neighbours in a row, tiles as
+//! calls for lines of several rows.
+//!
+//! Called by the convolutions; the 8-bit counterpart of [`super::super::pixels`].
+
+use std::ops::Range;
+
+use super::super::Arithmetic;
+#[cfg(target_arch = "x86_64")]
+use super::super::calls::Calls;
+use super::super::conv::{ConvShape, ConvUse};
+use super::super::line::Line;
+use super::super::scratch::share;
+#[cfg(target_arch = "x86_64")]
+use super::amx::{self, Series, SeriesFn};
+use super::tile::{Kind, Panel, Place, TileFn};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+#[cfg(target_arch = "x86_64")]
+use crate::Int8Unit;
+
+/// The pixels of a plane, and the kernels that compute them.
+#[derive(Debug)]
+pub(super) enum Pixels {
+    /// Neighbours in rows, by the kernels for 1, 2, … of them.
+    Neighbours(Vec<TileFn>, Rows),
+    #[cfg(target_arch = "x86_64")]
+    Calls(Calls, SeriesFn),
+}
+
+/// Rows of neighbouring pixels.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Of each row: bytes from the input plane's first line to the first pixel's window; lines from the output's and the
+    /// residual's first to the pixel.
+    starts: Vec<[usize; 3]>,
+    width: usize,
+    /// Bytes from one pixel's window to the next.
+    distance: usize,
+}
+
+/// What of a plane is computed: units, or those for so many images where pixels are images.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) units: Range<usize>,
+    pub(super) row: Option<usize>,
+}
+
+impl Pixels {
+    /// None if there is no kernel for this CPU.
+    pub(super) fn new(
+        arithmetic: Arithmetic,
+        kind: Kind,
+        shape: ConvShape,
+        about: ConvUse,
+    ) -> Option<Pixels> {
+        let about = about.flat(shape);
+        #[cfg(target_arch = "x86_64")]
+        if arithmetic.features().int8 == Some(Int8Unit::Amx) {
+            return Some(Pixels::Calls(Calls::new(shape, about), amx::kernel(kind)));
+        }
+        let start = |row: usize| {
+            [
+                about.first_line(shape, row, 0) * size_of::<Line>(),
+                about.output.at(row, 0),
+                about.residual.map_or(0, |plane| plane.at(row, 0)),
+            ]
+        };
+        let rows = Rows {
+            starts: (0..about.output.height).map(start).collect(),
+            width: about.output.width,
+            distance: shape.stride[1] * size_of::<Line>(),
+        };
+        Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
+    }
+
+    /// A row of pixels whose windows are so many bytes apart.
+    pub(super) fn of_row(
+        arithmetic: Arithmetic,
+        kind: Kind,
+        width: usize,
+        distance: usize,
+    ) -> Option<Pixels> {
+        #[cfg(target_arch = "x86_64")]
+        if arithmetic.features().int8 == Some(Int8Unit::Amx) {
+            return Some(Pixels::Calls(
+                Calls::of_row(width, distance),
+                amx::kernel(kind),
+            ));
+        }
+        let rows = Rows {
+            starts: vec![[0; 3]],
+            width,
+            distance,
+        };
+        Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
+    }
+
+    /// The parts that tasks consist of, of a plane or of a row of so many images.
+    pub(super) fn units(&self, row: Option<usize>) -> usize {
+        match self {
+            Pixels::Neighbours(kernels, rows) => {
+                rows.starts.len() * row.unwrap_or(rows.width).div_ceil(kernels.len())
+            }
+            #[cfg(target_arch = "x86_64")]
+            Pixels::Calls(calls, _) => calls.len(),
+        }
+    }
+
+    /// Computes a part for one panel; `at` is at the first lines of the planes.
+    ///
+    /// # Safety
+    /// As of the kernels; nobody else uses these pixels of the panel's outputs.
+    pub(super) unsafe fn run(&self, panel: &Panel<'_>, at: Place, part: &Part) {
+        match self {
+            Pixels::Neighbours(kernels, rows) => {
+                let width = part.row.unwrap_or(rows.width);
+                let tiles = width.div_ceil(kernels.len());
+                for unit in part.units.clone() {
+                    let columns = share(width, unit % tiles, tiles);
+                    let [input, output, residual] = rows.starts[unit / tiles];
+                    let line = |lines: usize| (lines + columns.start) * size_of::<Line>();
+                    // SAFETY: inside of the values by the geometry that `new` was given.
+                    unsafe {
+                        let place = Place {
+                            a: at.a.add(input + columns.start * rows.distance),
+                            out: at.out.add(line(output)),
+                            residual: match at.residual.is_null() {
+                                true => at.residual,
+                                false => at.residual.add(line(residual)),
+                            },
+                            ..at
+                        };
+                        kernels[columns.len() - 1](panel, place, rows.distance);
+                    }
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Pixels::Calls(calls, kernel) => {
+                let series = Series {
+                    groups: calls.groups,
+                    calls: &calls.calls[part.units.clone()],
+                    runs: &calls.runs,
+                    first: part.units.start,
+                    pixels: part.row.map_or(u32::MAX, |images| images as u32),
+                };
+                // SAFETY: by the caller's promise.
+                unsafe { kernel(panel, at, &series) };
+            }
+        }
+    }
+}
+
+/// The vectors' kernels for 1, 2, … pixels.
+fn kernels(arithmetic: Arithmetic, kind: Kind) -> Option<Vec<TileFn>> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        Some(match arithmetic.features().int8 {
+            Some(Int8Unit::Amx | Int8Unit::Avx512Vnni) => avx512::kernels(kind).to_vec(),
+            Some(Int8Unit::AvxVnni) => avx2::vnni_kernels(kind).to_vec(),
+            None => avx2::kernels(kind).to_vec(),
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (arithmetic, kind);
+        None
+    }
+}

@@ -1,0 +1,186 @@
+//! From exact sums to stored bytes: what every way to compute does to the letter.
+//!
+//! # Numerics
+//! A sum is an integer, so nothing depends on its order. It is converted to `f32` (to nearest even), multiplied by the
+//! output channel's factor and rounded to an integer (to nearest even); a value that is added comes in by one fused
+//! multiply-add, rounded again. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are
+//! dequantized, with one multiplication in place of three.
+
+/// What stored bytes mean: `scale × (byte − zero)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantization {
+    /// One step; positive and finite.
+    pub scale: f32,
+    /// The byte that means zero.
+    pub zero: u8,
+}
+
+impl Quantization {
+    /// The nearest byte for a number, the even one of two.
+    #[inline(always)]
+    #[must_use]
+    pub fn quantize(self, value: f32) -> u8 {
+        // A step beyond what any zero leaves room for, so that vectors convert it; a NaN becomes zero.
+        let steps = (value / self.scale).round_ties_even().clamp(-256.0, 256.0);
+        (steps as i32 + i32::from(self.zero)).clamp(0, 255) as u8
+    }
+
+    /// The number that a byte means.
+    #[inline(always)]
+    #[must_use]
+    pub fn dequantize(self, byte: u8) -> f32 {
+        (i32::from(byte) - i32::from(self.zero)) as f32 * self.scale
+    }
+
+    /// Whether its step is one: positive and finite, and neither it nor its inverse a denormal number.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        self.scale.is_normal() && self.scale > 0.0 && self.scale.recip().is_normal()
+    }
+}
+
+/// What becomes of a convolution's rounded sums: `clamp(sum + zero, low, 255)`, after the residual.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Finish {
+    /// The output's zero.
+    pub(super) zero: u8,
+    /// The least byte: the output's zero where negative results become zero.
+    pub(super) low: u8,
+    /// How a value is added, if one is.
+    pub(super) residual: Option<Residual>,
+}
+
+/// `own × clamp(sum, lowest, highest) + (other × byte + shift)`, in steps of the output: the sum is first rounded and
+/// bounded as the convolution's own output would be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Residual {
+    pub(super) lowest: f32,
+    pub(super) highest: f32,
+    pub(super) own: f32,
+    pub(super) other: f32,
+    pub(super) shift: f32,
+}
+
+impl Residual {
+    /// Of a convolution whose output alone would be stored as `own`, and a value stored as `other`, to be stored as
+    /// `output`.
+    pub(super) fn new(
+        own: Quantization,
+        own_relu: bool,
+        other: Quantization,
+        output: Quantization,
+    ) -> Residual {
+        let ratio = other.scale / output.scale;
+        Residual {
+            lowest: if own_relu { 0.0 } else { -f32::from(own.zero) },
+            highest: 255.0 - f32::from(own.zero),
+            own: own.scale / output.scale,
+            other: ratio,
+            shift: -f32::from(other.zero) * ratio,
+        }
+    }
+
+    /// Whether everything stays far below what an integer holds.
+    pub(super) fn is_bounded(&self) -> bool {
+        let most = 255.0 * self.own + 255.0 * self.other + self.shift.abs();
+        most < LARGEST_SUM
+    }
+
+    /// The sum of both in steps of the output, not rounded yet.
+    #[inline(always)]
+    pub(super) fn add(&self, own: f32, other: u8) -> f32 {
+        let own = own.round_ties_even().max(self.lowest).min(self.highest);
+        own.mul_add(self.own, f32::from(other).mul_add(self.other, self.shift))
+    }
+}
+
+/// Largest value in steps of the output before it is rounded: vectors convert larger ones to a negative number.
+pub(super) const LARGEST_SUM: f32 = (1_u32 << 30) as f32;
+
+impl Finish {
+    /// The byte for a sum; the oracle of the vectors' code.
+    #[cfg(test)]
+    pub(super) fn byte(&self, sum: i32, factor: f32, residual: Option<u8>) -> u8 {
+        let value = sum as f32 * factor;
+        let value = match (&self.residual, residual) {
+            (Some(residual), Some(byte)) => residual.add(value, byte),
+            _ => value,
+        };
+        self.store(value)
+    }
+
+    /// The byte for a value in steps of the output.
+    #[inline(always)]
+    pub(super) fn store(&self, value: f32) -> u8 {
+        let rounded = value.round_ties_even() as i32 + i32::from(self.zero);
+        rounded.clamp(i32::from(self.low), 255) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantization_rounds_to_even_and_saturates() {
+        let q = Quantization {
+            scale: 0.5,
+            zero: 3,
+        };
+        let cases = [
+            (0.0, 3),
+            (0.25, 3),
+            (0.75, 5),
+            (-0.25, 3),
+            (-0.75, 1),
+            (-100.0, 0),
+            (1e30, 255),
+            (-1e30, 0),
+            (f32::INFINITY, 255),
+            (f32::NAN, 3),
+        ];
+        for (value, byte) in cases {
+            assert_eq!(q.quantize(value), byte, "{value}");
+        }
+        assert_eq!(q.dequantize(0), -1.5);
+        assert_eq!(q.dequantize(255), 126.0);
+    }
+
+    #[test]
+    fn steps_that_are_none_are_invalid() {
+        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-45, 1e-39, 3e38] {
+            assert!(!Quantization { scale, zero: 0 }.is_valid(), "{scale}");
+        }
+        for scale in [1e-30, 0.02, 1.0, 1e30] {
+            assert!(Quantization { scale, zero: 255 }.is_valid(), "{scale}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_formula() {
+        let plain = Finish {
+            zero: 10,
+            low: 0,
+            residual: None,
+        };
+        assert_eq!(plain.byte(5, 0.5, None), 12);
+        assert_eq!(plain.byte(7, 0.5, None), 14);
+        assert_eq!(plain.byte(-100, 0.5, None), 0);
+        let relu = Finish { low: 10, ..plain };
+        assert_eq!(relu.byte(-100, 0.5, None), 10);
+        let scale = |scale, zero| Quantization { scale, zero };
+        let sum = Finish {
+            residual: Some(Residual::new(
+                scale(2.0, 100),
+                false,
+                scale(1.0, 1),
+                scale(4.0, 0),
+            )),
+            ..plain
+        };
+        // 2 × 3 + 1 × (9 − 1) = 14, in steps of 4: 3.5, the even one of two.
+        assert_eq!(sum.byte(3, 1.0, Some(9)), 14);
+        // The convolution's own output ends at 255: 2 × 155.
+        assert_eq!(sum.byte(1000, 1.0, Some(1)), 10 + 78);
+    }
+}

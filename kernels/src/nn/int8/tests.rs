@@ -1,0 +1,496 @@
+//! Networks of bytes against nested loops over integers, on every instruction set, number of threads and batch.
+
+use proptest::prelude::*;
+
+use super::requantize::{Finish, Residual};
+use super::{Int8Conv, Int8Residual, Quantization};
+use crate::nn::{Arithmetic, Builder, Features, Input, Moving, Precision, Program, Team};
+use crate::{Normalization, NormalizeKernel};
+
+/// Everything that multiplies bytes here.
+fn arithmetics() -> Vec<Arithmetic> {
+    Features::supported()
+        .filter_map(|features| Arithmetic::new(Precision::Int8, features))
+        .collect()
+}
+
+/// xorshift64 by George Marsaglia.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) as usize
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.next() % n
+    }
+
+    fn quantization(&mut self) -> Quantization {
+        Quantization {
+            scale: (1 + self.below(200)) as f32 * 1e-3,
+            zero: [0, 128, 255, self.below(256) as u8][self.below(4)],
+        }
+    }
+}
+
+/// A value `[channels, height, width]` of one image.
+#[derive(Clone)]
+struct Bytes {
+    shape: [usize; 3],
+    data: Vec<u8>,
+    quantization: Quantization,
+}
+
+impl Bytes {
+    fn at(&self, channel: usize, y: usize, x: usize) -> u8 {
+        let [_, height, width] = self.shape;
+        match y < height && x < width {
+            true => self.data[(channel * height + y) * width + x],
+            false => self.quantization.zero,
+        }
+    }
+
+    fn map(
+        &self,
+        shape: [usize; 3],
+        quantization: Quantization,
+        f: impl Fn(usize, usize, usize) -> u8,
+    ) -> Bytes {
+        let [channels, height, width] = shape;
+        let data = (0..channels * height * width)
+            .map(|i| f(i / (height * width), i / width % height, i % width))
+            .collect();
+        Bytes {
+            shape,
+            data,
+            quantization,
+        }
+    }
+}
+
+/// A convolution with random weights.
+struct Layer {
+    moving: Moving,
+    outputs: usize,
+    weights: Vec<i8>,
+    scales: Vec<f32>,
+    bias: Vec<i32>,
+    relu: bool,
+    output: Quantization,
+    own: Quantization,
+    own_relu: bool,
+}
+
+impl Layer {
+    fn new(
+        random: &mut Random,
+        [inputs, height, width]: [usize; 3],
+        outputs: usize,
+        size: usize,
+        stride: usize,
+    ) -> Layer {
+        let kernel = [height, width].map(|side| if size <= side { size } else { 1 });
+        let pad = [kernel[0] / 2, kernel[1] / 2];
+        let output = [0, 1].map(|d| ([height, width][d] + 2 * pad[d] - kernel[d]) / stride + 1);
+        let numbers = inputs * kernel[0] * kernel[1];
+        Layer {
+            moving: Moving {
+                kernel,
+                stride: [stride; 2],
+                pad_before: pad,
+                output,
+            },
+            outputs,
+            weights: (0..outputs * numbers)
+                .map(|_| random.next() as i8)
+                .collect(),
+            scales: (0..outputs)
+                .map(|_| (1 + random.below(100)) as f32 * 1e-4)
+                .collect(),
+            bias: (0..outputs)
+                .map(|_| random.below(20_000) as i32 - 10_000)
+                .collect(),
+            relu: random.below(2) == 0,
+            output: random.quantization(),
+            own: random.quantization(),
+            own_relu: random.below(2) == 0,
+        }
+    }
+
+    fn border(&self, [_, height, width]: [usize; 3]) -> usize {
+        let Moving {
+            kernel,
+            stride,
+            pad_before,
+            output,
+        } = self.moving;
+        (0..2)
+            .map(|d| {
+                let end = (output[d] - 1) * stride[d] + kernel[d];
+                end.saturating_sub([height, width][d] + pad_before[d])
+                    .max(pad_before[d])
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn add<'a>(
+        &'a self,
+        residual: Option<crate::nn::Value>,
+        border: usize,
+        exact: bool,
+    ) -> Int8Conv<'a> {
+        Int8Conv {
+            moving: self.moving,
+            outputs: self.outputs,
+            weights: &self.weights,
+            scales: &self.scales,
+            bias: &self.bias,
+            residual: residual.map(|value| Int8Residual {
+                value,
+                own: self.own,
+                own_relu: self.own_relu,
+            }),
+            relu: self.relu && !exact,
+            output: (!exact).then_some(self.output),
+            border,
+        }
+    }
+
+    /// Sums in the naive order.
+    fn sum(&self, input: &Bytes, output: usize, [row, column]: [usize; 2]) -> i32 {
+        let Moving {
+            kernel: [rows, columns],
+            stride,
+            pad_before,
+            ..
+        } = self.moving;
+        let inputs = input.shape[0];
+        let mut sum = self.bias[output];
+        for channel in 0..inputs {
+            for ky in 0..rows {
+                for kx in 0..columns {
+                    let y = (row * stride[0] + ky).wrapping_sub(pad_before[0]);
+                    let x = (column * stride[1] + kx).wrapping_sub(pad_before[1]);
+                    let value =
+                        i32::from(input.at(channel, y, x)) - i32::from(input.quantization.zero);
+                    let weight =
+                        self.weights[((output * inputs + channel) * rows + ky) * columns + kx];
+                    sum += value * i32::from(weight);
+                }
+            }
+        }
+        sum
+    }
+
+    fn evaluate(&self, input: &Bytes, residual: Option<&Bytes>) -> Bytes {
+        let [height, width] = self.moving.output;
+        let step = if residual.is_some() {
+            self.own.scale
+        } else {
+            self.output.scale
+        };
+        let finish = Finish {
+            zero: self.output.zero,
+            low: if self.relu { self.output.zero } else { 0 },
+            residual: residual
+                .map(|r| Residual::new(self.own, self.own_relu, r.quantization, self.output)),
+        };
+        input.map([self.outputs, height, width], self.output, |c, y, x| {
+            let factor = input.quantization.scale * self.scales[c] / step;
+            finish.byte(
+                self.sum(input, c, [y, x]),
+                factor,
+                residual.map(|r| r.at(c, y, x)),
+            )
+        })
+    }
+}
+
+fn evaluate_max(input: &Bytes, moving: Moving) -> Bytes {
+    let [height, width] = moving.output;
+    let [channels, rows, columns] = input.shape;
+    input.map([channels, height, width], input.quantization, |c, y, x| {
+        let mut best = 0;
+        for ky in 0..moving.kernel[0] {
+            for kx in 0..moving.kernel[1] {
+                let y = (y * moving.stride[0] + ky).wrapping_sub(moving.pad_before[0]);
+                let x = (x * moving.stride[1] + kx).wrapping_sub(moving.pad_before[1]);
+                if y < rows && x < columns {
+                    best = best.max(input.at(c, y, x));
+                }
+            }
+        }
+        best
+    })
+}
+
+/// A network as ResNets are: a convolution of images, a pool, a block with a convolution beside it, a sum of its own, a
+/// mean and a fully connected layer.
+struct Network {
+    image: [usize; 3],
+    input: Quantization,
+    from_images: bool,
+    first: Layer,
+    pool: Moving,
+    beside: Layer,
+    inner: Layer,
+    last: Layer,
+    sum: Quantization,
+    mean: Quantization,
+    classes: Layer,
+    exact: bool,
+}
+
+impl Network {
+    fn new(seed: u64) -> Network {
+        let random = &mut Random(seed | 1);
+        let image = [3, 9 + random.below(40), 9 + random.below(40)];
+        let (first_size, first_stride) = (1 + random.below(7), 1 + random.below(3));
+        let outputs = 1 + random.below(130);
+        let first = Layer::new(random, image, outputs, first_size, first_stride);
+        let [height, width] = first.moving.output;
+        let stride = 1 + random.below(2);
+        let pool = Moving {
+            kernel: [3, 3],
+            stride: [stride; 2],
+            pad_before: [1, 1],
+            output: [(height - 1) / stride + 1, (width - 1) / stride + 1],
+        };
+        let shape = [outputs, pool.output[0], pool.output[1]];
+        let (wide, stride) = (1 + random.below(200), 1 + random.below(2));
+        let beside = Layer::new(random, shape, wide, 1, stride);
+        let narrow = 1 + random.below(100);
+        let inner = Layer::new(random, shape, narrow, 3, stride);
+        let [height, width] = inner.moving.output;
+        let last = Layer::new(random, [narrow, height, width], wide, 1, 1);
+        let count = 2 + random.below(90);
+        Network {
+            image,
+            input: random.quantization(),
+            from_images: random.below(2) == 0,
+            first,
+            pool,
+            beside,
+            inner,
+            last,
+            sum: random.quantization(),
+            mean: random.quantization(),
+            classes: Layer::new(random, [wide, 1, 1], count, 1, 1),
+            exact: random.below(2) == 0,
+        }
+    }
+
+    fn program(
+        &self,
+        arithmetic: Arithmetic,
+        capacity: usize,
+        normalization: Option<[Normalization; 3]>,
+    ) -> Program {
+        let mut b = Builder::new(arithmetic, vec![self.image], capacity, 2);
+        if let Some(normalization) = normalization {
+            b.normalize(normalization);
+        }
+        let first = self.first.add(None, 0, false);
+        let image = match self.from_images {
+            true => b.int8_first_conv("first", 0, self.input, &first),
+            false => {
+                let border = self.first.border(self.image);
+                let image = b.int8_enter("image", 0, self.input, border);
+                b.int8_conv("first", image, &first)
+            }
+        };
+        let [height, width] = self.pool.output;
+        let border = self.inner.border([0, height, width]);
+        let pooled = b
+            .int8_max_pool("pool", image.unwrap(), self.pool, border)
+            .unwrap();
+        let beside = b
+            .int8_conv("beside", pooled, &self.beside.add(None, 0, false))
+            .unwrap();
+        let inner = b
+            .int8_conv("inner", pooled, &self.inner.add(None, 0, false))
+            .unwrap();
+        let last = b
+            .int8_conv("last", inner, &self.last.add(Some(beside), 1, false))
+            .unwrap();
+        let sum = b
+            .int8_add("sum", [last, beside], self.sum, true, 0)
+            .unwrap();
+        let mean = b.int8_global_mean("mean", sum, self.mean).unwrap();
+        let classes = b
+            .int8_conv("classes", mean, &self.classes.add(None, 0, self.exact))
+            .unwrap();
+        b.leave("classes", classes);
+        b.finish()
+    }
+
+    fn evaluate(&self, image: &[f32]) -> Vec<f32> {
+        let image = Bytes {
+            shape: self.image,
+            data: image.iter().map(|x| self.input.quantize(*x)).collect(),
+            quantization: self.input,
+        };
+        let first = self.first.evaluate(&image, None);
+        let pooled = evaluate_max(&first, self.pool);
+        let beside = self.beside.evaluate(&pooled, None);
+        let inner = self.inner.evaluate(&pooled, None);
+        let last = self.last.evaluate(&inner, Some(&beside));
+        let residual = Residual::new(last.quantization, false, beside.quantization, self.sum);
+        let finish = Finish {
+            zero: self.sum.zero,
+            low: self.sum.zero,
+            residual: Some(residual),
+        };
+        let sum = last.map(last.shape, self.sum, |c, y, x| {
+            let own = i32::from(last.at(c, y, x)) - i32::from(last.quantization.zero);
+            finish.byte(own, 1.0, Some(beside.at(c, y, x)))
+        });
+        let [channels, height, width] = sum.shape;
+        let count = height * width;
+        let mean = sum.map([channels, 1, 1], self.mean, |c, _, _| {
+            let all = &sum.data[c * count..][..count];
+            let total: i32 = all
+                .iter()
+                .map(|b| i32::from(*b) - i32::from(self.sum.zero))
+                .sum();
+            let factor = self.sum.scale / (count as f32 * self.mean.scale);
+            let finish = Finish {
+                zero: self.mean.zero,
+                low: 0,
+                residual: None,
+            };
+            finish.byte(total, factor, None)
+        });
+        if self.exact {
+            let factor = |c: usize| self.mean.scale * self.classes.scales[c] / 1.0;
+            return (0..self.classes.outputs)
+                .map(|c| self.classes.sum(&mean, c, [0, 0]) as f32 * factor(c))
+                .collect();
+        }
+        let classes = self.classes.evaluate(&mean, None);
+        classes
+            .data
+            .iter()
+            .map(|b| classes.quantization.dequantize(*b))
+            .collect()
+    }
+}
+
+fn run(
+    program: &Program,
+    threads: usize,
+    images: usize,
+    input: Input<'_>,
+    classes: usize,
+) -> Vec<u32> {
+    let mut output = vec![f32::NAN; images * classes];
+    let mut memory = program.memory();
+    Team::new(threads).lead(threads, |lead| {
+        program.run(&mut memory, lead, images, &[input], &mut [&mut output]);
+    });
+    output.into_iter().map(f32::to_bits).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
+    fn networks_give_the_bits_of_nested_loops(seed: u64, images in 1usize..4, threads in 1usize..3) {
+        let network = Network::new(seed);
+        let random = &mut Random(seed ^ 0x5555 | 1);
+        let count = network.image.iter().product::<usize>();
+        let input: Vec<f32> = (0..images * count)
+            .map(|_| (random.below(2000) as f32 - 1000.0) * 0.01)
+            .collect();
+        let expected: Vec<u32> = input
+            .chunks(count)
+            .flat_map(|image| network.evaluate(image))
+            .map(f32::to_bits)
+            .collect();
+        for arithmetic in arithmetics() {
+            for capacity in [1, 3] {
+                let program = network.program(arithmetic, capacity, None);
+                let classes = network.classes.outputs;
+                let got = run(&program, threads, images, Input::F32(&input), classes);
+                prop_assert!(got == expected, "{arithmetic:?}, batch {capacity}: other bits");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
+    fn bytes_of_images_give_the_bits_of_their_normalized_values(seed: u64, images in 1usize..3) {
+        let network = Network { from_images: true, ..Network::new(seed) };
+        let [_, height, width] = network.image;
+        let random = &mut Random(seed ^ 0x3333 | 1);
+        let bytes: Vec<u8> = (0..images * 3 * height * width).map(|_| random.next() as u8).collect();
+        let recipes = [(0.485_f32, 0.229_f32), (0.456, 0.224), (0.406, 0.225)];
+        let mut values = Vec::new();
+        for image in bytes.chunks(3 * height * width) {
+            for (channel, (mean, std)) in recipes.into_iter().enumerate() {
+                for row in image.chunks(3 * width) {
+                    let plane = &row[channel * width..][..width];
+                    values.extend(plane.iter().map(|&x| (f32::from(x) / 255.0 - mean) / std));
+                }
+            }
+        }
+        for arithmetic in arithmetics() {
+            let kernel = NormalizeKernel::new(arithmetic.features().isa).unwrap();
+            let normalization = recipes.map(|(mean, std)| Normalization::new(kernel, mean, std));
+            let program = network.program(arithmetic, 2, Some(normalization));
+            prop_assert!(program.takes_bytes(0));
+            let classes = network.classes.outputs;
+            let of_values = run(&program, 1, images, Input::F32(&values), classes);
+            prop_assert_eq!(run(&program, 2, images, Input::Bytes(&bytes), classes), of_values);
+        }
+    }
+}
+
+#[test]
+fn sums_that_are_not_exact_are_refused() {
+    let Some(arithmetic) = arithmetics().pop() else {
+        return;
+    };
+    let moving = Moving {
+        kernel: [1, 1],
+        stride: [1, 1],
+        pad_before: [0, 0],
+        output: [4, 4],
+    };
+    let one = Quantization {
+        scale: 1.0,
+        zero: 0,
+    };
+    let layer = |bias: &'static [i32], scales: &'static [f32]| Int8Conv {
+        moving,
+        outputs: 1,
+        weights: &[1, 1, 1],
+        scales,
+        bias,
+        residual: None,
+        relu: false,
+        output: Some(one),
+        border: 0,
+    };
+    let mut b = Builder::new(arithmetic, vec![[3, 4, 4]], 1, 1);
+    let image = b.int8_enter("image", 0, one, 0);
+    let mut refusal = |bias, scales| match b.int8_conv("conv", image, &layer(bias, scales)) {
+        Ok(_) => None,
+        Err(refusal) => Some(refusal.0),
+    };
+    assert_eq!(refusal(&[0], &[1.0]), None);
+    let large = refusal(&[i32::MAX], &[1.0]).unwrap();
+    assert!(large.contains("too large to be exact"), "{large}");
+    let large = refusal(&[0], &[1e9]).unwrap();
+    assert!(large.contains("output 0 reach 765, times 1e9"), "{large}");
+    assert_eq!(
+        refusal(&[0, 1], &[1.0]).unwrap(),
+        "its weights do not fit its channels"
+    );
+}
