@@ -34,7 +34,7 @@ WARM_UP = 3
 
 
 class OnnxRuntime:
-    """A session a worker; single precision."""
+    """A session a worker; single precision, or that of a quantized file."""
 
     name = "onnxruntime"
 
@@ -192,7 +192,7 @@ def machine():
     return {
         "cpu": field.get("model name", platform.processor()),
         "cpus": len(os.sched_getaffinity(0)),
-        "flags": [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags],
+        "flags": [flag for flag in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in flags],
         "system": platform.platform(),
         "onnxruntime": onnxruntime.__version__,
         "openvino": openvino.__version__,
@@ -213,7 +213,8 @@ def arguments():
     parser.add_argument("model", help=".onnx file of an image classifier")
     parser.add_argument("--resnet", type=pathlib.Path, default=ROOT / "target/release/resnet", help="the binary [%(default)s]")
     parser.add_argument("--side", type=int, default=224, help="side of the network's input [%(default)s]")
-    parser.add_argument("--precisions", type=words(["f32", "bf16x3", "bf16"]), default="f32,bf16x3,bf16")
+    parser.add_argument("--precisions", type=words(["f32", "bf16x3", "bf16", "int8"]), default="f32,bf16x3,bf16",
+                        help="int8 with a quantized file only, and alone [%(default)s]")
     parser.add_argument("--modes", type=words(list(MODES)), default=",".join(MODES))
     parser.add_argument("--batches", type=lambda text: [int(n) for n in text.split(",")], default="1,8")
     parser.add_argument("--isa", help="highest instruction set of resnet; the peers have no such flag")
@@ -228,10 +229,10 @@ def main():
     about = machine()
     print(json.dumps(about), flush=True)
     if not {"avx512_bf16", "amx_bf16"} & set(about["flags"]):
-        left_out = [p for p in args.precisions if p != "f32"]
+        left_out = [p for p in args.precisions if p.startswith("bf16")]
         if left_out:
             print(f"left out: {', '.join(left_out)}: this CPU does not multiply bfloat16", file=sys.stderr)
-        args.precisions = [p for p in args.precisions if p == "f32"]
+        args.precisions = [p for p in args.precisions if p not in left_out]
     results = []
     for precision in args.precisions:
         for mode in args.modes:

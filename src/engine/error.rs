@@ -41,13 +41,22 @@ pub enum LoadError {
     /// The runtime refuses the graph as a whole.
     #[error("the runtime refuses the graph: {0}")]
     BadGraph(String),
-    /// The precision asked for needs instructions that may not be used here.
+    /// 8 bits were asked for, of a file that does not say what they mean.
     #[error(
-        "precision {precision} needs AVX512-BF16 or AMX, allowed are instructions up to {best}"
+        "precision int8 needs a quantized file, this one has no QuantizeLinear: \
+        quantize it first, or leave --precision at auto"
     )]
+    NotQuantized,
+    /// Another precision than its own was asked for, of a quantized file.
+    #[error("precision {0} is not that of a quantized file: allowed are auto, int8 and f32")]
+    Quantized(&'static str),
+    /// The precision asked for needs instructions that may not be used here.
+    #[error("precision {precision} needs {needed}, allowed are instructions up to {best}")]
     NoInstructions {
         /// The precision's name.
         precision: &'static str,
+        /// The instructions that have it.
+        needed: &'static str,
         /// The best instruction set that may be used.
         best: &'static str,
     },

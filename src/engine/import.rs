@@ -15,7 +15,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use super::lower::{self, Found, Lowered};
 use super::tract::TractModel;
-use super::{EngineOptions, EngineSpec, LoadError, OutputInfo, onnx, weights};
+use super::{EngineOptions, EngineSpec, LoadError, OutputInfo, onnx, quantized, weights};
 use crate::ops::{self, Region, Share};
 use kernels::nn::{Arithmetic, Precision, Program};
 use kernels::{Normalization, NormalizeKernel};
@@ -43,7 +43,8 @@ pub(super) fn gave_up() -> LoadError {
 /// The file as tract's graph, before any optimization.
 fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
     // value_info repeats shapes that tract infers, for the batch size of the export only.
-    let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    quantized::register(&mut onnx);
     let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
     drop(source.bytes); // decoding has copied the weights
     let dir = source.dir.map(|d| d.to_string_lossy().into_owned());
@@ -97,15 +98,23 @@ pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
 }
 
 impl Prepared {
+    /// Whether the file says how values are stored as bytes.
+    pub(super) fn is_quantized(&self) -> bool {
+        self.found.is_quantized()
+    }
+
     /// The plan, with our operators in this precision where they have instructions for it.
     pub(super) fn finish(
         self,
         precision: Precision,
         options: &EngineOptions,
     ) -> Result<TractModel, LoadError> {
+        let quantized = self.is_quantized();
         let Prepared { model, found, .. } = self;
         let lowering = LoweringPlan {
-            arithmetic: Arithmetic::new(precision, options.features),
+            // In any other precision than its own, a quantized file is tract's.
+            arithmetic: Arithmetic::new(precision, options.features)
+                .filter(|_| quantized == (precision == Precision::Int8)),
             normalization: normalizations(self.normalization, options),
             options,
         };
@@ -214,10 +223,15 @@ fn lower(
         return Ok((found.nothing().replace(model, nothing)?, programs));
     };
     let options = plan.options;
+    let floats = Arithmetic::new(Precision::F32, plan.options.features).unwrap_or(arithmetic);
     let lowered = found.replace(model, &mut |graph, outputs| {
         let program = Arc::new(ops::compile(
             graph,
-            arithmetic,
+            // Parts of a quantized network may be on numbers.
+            match arithmetic.precision() == Precision::Int8 && !graph.is_quantized() {
+                true => floats,
+                false => arithmetic,
+            },
             options.max_batch,
             options.threads_per_worker,
             plan.normalization.clone(),

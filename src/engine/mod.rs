@@ -10,6 +10,7 @@ mod onnx;
 mod options;
 mod precision;
 mod probes;
+mod quantized;
 mod tract;
 mod weights;
 

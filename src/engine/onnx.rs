@@ -7,7 +7,7 @@ use std::path::Path;
 use tract_onnx::Onnx;
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
 
-use super::LoadError;
+use super::{LoadError, quantized};
 
 /// Decodes the protobuf and checks what tract would report without a node's name, or panic on.
 pub(super) fn decode(
@@ -18,20 +18,22 @@ pub(super) fn decode(
     if bytes.is_empty() {
         return Err(LoadError::Empty);
     }
-    let proto = <ModelProto as prost::Message>::decode(bytes)
+    let mut proto = <ModelProto as prost::Message>::decode(bytes)
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
-    let Some(graph) = proto.graph.as_ref().filter(|g| !g.node.is_empty()) else {
+    warn_of_untested_opset(&proto);
+    let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
         return Err(LoadError::NotOnnx("it holds no graph".into()));
     };
-    warn_of_untested_opset(&proto);
+    quantized::rewrite(graph)?;
     check_operators(graph, onnx)?;
     check_edges(graph)?;
     check_external_data(graph, dir)?;
+    quantized::check(graph)?;
     Ok(proto)
 }
 
 /// Unnamed nodes go by their first output, as tract names them.
-fn node_name(node: &tract_onnx::pb::NodeProto) -> String {
+pub(super) fn node_name(node: &tract_onnx::pb::NodeProto) -> String {
     if node.name.is_empty() {
         node.output.first().cloned().unwrap_or_default()
     } else {

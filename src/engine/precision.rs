@@ -1,4 +1,5 @@
-//! Which precision a network is computed in: the one asked for, or the fastest that passes a self-check at load.
+//! Which precision a network is computed in: that of a quantized file, the one asked for, or the fastest that passes a
+//! self-check at load.
 //!
 //! Called by `tract`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
 
@@ -14,6 +15,12 @@ use kernels::nn::{Arithmetic, Precision};
 /// # Errors
 /// [`LoadError`]: the network cannot be served, or the precision asked for has no instructions here.
 pub(super) fn load(prepared: Prepared, options: &EngineOptions) -> Result<TractModel, LoadError> {
+    if prepared.is_quantized() {
+        return load_quantized(prepared, options);
+    }
+    if options.precision == Some(Precision::Int8) {
+        return Err(LoadError::NotQuantized);
+    }
     let mut prepared = Some(prepared);
     let (mut model, choice) = choose(options, |precision, again| {
         let prepared = match again {
@@ -23,6 +30,39 @@ pub(super) fn load(prepared: Prepared, options: &EngineOptions) -> Result<TractM
         let prepared = prepared.expect("nothing is made after the last");
         prepared.finish(precision, options)
     })?;
+    choice.note_in(&mut model.spec);
+    Ok(model)
+}
+
+/// Makes the plan of a network whose file says how values are stored as bytes. That is its precision: there is nothing
+/// to choose. In f32, for comparison, tract computes all of it.
+fn load_quantized(prepared: Prepared, options: &EngineOptions) -> Result<TractModel, LoadError> {
+    let int8 = Arithmetic::new(Precision::Int8, options.features);
+    let precision = match (options.precision, int8) {
+        (None | Some(Precision::Int8), Some(_)) => Precision::Int8,
+        (Some(Precision::F32), _) | (None, None) => Precision::F32,
+        (Some(Precision::Int8), None) => {
+            return Err(LoadError::NoInstructions {
+                precision: Precision::Int8.name(),
+                needed: "AVX2",
+                best: options.features.name(),
+            });
+        }
+        (Some(other), _) => return Err(LoadError::Quantized(other.name())),
+    };
+    let mut model = prepared.finish(precision, options)?;
+    let choice = match int8 {
+        Some(arithmetic) if model.computes(Precision::Int8) => Choice {
+            precision,
+            reason: "int8: the file is quantized".into(),
+            instructions: arithmetic.instructions(),
+        },
+        _ => Choice {
+            precision: Precision::F32,
+            reason: "f32: the file is quantized, tract computes all that is on bytes".into(),
+            instructions: "tract",
+        },
+    };
     choice.note_in(&mut model.spec);
     Ok(model)
 }
@@ -78,6 +118,7 @@ fn choose<M: Model>(
         if precision != Precision::F32 && arithmetic(precision).is_none() {
             return Err(LoadError::NoInstructions {
                 precision: precision.name(),
+                needed: "AVX512-BF16 or AMX",
                 best: options.features.name(),
             });
         }

@@ -11,7 +11,7 @@ use tract_onnx::tract_core::internal::bail;
 use super::import::{self, ModelSource};
 use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, precision};
 use crate::tensor::{self, Image};
-use kernels::nn::{Program, StepProfile};
+use kernels::nn::{Precision, Program, StepProfile};
 
 /// A network imported and optimized by tract.
 #[derive(Debug)]
@@ -76,6 +76,12 @@ impl TractModel {
 }
 
 impl TractModel {
+    /// Whether operators of ours compute some of it in this precision.
+    pub(super) fn computes(&self, precision: Precision) -> bool {
+        let mut programs = self.programs.iter();
+        programs.any(|program| program.arithmetic().precision() == precision)
+    }
+
     /// Measures every step of our operators from now on, or no longer.
     pub fn set_profiling(&self, on: bool) {
         for program in &self.programs {

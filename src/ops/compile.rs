@@ -1,14 +1,17 @@
 //! A graph to a program: which step computes which node, where rows of zeros are needed, where batching begins.
 
-use super::graph::{Graph, Node, Op, Shape, ValueId, Window};
+use super::compile_int8::compile_int8;
+use super::graph::{Graph, Node, Op, ValueId, Window};
 use kernels::Normalization;
-use kernels::nn::{Arithmetic, Builder, ConvLayer, Moving, Pooling, Program, Refusal, Value};
+use kernels::nn::{
+    Arithmetic, Builder, ConvLayer, Moving, Pooling, Precision, Program, Refusal, Value,
+};
 
 /// Planes of at most so many pixels are computed for all images of a batch at once: their weights outweigh them.
 const BATCHED_PIXELS: usize = 14 * 14;
 
 /// Most channels of what counts as an image.
-const MAX_IMAGE_CHANNELS: usize = 4;
+pub(super) const MAX_IMAGE_CHANNELS: usize = 4;
 
 /// Why a graph has no program here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,20 +35,12 @@ pub fn compile(
     threads: usize,
     normalization: Option<[Normalization; 3]>,
 ) -> Result<Program, CompileError> {
-    let inputs = graph.nodes.iter().filter_map(|node| match node.op {
-        Op::Input(_) => Some([node.shape.channels, node.shape.height, node.shape.width]),
-        _ => None,
-    });
-    let mut builder = Builder::new(arithmetic, inputs.collect(), capacity, threads);
-    if let Some(normalization) = normalization {
-        builder.normalize(normalization);
+    if arithmetic.precision() == Precision::Int8 {
+        return compile_int8(graph, arithmetic, capacity, threads, normalization);
     }
+    let mut builder = builder(graph, arithmetic, capacity, threads, normalization);
     let borders = borders(graph);
-    let batch_from = graph
-        .nodes
-        .iter()
-        .rposition(|n| n.shape.height * n.shape.width > BATCHED_PIXELS)
-        .map_or(0, |last| last + 1);
+    let batch_from = batch_from(graph);
     let mut values: Vec<Option<Value>> = Vec::with_capacity(graph.nodes.len());
     for (i, node) in graph.nodes.iter().enumerate() {
         if i == batch_from {
@@ -78,6 +73,45 @@ pub fn compile(
     Ok(builder.finish())
 }
 
+/// A builder without steps.
+pub(super) fn builder(
+    graph: &Graph,
+    arithmetic: Arithmetic,
+    capacity: usize,
+    threads: usize,
+    normalization: Option<[Normalization; 3]>,
+) -> Builder {
+    let inputs = graph.nodes.iter().filter_map(|node| match node.op {
+        Op::Input(_) => Some([node.shape.channels, node.shape.height, node.shape.width]),
+        _ => None,
+    });
+    let mut builder = Builder::new(arithmetic, inputs.collect(), capacity, threads);
+    if let Some(normalization) = normalization {
+        builder.normalize(normalization);
+    }
+    builder
+}
+
+/// The first node from which on all images of a batch are computed at once.
+pub(super) fn batch_from(graph: &Graph) -> usize {
+    let is_large = |n: &Node| n.shape.height * n.shape.width > BATCHED_PIXELS;
+    graph
+        .nodes
+        .iter()
+        .rposition(is_large)
+        .map_or(0, |last| last + 1)
+}
+
+/// How a node's window moves over its input.
+pub(super) fn moving(window: &Window, node: &Node) -> Moving {
+    Moving {
+        kernel: window.kernel,
+        stride: window.stride,
+        pad_before: window.pad_before,
+        output: [node.shape.height, node.shape.width],
+    }
+}
+
 fn add(
     builder: &mut Builder,
     graph: &Graph,
@@ -87,13 +121,7 @@ fn add(
     exact: bool,
 ) -> Result<Value, Refusal> {
     let name = node.name.as_str();
-    let Shape { height, width, .. } = node.shape;
-    let moving = |window: &Window| Moving {
-        kernel: window.kernel,
-        stride: window.stride,
-        pad_before: window.pad_before,
-        output: [height, width],
-    };
+    let moving = |window: &Window| moving(window, node);
     let value = |id: &ValueId| values[id.0].expect("only images have no value");
     match &node.op {
         Op::Input(number) => Ok(builder.enter(name, *number, border)),
@@ -154,6 +182,7 @@ fn add(
             };
             builder.pool(name, value(input), pooling, moving(window), border)
         }
+        Op::Quantize { .. } | Op::Dequantize { .. } => Err(Refusal("bytes among numbers".into())),
         Op::GlobalAvgPool { input } => {
             let shape = graph.nodes[input.0].shape;
             match shape.height * shape.width {
@@ -165,7 +194,7 @@ fn add(
 }
 
 /// For each node the zeros that convolutions want around its value.
-fn borders(graph: &Graph) -> Vec<usize> {
+pub(super) fn borders(graph: &Graph) -> Vec<usize> {
     let mut borders = vec![0; graph.nodes.len()];
     for node in &graph.nodes {
         let Op::Conv(conv) = &node.op else { continue };

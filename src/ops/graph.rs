@@ -4,6 +4,7 @@
 //! one image; the batch is whatever arrives. Layouts are ONNX's: images `[channels, height, width]`, kernels OIHW.
 
 use super::weights::Weights;
+use kernels::nn::Quantization;
 
 /// The value that node number `.0` computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +80,20 @@ pub enum Op {
         /// What it reads.
         input: ValueId,
     },
+    /// Numbers become bytes.
+    Quantize {
+        /// What it reads.
+        input: ValueId,
+        /// What the bytes mean.
+        quantization: Quantization,
+    },
+    /// Bytes become numbers.
+    Dequantize {
+        /// What it reads.
+        input: ValueId,
+        /// What the bytes mean.
+        quantization: Quantization,
+    },
 }
 
 /// A convolution with all that is fused into it. A fully connected layer is one of kernel 1×1 on `[features, 1, 1]`.
@@ -124,7 +139,9 @@ impl Node {
             Op::Affine { input, .. }
             | Op::MaxPool { input, .. }
             | Op::AvgPool { input, .. }
-            | Op::GlobalAvgPool { input } => vec![*input],
+            | Op::GlobalAvgPool { input }
+            | Op::Quantize { input, .. }
+            | Op::Dequantize { input, .. } => vec![*input],
         }
     }
 }
@@ -136,4 +153,13 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// What leaves the graph, in order.
     pub outputs: Vec<ValueId>,
+}
+
+impl Graph {
+    /// Whether bytes occur in it.
+    #[must_use]
+    pub fn is_quantized(&self) -> bool {
+        let of_bytes = |n: &Node| matches!(n.op, Op::Quantize { .. } | Op::Dequantize { .. });
+        self.nodes.iter().any(of_bytes)
+    }
 }

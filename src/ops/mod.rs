@@ -5,8 +5,10 @@
 //! tract's graph that runs the program.
 
 mod compile;
+mod compile_int8;
 mod fuse;
 pub mod graph;
+mod linear;
 #[cfg(test)]
 pub(crate) mod reference;
 mod region;
@@ -17,5 +19,6 @@ mod weights;
 pub use self::compile::{CompileError, compile};
 pub use self::fuse::fuse;
 pub use self::graph::Graph;
+pub use self::linear::{DequantizeLinear, Linear, QuantizeLinear};
 pub use self::region::{Region, Share};
-pub use self::weights::{Values, Weights};
+pub use self::weights::{Int8Values, Values, Weights};

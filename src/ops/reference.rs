@@ -48,6 +48,14 @@ pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
                     mean(seen, count)
                 })
             }
+            Op::Quantize {
+                input,
+                quantization: q,
+            } => (value(*input).iter())
+                .map(|x| q.dequantize(q.quantize(*x)))
+                .collect(),
+            // What a byte means is its value already.
+            Op::Dequantize { input, .. } => value(*input).to_vec(),
             Op::GlobalAvgPool { input } => {
                 let area = shape(*input).height * shape(*input).width;
                 value(*input)

@@ -3,6 +3,7 @@
 //! Made by `engine::lower`, scaled by fusion, copied by `compile` one layer at a time: so a network's weights are in
 //! memory once before they are packed, however they are folded.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,25 @@ use std::sync::Arc;
 pub trait Values: Send + Sync {
     /// All of them.
     fn values(&self) -> &[f32];
+}
+
+/// Memory that holds weights of 8 bits.
+pub trait Int8Values: Send + Sync {
+    /// All of them.
+    fn values(&self) -> &[i8];
+}
+
+impl Int8Values for Vec<i8> {
+    fn values(&self) -> &[i8] {
+        self
+    }
+}
+
+/// Where weights lie.
+#[derive(Clone)]
+enum Shared {
+    Floats(Arc<dyn Values>),
+    Int8(Arc<dyn Int8Values>),
 }
 
 impl Values for Vec<f32> {
@@ -21,7 +41,7 @@ impl Values for Vec<f32> {
 /// Shared weights `[outputs, inputs / groups, kernel height, kernel width]`, times a factor for each output.
 #[derive(Clone)]
 pub struct Weights {
-    shared: Arc<dyn Values>,
+    shared: Shared,
     /// The number of outputs, where memory holds `[inputs, outputs]` instead.
     transposed: Option<usize>,
     /// One an output; empty if all are one.
@@ -33,10 +53,42 @@ impl Weights {
     #[must_use]
     pub fn new(shared: Arc<dyn Values>) -> Weights {
         Weights {
-            shared,
+            shared: Shared::Floats(shared),
             transposed: None,
             scale: Vec::new(),
         }
+    }
+
+    /// Weights of 8 bits in the order of the shape, each times its output's scale.
+    #[must_use]
+    pub fn int8(shared: Arc<dyn Int8Values>, scales: Vec<f32>) -> Weights {
+        Weights {
+            shared: Shared::Int8(shared),
+            transposed: None,
+            scale: scales,
+        }
+    }
+
+    /// The same of a matrix that memory holds as `[inputs, outputs]`.
+    #[must_use]
+    pub fn int8_transposed(shared: Arc<dyn Int8Values>, scales: Vec<f32>) -> Weights {
+        Weights {
+            transposed: Some(scales.len()),
+            ..Weights::int8(shared, scales)
+        }
+    }
+
+    /// The bytes in the order of the shape, and each output's scale, if they are of 8 bits.
+    #[must_use]
+    pub fn as_int8(&self) -> Option<(Cow<'_, [i8]>, &[f32])> {
+        let Shared::Int8(shared) = &self.shared else {
+            return None;
+        };
+        let values = match self.transposed {
+            None => Cow::Borrowed(shared.values()),
+            Some(outputs) => Cow::Owned(in_order(shared.values(), outputs)),
+        };
+        Some((values, &self.scale))
     }
 
     /// Weights of a matrix that memory holds as `[inputs, outputs]`.
@@ -51,7 +103,10 @@ impl Weights {
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.values().len()
+        match &self.shared {
+            Shared::Floats(shared) => shared.values().len(),
+            Shared::Int8(shared) => shared.values().len(),
+        }
     }
 
     /// Whether there are none.
@@ -74,12 +129,12 @@ impl Weights {
     /// A copy in the order of the shape, scaled.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
-        let shared = self.shared.values();
-        let mut values = match self.transposed {
-            None => shared.to_vec(),
-            Some(outputs) => {
-                let of_output = |o: usize| shared[o..].iter().step_by(outputs);
-                (0..outputs).flat_map(of_output).copied().collect()
+        let mut values: Vec<f32> = match (&self.shared, self.transposed) {
+            (Shared::Floats(shared), None) => shared.values().to_vec(),
+            (Shared::Floats(shared), Some(outputs)) => in_order(shared.values(), outputs),
+            (Shared::Int8(_), _) => {
+                let (values, _) = self.as_int8().expect("they are of 8 bits");
+                values.iter().map(|w| f32::from(*w)).collect()
             }
         };
         if !self.scale.is_empty() && !values.is_empty() {
@@ -90,6 +145,12 @@ impl Weights {
         }
         values
     }
+}
+
+/// A matrix `[inputs, outputs]` as `[outputs, inputs]`.
+fn in_order<T: Copy>(values: &[T], outputs: usize) -> Vec<T> {
+    let of_output = |o: usize| values[o..].iter().step_by(outputs);
+    (0..outputs).flat_map(of_output).copied().collect()
 }
 
 impl From<Vec<f32>> for Weights {
@@ -113,6 +174,20 @@ impl fmt::Debug for Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_keep_their_scales_apart() {
+        let memory: Arc<dyn Int8Values> = Arc::new(vec![1_i8, 2, 3, -128]);
+        let mut weights = Weights::int8(Arc::clone(&memory), vec![0.5, 2.0]);
+        assert_eq!(weights.to_vec(), [0.5, 1.0, 6.0, -256.0]);
+        weights.scale(&[2.0, 1.0]);
+        let (bytes, scales) = weights.as_int8().unwrap();
+        assert_eq!((&*bytes, scales), (&[1, 2, 3, -128][..], &[1.0, 2.0][..]));
+        let weights = Weights::int8_transposed(memory, vec![0.5, 2.0]);
+        assert_eq!(&*weights.as_int8().unwrap().0, [1, 3, 2, -128]);
+        assert_eq!(weights.to_vec(), [0.5, 1.5, 4.0, -256.0]);
+        assert!(Weights::from(vec![1.0]).as_int8().is_none());
+    }
 
     #[test]
     fn factors_and_order_are_applied_by_the_copy() {

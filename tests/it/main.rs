@@ -31,6 +31,7 @@ mod photos;
 mod preprocess;
 mod proxies;
 mod pull;
+mod quantized;
 mod requests;
 mod smuggling;
 mod tls;

@@ -5,6 +5,7 @@
 //! not recognized stays tract's: without this pass the model still runs, only slower.
 
 mod bytes;
+mod quantized;
 mod recognize;
 mod replace;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 pub(super) use self::bytes::for_bytes;
 use self::recognize::{Step, Words, recognize};
 pub(super) use self::replace::Lowered;
+use crate::ops::{DequantizeLinear, QuantizeLinear};
 
 /// What of a network our operators compute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub(super) struct Found {
 /// # Errors
 /// tract's, if the graph is none.
 pub(super) fn prepare(mut model: TypedModel) -> TractResult<(TypedModel, Found)> {
+    quantized::fold_biases(&mut model)?;
     model.prop_consts()?;
     let mut found = find(&model)?;
     if !found.is_all_there_is(&model) {
@@ -61,29 +64,34 @@ pub(super) fn prepare(mut model: TypedModel) -> TractResult<(TypedModel, Found)>
 
 /// Draws the regions.
 ///
-/// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's. Colours never fall
+/// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's, or between bytes and
+/// numbers. Colours never fall
 /// along an edge, so what is ours of one colour can run at once: no path leaves it and comes back.
 ///
 /// # Errors
 /// tract's, if the graph is none.
 fn find(model: &TypedModel) -> TractResult<Found> {
-    let mut colours = vec![0; model.nodes.len()];
     let mut words = HashMap::new();
     let mut order = Vec::new();
     for id in model.eval_order()? {
         let node = model.node(id);
-        if is_constant(node) {
+        if !computes(model, id) {
             continue;
         }
         order.push(id);
         if let Some(found) = recognize(model, node) {
             words.insert(id, found);
         }
-        let ours = words.contains_key(&id);
-        let inputs = node.inputs.iter().map(|i| i.node);
+    }
+    let on_bytes = quantized::on_bytes(model, &order, &words);
+    let mut colours = vec![0; model.nodes.len()];
+    // What a node is computed on, if it is ours.
+    let kind = |id: usize| words.contains_key(&id).then(|| on_bytes.contains(&id));
+    for &id in &order {
+        let inputs = model.node(id).inputs.iter().map(|i| i.node);
         colours[id] = inputs
-            .filter(|i| !is_constant(model.node(*i)))
-            .map(|i| colours[i] + usize::from(words.contains_key(&i) != ours))
+            .filter(|i| computes(model, *i))
+            .map(|i| colours[i] + usize::from(kind(i) != kind(id)))
             .max()
             .unwrap_or(0);
     }
@@ -106,13 +114,23 @@ fn find(model: &TypedModel) -> TractResult<Found> {
     Ok(found)
 }
 
+/// Whether a node computes something from the input.
+fn computes(model: &TypedModel, id: usize) -> bool {
+    let node = model.node(id);
+    !is_constant(node) && !quantized::is_weights(model, node)
+}
+
 fn is_constant(node: &TypedNode) -> bool {
     node.outputs.iter().all(|o| o.fact.konst.is_some())
 }
 
 /// Whether an image's result depends on nothing but that image, bit for bit, wherever it lies in the batch.
 fn is_elementwise(node: &TypedNode) -> bool {
-    node.op_is::<TypedBinOp>() || node.op_is::<ElementWiseOp>() || node.op_is::<AxisOp>()
+    node.op_is::<TypedBinOp>()
+        || node.op_is::<ElementWiseOp>()
+        || node.op_is::<AxisOp>()
+        || node.op_is::<QuantizeLinear>()
+        || node.op_is::<DequantizeLinear>()
 }
 
 impl Found {
@@ -141,6 +159,12 @@ impl Found {
     fn is_all_there_is(&self, model: &TypedModel) -> bool {
         self.left(model)
             .all(|node| is_elementwise(node) || node.op_is::<Softmax>())
+    }
+
+    /// Whether some of it is on bytes.
+    pub(super) fn is_quantized(&self) -> bool {
+        let mut steps = self.words.values().flat_map(|words| &words.steps);
+        steps.any(|s| matches!(s, Step::Quantize(_) | Step::Dequantize(_)))
     }
 
     /// Draws no region at all.

@@ -18,7 +18,8 @@ use tract_onnx::tract_core::ops::math::{Add, Div, Max, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 use crate::ops::graph::{Shape, Window};
-use crate::ops::{Values, Weights};
+use crate::ops::{DequantizeLinear, Int8Values, Linear, QuantizeLinear, Values, Weights};
+use kernels::nn::Quantization;
 
 /// A node in words: steps of which the first reads `inputs`, each other the one before it.
 #[derive(Debug, Clone)]
@@ -51,6 +52,19 @@ pub(super) enum Step {
         count_include_pad: bool,
     },
     GlobalAvgPool,
+    Quantize(Quantization),
+    Dequantize(Quantization),
+}
+
+/// Weights of 8 bits of tract's graph as their memory.
+struct SignedBytes(Arc<Tensor>);
+
+impl Int8Values for SignedBytes {
+    fn values(&self) -> &[i8] {
+        let plain = self.0.try_as_plain_ram().ok();
+        let bytes = plain.and_then(|plain| plain.as_slice::<i8>().ok());
+        bytes.expect("the rule has seen that it is i8")
+    }
 }
 
 /// A constant of tract's graph as the memory of weights.
@@ -67,6 +81,13 @@ pub(super) fn recognize(model: &TypedModel, node: &TypedNode) -> Option<Words> {
     let [output] = &node.outputs[..] else {
         return None;
     };
+    if let Some(op) = node.op_as::<QuantizeLinear>() {
+        return edge(model, node, Step::Quantize(op.linear.quantization(op.to)?));
+    }
+    if let Some(op) = node.op_as::<DequantizeLinear>() {
+        let of = model.outlet_fact(node.inputs[0]).ok()?.datum_type;
+        return edge(model, node, Step::Dequantize(op.linear.quantization(of)?));
+    }
     let rule = Rule {
         model,
         node,
@@ -96,9 +117,27 @@ pub(super) fn recognize(model: &TypedModel, node: &TypedNode) -> Option<Words> {
     }
 }
 
+/// Where numbers become bytes, or bytes numbers.
+fn edge(model: &TypedModel, node: &TypedNode, step: Step) -> Option<Words> {
+    let input = model.outlet_fact(node.inputs[0]).ok()?;
+    Some(Words {
+        inputs: vec![node.inputs[0]],
+        steps: vec![step],
+        shape: image_shape(input)?,
+    })
+}
+
 /// The shape of one image of an `f32` value `[N, channels, height, width]` or `[N, features]`.
 pub(super) fn shape(fact: &TypedFact) -> Option<Shape> {
-    if fact.datum_type != f32::datum_type() || fact.is_exotic() {
+    match fact.datum_type == f32::datum_type() {
+        true => image_shape(fact),
+        false => None,
+    }
+}
+
+/// The same of a value of any type.
+fn image_shape(fact: &TypedFact) -> Option<Shape> {
+    if fact.is_exotic() || fact.konst.is_some() {
         return None;
     }
     let sizes = fact.shape.iter().skip(1).map(|d| d.to_usize().ok());
@@ -139,6 +178,18 @@ impl Rule<'_> {
         shape(fact)
     }
 
+    /// The weights of an input: a constant of numbers, or of bytes behind a `DequantizeLinear` with a scale for each
+    /// index of the axis of outputs, or one for all.
+    fn kernel(&self, input: usize) -> Option<Kernel> {
+        if let Some(tensor) = self.constant(input) {
+            return Some(Kernel::Floats(Arc::clone(tensor)));
+        }
+        let node = self.model.node(self.node.inputs.get(input)?.node);
+        let op = node.op_as::<DequantizeLinear>()?;
+        let tensor = constant_input(self.model, node)?;
+        Some(Kernel::Bytes(Arc::clone(tensor), op.linear.clone()))
+    }
+
     fn constant(&self, input: usize) -> Option<&Arc<Tensor>> {
         let tensor = self.fact(input)?.konst.as_ref()?;
         floats(tensor).map(|_| tensor)
@@ -170,7 +221,7 @@ impl Rule<'_> {
 
     fn conv(&self, conv: &Conv) -> Option<Words> {
         let input = self.value(0)?;
-        let kernel = self.constant(1)?;
+        let kernel = self.kernel(1)?;
         let bias = floats(self.constant(2)?)?;
         let pool = &conv.pool_spec;
         let window = self.window(pool, input)?;
@@ -186,12 +237,11 @@ impl Rule<'_> {
             window.kernel[1],
         ];
         let plain = conv.q_params.is_none() && conv.kernel_fmt == KernelFormat::OIHW;
-        if !plain || kernel.shape() != expected || bias.len() != outputs {
+        if !plain || *kernel.shape() != expected || bias.len() != outputs {
             return None;
         }
-        let memory = Arc::new(Constant(Arc::clone(kernel)));
         let step = Step::Conv {
-            weights: Weights::new(memory),
+            weights: kernel.weights(outputs, 0)?,
             outputs,
             groups: conv.group,
             bias,
@@ -368,10 +418,10 @@ impl Rule<'_> {
         if !plain || self.node.inputs.len() != 2 {
             return None;
         }
-        let constant = (0..2).find(|i| self.constant(*i).is_some())?;
+        let constant = (0..2).find(|i| self.kernel(*i).is_some())?;
         let value = 1 - constant;
         let input = self.value(value)?;
-        let kernel = self.constant(constant)?;
+        let kernel = self.kernel(constant)?;
         let sizes = [&*self.fact(value)?.shape, self.dims];
         let at = |axis: &Axis, io: InOut| match axis.interface(io) {
             [] => Some(None),
@@ -403,13 +453,8 @@ impl Rule<'_> {
         if !batch || !same_area || !fits || inputs * outputs != kernel.len() {
             return None;
         }
-        let memory = Arc::new(Constant(Arc::clone(kernel)));
         let step = Step::Conv {
-            weights: if from < to {
-                Weights::transposed(memory, outputs)
-            } else {
-                Weights::new(memory)
-            },
+            weights: kernel.matrix(outputs, from < to, to)?,
             outputs,
             groups: 1,
             bias: vec![0.0; outputs],
@@ -422,4 +467,108 @@ impl Rule<'_> {
         };
         self.words(&[value], vec![step])
     }
+}
+
+/// Weights as tract's graph has them.
+enum Kernel {
+    Floats(Arc<Tensor>),
+    Bytes(Arc<Tensor>, Linear),
+}
+
+impl Kernel {
+    fn tensor(&self) -> &Arc<Tensor> {
+        match self {
+            Kernel::Floats(tensor) | Kernel::Bytes(tensor, _) => tensor,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.tensor().shape()
+    }
+
+    fn len(&self) -> usize {
+        self.tensor().len()
+    }
+
+    /// Weights in the order `[outputs, …]`.
+    fn weights(&self, outputs: usize, axis: usize) -> Option<Weights> {
+        self.matrix(outputs, false, axis)
+    }
+
+    /// Weights in that order, or of `[inputs, outputs]`; the outputs' axis is `axis`.
+    fn matrix(&self, outputs: usize, transposed: bool, axis: usize) -> Option<Weights> {
+        match self {
+            Kernel::Floats(tensor) => {
+                let memory = Arc::new(Constant(Arc::clone(tensor)));
+                Some(match transposed {
+                    true => Weights::transposed(memory, outputs),
+                    false => Weights::new(memory),
+                })
+            }
+            Kernel::Bytes(tensor, linear) => {
+                let (memory, scales) = signed(tensor, linear, outputs, axis)?;
+                Some(match transposed {
+                    true => Weights::int8_transposed(memory, scales),
+                    false => Weights::int8(memory, scales),
+                })
+            }
+        }
+    }
+}
+
+/// Bytes with a sign whose zero is 0, and each output's scale; none where the difference to the zero point needs more
+/// than 8 bits.
+fn signed(
+    tensor: &Arc<Tensor>,
+    linear: &Linear,
+    outputs: usize,
+    axis: usize,
+) -> Option<(Arc<dyn Int8Values>, Vec<f32>)> {
+    let each = linear.scales.len().max(linear.zeros.len());
+    if each != 1 && (linear.axis != axis || each != outputs) {
+        return None;
+    }
+    let scales = match linear.scales[..] {
+        [all] => vec![all; outputs],
+        _ => linear.scales.clone(),
+    };
+    if linear.zeros.iter().all(|z| *z == 0) && tensor.datum_type() == i8::datum_type() {
+        return Some((Arc::new(SignedBytes(Arc::clone(tensor))), scales));
+    }
+    let plain = tensor.try_as_plain_ram().ok()?;
+    let values: Vec<i32> = match tensor.datum_type() {
+        DatumType::U8 => plain
+            .as_slice::<u8>()
+            .ok()?
+            .iter()
+            .map(|x| i32::from(*x))
+            .collect(),
+        DatumType::I8 => plain
+            .as_slice::<i8>()
+            .ok()?
+            .iter()
+            .map(|x| i32::from(*x))
+            .collect(),
+        _ => return None,
+    };
+    let run: usize = tensor.shape()[axis + 1..].iter().product();
+    let zero = |i: usize| match linear.zeros[..] {
+        [all] => all,
+        _ => linear.zeros[i / run % outputs],
+    };
+    let values = values.iter().enumerate();
+    let bytes = values.map(|(i, x)| i8::try_from(x - zero(i)).ok());
+    let bytes = bytes.collect::<Option<Vec<i8>>>()?;
+    Some((Arc::new(bytes), scales))
+}
+
+/// The constant that a `DequantizeLinear` of weights reads.
+pub(super) fn constant_input<'a>(
+    model: &'a TypedModel,
+    node: &TypedNode,
+) -> Option<&'a Arc<Tensor>> {
+    let &[input] = &node.inputs[..] else {
+        return None;
+    };
+    model.outlet_fact(input).ok()?.konst.as_ref()
 }

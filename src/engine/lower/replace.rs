@@ -10,7 +10,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::recognize::{self, Step};
-use super::{Found, Lowering, is_elementwise};
+use super::{Found, Lowering, is_elementwise, quantized};
 use crate::ops::graph::{Conv, Graph, Node, Op, Shape, ValueId};
 use crate::ops::{CompileError, Region, fuse};
 
@@ -45,18 +45,23 @@ impl Found {
     /// What `make` refuses for another reason; or tract's.
     pub(in crate::engine) fn replace(
         mut self,
-        model: TypedModel,
+        mut model: TypedModel,
         make: &mut Make<'_>,
     ) -> TractResult<Lowered> {
         let mut regions = HashMap::new();
         let mut lowering = Lowering::default();
         for (colour, nodes) in self.regions() {
             let members = self.members(colour);
+            if !self.meets_in_numbers(&model, &members) {
+                tracing::info!("a part of the model is left to tract: it takes or gives bytes");
+                self.give_up(&members);
+                continue;
+            }
             let mut part = self.part(&model, &members);
             part.graph = fuse(std::mem::take(&mut part.graph));
             match make(&part.graph, std::mem::take(&mut part.shapes)) {
                 Ok(region) => {
-                    lowering.steps += part.graph.nodes.len() - part.inputs.len();
+                    lowering.steps += part.graph.nodes.iter().filter(|n| computes(n)).count();
                     lowering.replaced += nodes;
                     part.graph = Graph::default();
                     regions.insert(colour, (region, part));
@@ -75,6 +80,7 @@ impl Found {
         }
         lowering.left = left.into_iter().collect();
         lowering.left.sort_by_key(|(_, count)| usize::MAX - count);
+        quantized::fold_weights(&mut model, |id| self.words.contains_key(&id))?;
         let model = if regions.is_empty() {
             model
         } else {
@@ -85,6 +91,23 @@ impl Found {
             lowering,
             elementwise_rest,
         })
+    }
+
+    /// Whether all that a region takes and gives is `f32`.
+    fn meets_in_numbers(&self, model: &TypedModel, members: &[usize]) -> bool {
+        let is_number = |outlet: &OutletId| {
+            let fact = &model.node(outlet.node).outputs[outlet.slot].fact;
+            fact.datum_type == f32::datum_type()
+        };
+        let inputs = members.iter().flat_map(|id| &self.words[id].inputs);
+        let mut taken = inputs.filter(|outlet| !members.contains(&outlet.node));
+        let read_outside = |id: &&usize| {
+            let outlet = OutletId::new(**id, 0);
+            let successors = &model.node(**id).outputs[0].successors;
+            successors.iter().any(|s| !members.contains(&s.node)) || model.outputs.contains(&outlet)
+        };
+        let mut given = members.iter().filter(read_outside);
+        taken.all(is_number) && given.all(|id| is_number(&OutletId::new(*id, 0)))
     }
 
     /// A region in words, before fusion.
@@ -181,6 +204,14 @@ impl Found {
     }
 }
 
+/// Whether a node is a step of its own: not what comes from outside, nor what is part of the steps beside it.
+fn computes(node: &Node) -> bool {
+    !matches!(
+        node.op,
+        Op::Input(_) | Op::Quantize { .. } | Op::Dequantize { .. }
+    )
+}
+
 /// A graph under construction, and where each outlet of the old one is in it.
 struct Target<'a> {
     from: &'a TypedModel,
@@ -270,5 +301,13 @@ fn word(step: &Step, input: ValueId, operands: &[ValueId]) -> Op {
             count_include_pad: *count_include_pad,
         },
         Step::GlobalAvgPool => Op::GlobalAvgPool { input },
+        Step::Quantize(quantization) => Op::Quantize {
+            input,
+            quantization: *quantization,
+        },
+        Step::Dequantize(quantization) => Op::Dequantize {
+            input,
+            quantization: *quantization,
+        },
     }
 }

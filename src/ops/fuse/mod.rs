@@ -35,7 +35,9 @@ fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
         Op::Affine { input, .. }
         | Op::MaxPool { input, .. }
         | Op::AvgPool { input, .. }
-        | Op::GlobalAvgPool { input } => change(input),
+        | Op::GlobalAvgPool { input }
+        | Op::Quantize { input, .. }
+        | Op::Dequantize { input, .. } => change(input),
     }
 }
 

@@ -94,7 +94,7 @@ fn census(graphs: &[Graph]) -> [usize; 4] {
     let mut count = [0; 4];
     for node in graphs.iter().flat_map(|g| &g.nodes) {
         match node.op {
-            Op::Input(_) => {}
+            Op::Input(_) | Op::Quantize { .. } | Op::Dequantize { .. } => {}
             Op::Conv(_) => count[0] += 1,
             Op::Affine { .. } => count[1] += 1,
             Op::Add { .. } => count[2] += 1,

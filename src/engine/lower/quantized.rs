@@ -1,0 +1,107 @@
+//! Weights and biases of bytes in tract's graph: kept as bytes where a region takes them, else folded into numbers.
+//!
+//! Called by `lower` before it looks for words, and when it is known which of them became regions.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::konst::Const;
+
+use super::recognize::{Step, Words, constant_input};
+use crate::ops::DequantizeLinear;
+
+/// Whether a node dequantizes a constant.
+pub(super) fn is_weights(model: &TypedModel, node: &TypedNode) -> bool {
+    node.op_is::<DequantizeLinear>() && constant_input(model, node).is_some()
+}
+
+/// The nodes that are computed on bytes: those between bytes and numbers, convolutions with weights of bytes that read
+/// bytes, what follows these alone, and what stands between bytes and bytes.
+pub(super) fn on_bytes(
+    model: &TypedModel,
+    order: &[usize],
+    words: &HashMap<usize, Words>,
+) -> HashSet<usize> {
+    let is = |id: &usize, kind: fn(&Step) -> bool| {
+        let steps = words.get(id).map(|words| &words.steps[..]);
+        steps.is_some_and(|steps| matches!(steps, [step] if kind(step)))
+    };
+    let quantizes = |id: &usize| is(id, |s| matches!(s, Step::Quantize(_)));
+    let dequantizes = |id: &usize| is(id, |s| matches!(s, Step::Dequantize(_)));
+    let convolves_bytes = |id: &usize| {
+        is(
+            id,
+            |s| matches!(s, Step::Conv { weights, .. } if weights.as_int8().is_some()),
+        )
+    };
+    let convolves = |id: &usize| is(id, |s| matches!(s, Step::Conv { .. }));
+    // Of each node whether all that reads its result makes bytes of it in the end.
+    let mut becomes = HashSet::new();
+    for id in order.iter().rev() {
+        let successors = &model.node(*id).outputs[0].successors;
+        let all = successors
+            .iter()
+            .all(|s| quantizes(&s.node) || becomes.contains(&s.node));
+        if !successors.is_empty() && all && words.contains_key(id) && !convolves(id) {
+            becomes.insert(*id);
+        }
+    }
+    let mut found = HashSet::new();
+    for id in order {
+        let Some(words) = words.get(id) else { continue };
+        let inputs: Vec<usize> = words.inputs.iter().map(|i| i.node).collect();
+        let of_bytes = inputs.iter().all(|i| found.contains(i) && !quantizes(i));
+        let follows = inputs.iter().all(|i| !dequantizes(i));
+        if quantizes(id)
+            || dequantizes(id)
+            || of_bytes
+                && (convolves_bytes(id) || becomes.contains(id) && !convolves(id) || follows)
+        {
+            found.insert(*id);
+        }
+    }
+    found
+}
+
+/// Folds biases, which are integers of 32 bits: what is done with them afterwards is done once.
+pub(super) fn fold_biases(model: &mut TypedModel) -> TractResult<()> {
+    let is_bias = |model: &TypedModel, id: usize| {
+        let input = constant_input(model, model.node(id));
+        input.is_some_and(|tensor| tensor.datum_type() == i32::datum_type())
+    };
+    fold(model, is_bias)
+}
+
+/// Folds all weights but those that only nodes of `is_taken` read.
+pub(super) fn fold_weights(
+    model: &mut TypedModel,
+    is_taken: impl Fn(usize) -> bool,
+) -> TractResult<()> {
+    fold(model, |model, id| {
+        let successors = &model.node(id).outputs[0].successors;
+        successors.iter().any(|s| !is_taken(s.node)) || model.outputs.contains(&id.into())
+    })
+}
+
+/// Makes constants of the nodes that dequantize one and are `meant`.
+fn fold(model: &mut TypedModel, meant: impl Fn(&TypedModel, usize) -> bool) -> TractResult<()> {
+    for id in 0..model.nodes.len() {
+        let node = model.node(id);
+        let Some(op) = node.op_as::<DequantizeLinear>() else {
+            continue;
+        };
+        let Some(input) = constant_input(model, node).filter(|_| meant(model, id)) else {
+            continue;
+        };
+        let numbers = op.run(input)?.into_arc_tensor();
+        let inputs = std::mem::take(&mut model.node_mut(id).inputs);
+        for input in inputs {
+            let outlet = &mut model.node_mut(input.node).outputs[input.slot];
+            outlet.successors.retain(|s| s.node != id);
+        }
+        let node = model.node_mut(id);
+        node.op = Box::new(Const::new(numbers.clone())?);
+        node.outputs[0].fact = TypedFact::try_from(numbers)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! Operators on bytes said by operators on numbers: `QLinearConv` is `DequantizeLinear` of its operands, `Conv`, and
+//! `QuantizeLinear` of its result.
+//!
+//! So both formats that ONNX Runtime's tools write become one, before anything else looks at the graph.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::super::LoadError;
+use super::super::onnx::node_name;
+use super::check::constants;
+
+/// Operators that move bytes without looking at them, or choose among them: what they mean stays the same.
+const CARRIERS: [&str; 7] = [
+    "Flatten",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// Whether [`rewrite`] says it by other operators.
+fn is_known(op_type: &str) -> bool {
+    matches!(
+        op_type,
+        "QLinearConv" | "QLinearMatMul" | "QLinearAdd" | "QLinearGlobalAveragePool" | "QGemm"
+    )
+}
+
+/// Replaces the operators on bytes.
+///
+/// # Errors
+/// [`LoadError::BadNode`] where one lacks an operand, or its scales are no constants of numbers.
+pub(in crate::engine) fn rewrite(graph: &mut GraphProto) -> Result<(), LoadError> {
+    if !graph.node.iter().any(|n| is_known(&n.op_type)) {
+        return Ok(());
+    }
+    let biases = biases(graph)?;
+    let mut rewriter = Rewriter {
+        nodes: Vec::with_capacity(3 * graph.node.len()),
+        meanings: HashMap::new(),
+        biases,
+    };
+    for node in std::mem::take(&mut graph.node) {
+        let name = node_name(&node);
+        rewriter
+            .node(node)
+            .map_err(|reason| LoadError::BadNode { node: name, reason })?;
+    }
+    graph.node = rewriter.nodes;
+    graph.initializer.extend(rewriter.biases.into_values());
+    Ok(())
+}
+
+/// The scales of each node's bias, by the node's first output: those of its input times those of its weights.
+fn biases(graph: &GraphProto) -> Result<HashMap<String, TensorProto>, LoadError> {
+    let constants = constants(graph);
+    let mut biases = HashMap::new();
+    for node in &graph.node {
+        let bias = match &*node.op_type {
+            "QLinearConv" => 8,
+            "QGemm" => 6,
+            _ => continue,
+        };
+        if node.input.get(bias).is_none_or(String::is_empty) {
+            continue;
+        }
+        let scales = |i: usize| -> Result<Vec<f32>, LoadError> {
+            let tensor = node
+                .input
+                .get(i)
+                .and_then(|name| constants.get(name.as_str()));
+            tensor
+                .and_then(|t| numbers(t))
+                .ok_or_else(|| LoadError::BadNode {
+                    node: node_name(node),
+                    reason: format!("input {i} is its scale, expected a constant of float32"),
+                })
+        };
+        let (input, weights) = (scales(1)?, scales(4)?);
+        let alpha = node.attribute.iter().find(|a| a.name == "alpha");
+        let alpha = alpha
+            .filter(|_| node.op_type == "QGemm")
+            .map_or(1.0, |a| a.f);
+        let input = input.first().copied().unwrap_or(f32::NAN) * alpha;
+        let scales: Vec<f32> = weights.iter().map(|w| input * w).collect();
+        let output = node.output.first().cloned().unwrap_or_default();
+        let tensor = TensorProto {
+            name: format!("{output}/bias_scale"),
+            dims: if scales.len() == 1 {
+                vec![]
+            } else {
+                vec![scales.len() as i64]
+            },
+            data_type: DataType::Float as i32,
+            float_data: scales,
+            ..TensorProto::default()
+        };
+        biases.insert(output, tensor);
+    }
+    Ok(biases)
+}
+
+fn numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
+    if tensor.data_type != DataType::Float as i32 {
+        return None;
+    }
+    if !tensor.float_data.is_empty() {
+        return Some(tensor.float_data.clone());
+    }
+    let (numbers, _) = tensor.raw_data.as_chunks::<4>();
+    Some(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// A scale and a zero point by name.
+type Meaning = [String; 2];
+
+struct Rewriter {
+    nodes: Vec<NodeProto>,
+    /// Of values of bytes.
+    meanings: HashMap<String, Meaning>,
+    biases: HashMap<String, TensorProto>,
+}
+
+impl Rewriter {
+    fn node(&mut self, node: NodeProto) -> Result<(), String> {
+        match &*node.op_type {
+            "QuantizeLinear" => {
+                if let [_, scale, zero] = &node.input[..] {
+                    let meaning = [scale.clone(), zero.clone()];
+                    self.meanings.insert(node.output[0].clone(), meaning);
+                }
+                self.nodes.push(node);
+            }
+            "QLinearConv" => self.product(
+                node,
+                "Conv",
+                &[
+                    "group",
+                    "pads",
+                    "strides",
+                    "dilations",
+                    "kernel_shape",
+                    "auto_pad",
+                ],
+                [6, 8],
+            )?,
+            "QLinearMatMul" => self.product(node, "MatMul", &[], [6, usize::MAX])?,
+            "QGemm" => self.product(node, "Gemm", &["transA", "transB", "alpha"], [7, 6])?,
+            "QLinearAdd" => {
+                let operands = [self.read(&node, 0, None)?, self.read(&node, 3, None)?];
+                self.finish(node, "Add", &[], operands.to_vec(), 6)?;
+            }
+            "QLinearGlobalAveragePool" => {
+                let last = node
+                    .attribute
+                    .iter()
+                    .any(|a| a.name == "channels_last" && a.i != 0);
+                if last {
+                    return Err("its channels come last".into());
+                }
+                let operand = self.read(&node, 0, None)?;
+                self.finish(node, "GlobalAveragePool", &[], vec![operand], 3)?;
+            }
+            op if CARRIERS.contains(&op) => self.carrier(node),
+            _ => self.nodes.push(node),
+        }
+        Ok(())
+    }
+
+    /// A convolution or product of matrices; its output's scale is operand number `output`, its bias number `bias`.
+    fn product(
+        &mut self,
+        node: NodeProto,
+        op_type: &str,
+        attributes: &[&str],
+        [output, bias]: [usize; 2],
+    ) -> Result<(), String> {
+        let axis = match op_type {
+            "Conv" => 0,
+            "Gemm"
+                if node
+                    .attribute
+                    .iter()
+                    .any(|a| a.name == "transB" && a.i != 0) =>
+            {
+                0
+            }
+            _ => 1,
+        };
+        let mut operands = vec![self.read(&node, 0, None)?, self.read(&node, 3, Some(axis))?];
+        if let Some(name) = node.input.get(bias).filter(|n| !n.is_empty()) {
+            let scale = self.biases.get(&node.output[0]);
+            let scale = scale
+                .map(|t| t.name.clone())
+                .ok_or("its bias has no scale")?;
+            let inputs = vec![name.clone(), scale];
+            operands.push(self.dequantize(&node, "bias", inputs, Some(0)));
+        }
+        self.finish(node, op_type, attributes, operands, output)
+    }
+
+    /// The numbers that operand number `first` means, whose scale and zero point follow.
+    fn read(
+        &mut self,
+        node: &NodeProto,
+        first: usize,
+        axis: Option<i64>,
+    ) -> Result<String, String> {
+        let inputs: Vec<String> = node.input.iter().skip(first).take(3).cloned().collect();
+        if inputs.len() < 3 || inputs[..2].iter().any(String::is_empty) {
+            return Err(format!(
+                "it has {} operands, operand {first} lacks its scale or zero point",
+                node.input.len()
+            ));
+        }
+        Ok(self.dequantize(node, &first.to_string(), inputs, axis))
+    }
+
+    fn dequantize(
+        &mut self,
+        node: &NodeProto,
+        operand: &str,
+        mut inputs: Vec<String>,
+        axis: Option<i64>,
+    ) -> String {
+        if inputs.last().is_some_and(String::is_empty) {
+            inputs.pop();
+        }
+        let name = format!("{}/{operand}", node_name(node));
+        let attribute = axis.map(|i| AttributeProto {
+            name: "axis".into(),
+            r#type: AttributeType::Int as i32,
+            i,
+            ..AttributeProto::default()
+        });
+        self.nodes.push(NodeProto {
+            input: inputs,
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: "DequantizeLinear".into(),
+            attribute: attribute.into_iter().collect(),
+            ..NodeProto::default()
+        });
+        name
+    }
+
+    /// The operator on numbers, and what makes bytes of its result, if operand number `scale` says how.
+    fn finish(
+        &mut self,
+        node: NodeProto,
+        op_type: &str,
+        attributes: &[&str],
+        operands: Vec<String>,
+        scale: usize,
+    ) -> Result<(), String> {
+        let name = node_name(&node);
+        let output = node.output.first().cloned().ok_or("it has no output")?;
+        let meaning: Vec<String> = node.input.iter().skip(scale).take(2).cloned().collect();
+        let is_numbers = meaning.iter().all(String::is_empty);
+        if !is_numbers && (meaning.len() < 2 || meaning[0].is_empty()) {
+            return Err("its output lacks its scale or zero point".into());
+        }
+        let result = match is_numbers {
+            true => output.clone(),
+            false => format!("{name}/result"),
+        };
+        let kept = node.attribute.into_iter();
+        self.nodes.push(NodeProto {
+            input: operands,
+            output: vec![result.clone()],
+            name: name.clone(),
+            op_type: op_type.into(),
+            attribute: kept
+                .filter(|a| attributes.contains(&a.name.as_str()))
+                .collect(),
+            ..NodeProto::default()
+        });
+        if let [scale, zero] = &meaning[..]
+            && !is_numbers
+        {
+            self.quantize(&name, result, [scale.clone(), zero.clone()], output);
+        }
+        Ok(())
+    }
+
+    fn quantize(&mut self, name: &str, from: String, [scale, zero]: Meaning, to: String) {
+        let inputs = [from, scale.clone(), zero.clone()];
+        self.nodes.push(NodeProto {
+            input: inputs.into_iter().filter(|n| !n.is_empty()).collect(),
+            output: vec![to.clone()],
+            name: format!("{name}/quantized"),
+            op_type: "QuantizeLinear".into(),
+            ..NodeProto::default()
+        });
+        self.meanings.insert(to, [scale, zero]);
+    }
+
+    /// An operator that takes bytes as it would take numbers.
+    fn carrier(&mut self, mut node: NodeProto) {
+        let meaning = node
+            .input
+            .first()
+            .and_then(|i| self.meanings.get(i))
+            .cloned();
+        let (Some([scale, zero]), [output]) = (meaning, &node.output[..]) else {
+            self.nodes.push(node);
+            return;
+        };
+        let (name, output) = (node_name(&node), output.clone());
+        let inputs = vec![node.input[0].clone(), scale.clone(), zero.clone()];
+        node.input[0] = self.dequantize(&node, "0", inputs, None);
+        let result = format!("{name}/result");
+        node.output[0] = result.clone();
+        self.nodes.push(node);
+        self.quantize(&name, result, [scale, zero], output);
+    }
+}
