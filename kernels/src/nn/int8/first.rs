@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::super::conv::{ConvShape, ConvUse};
 use super::super::input::Input;
 use super::super::line::{Line, Plane, View};
+use super::super::patches::MAX_CHANNELS;
 use super::super::scratch::{Scratch, share};
 use super::super::{Arithmetic, Lead, Refusal};
 use super::pack::{Order, Packed, Source};
@@ -64,7 +65,8 @@ impl FirstConv {
     /// Packs the weights; `quantization` is that of the image.
     ///
     /// # Errors
-    /// [`Refusal`]: groups, unequal strides, a kernel row of more than 64 numbers, sums too large to be exact.
+    /// [`Refusal`]: groups, unequal strides, more than [`MAX_CHANNELS`], a kernel row of more than 64 numbers, sums too
+    /// large to be exact.
     pub(super) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -73,7 +75,8 @@ impl FirstConv {
         (quantization, finish): (Quantization, Finish),
     ) -> Result<FirstConv, Refusal> {
         let run = shape.inputs * shape.kernel[1];
-        if shape.groups != 1 || shape.stride[0] != shape.stride[1] || run > 64 {
+        let few = shape.inputs <= MAX_CHANNELS && run <= 64;
+        if shape.groups != 1 || shape.stride[0] != shape.stride[1] || !few {
             return Err(Refusal("no kernel reads it from images".into()));
         }
         let order = ByRows {
@@ -226,6 +229,15 @@ impl FirstConv {
     }
 }
 
+#[inline(always)]
+fn interleave<const CHANNELS: usize>(from: &[[u8; PART]; MAX_CHANNELS], to: &mut [u8]) {
+    for (i, pixel) in to.chunks_exact_mut(CHANNELS).enumerate() {
+        for (channel, byte) in pixel.iter_mut().enumerate() {
+            *byte = from[channel][i];
+        }
+    }
+}
+
 /// Quantizes the rows of an image under some rows of the output.
 struct Interleave<'a> {
     first: &'a FirstConv,
@@ -259,18 +271,22 @@ impl Task for Interleave<'_> {
             after.fill(first.quantization.zero);
             match (self.values, &first.tables) {
                 (Input::F32(values), _) => {
-                    for channel in 0..channels {
-                        let from = &values[(channel * height + row) * width..][..width];
-                        let to = inside.chunks_mut(PART * channels);
-                        for (from, to) in from.chunks(PART).zip(to) {
-                            // Apart from the next loop, whose steps keep this one from becoming vector code.
-                            let mut bytes = [0; PART];
+                    let plane =
+                        |channel: usize| &values[(channel * height + row) * width..][..width];
+                    for (part, to) in inside.chunks_mut(PART * channels).enumerate() {
+                        let mut bytes = [[0; PART]; MAX_CHANNELS];
+                        for (channel, bytes) in bytes[..channels].iter_mut().enumerate() {
+                            let from = &plane(channel)[part * PART..];
                             for (byte, value) in bytes.iter_mut().zip(from) {
                                 *byte = first.quantization.quantize(*value);
                             }
-                            for (pixel, byte) in to.chunks_exact_mut(channels).zip(bytes) {
-                                pixel[channel] = byte;
-                            }
+                        }
+                        // A number that the compiler knows makes one loop of stores of it.
+                        match channels {
+                            3 => interleave::<3>(&bytes, to),
+                            1 => interleave::<1>(&bytes, to),
+                            2 => interleave::<2>(&bytes, to),
+                            _ => interleave::<MAX_CHANNELS>(&bytes, to),
                         }
                     }
                 }

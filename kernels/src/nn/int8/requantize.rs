@@ -16,13 +16,22 @@ pub struct Quantization {
 }
 
 impl Quantization {
-    /// The nearest byte for a number, the even one of two.
+    /// The nearest byte for a number, the even one of two; the least for a NaN.
+    ///
+    /// Rounds by an addition, after which the integer is in the lowest bits of the sum, and compares so that one
+    /// instruction does: with conversions that saturate and the usual comparisons, the compiler makes no vector code of
+    /// a loop around it, which then takes ten times as long.
     #[inline(always)]
     #[must_use]
     pub fn quantize(self, value: f32) -> u8 {
-        // A step beyond what any zero leaves room for, so that vectors convert it; a NaN becomes zero.
-        let steps = (value / self.scale).round_ties_even().clamp(-256.0, 256.0);
-        (steps as i32 + i32::from(self.zero)).clamp(0, 255) as u8
+        /// 1.5 × 2²³: the distance of numbers there is one.
+        const SHIFT: f32 = 12_582_912.0;
+        let steps = value / self.scale;
+        // Beyond what any zero leaves room for.
+        let steps = if steps > -256.0 { steps } else { -256.0 };
+        let steps = if steps < 256.0 { steps } else { 256.0 };
+        let rounded = (steps + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32;
+        (rounded + i32::from(self.zero)).clamp(0, 255) as u8
     }
 
     /// The number that a byte means.
@@ -137,7 +146,7 @@ mod tests {
             (1e30, 255),
             (-1e30, 0),
             (f32::INFINITY, 255),
-            (f32::NAN, 3),
+            (f32::NAN, 0),
         ];
         for (value, byte) in cases {
             assert_eq!(q.quantize(value), byte, "{value}");
