@@ -223,6 +223,7 @@ fn add(builder: &mut Builder, name: &str, from: Option<Value>, conv: Conv) -> Va
         bias: &bias,
         residual: conv.residual,
         relu: conv.relu,
+        most: f32::INFINITY,
         border: conv.border,
         exact: outputs == 1000,
     };

@@ -135,6 +135,7 @@ fn add(
                 bias: &conv.bias,
                 residual: conv.residual.as_ref().map(value),
                 relu: conv.relu,
+                most: conv.most,
                 border,
                 exact: exact && conv.residual.is_none(),
             };
@@ -156,14 +157,11 @@ fn add(
             scale,
             shift,
             relu,
-        } => builder.affine(
-            name,
-            value(input),
-            scale.clone(),
-            shift.clone(),
-            *relu,
-            border,
-        ),
+            most,
+        } => {
+            let factors = [scale.clone(), shift.clone()];
+            builder.affine(name, value(input), factors, (*relu, *most), border)
+        }
         Op::Add { inputs, relu } => {
             let [a, b] = inputs;
             builder.add(name, [value(a), value(b)], *relu, border)

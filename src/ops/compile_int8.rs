@@ -307,6 +307,9 @@ impl Compiler<'_> {
         if conv.groups != 1 || conv.residual.is_some() {
             return refuse("bytes in groups, or a sum of numbers");
         }
+        if conv.most < f32::INFINITY {
+            return refuse("an upper bound that its bytes do not have");
+        }
         let bias = bias(conv, input, scales)?;
         let layer = Int8Conv {
             moving: moving(&conv.window, node),

@@ -41,7 +41,7 @@ pub enum Op {
     Input(usize),
     /// Convolution with dilation 1, then optionally a sum with another value, then optionally ReLU.
     Conv(Conv),
-    /// `relu?(value * scale + shift)`, a factor and an addend for each channel.
+    /// `relu?(value * scale + shift)`, a factor and an addend for each channel, and then at most a bound.
     Affine {
         /// What it reads.
         input: ValueId,
@@ -51,6 +51,8 @@ pub enum Op {
         shift: Vec<f32>,
         /// Whether negative results become zero.
         relu: bool,
+        /// Then those above it become it; infinity for no bound.
+        most: f32,
     },
     /// `relu?(a + b)` of two values of the same shape.
     Add {
@@ -115,6 +117,8 @@ pub struct Conv {
     pub residual: Option<ValueId>,
     /// Whether negative results become zero.
     pub relu: bool,
+    /// Then those above it become it; infinity for no bound, as wherever `relu` is not set.
+    pub most: f32,
 }
 
 /// One step, with a name for reports.

@@ -21,11 +21,12 @@ pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
                 scale,
                 shift,
                 relu,
+                most,
             } => {
                 let area = node.shape.height * node.shape.width;
                 let pixels = value(*input).iter().enumerate();
                 pixels
-                    .map(|(i, x)| positive(x.mul_add(scale[i / area], shift[i / area]), *relu))
+                    .map(|(i, x)| positive(x.mul_add(scale[i / area], shift[i / area]), *relu).min(*most))
                     .collect()
             }
             Op::Add { inputs, relu } => {
@@ -138,7 +139,7 @@ fn conv(c: &Conv, x: &[f32], from: Shape, residual: Option<&[f32]>, to: Shape) -
                 }
             }
             let sum = sum as f32 + residual.map_or(0.0, |r| r[out.len()]);
-            out.push(positive(sum, c.relu));
+            out.push(positive(sum, c.relu).min(c.most));
         }
     }
     out

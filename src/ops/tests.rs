@@ -119,6 +119,7 @@ fn conv(
     };
     let inputs = image.channels / groups;
     let scale = (3.0 / (inputs * rows * columns) as f32).sqrt();
+    let relu = n.below(2) == 0;
     let op = Op::Conv(Conv {
         input,
         outputs,
@@ -127,7 +128,8 @@ fn conv(
         bias: n.values(outputs, 0.3),
         window: at,
         residual,
-        relu: n.below(2) == 0,
+        relu,
+        most: if relu && n.below(3) == 0 { 0.6 } else { f32::INFINITY },
     });
     let shape = Shape {
         channels: outputs,
@@ -173,6 +175,7 @@ fn layer(graph: &mut Graph, n: &mut Numbers) {
                 scale: n.values(image.channels, 2.0),
                 shift: n.values(image.channels, 1.0),
                 relu: n.below(2) == 0,
+                most: if n.below(3) == 0 { 0.6 } else { f32::INFINITY },
             };
             push(graph, op, image);
         }
@@ -326,6 +329,7 @@ fn point(input: ValueId, residual: Option<ValueId>, pad: usize, stride: usize) -
         },
         residual,
         relu: false,
+        most: f32::INFINITY,
     })
 }
 

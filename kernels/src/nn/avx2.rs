@@ -118,6 +118,8 @@ unsafe fn finish<const P: usize, const V: usize>(tile: &Tile<'_>, sums: [[[__m25
                 if tile.relu {
                     low = _mm256_max_ps(low, _mm256_setzero_ps());
                     high = _mm256_max_ps(high, _mm256_setzero_ps());
+                    low = _mm256_min_ps(low, _mm256_set1_ps(tile.most));
+                    high = _mm256_min_ps(high, _mm256_set1_ps(tile.most));
                 }
                 let out = tile.out.add(v * tile.out_stride + p).cast::<f32>();
                 _mm256_store_ps(out, low);

@@ -132,6 +132,7 @@ unsafe fn finish<const P: usize, const V: usize>(tile: &Tile<'_>, sums: [[__m512
                 }
                 if tile.relu {
                     sum = _mm512_max_ps(sum, _mm512_setzero_ps());
+                    sum = _mm512_min_ps(sum, _mm512_set1_ps(tile.most));
                 }
                 _mm512_store_ps(tile.out.add(v * tile.out_stride + p).cast(), sum);
             }

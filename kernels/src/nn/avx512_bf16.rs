@@ -6,8 +6,9 @@
 use core::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_castsi512_ps, _mm512_castsi512_si256,
     _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_extracti64x4_epi64,
-    _mm512_load_ps, _mm512_load_si512, _mm512_max_ps, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_slli_epi32, _mm512_store_ps, _mm512_store_si512, _mm512_sub_ps,
+    _mm512_load_ps, _mm512_load_si512, _mm512_max_ps, _mm512_min_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_store_ps, _mm512_store_si512,
+    _mm512_sub_ps,
 };
 use std::mem::transmute;
 
@@ -121,6 +122,8 @@ unsafe fn broadcast_pair(line: *const Line, i: usize) -> __m512bh {
 pub(super) struct Fused {
     pub(super) residual: bool,
     pub(super) relu: bool,
+    /// Whether results above [`Tile::most`] become that; only with `relu`.
+    pub(super) clip: bool,
 }
 
 impl Fused {
@@ -129,6 +132,7 @@ impl Fused {
         Fused {
             residual: !tile.residual.is_null(),
             relu: tile.relu,
+            clip: tile.relu && tile.most < f32::INFINITY,
         }
     }
 }
@@ -154,6 +158,11 @@ pub(super) unsafe fn finish<const VECTORS: usize, const STORE: u8>(
         for sum in &mut sums {
             // The second operand is the result for NaN and for zeros of either sign.
             *sum = _mm512_max_ps(*sum, _mm512_setzero_ps());
+        }
+    }
+    if fused.clip {
+        for sum in &mut sums {
+            *sum = _mm512_min_ps(*sum, _mm512_set1_ps(tile.most));
         }
     }
     // SAFETY: the output has a line for each block.
@@ -303,6 +312,7 @@ mod tests {
                         out: out.as_mut_ptr(),
                         out_stride: 1,
                         relu,
+                        most: 0.75,
                     });
                     out.map(|line| line.0.map(f32::to_bits))
                 };

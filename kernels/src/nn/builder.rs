@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::conv::{Conv, ConvShape, ConvUse};
+use super::depthwise::Depthwise;
 use super::edge::Edge;
 use super::first::FirstConv;
 use super::gather::Gather;
@@ -74,6 +75,8 @@ pub struct ConvLayer<'a> {
     pub residual: Option<Value>,
     /// Whether negative results become zero.
     pub relu: bool,
+    /// Then those above it become it; infinity for no bound. Of no meaning without `relu`.
+    pub most: f32,
     /// Zeros that readers of the output want around it.
     pub border: usize,
     /// Whether the output is kept in single precision: for what leaves the network.
@@ -256,6 +259,7 @@ impl Builder {
             output: plane,
             residual: None,
             relu: layer.relu,
+            most: layer.most,
             store,
             across_images: false,
         };
@@ -343,6 +347,7 @@ impl Builder {
             output: to.plane,
             residual: residual.map(|r| r.plane),
             relu: layer.relu,
+            most: layer.most,
             store,
             across_images: input.row,
         };
@@ -397,6 +402,9 @@ impl Builder {
             (Unit::Avx512Bf16, precision) => Some((TileSize::F2, precision)),
             (Unit::Amx, _) => None,
         };
+        if let Some(depthwise) = Depthwise::new(self.arithmetic, shape, about, weights, bias) {
+            return Some((Work::Depthwise(Box::new(depthwise)), " depthwise"));
+        }
         let winograd = plan.and_then(|(size, products)| {
             Winograd::new(self.arithmetic, products, size, shape, about, weights, bias)
         });
@@ -483,7 +491,7 @@ impl Builder {
         self.step(name, "global mean".into(), 0, work, &[input], Some(to))
     }
 
-    /// `relu?(value * scale + shift)` by channel.
+    /// `relu?(value * scale + shift)` by channel, but at most `most`.
     ///
     /// # Errors
     /// [`Refusal`] if there are not as many factors and addends as channels.
@@ -491,9 +499,8 @@ impl Builder {
         &mut self,
         name: &str,
         input: Value,
-        scale: Vec<f32>,
-        shift: Vec<f32>,
-        relu: bool,
+        [scale, shift]: [Vec<f32>; 2],
+        (relu, most): (bool, f32),
         border: usize,
     ) -> Result<Value, Refusal> {
         let from = self.values[input.0];
@@ -512,6 +519,7 @@ impl Builder {
             scale,
             shift,
             relu,
+            most,
         });
         Ok(self.step(name, "affine".into(), 0, work, &[input], Some(to)))
     }
@@ -540,6 +548,7 @@ impl Builder {
             vectorized: self.vectorized,
             store: a.store,
             relu,
+            most: f32::INFINITY,
         });
         Ok(self.step(name, "add".into(), 0, work, &inputs, Some(to)))
     }
@@ -656,7 +665,7 @@ mod tests {
 
     #[test]
     fn mean_of_single_values_is_they() {
-        for precision in Precision::ALL {
+        for precision in Precision::FLOATS {
             let Some(arithmetic) = Arithmetic::new(precision, Features::detect()) else {
                 println!("SKIPPED: this CPU does not compute {}", precision.name());
                 continue;

@@ -180,6 +180,7 @@ mod tests {
             output: plane(size, borders[1]),
             residual: Some(plane(size, borders[2])),
             relu: false,
+            most: f32::INFINITY,
             store: Store::Bf16,
             across_images: false,
         };

@@ -34,7 +34,7 @@ pub(super) struct ConvShape {
 }
 
 /// What surrounds the sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ConvUse {
     /// Geometry of the input; its border is at least as wide as the zeros that windows reach.
     pub(super) input: Plane,
@@ -44,6 +44,8 @@ pub(super) struct ConvUse {
     pub(super) residual: Option<Plane>,
     /// Whether negative results become zero.
     pub(super) relu: bool,
+    /// Then those above it become it.
+    pub(super) most: f32,
     /// How the output is stored.
     pub(super) store: Store,
     /// Whether the images of a batch are the neighbouring pixels of one plane: a fully connected layer.
@@ -249,6 +251,7 @@ impl Conv {
                 out: views.output.plane_start(image, block),
                 out_stride: views.output.plane.lines(),
                 relu: self.about.relu,
+                most: self.about.most,
             }
         }
     }
@@ -364,7 +367,7 @@ mod tests {
             };
             let about = ConvUse {
                 input: plane(size, pad), output: plane(output, 1), residual: residual.then(|| plane(output, 0)),
-                relu: true, store: arithmetic.store(), across_images: false,
+                relu: true, most: 0.5, store: arithmetic.store(), across_images: false,
             };
             let weights = random(seed, channels[0] * channels[1] * kernel * kernel);
             let numbers = random(seed ^ 1, images * channels[0] * size[0] * size[1]);

@@ -17,6 +17,7 @@ mod builder;
 mod calls;
 mod conv;
 mod denormals;
+mod depthwise;
 mod edge;
 mod first;
 mod format;

@@ -23,6 +23,8 @@ pub(super) struct Affine {
     pub(super) shift: Vec<f32>,
     /// Whether negative results become zero.
     pub(super) relu: bool,
+    /// Then those above it become it.
+    pub(super) most: f32,
 }
 
 impl Affine {
@@ -46,6 +48,8 @@ pub(super) struct Add {
     pub(super) store: Store,
     /// Whether negative results become zero.
     pub(super) relu: bool,
+    /// Then those above it become it.
+    pub(super) most: f32,
 }
 
 impl Add {
@@ -100,6 +104,7 @@ unsafe fn affine<const H: usize, F: Format<H>>(
             scale: channels(&affine.scale),
             shift: channels(&affine.shift),
             relu: affine.relu,
+            most: affine.most,
         });
     });
 }
@@ -130,6 +135,7 @@ unsafe fn add<const H: usize, F: Format<H>>(
             to,
             plane: output.plane,
             relu: add.relu,
+            most: add.most,
         });
     });
 }
@@ -166,6 +172,7 @@ struct AffineTask<'a, const H: usize, F> {
     scale: [Lanes; H],
     shift: [Lanes; H],
     relu: bool,
+    most: f32,
 }
 
 impl<const H: usize, F: Format<H>> Task for AffineTask<'_, H, F> {
@@ -185,7 +192,7 @@ impl<const H: usize, F: Format<H>> Task for AffineTask<'_, H, F> {
                 for (value, (scale, shift)) in values.as_flattened_mut().iter_mut().zip(terms) {
                     *value = value.mul_add(*scale, *shift);
                 }
-                let values = rectify(values, self.relu);
+                let values = bounded(values, self.relu, self.most);
                 F::store(self.to, plane.lines(), plane.at(row, column), values);
             }
         }
@@ -198,6 +205,7 @@ struct AddTask<'a, const H: usize, F> {
     to: &'a mut [Line],
     plane: Plane,
     relu: bool,
+    most: f32,
 }
 
 impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
@@ -213,7 +221,7 @@ impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
                 for (value, other) in values.as_flattened_mut().iter_mut().zip(others) {
                     *value += other;
                 }
-                let values = rectify(values, self.relu);
+                let values = bounded(values, self.relu, self.most);
                 F::store(self.to, plane.lines(), plane.at(row, column), values);
             }
         }
@@ -221,10 +229,15 @@ impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
 }
 
 #[inline(always)]
-fn rectify<const H: usize>(mut values: [Lanes; H], relu: bool) -> [Lanes; H] {
+fn bounded<const H: usize>(mut values: [Lanes; H], relu: bool, most: f32) -> [Lanes; H] {
     if relu {
         for value in values.as_flattened_mut() {
             *value = if *value > 0.0 { *value } else { 0.0 };
+        }
+    }
+    if most < f32::INFINITY {
+        for value in values.as_flattened_mut() {
+            *value = if *value < most { *value } else { most };
         }
     }
     values
@@ -249,14 +262,14 @@ mod tests {
             let mut input = Value::of(store, channels, Plane { height, width, border: borders[0] }, &numbers);
             let mut output = Value::new(store, images, channels, Plane { height, width, border: borders[1] });
             let (scale, shift) = (random(seed ^ 1, channels), random(seed ^ 2, channels));
-            let affine = Affine { vectorized: vectorized(), store, scale, shift, relu };
+            let affine = Affine { vectorized: vectorized(), store, scale, shift, relu, most: 0.5 };
             let (from, to) = (input.view(), output.view());
             // SAFETY: two values that are only used here.
             lead(|lead| unsafe { affine.run(lead, from, to, images) });
             let expected: Vec<f32> = numbers.iter().enumerate().map(|(i, &x)| {
                 let channel = i / (height * width) % channels;
                 let y = rounded(store, x).mul_add(affine.scale[channel], affine.shift[channel]);
-                rounded(store, if relu { y.max(0.0) } else { y })
+                rounded(store, if relu { y.max(0.0) } else { y }.min(0.5))
             }).collect();
             prop_assert_eq!(output.numbers(), expected);
         }
@@ -273,7 +286,7 @@ mod tests {
             let mut a = Value::of(store, channels, plane(borders[0]), &numbers[0]);
             let mut b = Value::of(store, channels, plane(borders[1]), &numbers[1]);
             let mut output = Value::new(store, images, channels, plane(borders[2]));
-            let add = Add { vectorized: vectorized(), store, relu };
+            let add = Add { vectorized: vectorized(), store, relu, most: f32::INFINITY };
             let (from, to) = ([a.view(), b.view()], output.view());
             // SAFETY: three values that are only used here.
             lead(|lead| unsafe { add.run(lead, from, to, images) });

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::conv::Conv;
 use super::denormals::flush_denormals;
+use super::depthwise::Depthwise;
 use super::edge::{Edge, fill_border};
 use super::first::FirstConv;
 use super::gather::Gather;
@@ -73,6 +74,7 @@ pub(super) enum Work {
     /// Input number so-and-so, straight from its images.
     First(usize, Box<FirstConv>),
     Gather(Gather),
+    Depthwise(Box<Depthwise>),
     Conv(Box<Conv>),
     Winograd(Box<Winograd>),
     Pool(Pool),
@@ -222,6 +224,9 @@ impl Program {
                     let values = inputs[*input].part(part(self.input_sizes[*input]));
                     first.run(lead, values, view(to), &scratch());
                 }
+                (Work::Depthwise(depthwise), Some(to)) => {
+                    depthwise.run(lead, read(0), view(to), count);
+                }
                 (Work::Gather(gather), Some(to)) => gather.run(lead, read(0), view(to), count),
                 (Work::Conv(conv), Some(to)) => {
                     let residual = step.reads.get(1).map(|r| view(*r));
@@ -323,6 +328,7 @@ impl Program {
             let (plan, weights) = match &step.work {
                 Work::Conv(conv) => (conv.plan().to_string(), conv.bytes()),
                 Work::Winograd(winograd) => (String::new(), winograd.bytes()),
+                Work::Depthwise(depthwise) => (String::new(), depthwise.bytes()),
                 Work::First(_, first) => (String::new(), first.bytes()),
                 Work::Int8(work) => (work.plan(), work.bytes()),
                 _ => (String::new(), 0),

@@ -20,6 +20,7 @@ pub(super) struct Sample {
     pub(super) gaps: [usize; 3],
     pub(super) residual: bool,
     pub(super) relu: bool,
+    pub(super) most: f32,
     pub(super) seed: u64,
 }
 
@@ -45,6 +46,7 @@ impl Sample {
                     gaps,
                     residual,
                     relu,
+                    most: if seed % 3 == 0 { 0.5 } else { f32::INFINITY },
                     seed,
                 }
             },
@@ -88,6 +90,7 @@ impl Sample {
             out: out[1..].as_mut_ptr(),
             out_stride,
             relu: self.relu,
+            most: self.most,
         });
         out
     }

@@ -42,6 +42,7 @@ unsafe fn finish_f32(tile: &Tile<'_>, p: usize, v: usize, mut sum: [f32; 16]) {
     if tile.relu {
         for sum in &mut sum {
             *sum = if *sum > 0.0 { *sum } else { 0.0 };
+            *sum = if *sum < tile.most { *sum } else { tile.most };
         }
     }
     // SAFETY: by the caller's promise.
@@ -121,6 +122,7 @@ mod tests {
                     out: out.as_mut_ptr(),
                     out_stride: plane,
                     relu,
+                    most: if seed % 3 == 0 { 0.5 } else { f32::INFINITY },
                 });
                 out
             };

@@ -146,6 +146,7 @@ unsafe fn finish(tile: &Tile<'_>, p: usize, sums: &mut [[f32; 16]], store: Store
     if tile.relu {
         for sum in sums.as_flattened_mut() {
             *sum = if *sum > 0.0 { *sum } else { 0.0 };
+            *sum = if *sum < tile.most { *sum } else { tile.most };
         }
     }
     if store == Store::F32 {

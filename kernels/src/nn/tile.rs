@@ -1,6 +1,6 @@
 //! The micro-kernel's contract: a few neighbouring pixels times one panel of weights, with all that is fused into it.
 //!
-//! `out[p][n] = relu?(bias[n] + residual?[p][n] + Σ_k a[p][k] · b[k][n])`, summed in the order of `k` by fused
+//! `out[p][n] = clip?(bias[n] + residual?[p][n] + Σ_k a[p][k] · b[k][n])`, summed in the order of `k` by fused
 //! multiply-adds, so a pixel's bits depend on nothing but its own inputs.
 
 use super::line::Line;
@@ -36,8 +36,10 @@ pub(super) struct Tile<'a> {
     pub(super) out: *mut Line,
     /// Lines from one block to the next there.
     pub(super) out_stride: usize,
-    /// Whether negative results become zero.
+    /// Whether negative results become zero, and then those above `most` become `most`.
     pub(super) relu: bool,
+    /// Infinity where there is no such bound; of no meaning without `relu`.
+    pub(super) most: f32,
 }
 
 /// How outputs (and the residual) are stored.

@@ -14,7 +14,7 @@ use tract_onnx::tract_core::ops::cnn::{
 use tract_onnx::tract_core::ops::downsample::Downsample;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::math::{Add, Div, Max, Mul, Sub};
+use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 use crate::ops::graph::{Shape, Window};
@@ -44,6 +44,7 @@ pub(super) enum Step {
         scale: Vec<f32>,
         shift: Vec<f32>,
         relu: bool,
+        most: f32,
     },
     Add,
     MaxPool(Window),
@@ -209,6 +210,7 @@ impl Rule<'_> {
             scale: vec![factor; self.shape.channels],
             shift: vec![0.0; self.shape.channels],
             relu: false,
+            most: f32::INFINITY,
         }
     }
 
@@ -350,7 +352,8 @@ impl Rule<'_> {
         self.words(&[0], vec![Step::MaxPool(window)])
     }
 
-    /// A sum, product and so on of a value and a constant for each channel; the sum of two values; ReLU.
+    /// A sum, product and so on of a value and a constant for each channel; the sum of two values; ReLU, and an upper bound
+    /// for all channels as of ReLU6.
     fn binary(&self, op: &TypedBinOp) -> Option<Words> {
         if op.1.is_some_and(|d| d != f32::datum_type()) {
             return None;
@@ -376,6 +379,7 @@ impl Rule<'_> {
         let one = || vec![1.0; each.len()];
         let zero = || vec![0.0; each.len()];
         let all = |f: fn(f32) -> f32| each.iter().copied().map(f).collect::<Vec<f32>>();
+        let mut most = f32::INFINITY;
         let (scale, shift, relu) = if op.0.is::<Mul>() {
             (all(|c| c), zero(), false)
         } else if op.0.is::<Add>() {
@@ -388,10 +392,19 @@ impl Rule<'_> {
             (all(f32::recip), zero(), false)
         } else if op.0.is::<Max>() && each.iter().all(|c| *c == 0.0) {
             (one(), zero(), true)
+        } else if op.0.is::<Min>() && each.iter().all(|c| *c == each[0] && c.is_finite()) {
+            most = each[0];
+            (one(), zero(), false)
         } else {
             return None;
         };
-        self.words(&[value], vec![Step::Affine { scale, shift, relu }])
+        let step = Step::Affine {
+            scale,
+            shift,
+            relu,
+            most,
+        };
+        self.words(&[value], vec![step])
     }
 
     /// A constant of the value's rank that varies along the channels at most.

@@ -277,12 +277,19 @@ fn word(step: &Step, input: ValueId, operands: &[ValueId]) -> Op {
             window: *window,
             residual: None,
             relu: false,
+            most: f32::INFINITY,
         }),
-        Step::Affine { scale, shift, relu } => Op::Affine {
+        Step::Affine {
+            scale,
+            shift,
+            relu,
+            most,
+        } => Op::Affine {
             input,
             scale: scale.clone(),
             shift: shift.clone(),
             relu: *relu,
+            most: *most,
         },
         Step::Add => Op::Add {
             inputs: [operands[0], operands[1]],

@@ -108,19 +108,20 @@ impl Fusion {
             scale,
             shift,
             relu,
+            most,
         } = &node.op
         else {
             return Some(node);
         };
-        let (input, relu) = (*input, *relu);
+        let (input, relu, most) = (*input, *relu, *most);
         let identity = is_identity(scale, shift);
-        if identity && !relu {
+        if identity && !relu && most == f32::INFINITY {
             self.alias[index] = input.0;
             self.readers[input.0] += self.readers[index];
             self.readers[input.0] -= 1;
             return None;
         }
-        let Some(mut earlier) = self.take(input, |op| takes_affine(op, identity)) else {
+        let Some(mut earlier) = self.take(input, |op| takes_affine(op, identity, relu, most)) else {
             return Some(node);
         };
         match &mut earlier.op {
@@ -129,12 +130,14 @@ impl Fusion {
                     scale_outputs(conv, scale, shift);
                 }
                 conv.relu |= relu;
+                conv.most = conv.most.min(most);
             }
             Op::Add { relu: earlier, .. } => *earlier |= relu,
             Op::Affine {
                 scale: earlier_scale,
                 shift: earlier_shift,
                 relu: earlier,
+                most: earlier_most,
                 ..
             } => {
                 if !identity {
@@ -144,6 +147,7 @@ impl Fusion {
                     }
                 }
                 *earlier |= relu;
+                *earlier_most = earlier_most.min(most);
             }
             _ => unreachable!("takes_affine names these three"),
         }
@@ -195,11 +199,25 @@ impl Fusion {
     }
 }
 
-fn takes_affine(op: &Op, identity: bool) -> bool {
+/// Whether a node can do what an affine behind it does, which changes nothing but the bounds if `identity`.
+fn takes_affine(op: &Op, identity: bool, relu: bool, most: f32) -> bool {
+    // The lower bound after the upper one is the same as before it, unless that is negative.
+    let bounds_fit = |earlier: f32| !relu || earlier >= 0.0;
     match op {
-        Op::Conv(conv) => identity || (!conv.relu && conv.residual.is_none()),
-        Op::Add { .. } => identity,
-        Op::Affine { relu, .. } => identity || !relu,
+        Op::Conv(conv) => {
+            let bounded = conv.relu || relu || most == f32::INFINITY;
+            let open = !conv.relu && conv.residual.is_none();
+            (identity || open) && bounded && bounds_fit(conv.most)
+        }
+        Op::Add { .. } => identity && most == f32::INFINITY,
+        Op::Affine {
+            relu: earlier,
+            most: bound,
+            ..
+        } => {
+            let open = !earlier && *bound == f32::INFINITY;
+            (identity || open) && bounds_fit(*bound)
+        }
         _ => false,
     }
 }

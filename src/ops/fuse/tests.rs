@@ -39,6 +39,7 @@ fn conv(input: usize, outputs: usize, shape: Shape, window: Window, seed: u64) -
         window,
         residual: None,
         relu: false,
+        most: f32::INFINITY,
     })
 }
 
@@ -48,6 +49,7 @@ fn affine(input: usize, channels: usize, seed: u64, relu: bool) -> Op {
         scale: numbers(seed, channels),
         shift: numbers(seed + 5, channels),
         relu,
+        most: if seed.is_multiple_of(3) { 0.4 } else { f32::INFINITY },
     }
 }
 
@@ -57,6 +59,17 @@ fn relu(input: usize, channels: usize) -> Op {
         scale: vec![1.0; channels],
         shift: vec![0.0; channels],
         relu: true,
+        most: f32::INFINITY,
+    }
+}
+
+fn at_most(input: usize, channels: usize, most: f32) -> Op {
+    Op::Affine {
+        input: ValueId(input),
+        scale: vec![1.0; channels],
+        shift: vec![0.0; channels],
+        relu: false,
+        most,
     }
 }
 
@@ -124,6 +137,24 @@ fn value_with_two_readers_is_not_folded_away() {
     // An output is a reader too.
     assert_eq!(fused(&graph(ops[..2].to_vec(), &[1, 2])).nodes.len(), 3);
     assert_eq!(fused(&graph(ops[..2].to_vec(), &[2])).nodes.len(), 2);
+}
+
+/// ReLU6 in either order of its bounds, as exporters write it.
+#[test]
+fn both_bounds_become_part_of_a_convolution() {
+    let pointwise = |input, seed| (conv(input, 3, SQUARE, window(1, 1, 0), seed), SQUARE);
+    for bounds in [[relu(1, 3), at_most(2, 3, 6.0)], [at_most(1, 3, 6.0), relu(2, 3)]] {
+        let [first, second] = bounds.map(|op| (op, SQUARE));
+        let result = fused(&graph([pointwise(0, 1), first, second], &[3]));
+        assert_eq!(result.nodes.len(), 2);
+        let Op::Conv(conv) = &result.nodes[1].op else {
+            panic!("{:?}", result.nodes[1])
+        };
+        assert_eq!((conv.relu, conv.most), (true, 6.0));
+    }
+    // A lower bound above the upper one is not the same in either order.
+    let ops = [pointwise(0, 1), (at_most(1, 3, -1.0), SQUARE), (relu(2, 3), SQUARE)];
+    assert_eq!(fused(&graph(ops, &[3])).nodes.len(), 4);
 }
 
 #[test]
@@ -194,6 +225,7 @@ fn mean_as_sum_and_division_is_a_mean() {
         scale: vec![factor; 3],
         shift: vec![0.0; 3],
         relu: false,
+        most: f32::INFINITY,
     };
     let pool = Op::AvgPool {
         input: ValueId(0),
@@ -226,6 +258,7 @@ proptest! {
                 0 => conv(a, 3, SQUARE, window(3, 1, 1), seed),
                 1 => conv(a, 3, SQUARE, window(1, 1, 0), seed),
                 2 => affine(a, 3, seed, seed.is_multiple_of(2)),
+                3 if seed.is_multiple_of(4) => at_most(a, 3, 0.3 - (seed % 5) as f32 / 10.0),
                 3 => relu(a, 3),
                 4 => add(a, b),
                 _ => Op::MaxPool { input: ValueId(a), window: window(3, 1, 1) },

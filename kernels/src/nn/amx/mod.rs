@@ -143,19 +143,20 @@ unsafe fn all<T: Tiles, const VECTORS: usize, const STORE: u8, const SHARED: boo
     let fused = Fused::of(&series.tile);
     // SAFETY: the caller's promise is the same.
     unsafe {
-        match (fused.residual, fused.relu) {
-            (false, false) => {
-                calls::<T, VECTORS, STORE, SHARED, false, false>(tiles, series);
-            }
-            (false, true) => calls::<T, VECTORS, STORE, SHARED, false, true>(tiles, series),
-            (true, false) => calls::<T, VECTORS, STORE, SHARED, true, false>(tiles, series),
-            (true, true) => calls::<T, VECTORS, STORE, SHARED, true, true>(tiles, series),
+        match (fused.residual, fused.relu, fused.clip) {
+            (false, false, _) => calls::<T, VECTORS, STORE, SHARED, false, 0>(tiles, series),
+            (false, true, false) => calls::<T, VECTORS, STORE, SHARED, false, 1>(tiles, series),
+            (false, true, true) => calls::<T, VECTORS, STORE, SHARED, false, 2>(tiles, series),
+            (true, false, _) => calls::<T, VECTORS, STORE, SHARED, true, 0>(tiles, series),
+            (true, true, false) => calls::<T, VECTORS, STORE, SHARED, true, 1>(tiles, series),
+            (true, true, true) => calls::<T, VECTORS, STORE, SHARED, true, 2>(tiles, series),
         }
     }
 }
 
 /// # Safety
-/// As of [`all`], and a residual is there if `RESIDUAL`.
+/// As of [`all`], and a residual is there if `RESIDUAL`. `BOUNDS` is how many the results have: a lower one, and an upper
+/// one.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn calls<
@@ -164,14 +165,15 @@ unsafe fn calls<
     const STORE: u8,
     const SHARED: bool,
     const RESIDUAL: bool,
-    const RELU: bool,
+    const BOUNDS: u8,
 >(
     tiles: &mut T,
     series: &Series<'_>,
 ) {
     let fused = Fused {
         residual: RESIDUAL,
-        relu: RELU,
+        relu: BOUNDS > 0,
+        clip: BOUNDS > 1,
     };
     let mut sums = MaybeUninit::<[Line; 4 * GROUP]>::uninit();
     let sums = sums.as_mut_ptr().cast::<Line>();

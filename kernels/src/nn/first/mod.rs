@@ -217,6 +217,7 @@ impl OutputRow {
                 out: self.output.line(self.image, block, self.row, column),
                 out_stride: self.output.plane.lines(),
                 relu: about.relu,
+                most: about.most,
             }
         }
     }

@@ -43,6 +43,7 @@ proptest! {
             output: plane,
             residual: None,
             relu,
+                most: f32::INFINITY,
             store,
             across_images: false,
         };
@@ -122,6 +123,7 @@ proptest! {
             output: plane,
             residual: None,
             relu: false,
+            most: f32::INFINITY,
             store,
             across_images: false,
         };
@@ -187,6 +189,7 @@ fn five_channels_are_refused() {
         output: plane,
         residual: None,
         relu: false,
+        most: f32::INFINITY,
         store: arithmetic.store(),
         across_images: false,
     };

@@ -210,6 +210,7 @@ impl Builder {
             output,
             residual: None,
             relu: layer.relu,
+            most: f32::INFINITY,
             store: Store::U8,
             across_images: false,
         };
@@ -301,6 +302,7 @@ impl Builder {
             output: to.plane,
             residual: residual.map(|r| r.plane),
             relu: layer.relu,
+            most: f32::INFINITY,
             store,
             across_images: input.row,
         };

@@ -319,6 +319,7 @@ impl Winograd {
                 bias: &self.bias[block * per_block..][..per_block],
                 residual,
                 relu: self.about.relu,
+                most: self.about.most,
                 output,
             };
             // SAFETY: by the caller's promise about residual and output; the sums are complete, and no other task has

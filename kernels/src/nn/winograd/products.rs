@@ -48,6 +48,7 @@ impl Winograd {
                         .add(position * chunk.m_pitch + panel.first * chunk.pitch + tiles.start),
                     out_stride: chunk.pitch,
                     relu: false,
+                    most: f32::INFINITY,
                 };
                 (self.kernels[panel.vectors - 1][tiles.len() - 1])(&tile);
             }

@@ -227,6 +227,8 @@ pub(super) struct Inverse<'a, S, const A: usize, const M: usize> {
     pub(super) bias: &'a [Line],
     pub(super) residual: Option<View>,
     pub(super) relu: bool,
+    /// Only with `relu`.
+    pub(super) most: f32,
     pub(super) output: View,
 }
 
@@ -286,6 +288,11 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, 
                             if self.relu {
                                 for value in values.as_flattened_mut() {
                                     *value = if *value > 0.0 { *value } else { 0.0 };
+                                    *value = if *value < self.most {
+                                        *value
+                                    } else {
+                                        self.most
+                                    };
                                 }
                             }
                             F::write(output.add(x), plane.lines(), values);
