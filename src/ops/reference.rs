@@ -26,7 +26,9 @@ pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
                 let area = node.shape.height * node.shape.width;
                 let pixels = value(*input).iter().enumerate();
                 pixels
-                    .map(|(i, x)| positive(x.mul_add(scale[i / area], shift[i / area]), *relu).min(*most))
+                    .map(|(i, x)| {
+                        positive(x.mul_add(scale[i / area], shift[i / area]), *relu).min(*most)
+                    })
                     .collect()
             }
             Op::Add { inputs, relu } => {

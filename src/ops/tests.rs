@@ -129,7 +129,11 @@ fn conv(
         window: at,
         residual,
         relu,
-        most: if relu && n.below(3) == 0 { 0.6 } else { f32::INFINITY },
+        most: if relu && n.below(3) == 0 {
+            0.6
+        } else {
+            f32::INFINITY
+        },
     });
     let shape = Shape {
         channels: outputs,

@@ -121,7 +121,8 @@ impl Fusion {
             self.readers[input.0] -= 1;
             return None;
         }
-        let Some(mut earlier) = self.take(input, |op| takes_affine(op, identity, relu, most)) else {
+        let Some(mut earlier) = self.take(input, |op| takes_affine(op, identity, relu, most))
+        else {
             return Some(node);
         };
         match &mut earlier.op {

@@ -49,7 +49,11 @@ fn affine(input: usize, channels: usize, seed: u64, relu: bool) -> Op {
         scale: numbers(seed, channels),
         shift: numbers(seed + 5, channels),
         relu,
-        most: if seed.is_multiple_of(3) { 0.4 } else { f32::INFINITY },
+        most: if seed.is_multiple_of(3) {
+            0.4
+        } else {
+            f32::INFINITY
+        },
     }
 }
 
@@ -143,7 +147,10 @@ fn value_with_two_readers_is_not_folded_away() {
 #[test]
 fn both_bounds_become_part_of_a_convolution() {
     let pointwise = |input, seed| (conv(input, 3, SQUARE, window(1, 1, 0), seed), SQUARE);
-    for bounds in [[relu(1, 3), at_most(2, 3, 6.0)], [at_most(1, 3, 6.0), relu(2, 3)]] {
+    for bounds in [
+        [relu(1, 3), at_most(2, 3, 6.0)],
+        [at_most(1, 3, 6.0), relu(2, 3)],
+    ] {
         let [first, second] = bounds.map(|op| (op, SQUARE));
         let result = fused(&graph([pointwise(0, 1), first, second], &[3]));
         assert_eq!(result.nodes.len(), 2);
@@ -153,7 +160,11 @@ fn both_bounds_become_part_of_a_convolution() {
         assert_eq!((conv.relu, conv.most), (true, 6.0));
     }
     // A lower bound above the upper one is not the same in either order.
-    let ops = [pointwise(0, 1), (at_most(1, 3, -1.0), SQUARE), (relu(2, 3), SQUARE)];
+    let ops = [
+        pointwise(0, 1),
+        (at_most(1, 3, -1.0), SQUARE),
+        (relu(2, 3), SQUARE),
+    ];
     assert_eq!(fused(&graph(ops, &[3])).nodes.len(), 4);
 }
 

@@ -99,6 +99,16 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
         let zero = net.weight(&[], 0.0);
         (net.node("Clip", &[&x, &zero], &[]), 8)
     });
+    // MobileNet's, of which 12 channels fill no block of ours.
+    let inverted_residual = around(|net, x| {
+        let (zero, six) = (net.tensor(&[], vec![0.0]), net.tensor(&[], vec![0.6]));
+        let y = net.conv_bn(x, 8, 12, 1, 1, 1);
+        let y = net.node("Clip", &[&y, &zero, &six], &[]);
+        let y = net.conv_bn(&y, 12, 12, 5, 1, 12);
+        let y = net.node("Clip", &[&y, &zero, &six], &[]);
+        let y = net.conv_bn(&y, 12, 8, 1, 1, 1);
+        (net.add(x, &y), 8)
+    });
     let reduce_mean = ending(|net, x| {
         let x = net.node(
             "ReduceMean",
@@ -166,6 +176,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
         ("padding apart", pad_apart, [3, 0, 0, 2]),
         ("convolution with bias", with_bias, [3, 0, 0, 2]),
         ("clip", clip, [3, 0, 0, 2]),
+        ("inverted residual", inverted_residual, [5, 0, 0, 2]),
         ("reduce mean", reduce_mean, [2, 0, 0, 2]),
         ("whole pool, gemm not transposed", whole_pool, [2, 0, 0, 2]),
         ("mat mul", mat_mul, [2, 0, 0, 2]),
