@@ -170,8 +170,26 @@ impl Compiler<'_> {
                 let from = self.value(*input)?;
                 self.builder.int8_global_mean(name, from, quantization)?
             }
+            Op::Affine {
+                input,
+                scale,
+                shift,
+                relu: true,
+            } if scale.iter().all(|s| *s == 1.0) && shift.iter().all(|s| *s == 0.0) => {
+                self.quantization(*input)?;
+                let from = self.value(*input)?;
+                let relu = |x: f32| x.max(0.0);
+                self.builder
+                    .int8_map(name, from, quantization, relu, border)?
+            }
             Op::Dequantize { .. } if root(graph, id) != id => return Ok(None),
-            Op::Dequantize { .. } => return refuse("bytes become bytes of another scale"),
+            Op::Dequantize { .. } => {
+                self.quantization(input)?;
+                let from = self.value(input)?;
+                let same = |x| x;
+                self.builder
+                    .int8_map(name, from, quantization, same, border)?
+            }
             _ => return refuse("no kernel computes it on bytes"),
         }))
     }

@@ -13,7 +13,7 @@ use super::conv::Conv;
 use super::edge::Edge;
 use super::first::FirstConv;
 use super::pack::Source;
-use super::pointwise::{Add, GlobalMean, MaxPool};
+use super::pointwise::{Add, GlobalMean, Map, MaxPool};
 use super::requantize::{Finish, Quantization, Residual};
 use super::tile::Kind;
 use super::work::Work;
@@ -419,6 +419,35 @@ impl Builder {
         });
         let to = (to, Some(output));
         Ok(self.int8_step(name, "add int8".into(), 0, work, &inputs, to))
+    }
+
+    /// Another byte for each, as `of` says of what it means.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the value has no bytes.
+    pub fn int8_map(
+        &mut self,
+        name: &str,
+        input: Value,
+        output: Quantization,
+        of: impl Fn(f32) -> f32,
+        border: usize,
+    ) -> Result<Value, Refusal> {
+        let from = self.values[input.0];
+        let quantization = self.quantization(input)?;
+        let byte = |i: usize| output.quantize(of(quantization.dequantize(i as u8)));
+        let to = self.value(
+            from.channels,
+            from.plane.with_border(border),
+            Store::U8,
+            from.row,
+        );
+        let work = Work::Map(Map {
+            table: Box::new(std::array::from_fn(byte)),
+            row: from.row,
+        });
+        let to = (to, Some(output));
+        Ok(self.int8_step(name, "map int8".into(), 0, work, &[input], to))
     }
 
     /// A value of bytes becomes the next output, as numbers.

@@ -183,6 +183,41 @@ impl Task for MeanTask<'_> {
     }
 }
 
+/// Another byte for each: what no convolution took over.
+#[derive(Debug, Clone)]
+pub(in crate::nn) struct Map {
+    pub(super) table: Box<[u8; 256]>,
+    /// Whether images are neighbours in a row.
+    pub(super) row: bool,
+}
+
+impl Map {
+    /// Computes `output`, but for its border.
+    ///
+    /// # Safety
+    /// Both views hold `images` images of the same size; nobody else uses the output or writes the input; they do not
+    /// overlap.
+    pub(super) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
+        lead.for_each(images * output.blocks, &|task| {
+            let (image, block) = (task / output.blocks, task % output.blocks);
+            // SAFETY: inside of the values; each task has its own blocks of the output.
+            let (from, to) = unsafe {
+                (
+                    bytes(input.blocks(image, block, 1)),
+                    bytes_mut(output.blocks_mut(image, block, 1)),
+                )
+            };
+            for row in 0..output.plane.height {
+                let from = &from[input.plane.at(row, 0)..][..output.plane.width];
+                let to = &mut to[output.plane.at(row, 0)..][..output.plane.width];
+                for (to, from) in to.as_flattened_mut().iter_mut().zip(from.as_flattened()) {
+                    *to = self.table[usize::from(*from)];
+                }
+            }
+        });
+    }
+}
+
 /// `relu?(a + b)` in the output's steps.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::nn) struct Add {

@@ -241,6 +241,7 @@ struct Network {
     inner: Layer,
     last: Layer,
     sum: Quantization,
+    other: Quantization,
     mean: Quantization,
     classes: Layer,
     exact: bool,
@@ -279,6 +280,7 @@ impl Network {
             inner,
             last,
             sum: random.quantization(),
+            other: random.quantization(),
             mean: random.quantization(),
             classes: Layer::new(random, [wide, 1, 1], count, 1, 1),
             exact: random.below(2) == 0,
@@ -321,7 +323,10 @@ impl Network {
         let sum = b
             .int8_add("sum", [last, beside], self.sum, true, 0)
             .unwrap();
-        let mean = b.int8_global_mean("mean", sum, self.mean).unwrap();
+        let other = b
+            .int8_map("map", sum, self.other, |x| x.max(0.1), 0)
+            .unwrap();
+        let mean = b.int8_global_mean("mean", other, self.mean).unwrap();
         let classes = b
             .int8_conv("classes", mean, &self.classes.add(None, 0, self.exact))
             .unwrap();
@@ -350,15 +355,19 @@ impl Network {
             let own = i32::from(last.at(c, y, x)) - i32::from(last.quantization.zero);
             finish.byte(own, 1.0, Some(beside.at(c, y, x)))
         });
+        let sum = sum.map(sum.shape, self.other, |c, y, x| {
+            let number = self.sum.dequantize(sum.at(c, y, x));
+            self.other.quantize(number.max(0.1))
+        });
         let [channels, height, width] = sum.shape;
         let count = height * width;
         let mean = sum.map([channels, 1, 1], self.mean, |c, _, _| {
             let all = &sum.data[c * count..][..count];
             let total: i32 = all
                 .iter()
-                .map(|b| i32::from(*b) - i32::from(self.sum.zero))
+                .map(|b| i32::from(*b) - i32::from(self.other.zero))
                 .sum();
-            let factor = self.sum.scale / (count as f32 * self.mean.scale);
+            let factor = self.other.scale / (count as f32 * self.mean.scale);
             let finish = Finish {
                 zero: self.mean.zero,
                 low: 0,

@@ -9,7 +9,7 @@ use super::super::scratch::Scratch;
 use super::conv::Conv;
 use super::edge::Edge;
 use super::first::FirstConv;
-use super::pointwise::{Add, GlobalMean, MaxPool};
+use super::pointwise::{Add, GlobalMean, Map, MaxPool};
 
 /// A step on bytes.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(in crate::nn) enum Work {
     MaxPool(MaxPool),
     GlobalMean(GlobalMean),
     Add(Add),
+    Map(Map),
     /// Lines become output number so-and-so.
     Leave(usize, Edge),
 }
@@ -119,6 +120,10 @@ impl Work {
                     // Images that are neighbours in a row are one image of the value.
                     let images = if add.row { 1 } else { images };
                     add.run(lead, [reads[0], reads[1]], to(), images);
+                }
+                Work::Map(map) => {
+                    let images = if map.row { 1 } else { images };
+                    map.run(lead, reads[0], to(), images);
                 }
                 Work::Leave(_, edge) => {
                     edge.leave(reads[0], site.output.expect("it writes an output"));
