@@ -8,17 +8,22 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 
-# The dependencies alone, in a layer that only Cargo.toml and Cargo.lock renew.
-# Empty sources stand in for ours, and targets whose files never come here are
-# taken out of Cargo.toml. The optional secret is a Cargo configuration, for
-# instance one that names a mirror.
+# The dependencies alone, in a layer that only the manifests and Cargo.lock
+# renew. Empty sources stand in for ours, and targets whose files are not here
+# are taken out of the manifests; of the tools nothing else ever comes. The
+# optional secret is a Cargo configuration, for instance one that names a mirror.
 COPY Cargo.toml Cargo.lock ./
 COPY kernels/Cargo.toml kernels/
+COPY benches/load/Cargo.toml benches/load/
+COPY fuzz/Cargo.toml fuzz/
 RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
-    awk '/^\[/ { absent = /^\[\[(bench|example|test)\]\]/ } !absent' Cargo.toml > trimmed.toml \
-    && mv trimmed.toml Cargo.toml \
-    && mkdir src kernels/src \
-    && touch src/lib.rs kernels/src/lib.rs \
+    for package in . kernels benches/load fuzz; do \
+        awk '/^\[/ { absent = /^\[\[(bench|bin|example|test)\]\]/ } !absent' "${package}/Cargo.toml" > trimmed.toml \
+        && mv trimmed.toml "${package}/Cargo.toml" \
+        && mkdir "${package}/src" \
+        && touch "${package}/src/lib.rs" \
+        || exit 1; \
+    done \
     && echo 'fn main() {}' > src/main.rs \
     && cp src/main.rs build.rs \
     && cargo build --release --locked \
@@ -60,6 +65,7 @@ RUN mkdir /models \
 FROM ${RUNTIME_IMAGE}
 COPY --from=build /build/target/release/resnet /usr/local/bin/resnet
 COPY --from=models /models /models
+COPY LICENSE LICENSE-APACHE LICENSE-MIT models/NOTICE /usr/share/doc/resnet/
 
 # The directory in which a MODEL that is a path finds its file.
 WORKDIR /models

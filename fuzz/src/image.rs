@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::Corpus;
 
-use kernels::Isa;
 use crate::memory::peak_of;
 use crate::preprocess::{
     DamagedImages, DecodeSize, ExifMode, Format, ImageLimits, ImageOptions, Interpolation,
     MemoryBudget, PreprocessError, PreprocessSpec, Preprocessed, Preprocessor, ResizeMode, sniff,
 };
+use kernels::Isa;
 
 /// Decode memory of the service under test, in bytes; an image that announces more is refused, and not run.
 const BUDGET: u64 = 64 << 20;

@@ -9,6 +9,8 @@ mod backlog;
 mod policy;
 mod queue;
 mod refusal;
+#[cfg(all(test, feature = "schedules"))]
+mod schedules;
 mod service_time;
 mod supervisor;
 mod sync;

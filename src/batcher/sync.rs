@@ -1,3 +1,8 @@
-//! The locks of this room. `tests/schedules` puts others here, which try every order of events.
+//! The locks of this room: with the feature `schedules` those of shuttle, under which `schedules` tries orders of events.
 
-pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "schedules")]
+pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(feature = "schedules"))]
+pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+
+pub(super) use std::sync::{Arc, PoisonError};

@@ -10,7 +10,7 @@ pub(crate) struct Args {
     pub(crate) scenario: String,
     /// The binary under test.
     pub(crate) server: PathBuf,
-    /// The model it serves; its built-in one if there is none.
+    /// The model it serves; the built-in `resnet18-tiny` if there is none.
     pub(crate) model: Option<String>,
     /// The load comes from a CPU that the server has not.
     pub(crate) apart: bool,
@@ -56,7 +56,7 @@ Scenarios: each starts the server, loads it, prints a table with its bound, and 
 
 Options:
   --server PATH    the binary [default: target/release/resnet]
-  --model NAME     as of resnet serve [default: the built-in one]
+  --model NAME     as of resnet serve [default: resnet18-tiny]
   --seconds S      length of one measurement [default: by scenario]
   --loads LIST     arrivals of overload, as multiples of the capacity, separated by commas
   --count N        connections of idle, starts of drain, clients of retry [default: by scenario]

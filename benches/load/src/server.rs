@@ -80,9 +80,9 @@ impl Server {
             }
         }
         command.args(["serve", "--port", "0", "--log-format", "json"]);
-        if let Some(model) = &args.model {
-            command.args(["--model", model]);
-        }
+        // The smallest answer shows what the service costs around it.
+        let model = args.model.as_deref().unwrap_or("resnet18-tiny");
+        command.env("RESNET_MODEL", model);
         let mut child = command
             .args(more)
             .args(&args.rest)

@@ -1,4 +1,10 @@
-//! Producers, clients that leave, workers and a shutdown at any moment: every image is answered once or dropped once.
+//! The queue and the admission under many orders of events: producers, clients that leave, workers and a shutdown at any
+//! moment; every image is answered once or dropped once.
+//!
+//! cargo test --features schedules --lib batcher::schedules
+//!
+//! shuttle's locks stand in for the standard library's (see `sync`) and choose the order at random; `SCHEDULES` sets how
+//! many orders of each scene, 2000 without it. A failure prints the schedule that `shuttle::replay` repeats.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -162,7 +168,7 @@ impl Scene {
 }
 
 /// Runs senders, each a client that may leave, and workers to their end; `close_early` closes the queue at any moment.
-pub fn play(workers: usize, senders: &'static [(u64, bool)], close_early: bool, capacity: usize) {
+fn play(workers: usize, senders: &'static [(u64, bool)], close_early: bool, capacity: usize) {
     let scene = Scene::new(workers, capacity);
     let spawn_worker = |_| {
         let scene = Arc::clone(&scene);
@@ -201,7 +207,7 @@ pub fn play(workers: usize, senders: &'static [(u64, bool)], close_early: bool, 
 }
 
 /// A queue without workers, closed and cleared while an image comes: it is dropped, so that nobody waits for ever.
-pub fn clear() {
+fn clear() {
     let scene = Scene::new(1, 8);
     let sender = {
         let scene = Arc::clone(&scene);
@@ -212,4 +218,44 @@ pub fn clear() {
     sender.join().expect("a sender");
     assert_eq!(scene.counts(), (0, 1, 0));
     scene.assert_empty(8);
+}
+
+#[cfg(test)]
+fn schedules() -> usize {
+    let wish = std::env::var("SCHEDULES");
+    wish.map_or(2_000, |n| n.parse().expect("a number"))
+}
+
+const STAYING: &[(u64, bool)] = &[(1, false), (1, false), (2, false), (3, false)];
+const SOME_LEAVE: &[(u64, bool)] = &[(1, false), (1, true), (2, true), (3, false)];
+
+#[test]
+fn every_image_is_answered_whatever_the_order() {
+    shuttle::check_random(|| play(2, STAYING, false, 8), schedules());
+}
+
+#[test]
+fn images_of_clients_that_leave_are_answered_or_dropped_once() {
+    shuttle::check_random(|| play(2, SOME_LEAVE, false, 8), schedules());
+}
+
+#[test]
+fn shutdown_at_any_moment_loses_no_place_and_no_worker() {
+    shuttle::check_random(|| play(2, SOME_LEAVE, true, 8), schedules());
+}
+
+#[test]
+fn full_queue_refuses_and_recovers() {
+    shuttle::check_random(|| play(1, STAYING, false, 2), schedules());
+}
+
+#[test]
+fn unlikely_orders_are_tried_too() {
+    // Few changes of thread at the worst places: finds what needs one rare order.
+    shuttle::check_pct(|| play(2, SOME_LEAVE, true, 3), schedules(), 3);
+}
+
+#[test]
+fn queue_without_workers_is_cleared() {
+    shuttle::check_random(clear, schedules());
 }
