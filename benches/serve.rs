@@ -20,7 +20,7 @@ use resnet::classifier::{Classifier, ClassifierOptions};
 use resnet::desk::{Desk, RequestLimits, TrustedProxies};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
-use resnet::registry::{Catalog, ModelRef, load};
+use resnet::registry::{Builtin, Catalog, ModelRef, load};
 use resnet::server::{Server, ServerOptions};
 use resnet::tensor::Image;
 
@@ -47,7 +47,7 @@ fn inputs() -> (ModelRef, Vec<Vec<u8>>) {
         (model, assets.join("eval/photos"), "JPEG")
     } else {
         (
-            ModelRef::builtin(),
+            ModelRef::builtin(Builtin::find("resnet18-tiny").unwrap()),
             root.join("tests/fixtures/photos"),
             "png",
         )

@@ -30,7 +30,7 @@ use self::output::{ReaderGone, UsageError};
 #[command(name = "resnet", version = version(), max_term_width = 100, propagate_version = true)]
 #[command(after_help = "\
 Start with:
-  resnet serve                                        serve the small built-in model
+  resnet serve                                        serve the built-in model
   curl -T photo.jpg http://127.0.0.1:8080/classify    classify a photo
   resnet pull resnet50                                download the real thing")]
 pub struct Cli {

@@ -47,7 +47,7 @@ pub(crate) struct PullArgs {
 pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
     if is_builtin(&args.name) {
         return print(&format!(
-            "{} is built in, there is nothing to pull: resnet serve\n",
+            "{0} is built in, there is nothing to pull: resnet serve --model {0}\n",
             args.name
         ));
     }

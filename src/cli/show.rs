@@ -10,7 +10,7 @@ use super::output::print;
 use crate::config::ArithmeticConfig;
 use crate::engine::Lowering;
 use crate::preprocess::{PreprocessSpec, ResizeMode};
-use crate::registry::{self, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
+use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
 
 /// The flags of `resnet show`.
@@ -37,6 +37,12 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     text.row(["model", &args.model]);
     if let Some(entry) = entry {
         describe_entry(&mut text, entry);
+    }
+    if let Some(builtin) = Builtin::find(&args.model) {
+        text.row(["built in", builtin.description]);
+        text.row(["license", builtin.license]);
+        text.row(["card", &format!("models/{}.md", builtin.name)]);
+        text.row(["others", "resnet ls; for ResNet-50: resnet pull resnet50"]);
     }
     match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
         Ok(reference) => describe_file(&mut text, &registry::load(&reference, &options)?),

@@ -13,6 +13,7 @@ mod probes;
 mod quantized;
 mod tract;
 mod weights;
+mod widen;
 
 use crate::tensor::Image;
 use kernels::nn::{Precision, StepProfile};

@@ -1,4 +1,4 @@
-//! Checks of an ONNX file before tract translates it, so that a refusal can name the node.
+//! An ONNX file decoded and checked before tract translates it, so that a refusal can name the node.
 //!
 //! Called by `tract`. Reads the decoded protobuf only; tract stays the importer.
 
@@ -7,6 +7,7 @@ use std::path::Path;
 use tract_onnx::Onnx;
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
 
+use super::widen::widen_weights;
 use super::{LoadError, quantized};
 
 /// Decodes the protobuf and checks what tract would report without a node's name, or panic on.
@@ -29,6 +30,7 @@ pub(super) fn decode(
     check_edges(graph)?;
     check_external_data(graph, dir)?;
     quantized::check(graph)?;
+    widen_weights(graph);
     Ok(proto)
 }
 

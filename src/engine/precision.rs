@@ -7,6 +7,7 @@ use super::agreement::Agreement;
 use super::import::Prepared;
 use super::probes;
 use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
+use crate::tensor::Image;
 use kernels::nn::{Arithmetic, Precision};
 
 /// Makes a network's plan in the precision that `options` ask for; where they leave it open, in bfloat16 if the CPU has
@@ -145,10 +146,7 @@ fn choose<M: Model>(
     let images = probes::images(exact.spec().side);
     let run = |model: &M| -> Result<Vec<Vec<f32>>, LoadError> {
         let refuse = |e: EngineError| LoadError::BadGraph(format!("a probe image fails: {e}"));
-        model
-            .spawn()
-            .and_then(|mut e| e.run(&images))
-            .map_err(refuse)
+        answers(model, &images, options.threads_per_worker).map_err(refuse)
     };
     let expected = run(&exact)?;
     drop(exact); // its packed weights are as large as those that follow
@@ -166,9 +164,30 @@ fn choose<M: Model>(
     Ok((exact, choice))
 }
 
+/// What a network answers to images, an engine a thread: a start waits for it, and not all operators share an inference.
+fn answers<M: Model>(
+    model: &M,
+    images: &[Image],
+    threads: usize,
+) -> Result<Vec<Vec<f32>>, EngineError> {
+    let run = |images: &[Image]| model.spawn()?.run(images);
+    let shares = images.chunks(images.len().div_ceil(threads.max(1)));
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = shares
+            .map(|share| scope.spawn(move || run(share)))
+            .collect();
+        let mut answers = Vec::with_capacity(images.len());
+        for run in runs {
+            answers.extend(run.join().map_err(|_| EngineError::Panicked)??);
+        }
+        Ok(answers)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::io::Write as _;
 
     use super::*;
     use crate::engine::{Engine, OutputInfo};
@@ -228,13 +247,24 @@ mod tests {
         }
     }
 
+    fn skipped() {
+        let test = std::thread::current();
+        let test = test.name().unwrap_or("?");
+        // past the test runner, which hides what a passing test prints
+        let text = format!("SKIPPED {test}: this CPU has no instructions for bfloat16\n");
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+
     /// The precision chosen by `auto` and what was loaded for it; none where this CPU has no bfloat16.
     fn auto(exact: &[f32], fast: &[f32], steps: usize) -> Option<(Choice, Vec<Precision>)> {
         let options = EngineOptions {
             precision: None,
             ..EngineOptions::default()
         };
-        options.features.bf16?;
+        if options.features.bf16.is_none() {
+            skipped();
+            return None;
+        }
         let loads = RefCell::new(Vec::new());
         let (_, choice) = choose(&options, |precision, _| {
             loads.borrow_mut().push(precision);
@@ -314,6 +344,7 @@ mod tests {
     #[test]
     fn wish_is_honoured_where_the_cpu_can() {
         let Some(unit) = Features::detect().bf16 else {
+            skipped();
             return;
         };
         let options = EngineOptions {

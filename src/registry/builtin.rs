@@ -1,31 +1,79 @@
-//! The small model compiled into the binary, so that it serves without any download.
+//! The models compiled into the binary, so that it serves without any download.
 //!
-//! Used by `load`; present with the cargo feature `embedded-model`.
+//! Used by `reference` and `load`; there are none without the cargo feature `embedded-model`.
 
-#[cfg(feature = "embedded-model")]
 use crate::preprocess::PreprocessSpec;
-
-/// Name of the built-in model.
-pub const BUILTIN_NAME: &str = "resnet18-tiny";
-
-/// The built-in model's file and what belongs to it.
 #[cfg(feature = "embedded-model")]
-pub(super) struct Builtin {
+use crate::preprocess::{Interpolation, ResizeMode};
+
+/// A model compiled into the binary.
+#[derive(Debug)]
+pub struct Builtin {
+    /// What flags and URLs call it.
+    pub name: &'static str,
+    /// SPDX expression of its weights' licence.
+    pub license: &'static str,
+    /// One line for people.
+    pub description: &'static str,
+    /// How images become its input.
+    pub preprocess: PreprocessSpec,
+    /// Its ONNX file.
     pub(super) onnx: &'static [u8],
+    /// One line for each class.
     pub(super) labels: &'static str,
-    pub(super) preprocess: PreprocessSpec,
 }
 
-/// Source: the model's card, `models/resnet18-tiny.md`.
-#[cfg(feature = "embedded-model")]
-pub(super) fn builtin() -> Builtin {
-    Builtin {
-        onnx: include_bytes!("../../models/resnet18-tiny.onnx"),
-        labels: include_str!("../../models/resnet18-tiny.labels.txt"),
-        preprocess: PreprocessSpec {
-            resize: 64,
-            crop: 64,
-            ..PreprocessSpec::default()
-        },
+impl Builtin {
+    /// Size of its file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.onnx.len() as u64
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Builtin> {
+        BUILTINS.iter().find(|b| b.name == name)
     }
 }
+
+/// All of them; the first is served where no model is named.
+///
+/// Source: the models' cards, `models/NAME.md`.
+#[cfg(feature = "embedded-model")]
+pub static BUILTINS: &[Builtin] = &[
+    Builtin {
+        name: "efficientnet-lite0",
+        license: "Apache-2.0",
+        description: "EfficientNet-Lite0, all 1000 ImageNet classes, 8-bit weights",
+        preprocess: PreprocessSpec {
+            resize: 256,
+            resize_mode: ResizeMode::ShorterSide,
+            interpolation: Interpolation::Bicubic,
+            crop: 224,
+            mean: [0.498_039; 3],
+            std: [0.501_961; 3],
+        },
+        onnx: include_bytes!("../../models/efficientnet-lite0.onnx"),
+        labels: include_str!("../../models/imagenet1k_synsets.txt"),
+    },
+    Builtin {
+        name: "resnet18-tiny",
+        license: env!("CARGO_PKG_LICENSE"),
+        description: "half-width ResNet-18, 200 ImageNet classes at 64 x 64: a demonstration",
+        preprocess: PreprocessSpec {
+            resize: 64,
+            resize_mode: ResizeMode::ShorterSide,
+            interpolation: Interpolation::Bilinear,
+            crop: 64,
+            mean: crate::preprocess::IMAGENET_MEAN,
+            std: crate::preprocess::IMAGENET_STD,
+        },
+        onnx: include_bytes!("../../models/resnet18-tiny.onnx"),
+        labels: include_str!("../../models/resnet18-tiny.labels.txt"),
+    },
+];
+
+/// None in this build.
+#[cfg(not(feature = "embedded-model"))]
+pub static BUILTINS: &[Builtin] = &[];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::builtin::Builtin;
 use super::labels::Labels;
 use super::spec::{ModelSpec, OutputKind, standard_labels, standard_preprocess};
 use super::{ModelError, ModelRef, Source, sha256_of};
@@ -159,7 +160,7 @@ fn preprocess_for(side: usize, given: Option<PreprocessSpec>) -> Result<Preproce
 
 fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
     match &reference.source {
-        Source::Builtin => builtin_parts(),
+        Source::Builtin(builtin) => builtin_parts(builtin),
         Source::File(path) => file_parts(path),
         Source::Catalog(entry, path) => {
             let parts = file_parts(path)?;
@@ -209,27 +210,20 @@ fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
     }
 }
 
-#[cfg(feature = "embedded-model")]
-fn builtin_parts() -> Result<Parts, ModelError> {
-    let builtin = super::builtin::builtin();
+fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
     Ok(Parts {
         origin: "built-in".into(),
         sha256: digest(builtin.onnx, Path::new("built-in"))?,
         onnx: builtin.onnx.into(),
         dir: None,
-        license: Some(env!("CARGO_PKG_LICENSE").into()),
-        preprocess: Some(builtin.preprocess),
+        license: Some(builtin.license.into()),
+        preprocess: Some(builtin.preprocess.clone()),
         labels: Some(
             Labels::parse(builtin.labels)
                 .expect("the compiled-in labels parse; a unit test reads them"),
         ),
         kind: None,
     })
-}
-
-#[cfg(not(feature = "embedded-model"))]
-fn builtin_parts() -> Result<Parts, ModelError> {
-    Err(ModelError::NoBuiltin)
 }
 
 fn file_parts(path: &Path) -> Result<Parts, ModelError> {

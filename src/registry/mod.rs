@@ -16,7 +16,7 @@ mod spec;
 mod store;
 mod target;
 
-pub use self::builtin::BUILTIN_NAME;
+pub use self::builtin::{BUILTINS, Builtin};
 pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet};
 pub use self::error::ModelError;
 pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySettings, fetch};

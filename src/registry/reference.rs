@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::builtin::BUILTIN_NAME;
+use super::builtin::{BUILTINS, Builtin};
 use super::catalog::{Catalog, CatalogEntry};
 use super::{ModelError, Store};
 
@@ -21,7 +21,7 @@ pub struct ModelRef {
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Compiled into the binary.
-    Builtin,
+    Builtin(&'static Builtin),
     /// A catalogue entry in the store.
     Catalog(Box<CatalogEntry>, PathBuf),
     /// A single `.onnx` file.
@@ -31,12 +31,21 @@ pub enum Source {
 }
 
 impl ModelRef {
-    /// The built-in model.
+    /// What is served where no model is named: the first of those built in.
+    ///
+    /// # Errors
+    /// [`ModelError::NoBuiltin`] if none is.
+    pub fn preset() -> Result<ModelRef, ModelError> {
+        let first = BUILTINS.first().ok_or(ModelError::NoBuiltin)?;
+        Ok(ModelRef::builtin(first))
+    }
+
+    /// A model compiled into the binary, under its own name.
     #[must_use]
-    pub fn builtin() -> ModelRef {
+    pub fn builtin(model: &'static Builtin) -> ModelRef {
         ModelRef {
-            name: BUILTIN_NAME.into(),
-            source: Source::Builtin,
+            name: model.name.into(),
+            source: Source::Builtin(model),
         }
     }
 
@@ -56,8 +65,8 @@ impl ModelRef {
             Some((name, target)) if !name.contains(['/', '\\']) => (Some(name), target),
             _ => (None, value),
         };
-        let source = if target == BUILTIN_NAME {
-            Source::Builtin
+        let source = if let Some(builtin) = Builtin::find(target) {
+            Source::Builtin(builtin)
         } else if let Some(entry) = catalog.find(target) {
             let store = store.ok_or_else(|| ModelError::NoStore(target.into()))?;
             let path = store.path_of(entry);
@@ -74,7 +83,7 @@ impl ModelRef {
         let name = match (name, &source) {
             (Some(name), _) => name.to_owned(),
             (None, Source::File(path) | Source::Directory(path)) => name_of(path),
-            (None, Source::Builtin | Source::Catalog(..)) => target.to_owned(),
+            (None, Source::Builtin(_) | Source::Catalog(..)) => target.to_owned(),
         };
         check_name(&name)?;
         Ok(ModelRef { name, source })
@@ -142,7 +151,9 @@ mod tests {
         std::fs::write(&file, "x").expect("writable");
         let file = file.to_string_lossy();
         let of = |value: &str| parse(value, dir.path()).map(|m| m.name);
-        assert_eq!(of("resnet18-tiny").expect("built in"), "resnet18-tiny");
+        for builtin in BUILTINS {
+            assert_eq!(of(builtin.name).expect("built in"), builtin.name);
+        }
         assert_eq!(of(&file).expect("a file"), "birds");
         assert_eq!(of(&format!("mine={file}")).expect("a named file"), "mine");
         assert!(matches!(of("resnet50"), Err(ModelError::NotPulled { .. })));

@@ -13,7 +13,7 @@ use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
 use resnet::tensor::Image;
 
-use crate::harness::fixture;
+use crate::harness::{fixture, skipped, tiny_reference};
 
 /// The test photos, and pictures of other formats and sizes.
 fn photos() -> Vec<Vec<u8>> {
@@ -29,7 +29,7 @@ fn photos() -> Vec<Vec<u8>> {
     names.map(|n| std::fs::read(fixture(n)).unwrap()).into()
 }
 
-/// The built-in model, and fixtures that are lowered to one region, a softmax behind it in one.
+/// The small built-in model, and fixtures that are lowered to one region, a softmax behind it in one.
 fn references() -> Vec<ModelRef> {
     let fixture = |name: &str| {
         let value = format!("m={}", fixture(&format!("models/{name}.onnx")).display());
@@ -37,9 +37,7 @@ fn references() -> Vec<ModelRef> {
     };
     let fixtures = ["opset7", "fixed_batch4", "probabilities", "classes1000"];
     let fixtures = fixtures.map(fixture);
-    std::iter::once(ModelRef::builtin())
-        .chain(fixtures)
-        .collect()
+    std::iter::once(tiny_reference()).chain(fixtures).collect()
 }
 
 fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
@@ -53,7 +51,9 @@ fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
     let precisions = Precision::FLOATS.map(|precision| (precision, Features::detect()));
     for (precision, features) in precisions.into_iter().chain([(Precision::F32, avx2)]) {
         if Arithmetic::new(precision, features).is_none() {
-            continue; // this CPU lacks the instructions
+            let name = precision.name();
+            skipped(&format!("this CPU has no instructions for {name}"));
+            continue;
         }
         for reference in references() {
             let options = EngineOptions {
@@ -174,7 +174,7 @@ fn network_of_stock_operators_takes_no_bytes_and_says_so() {
         features: Features::vectors(Isa::Scalar),
         ..EngineOptions::default()
     };
-    let loaded = load(&ModelRef::builtin(), &options).unwrap();
+    let loaded = load(&tiny_reference(), &options).unwrap();
     assert!(!loaded.model.spec().takes_bytes);
     let preprocessor = Preprocessor::new(loaded.preprocess.clone(), ImageOptions::default());
     let crop = preprocessor.crop(&photos()[0], ExifMode::Apply, &|| false);

@@ -1,8 +1,11 @@
-//! `/classify` on the built-in model: the three body forms, the query, and what one answer looks like.
+//! `/classify` on the built-in models: the three body forms, the query, and what one answer looks like.
 
 use std::sync::LazyLock;
 
 use base64::Engine as _;
+use kernels::nn::Precision;
+use resnet::engine::EngineOptions;
+use resnet::registry::{ModelRef, load};
 use serde_json::json;
 
 use crate::harness::{
@@ -18,12 +21,28 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn answers_are_those_of_pillow_and_onnx_runtime() {
-    let expected = fixture_json("photos/expected.json");
+fn small_models_answers_are_those_of_pillow_and_onnx_runtime() {
+    answers_are_those_of_the_reference(&SERVER, "resnet18-tiny");
+}
+
+#[test]
+fn presets_answers_are_those_of_pillow_and_onnx_runtime() {
+    let exact = EngineOptions {
+        precision: Some(Precision::F32),
+        ..EngineOptions::default()
+    };
+    let preset = load(&ModelRef::preset().unwrap(), &exact).unwrap();
+    let server = TestServer::start(vec![preset], &Settings::default());
+    answers_are_those_of_the_reference(&server, "efficientnet-lite0");
+}
+
+fn answers_are_those_of_the_reference(server: &TestServer, model: &str) {
+    let expected = fixture_json(&format!("photos/{model}.json"));
     for (name, photo) in expected["photos"].as_object().unwrap() {
-        let answer = SERVER
+        let answer = server
             .post("/classify", &fixture_bytes(&format!("photos/{name}")))
             .ok();
+        assert_eq!(answer["model"], model);
         let predictions = answer["predictions"].as_array().unwrap();
         assert_eq!(predictions.len(), 5);
         for (got, want) in predictions.iter().zip(photo["top5"].as_array().unwrap()) {

@@ -13,11 +13,12 @@ use resnet::metrics::Metrics;
 use resnet::preprocess::{
     ExifMode, ImageOptions, PreprocessSpec, Preprocessor, Stage, StageOutput,
 };
-use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
+use resnet::registry::{Builtin, Catalog, LoadedModel, ModelRef, load};
 
 use sha2::Digest as _;
 
-use crate::harness::{Answer, Process, agent, assets};
+use crate::harness::{Answer, Process, agent, assets, skipped};
+use crate::npy::Npy;
 
 /// The labelled photos' names, in the order of the reference.
 fn photos(dir: &Path) -> Vec<String> {
@@ -76,12 +77,7 @@ fn classify_all(model: LoadedModel, dir: &Path, photos: &[String]) -> Vec<Classi
 
 /// The logits of a reference `.npz`: `[photos, 1000]`, row-major.
 fn reference_logits(path: &Path) -> Vec<Vec<f32>> {
-    let mut archive = npyz::npz::NpzArchive::open(path).unwrap();
-    let logits = archive
-        .by_name("logits")
-        .unwrap()
-        .expect("an array of logits");
-    let values: Vec<f32> = logits.into_vec().unwrap();
+    let values: Vec<f32> = Npy::in_archive(path, "logits").values();
     values.chunks(1000).map(<[f32]>::to_vec).collect()
 }
 
@@ -106,26 +102,31 @@ struct Agreement {
 /// Answers in a precision against Pillow's pixels and ONNX Runtime's logits; none without the assets, or where the CPU
 /// has no instructions for it.
 fn agreement(model: &str, precision: Precision) -> Option<Agreement> {
-    let (weights, dir) = (assets(&format!("models/{model}.onnx"))?, assets("eval")?);
+    let catalog = Catalog::builtin();
+    let reference = match Builtin::find(model) {
+        Some(builtin) => ModelRef::builtin(builtin),
+        None => {
+            let weights = assets(&format!("models/{model}.onnx"))?;
+            ModelRef::parse(&weights.display().to_string(), &catalog, None).unwrap()
+        }
+    };
+    let dir = assets("eval")?;
     let options = EngineOptions {
         precision: Some(precision),
         max_batch: 8,
         ..EngineOptions::default()
     };
     if Arithmetic::new(precision, options.features).is_none() {
-        println!(
-            "SKIPPED: this CPU has no instructions for {}",
-            precision.name()
-        );
+        let name = precision.name();
+        skipped(&format!("this CPU has no instructions for {name}"));
         return None;
     }
     let photos = photos(&dir);
-    let catalog = Catalog::builtin();
-    let reference = ModelRef::parse(&weights.display().to_string(), &catalog, None).unwrap();
     let loaded = load(&reference, &options).unwrap();
     assert_eq!(loaded.model.spec().precision, precision);
     let answers = classify_all(loaded, &dir, &photos);
-    let expected = reference_logits(&dir.join(format!("reference_{model}.npz")));
+    let expected =
+        reference_logits(&dir.join(format!("reference_{}.npz", model.replace('-', "_"))));
     let labels = class_indices(&dir);
     assert_eq!(
         (answers.len(), expected.len(), labels.len()),
@@ -194,6 +195,16 @@ fn resnet18_f32_answers_as_after_pillow_and_onnx_runtime() {
 }
 
 #[test]
+fn preset_f32_answers_as_after_pillow_and_onnx_runtime() {
+    equals_reference("efficientnet-lite0", Precision::F32, 1e-4);
+}
+
+#[test]
+fn preset_bf16_answers_nearly_as_f32_does() {
+    nearly_equals_reference("efficientnet-lite0", 290);
+}
+
+#[test]
 fn resnet50_bf16x3_answers_as_f32_does() {
     equals_reference("resnet50", Precision::Bf16x3, 1e-3);
 }
@@ -217,9 +228,7 @@ fn resnet18_bf16_answers_nearly_as_f32_does() {
 #[test]
 fn crop_of_every_photo_is_pillows_to_the_byte() {
     let Some(dir) = assets("eval") else { return };
-    let mut archive = npyz::npz::NpzArchive::open(dir.join("reference_resnet50.npz")).unwrap();
-    let digests = archive.by_name("tensor_sha256").unwrap().unwrap();
-    let digests: Vec<String> = digests.into_vec().unwrap();
+    let digests = Npy::in_archive(&dir.join("reference_resnet50.npz"), "tensor_sha256").strings();
     let preprocessor = Preprocessor::new(PreprocessSpec::default(), ImageOptions::default());
     let photos = photos(&dir);
     assert_eq!(photos.len(), digests.len());

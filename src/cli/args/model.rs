@@ -14,7 +14,7 @@ use crate::registry::{self, Catalog, ModelError, ModelRef};
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it. More of them, repeated or separated
-    /// by commas, are served side by side, the first is the default [default: the small built-in model]
+    /// by commas, are served side by side, the first is the default [default: the built-in efficientnet-lite0]
     #[arg(
         long,
         env = "RESNET_MODEL",
@@ -40,7 +40,7 @@ impl ModelArgs {
             .filter(|v| !v.is_empty())
             .collect();
         if values.is_empty() {
-            return Ok(vec![ModelRef::builtin()]);
+            return Ok(vec![ModelRef::preset()?]);
         }
         let (catalog, store) = (Catalog::builtin(), self.store.store().ok());
         let mut references: Vec<ModelRef> = Vec::with_capacity(values.len());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
-use crate::registry::{BUILTIN_NAME, Catalog, CatalogEntry, Store};
+use crate::registry::{Builtin, Catalog, CatalogEntry, Store};
 
 /// Where models lie.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,9 +65,9 @@ pub(crate) fn find<'a>(catalog: &'a Catalog, name: &str) -> anyhow::Result<&'a C
     )
 }
 
-/// Whether `name` is the model compiled into this binary.
+/// Whether `name` is a model compiled into this binary.
 pub(crate) fn is_builtin(name: &str) -> bool {
-    cfg!(feature = "embedded-model") && name == BUILTIN_NAME
+    Builtin::find(name).is_some()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::config::{
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::registry::{BUILTIN_NAME, Source};
+use crate::registry::{ModelRef, Source};
 use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.
@@ -222,16 +222,14 @@ fn cannot_listen(
 
 /// Loads on a thread of its own, so that probes are answered meanwhile.
 async fn load_models(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifier> {
-    if plan
-        .references
-        .iter()
-        .any(|r| matches!(r.source, Source::Builtin))
-    {
-        tracing::info!(
-            "{BUILTIN_NAME} is the small built-in model: it tells 200 of ImageNet's 1000 classes apart, is right \
-             about half the time on them and cannot name anything else. For all 1000 classes: \
-             resnet pull resnet50 && resnet serve --model resnet50"
-        );
+    for reference in &plan.references {
+        if let Source::Builtin(model) = reference.source {
+            tracing::info!(
+                "{} is built in: {}. For ResNet-50: resnet pull resnet50 && resnet serve --model resnet50",
+                model.name,
+                model.description
+            );
+        }
     }
     let metrics = Arc::clone(metrics);
     let (send, receive) = oneshot::channel();

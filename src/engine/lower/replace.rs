@@ -50,6 +50,7 @@ impl Found {
     ) -> TractResult<Lowered> {
         let mut regions = HashMap::new();
         let mut lowering = Lowering::default();
+        let mut refused = Vec::new();
         for (colour, nodes) in self.regions() {
             let members = self.members(colour);
             if !self.meets_in_numbers(&model, &members) {
@@ -67,10 +68,14 @@ impl Found {
                     regions.insert(colour, (region, part));
                 }
                 Err(e) => {
-                    tracing::info!(reason = %e, "a part of the model is left to tract");
+                    refused.push(e.to_string());
                     self.give_up(&members);
                 }
             }
+        }
+        if let [first, ..] = &refused[..] {
+            let parts = refused.len();
+            tracing::info!(parts, %first, "parts of the model are left to tract");
         }
         let mut left = BTreeMap::<String, usize>::new();
         let mut elementwise_rest = true;

@@ -10,6 +10,7 @@ use resnet::registry::{Catalog, FetchOptions, FetchSource, ModelState, Store};
 
 use super::server::{TestServer, respond, respond_with_range};
 use super::{Bench, names_in, options};
+use crate::harness::eventually;
 
 /// The binary with the surroundings of the test machine removed.
 fn resnet(models_dir: &Path) -> Command {
@@ -106,9 +107,9 @@ fn killed_pull_resumes_where_it_was() {
         .spawn()
         .unwrap();
     let store = Store::new(dir.path());
-    while store.state_of(&entry).unwrap() != (ModelState::Partial { bytes: 100_000 }) {
-        thread::yield_now();
-    }
+    eventually("its first part is here", || {
+        store.state_of(&entry).unwrap() == ModelState::Partial { bytes: 100_000 }
+    });
     first.kill().unwrap();
     first.wait().unwrap();
     assert_eq!(names_in(dir.path()), ["resnet50-v1-12-qdq.onnx.part"]);
@@ -362,13 +363,15 @@ fn ls_shows_what_is_there_and_rm_removes_it() {
     assert_eq!(code, 0);
     let listing: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     let models = listing["models"].as_array().unwrap();
-    assert_eq!(models.len(), 14);
-    assert_eq!(
-        (models[0]["name"].as_str(), models[0]["state"].as_str()),
-        (Some("resnet18-tiny"), Some("built_in"))
-    );
+    assert_eq!(models.len(), 15);
+    for (model, name) in models.iter().zip(["efficientnet-lite0", "resnet18-tiny"]) {
+        assert_eq!(
+            (model["name"].as_str(), model["state"].as_str()),
+            (Some(name), Some("built_in"))
+        );
+    }
     assert!(
-        models[1..].iter().all(|model| model["state"] == "missing"),
+        models[2..].iter().all(|model| model["state"] == "missing"),
         "{stdout}"
     );
 

@@ -1,0 +1,274 @@
+//! Weights that a file stores in 8 bits, as the `f32` numbers that they stand for.
+//!
+//! Called by `onnx` on the decoded file. Left to tract, the same is a cast, a subtraction and a product for each tensor,
+//! and its importer takes several times as long for them as the arithmetic.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+/// Puts an `f32` weight in the place of every `DequantizeLinear` of a constant.
+///
+/// Numbers are those of the ONNX specification: `(x - zero_point) * scale`, in `f32`. What is stored otherwise than as
+/// raw bytes of the file, in other types than int8 and uint8, or with scales for blocks, stays as it is. So does the
+/// whole of a file whose activations are quantized too, because what computes in integers needs the weights as such, and
+/// of one with graphs inside of nodes, which read constants from outside.
+pub(super) fn widen_weights(graph: &mut GraphProto) {
+    let leave = |node: &NodeProto| {
+        let quantizes = node.op_type == "QuantizeLinear" || node.op_type.starts_with("QLinear");
+        quantizes || node.attribute.iter().any(|a| a.g.is_some())
+    };
+    if graph.node.iter().any(leave) {
+        return;
+    }
+    let interface: HashSet<&str> = (graph.input.iter().chain(&graph.output))
+        .map(|value| value.name.as_str())
+        .collect();
+    let constants: HashMap<&str, &TensorProto> = (graph.initializer.iter())
+        .map(|t| (t.name.as_str(), t))
+        .filter(|(name, _)| !interface.contains(name))
+        .collect();
+    let kept_name = |node: &NodeProto| node.output.iter().any(|o| interface.contains(o.as_str()));
+    let mut widened: Vec<Option<TensorProto>> = (graph.node.iter())
+        .map(|node| widened(node, &constants).filter(|_| !kept_name(node)))
+        .collect();
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        (graph.node.iter().zip(&widened)).partition(|(_, weight)| weight.is_some());
+    let names = |nodes: &[(&NodeProto, _)]| -> HashSet<String> {
+        let inputs = nodes.iter().flat_map(|(node, _)| &node.input);
+        inputs.cloned().collect()
+    };
+    let orphans = &names(&gone) - &names(&kept);
+    let mut weights = widened.iter();
+    graph
+        .node
+        .retain(|_| weights.next().is_some_and(Option::is_none));
+    graph.initializer.retain(|t| !orphans.contains(&t.name));
+    let weights = widened.iter_mut().filter_map(Option::take);
+    graph.initializer.extend(weights);
+}
+
+/// What a node makes of its constants, under the name of its output; none if it is no such node.
+fn widened(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<TensorProto> {
+    if node.op_type != "DequantizeLinear" || !node.domain.is_empty() {
+        return None;
+    }
+    let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name);
+    if attribute("block_size").is_some_and(|a| a.i != 0) {
+        return None;
+    }
+    let constant = |input: usize| constants.get(node.input.get(input)?.as_str()).copied();
+    let [output] = &node.output[..] else {
+        return None;
+    };
+    let (x, scales) = (constant(0)?, constant(1)?);
+    let zero_points = match node.input.get(2) {
+        Some(name) if !name.is_empty() => Some(small_integers(constant(2)?)?),
+        _ => None,
+    };
+    let values = small_integers(x)?;
+    let scales = floats(scales)?;
+    let sizes: Option<Vec<usize>> = x.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
+    let sizes = sizes?;
+    // One scale for all numbers, or one for each place along the axis; behind it lies a run of numbers for each place.
+    let (places, run) = match scales.len() {
+        1 => (1, values.len().max(1)),
+        _ => {
+            let axis = attribute("axis").map_or(1, |a| a.i);
+            let rank = i64::try_from(sizes.len()).ok()?;
+            let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+            (*sizes.get(axis)?, product(&sizes[axis + 1..])?.max(1))
+        }
+    };
+    if [values.len(), scales.len()] != [product(&sizes)?, places] {
+        return None;
+    }
+    let zero_points = zero_points.unwrap_or_else(|| vec![0.0; places]);
+    if zero_points.len() != places {
+        return None;
+    }
+    let mut raw_data = Vec::with_capacity(4 * values.len());
+    for (i, run) in values.chunks(run).enumerate() {
+        let (scale, zero_point) = (scales[i % places], zero_points[i % places]);
+        for value in run {
+            raw_data.extend_from_slice(&((value - zero_point) * scale).to_le_bytes());
+        }
+    }
+    Some(TensorProto {
+        name: output.clone(),
+        dims: x.dims.clone(),
+        data_type: DataType::Float.into(),
+        raw_data,
+        ..TensorProto::default()
+    })
+}
+
+fn product(sizes: &[usize]) -> Option<usize> {
+    let mut sizes = sizes.iter();
+    sizes.try_fold(1, |product: usize, size| product.checked_mul(*size))
+}
+
+/// The numbers of an int8 or uint8 tensor.
+fn small_integers(tensor: &TensorProto) -> Option<Vec<f32>> {
+    let bytes = raw(tensor)?.iter().copied();
+    match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Int8 => Some(bytes.map(|b| f32::from(b.cast_signed())).collect()),
+        DataType::Uint8 => Some(bytes.map(f32::from).collect()),
+        _ => None,
+    }
+}
+
+/// The numbers of an `f32` tensor.
+fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+    if tensor.data_type != i32::from(DataType::Float) {
+        return None;
+    }
+    let (numbers, rest) = raw(tensor)?.as_chunks::<4>();
+    let floats = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    rest.is_empty().then(|| floats.collect())
+}
+
+/// What the file holds of the tensor as bytes, little-endian.
+fn raw(tensor: &TensorProto) -> Option<&[u8]> {
+    let is_here = tensor.data_location.unwrap_or_default() == i32::from(DataLocation::Default);
+    (is_here && !tensor.raw_data.is_empty()).then_some(&tensor.raw_data)
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::{AttributeProto, ValueInfoProto};
+
+    use super::*;
+
+    fn tensor(name: &str, data_type: DataType, dims: &[i64], raw_data: &[u8]) -> TensorProto {
+        TensorProto {
+            name: name.into(),
+            data_type: data_type.into(),
+            dims: dims.to_vec(),
+            raw_data: raw_data.to_vec(),
+            ..TensorProto::default()
+        }
+    }
+
+    fn node(op_type: &str, inputs: &[&str], output: &str, axis: Option<i64>) -> NodeProto {
+        let axis = axis.map(|i| AttributeProto {
+            name: "axis".into(),
+            i,
+            ..AttributeProto::default()
+        });
+        NodeProto {
+            op_type: op_type.into(),
+            input: inputs.iter().map(|i| (*i).into()).collect(),
+            output: vec![output.into()],
+            attribute: axis.into_iter().collect(),
+            ..NodeProto::default()
+        }
+    }
+
+    fn bytes(numbers: &[f32]) -> Vec<u8> {
+        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+    }
+
+    /// `w` [2, 3] int8 and its parameters, dequantized along `axis` and read by a node.
+    fn graph(axis: Option<i64>, scales: &[f32], zero_points: &[u8]) -> GraphProto {
+        let places = [i64::try_from(scales.len()).unwrap()];
+        GraphProto {
+            node: vec![
+                node("DequantizeLinear", &["w", "s", "z"], "W", axis),
+                node("MatMul", &["x", "W"], "y", None),
+            ],
+            initializer: vec![
+                tensor("w", DataType::Int8, &[2, 3], &[1, 2, 3, 0xFF, 0x80, 0x7F]),
+                tensor("s", DataType::Float, &places, &bytes(scales)),
+                tensor("z", DataType::Int8, &places, zero_points),
+            ],
+            ..GraphProto::default()
+        }
+    }
+
+    /// The only weight that is left, and the only node.
+    fn weight(mut graph: GraphProto) -> Vec<f32> {
+        widen_weights(&mut graph);
+        let [weight] = &graph.initializer[..] else {
+            panic!("{:?}", graph.initializer);
+        };
+        assert_eq!((weight.name.as_str(), &weight.dims[..]), ("W", &[2, 3][..]));
+        assert_eq!(graph.node.len(), 1);
+        floats(weight).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_specification_along_either_axis() {
+        let all = weight(graph(None, &[0.5], &[1]));
+        assert_eq!(all, [0.0, 0.5, 1.0, -1.0, -64.5, 63.0]);
+        for axis in [0, -2] {
+            let rows = weight(graph(Some(axis), &[0.5, 2.0], &[0, 0xFF]));
+            assert_eq!(rows, [0.5, 1.0, 1.5, 0.0, -254.0, 256.0]);
+        }
+        for axis in [None, Some(1), Some(-1)] {
+            let columns = weight(graph(axis, &[1.0, 2.0, 4.0], &[0, 0, 1]));
+            assert_eq!(columns, [1.0, 4.0, 8.0, -1.0, -256.0, 504.0]);
+        }
+    }
+
+    #[test]
+    fn unsigned_weights_and_no_zero_point_are_fine() {
+        let mut graph = graph(None, &[1.0], &[0]);
+        graph.initializer[0].data_type = DataType::Uint8.into();
+        graph.initializer.pop();
+        graph.node[0].input.pop();
+        assert_eq!(weight(graph), [1.0, 2.0, 3.0, 255.0, 128.0, 127.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_or_is_needed_as_it_is_stays() {
+        let unchanged = |graph: GraphProto| {
+            let mut widened = graph.clone();
+            widen_weights(&mut widened);
+            assert_eq!(widened, graph);
+        };
+        unchanged(graph(Some(0), &[1.0; 3], &[0; 3])); // three scales for two rows
+        unchanged(graph(Some(2), &[1.0; 2], &[0; 2])); // no such axis
+        unchanged(graph(Some(-3), &[1.0; 2], &[0; 2]));
+        unchanged(graph(Some(0), &[1.0; 2], &[0; 1])); // a zero point is missing
+        let of = |change: &dyn Fn(&mut GraphProto)| {
+            let mut graph = graph(None, &[1.0], &[0]);
+            change(&mut graph);
+            unchanged(graph);
+        };
+        of(&|g| g.initializer[0].dims = vec![2, 4]); // two numbers are missing
+        of(&|g| g.initializer[0].dims = vec![-2, -3]);
+        of(&|g| g.initializer[0].dims = vec![i64::MAX, i64::MAX]);
+        of(&|g| g.initializer[0].data_type = DataType::Int32.into());
+        of(&|g| g.initializer[1].data_type = DataType::Float16.into());
+        of(&|g| g.initializer[0].data_location = Some(DataLocation::External.into()));
+        of(&|g| {
+            g.node
+                .push(node("QuantizeLinear", &["y", "s", "z"], "q", None))
+        });
+        for name in ["w", "W"] {
+            let value = ValueInfoProto {
+                name: name.into(),
+                ..ValueInfoProto::default()
+            };
+            of(&|g| g.input = vec![value.clone()]);
+            of(&|g| g.output = vec![value.clone()]);
+        }
+        of(&|g| {
+            g.node[1].attribute.push(AttributeProto {
+                g: Some(GraphProto::default()),
+                ..AttributeProto::default()
+            });
+        });
+    }
+
+    #[test]
+    fn constant_that_something_else_reads_too_is_kept() {
+        let mut graph = graph(None, &[1.0], &[0]);
+        graph.node.push(node("Mul", &["y", "s"], "out", None));
+        widen_weights(&mut graph);
+        let names: Vec<_> = graph.initializer.iter().map(|t| &*t.name).collect();
+        assert_eq!(names, ["s", "W"]);
+    }
+}
