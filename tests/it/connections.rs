@@ -328,13 +328,13 @@ fn out_of_files_it_waits_idly_and_recovers() {
     command.args(["-c", &shell]);
     let server = Process::wait_for(command);
     let said = |part: &str| {
-        let log = server.log.lock().unwrap();
-        log.iter()
-            .any(|line| line["message"].as_str().is_some_and(|m| m.contains(part)))
+        server.log.line(part, |line| {
+            line["message"].as_str().is_some_and(|m| m.contains(part))
+        })
     };
-    assert!(said("allows fewer connections than --max-connections"));
+    said("allows fewer connections than --max-connections");
     let clients: Vec<_> = (0..200).map(|_| connect(server.address)).collect();
-    eventually("it has no file left", || said("cannot accept connections"));
+    said("cannot accept connections");
     let (busy, start) = (server.cpu_time(), Instant::now());
     // what is measured is the time in between
     std::thread::sleep(Duration::from_secs(1));
@@ -362,12 +362,11 @@ fn limits_of_connections_are_named_with_what_is_allowed() {
 #[test]
 fn admin_address_has_the_metrics_and_the_other_port_has_not() {
     let mut server = Process::start(&["--admin-address", "localhost:0", "--shutdown-delay", "5s"]);
-    let address = {
-        let log = server.log.lock().unwrap();
-        let mut addresses = log.iter().filter_map(|line| line["admin_address"].as_str());
-        let address = addresses.next().expect("it says where");
-        address.trim_start_matches("http://").to_owned()
-    };
+    let said = server
+        .log
+        .line("its address", |l| l["admin_address"].is_string());
+    let address = said["admin_address"].as_str().unwrap();
+    let address = address.trim_start_matches("http://").to_owned();
     let get = |address: &str, path: &str| {
         Answer::of(agent().get(format!("http://{address}{path}")).call())
     };

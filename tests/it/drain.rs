@@ -68,7 +68,7 @@ fn sigterm_under_load_loses_no_accepted_request() {
             server.signal("TERM");
             let status = server.child.wait().unwrap();
             stopped.store(true, Ordering::Relaxed);
-            assert_eq!(status.code(), Some(0), "{:?}", server.log.lock().unwrap());
+            assert_eq!(status.code(), Some(0), "{:?}", server.log.whole());
         });
     }
 }
@@ -134,14 +134,7 @@ fn second_signal_ends_at_once() {
     let mut server = Process::start(&["--shutdown-delay", "60s"]);
     let start = Instant::now();
     server.signal("TERM");
-    let log = std::sync::Arc::clone(&server.log);
-    eventually("it says that it stops", || {
-        log.lock().unwrap().iter().any(|l| {
-            l["message"]
-                .as_str()
-                .is_some_and(|m| m.starts_with("stopping"))
-        })
-    });
+    server.log.message("stopping");
     // Signals within a moment of the first are the same one; a later one ends it.
     eventually("it ends", || {
         let ended = server.child.try_wait().unwrap().is_some();
@@ -171,11 +164,8 @@ fn deadline_ends_a_request_that_does_not_finish_and_says_so() {
     });
     server.signal("TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(1));
-    let log = std::sync::Arc::clone(&server.log);
-    eventually("the log tells what was lost", || {
-        let log = log.lock().unwrap();
-        log.iter()
-            .any(|line| line.to_string().contains("requests lost: 1"))
+    server.log.line("what was lost", |line| {
+        line.to_string().contains("requests lost: 1")
     });
 }
 

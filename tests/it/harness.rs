@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use resnet::batcher::BatchPolicy;
@@ -13,7 +13,7 @@ use resnet::desk::{Desk, RequestLimits, TrustedProxies};
 use resnet::engine::EngineOptions;
 use resnet::metrics::Metrics;
 use resnet::preprocess::ImageOptions;
-use resnet::registry::{LoadedModel, ModelRef, load};
+use resnet::registry::{Builtin, LoadedModel, ModelRef, load};
 use resnet::server::{Drained, Server, ServerOptions};
 use serde_json::Value;
 
@@ -44,19 +44,28 @@ pub(crate) fn assets(what: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    // straight to the terminal: the test runner hides what a passing test prints
-    let _ = writeln!(
-        std::io::stderr().lock(),
-        "SKIPPED {test}: {} does not exist; RESNET_TEST_ASSETS names the directory that has it",
-        path.display()
-    );
+    let path = path.display();
+    skipped(&format!(
+        "{path} does not exist; RESNET_TEST_ASSETS names the directory that has it"
+    ));
     None
 }
 
-/// The built-in model, loaded.
+/// Says that the running test, or a part of it, cannot run here.
+pub(crate) fn skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    // past the test runner, which hides what a passing test prints
+    let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {reason}");
+}
+
+/// The small one of the built-in models: what most tests serve, because it is fast on any machine.
+pub(crate) fn tiny_reference() -> ModelRef {
+    ModelRef::builtin(Builtin::find("resnet18-tiny").unwrap())
+}
+
+/// The small built-in model, loaded.
 pub(crate) fn tiny() -> LoadedModel {
-    load(&ModelRef::builtin(), &EngineOptions::default()).unwrap()
+    load(&tiny_reference(), &EngineOptions::default()).unwrap()
 }
 
 /// Settings of a test server; the fields a test does not name are the defaults of `resnet serve`.
@@ -336,17 +345,92 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> (String, String) {
     (head, String::from_utf8(body).unwrap())
 }
 
+/// How long a test waits for what must come before it gives up: for a machine on which much else runs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Repeats a check until it holds.
 pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !check() {
         assert!(Instant::now() < deadline, "it never came to pass: {what}");
-        std::thread::yield_now();
+        // leaves the CPU to what is waited for
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// The real binary with a clean environment.
+/// What a process has logged, a JSON value a line. A line comes through a pipe, some time after what it tells of: wait
+/// for it.
+#[derive(Default)]
+pub(crate) struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<Value>,
+    /// The process has closed its end of the pipe.
+    ended: bool,
+}
+
+impl Log {
+    /// Reads a process's standard error to its end, on a thread of its own.
+    fn of(stderr: impl Read + Send + 'static) -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        let reader = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                reader.state.lock().unwrap().lines.push(line);
+                reader.changed.notify_all();
+            }
+            reader.state.lock().unwrap().ended = true;
+            reader.changed.notify_all();
+        });
+        log
+    }
+
+    /// The first line that is wanted, once it is there.
+    pub(crate) fn line(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = |s: &LogState| s.lines.iter().find(|l| wanted(l)).cloned();
+        let waiting = |s: &mut LogState| !s.ended && found(s).is_none();
+        let state = self.state.lock().unwrap();
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, waiting)
+            .unwrap();
+        found(&state).unwrap_or_else(|| panic!("no line in the log: {what}; {:?}", state.lines))
+    }
+
+    /// The first line whose message begins like this, once it is there.
+    pub(crate) fn message(&self, start: &str) -> Value {
+        self.line(start, |l| {
+            let message = l["message"].as_str();
+            message.is_some_and(|m| m.starts_with(start))
+        })
+    }
+
+    /// All that the process has logged, once it has ended.
+    pub(crate) fn whole(&self) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let (state, timeout) = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |s| !s.ended)
+            .unwrap();
+        assert!(!timeout.timed_out(), "its log is open");
+        state.lines.clone()
+    }
+}
+
+/// The real binary with a clean environment, in which `resnet18-tiny` is the model where a test names none: the fastest.
 pub(crate) fn resnet() -> Command {
+    let mut command = preset();
+    command.env("RESNET_MODEL", "resnet18-tiny");
+    command
+}
+
+/// The real binary with a clean environment, in which the model that is served by default is.
+pub(crate) fn preset() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resnet"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RESNET_") {
@@ -360,8 +444,7 @@ pub(crate) fn resnet() -> Command {
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    /// Its log so far.
-    pub(crate) log: Arc<Mutex<Vec<Value>>>,
+    pub(crate) log: Arc<Log>,
 }
 
 impl Process {
@@ -388,20 +471,14 @@ impl Process {
     /// Starts a command that logs JSON and waits until it says that it is ready.
     pub(crate) fn wait_for(mut command: Command) -> Process {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (tell, told) = std::sync::mpsc::channel();
-        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                if let Some(address) = line["address"].as_str() {
-                    let (_, address) = address.split_once("://").unwrap();
-                    let _ = tell.send(address.parse().unwrap());
-                }
-                lines.lock().unwrap().push(line);
-            }
-        });
-        let address = told.recv_timeout(Duration::from_secs(60)).expect("ready");
+        let log = Log::of(child.stderr.take().unwrap());
+        let ready = log.line("it is ready", |l| l["address"].is_string());
+        let (_, address) = ready["address"]
+            .as_str()
+            .unwrap()
+            .split_once("://")
+            .unwrap();
+        let address = address.parse().unwrap();
         Process {
             child,
             address,

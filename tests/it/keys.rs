@@ -245,12 +245,12 @@ fn asked_with(server: &Process, key: &str) -> u16 {
     Answer::of(answer).status
 }
 
-fn log_text(server: &Process) -> String {
-    let log = server.log.lock().unwrap();
-    log.iter()
-        .map(Value::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+/// Stops the server and gives all that it has logged.
+fn log_text(mut server: Process) -> String {
+    server.signal("TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let lines: Vec<_> = server.log.whole().iter().map(Value::to_string).collect();
+    lines.join("\n")
 }
 
 /// A path as an argument.
@@ -287,14 +287,11 @@ fn file_is_read_again_on_sighup_and_a_bad_one_changes_nothing() {
             None => fs::remove_file(&file).unwrap(),
         }
         server.signal("HUP");
-        eventually("the log says why", || {
-            let log = server.log.lock().unwrap();
-            log.iter().any(|l| {
-                let message = l["message"].as_str().unwrap_or_default();
-                l["level"] == "ERROR"
-                    && message.contains("the API keys stay what they were")
-                    && message.contains(rule)
-            })
+        server.log.line(rule, |l| {
+            let message = l["message"].as_str().unwrap_or_default();
+            l["level"] == "ERROR"
+                && message.contains("the API keys stay what they were")
+                && message.contains(rule)
         });
         assert_eq!(
             (asked_with(&server, ALICE), asked_with(&server, BOB)),
@@ -307,19 +304,16 @@ fn file_is_read_again_on_sighup_and_a_bad_one_changes_nothing() {
     server.signal("HUP");
     eventually("alice is out", || asked_with(&server, ALICE) == 401);
     assert_eq!(asked_with(&server, BOB), 200);
-    assert!(!log_text(&server).contains("secret-without-name"));
+    assert!(!log_text(server).contains("secret-without-name"));
 }
 
 #[test]
 fn sighup_without_files_is_survived() {
-    let mut server = Process::start(&[]);
+    let server = Process::start(&[]);
     server.signal("HUP");
-    eventually("it says so", || {
-        log_text(&server).contains("SIGHUP: there is no file")
-    });
+    server.log.message("SIGHUP: there is no file");
     assert_eq!(asked_with(&server, "any"), 200);
-    server.signal("TERM");
-    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    log_text(server);
 }
 
 #[test]
@@ -348,26 +342,19 @@ fn log_names_the_key_and_nothing_holds_the_key_itself() {
     assert_eq!(Answer::of(answer).status, 415);
     let livez = format!("http://{}/livez", server.address);
     assert_eq!(Answer::of(agent().get(livez).call()).status, 200);
-    eventually("all five are in the log", || {
-        let log = server.log.lock().unwrap();
-        let answered = |key: &str, status: u16| {
-            log.iter()
-                .any(|l| l["message"] == "answered" && l["key"] == key && l["status"] == status)
-        };
-        let refused = log
-            .iter()
-            .any(|l| l["code"] == "unauthorized" && l["status"] == 401 && l["key"].is_null());
-        // a probe's line shows that the filter was understood
-        let probed = log
-            .iter()
-            .any(|l| l["level"] == "DEBUG" && l["path"] == "/livez");
-        answered("alice", 200)
-            && answered("bob", 200)
-            && answered("alice", 415)
-            && refused
-            && probed
+    for (key, status) in [("alice", 200), ("bob", 200), ("alice", 415)] {
+        server.log.line("an answer by its key", |l| {
+            l["message"] == "answered" && l["key"] == key && l["status"] == status
+        });
+    }
+    server.log.line("a refusal without a key", |l| {
+        l["code"] == "unauthorized" && l["status"] == 401 && l["key"].is_null()
     });
-    let log = log_text(&server);
+    // a probe's line shows that the filter was understood
+    server.log.line("a probe", |l| {
+        l["level"] == "DEBUG" && l["path"] == "/livez"
+    });
+    let log = log_text(server);
     for secret in ["very-own-key", "private-photo"] {
         assert!(!log.contains(secret), "{secret} in {log}");
     }

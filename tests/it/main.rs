@@ -8,12 +8,14 @@
 
 mod fake;
 mod harness;
+mod npy;
 mod unharmed;
 
 mod admission;
 mod bytes;
 mod classify;
 mod cli;
+mod configuration;
 mod connections;
 mod digests;
 mod drain;
@@ -32,6 +34,7 @@ mod preprocess;
 mod proxies;
 mod pull;
 mod quantized;
+mod readme;
 mod requests;
 mod smuggling;
 mod tls;

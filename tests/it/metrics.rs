@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Settings, TestServer, fixture_bytes, tiny};
+use crate::harness::{Settings, TestServer, fixture_bytes, skipped, tiny};
 
 #[test]
 fn every_documented_instrument_is_there_and_counts_add_up() {
@@ -88,10 +88,7 @@ fn promtool(text: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED promtool check metrics: promtool is not installed"
-        );
+        skipped("promtool is not installed");
         return;
     };
     child

@@ -228,8 +228,7 @@ fn precision_and_instructions_are_in_the_answer_the_metrics_and_the_log() {
             .lines()
             .find(|l| l.starts_with("resnet_model_info{"))
             .unwrap();
-        let log = server.log.lock().unwrap();
-        let loaded = log.iter().find(|l| l["message"] == "model loaded").unwrap();
+        let loaded = server.log.message("model loaded");
         for key in ["precision", "instructions", "runtime"] {
             let label = format!("{key}=\"{}\"", word(key));
             assert!(info.contains(&label), "{label} is not in {info}");

@@ -160,9 +160,9 @@ fn photo_is_classified_by_tls_1_2_and_1_3() {
         }
         assert_eq!(stream.conn.protocol_version(), Some(version.version));
     }
-    let log = server.log.lock().unwrap();
-    let ready = log.iter().find_map(|l| l["address"].as_str()).unwrap();
-    assert!(ready.starts_with("https://"), "{ready}");
+    let ready = server.log.message("ready");
+    let address = ready["address"].as_str().unwrap();
+    assert!(address.starts_with("https://"), "{ready}");
 }
 
 #[test]
@@ -336,14 +336,11 @@ fn bad_pair_on_sighup_changes_nothing_and_is_logged() {
     ] {
         files.put(certificate, key);
         server.signal("HUP");
-        eventually("the log says why", || {
-            let log = server.log.lock().unwrap();
-            log.iter().any(|l| {
-                let message = l["message"].as_str().unwrap_or_default();
-                l["level"] == "ERROR"
-                    && message.contains("the certificate stays what it was")
-                    && message.contains(reason)
-            })
+        server.log.line(reason, |l| {
+            let message = l["message"].as_str().unwrap_or_default();
+            l["level"] == "ERROR"
+                && message.contains("the certificate stays what it was")
+                && message.contains(reason)
         });
         let mut stream = connect(server.address, &client(&[&identity])).unwrap();
         assert_eq!(ask(&mut stream, "GET", "/livez", b"").0, 200);

@@ -1,7 +1,7 @@
 //! What the tables of a lossless WebP take in its decoder, found out before it decodes.
 //!
 //! Called by `webp`. The crate `image-webp` builds prefix codes for as many groups as the stream asks for, up to
-//! 65,536, and has no limit of its own. This scan reads the stream up to the first pixel: transforms, color cache, the
+//! 65,536; its memory limit covers metadata alone. This scan reads the stream up to the first pixel: transforms, color cache, the
 //! image of group numbers and the description of every code. It keeps no picture: what a back reference or a color
 //! cache repeats has been a literal before, so the largest group number is a literal's. It takes time in proportion to
 //! the bits read and the pixels of the images of blocks, at most 3/16 of the picture's, and holds less than 0.5 MiB.

@@ -9,6 +9,16 @@ use super::writer::{LONG_CODE_BYTES, Writer, every_transform, file, many_groups,
 use super::{FIXED_BYTES, GROUP_BYTES, ScanError, Tables, scan};
 use crate::preprocess::{ExifMode, ImageOptions, PreprocessError, PreprocessSpec, Preprocessor};
 
+#[test]
+fn scan_was_written_against_the_version_that_is_built_in() {
+    let lock = include_str!("../../../Cargo.lock");
+    assert!(
+        lock.contains("name = \"image-webp\"\nversion = \"0.2.4\"\n"),
+        "another image-webp than 0.2.4: look whether its memory limit covers the tables of prefix codes now (then this \
+         scan can go), else compare lossless.rs with what the scan assumes, and the constants of mod.rs"
+    );
+}
+
 fn tables(data: &[u8]) -> Tables {
     scan(data).expect("a valid stream")
 }
