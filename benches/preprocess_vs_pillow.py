@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Preprocessing by resnet and by Pillow with numpy, on one thread each, pass by pass in turn over the same photos.
 
-Needs: pip install numpy pillow; the repository with a Rust toolchain; RESNET_TEST_ASSETS as in README
+Needs: pip install numpy pillow; the repository with a Rust toolchain; RESNET_TEST_ASSETS as in docs/TESTING.md
 Usage: preprocess_vs_pillow.py [--rounds 10]
 
 Pillow's side is what a Python service does with an upload: Image.open, convert, resize, crop, and normalizing by numpy
