@@ -13,7 +13,10 @@ use libfuzzer_sys::Corpus;
 use crate::memory::peak_of;
 
 #[path = "../../src/http/upload.rs"]
-#[allow(dead_code, reason = "the service takes large JSON bodies apart by themselves")]
+#[allow(
+    dead_code,
+    reason = "the service takes large JSON bodies apart by themselves"
+)]
 pub mod upload;
 
 /// The room's own, which the connections name.

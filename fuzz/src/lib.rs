@@ -9,16 +9,16 @@
 #[path = "../../src/faults.rs"]
 mod faults;
 
+#[path = "../../src/fair_queue.rs"]
+pub mod fair_queue;
+#[path = "../../src/heartbeat.rs"]
+pub mod heartbeat;
 #[path = "../../src/npy/mod.rs"]
 pub mod npy;
 #[path = "../../src/preprocess/mod.rs"]
 pub mod preprocess;
-#[path = "../../src/heartbeat.rs"]
-pub mod heartbeat;
 #[path = "../../src/tensor.rs"]
 pub mod tensor;
-#[path = "../../src/fair_queue.rs"]
-pub mod fair_queue;
 
 pub mod http;
 pub mod image;

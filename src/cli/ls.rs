@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use super::args::{StoreArgs, is_builtin};
+use super::args::StoreArgs;
 use super::output::print;
 use crate::registry::{BUILTINS, Builtin, Catalog, CatalogEntry, ModelState, Store};
 use crate::table::{Column, Table};

@@ -175,6 +175,7 @@ impl Compiler<'_> {
                 scale,
                 shift,
                 relu: true,
+                most: f32::INFINITY,
             } if scale.iter().all(|s| *s == 1.0) && shift.iter().all(|s| *s == 0.0) => {
                 self.quantization(*input)?;
                 let from = self.value(*input)?;

@@ -26,7 +26,7 @@ use crate::config::{
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::registry::{ModelRef, Source};
+use crate::registry::Source;
 use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.

@@ -163,8 +163,9 @@ macro_rules! kernel {
                         };
                         for (p, sums) in sums.iter_mut().enumerate() {
                             // SAFETY: inside of the pixel's bytes.
-                            let quad =
-                                unsafe { a.add(p * stride + 4 * i).cast::<i32>().read_unaligned() };
+                            let at = unsafe { a.add(p * stride + 4 * i) };
+                            // SAFETY: as above, with the three bytes behind it.
+                            let quad = unsafe { at.cast::<i32>().read_unaligned() };
                             let quad = $prepare_quad(_mm256_set1_epi32(quad));
                             sums[0] = $multiply(sums[0], quad, weights[0]);
                             sums[1] = $multiply(sums[1], quad, weights[1]);
