@@ -95,6 +95,12 @@ impl BodyMemory {
 }
 
 impl Share {
+    /// Whether it may hold this many bytes altogether without growing.
+    pub(super) fn covers(&self, bytes: usize) -> bool {
+        let units = bytes.div_ceil(UNIT);
+        self.of_client.covers(units) && self.of_all.covers(units)
+    }
+
     /// Waits until it may hold this many bytes altogether. Given up half-way, it keeps what it has.
     pub(super) async fn grow(&mut self, bytes: usize) {
         let units = bytes.div_ceil(UNIT);
@@ -122,13 +128,21 @@ impl Holding {
         }
     }
 
+    /// Units that it holds, those beyond the budget not counted.
+    fn held(&self) -> usize {
+        self.units.as_ref().map_or(0, |held| held.num_permits())
+    }
+
+    fn covers(&self, units: usize) -> bool {
+        units <= self.held() || self.overdraft.is_some()
+    }
+
     async fn grow(&mut self, units: usize) {
         const OPEN: &str = "the budget is never closed";
-        let held = self.units.as_ref().map_or(0, |held| held.num_permits());
-        let missing = units.saturating_sub(held);
-        if missing == 0 || self.overdraft.is_some() {
+        if self.covers(units) {
             return;
         }
+        let missing = units - self.held();
         let missing = u32::try_from(missing).unwrap_or(u32::MAX);
         tokio::select! {
             biased;
