@@ -410,6 +410,11 @@ impl Log {
         })
     }
 
+    /// What the process has logged until now.
+    pub(crate) fn so_far(&self) -> Vec<Value> {
+        self.state.lock().unwrap().lines.clone()
+    }
+
     /// All that the process has logged, once it has ended.
     pub(crate) fn whole(&self) -> Vec<Value> {
         let state = self.state.lock().unwrap();

@@ -28,7 +28,7 @@ fn get_from(server: SocketAddr, from: &str, lines: &str) -> u16 {
 /// The client in the log line of a request with these header lines that comes to `door`.
 fn client_in_log(server: &Process, door: SocketAddr, from: &str, lines: &str) -> Option<String> {
     let answered = || -> Vec<Option<String>> {
-        let log = server.log.lock().unwrap();
+        let log = server.log.so_far();
         let answered = log.iter().filter(|l| l["message"] == "answered");
         answered
             .map(|l| l["client"].as_str().map(str::to_owned))

@@ -31,7 +31,7 @@ fn options(features: Features, precision: Option<Precision>) -> EngineOptions {
     }
 }
 
-/// The input of expected.json; see make_models.py.
+/// The input of `expected.json`; see `make_models.py`.
 fn images() -> Vec<Image> {
     let value = |i: usize| {
         let modulus = 1000 - 100 * (i / (SIDE * SIDE) % 7);
