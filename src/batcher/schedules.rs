@@ -1,7 +1,7 @@
 //! The queue and the admission under many orders of events: producers, clients that leave, workers and a shutdown at any
 //! moment; every image is answered once or dropped once.
 //!
-//! cargo test --features schedules --lib batcher::schedules
+//! `cargo test --features schedules --lib batcher::schedules`
 //!
 //! shuttle's locks stand in for the standard library's (see `sync`) and choose the order at random; `SCHEDULES` sets how
 //! many orders of each scene, 2000 without it. A failure prints the schedule that `shuttle::replay` repeats.
