@@ -136,39 +136,51 @@ impl Compiler<'_> {
         if !quantization.is_valid() {
             return refuse("its scale is no step");
         }
+        let later = match self.op(input) {
+            Op::Input(_) => self.is_read_as_images(id),
+            Op::Conv(_) => self.sum_of(id).is_some(),
+            Op::Dequantize { .. } => root(self.graph, id) != id,
+            _ => false,
+        };
+        match later {
+            true => Ok(None),
+            false => {
+                let border = self.borders[id.0];
+                self.bytes(input, quantization, border).map(Some)
+            }
+        }
+    }
+
+    /// The bytes of numbers.
+    fn bytes(
+        &mut self,
+        id: ValueId,
+        quantization: Quantization,
+        border: usize,
+    ) -> Result<Value, Refusal> {
         let graph = self.graph;
-        let node = &graph.nodes[input.0];
-        let border = self.borders[id.0];
-        if self.readers[input.0] > 1 && !matches!(node.op, Op::Input(_) | Op::Dequantize { .. }) {
+        let node = &graph.nodes[id.0];
+        if self.readers[id.0] > 1 && !matches!(node.op, Op::Input(_) | Op::Dequantize { .. }) {
             return refuse("its numbers are read before they become bytes");
         }
         let name = node.name.as_str();
-        let output = Some(quantization);
-        Ok(Some(match &node.op {
-            Op::Input(number) => {
-                if self.is_read_as_images(id) {
-                    return Ok(None);
-                }
-                self.builder.int8_enter(name, *number, quantization, border)
-            }
-            Op::Conv(conv) => {
-                if self.sum_of(id).is_some() {
-                    return Ok(None);
-                }
-                self.conv(node, conv, (border, output), None)?
-            }
-            Op::Add { inputs, relu } => self.sum(node, *inputs, *relu, (border, quantization))?,
+        match &node.op {
+            Op::Input(number) => Ok(self.builder.int8_enter(name, *number, quantization, border)),
+            Op::Conv(conv) => self.conv(node, conv, (border, Some(quantization)), None),
+            Op::Add { inputs, relu } => self.sum(node, *inputs, *relu, (border, quantization)),
             Op::MaxPool { input, window } => {
-                if self.quantization(*input)? != quantization {
-                    return refuse("a pool between two scales");
-                }
-                let from = self.value(*input)?;
+                // The largest number becomes the largest byte, so that it may be looked for among bytes.
+                let from = match self.quantization(*input) {
+                    Ok(same) if same == quantization => self.value(*input)?,
+                    _ => self.bytes(*input, quantization, 0)?,
+                };
                 let moving = moving(window, node);
-                self.builder.int8_max_pool(name, from, moving, border)?
+                self.builder.int8_max_pool(name, from, moving, border)
             }
             Op::GlobalAvgPool { input } => {
+                self.quantization(*input)?;
                 let from = self.value(*input)?;
-                self.builder.int8_global_mean(name, from, quantization)?
+                self.builder.int8_global_mean(name, from, quantization)
             }
             Op::Affine {
                 input,
@@ -181,18 +193,16 @@ impl Compiler<'_> {
                 let from = self.value(*input)?;
                 let relu = |x: f32| x.max(0.0);
                 self.builder
-                    .int8_map(name, from, quantization, relu, border)?
+                    .int8_map(name, from, quantization, relu, border)
             }
-            Op::Dequantize { .. } if root(graph, id) != id => return Ok(None),
             Op::Dequantize { .. } => {
-                self.quantization(input)?;
-                let from = self.value(input)?;
-                let same = |x| x;
+                self.quantization(id)?;
+                let from = self.value(id)?;
                 self.builder
-                    .int8_map(name, from, quantization, same, border)?
+                    .int8_map(name, from, quantization, |x| x, border)
             }
-            _ => return refuse("no kernel computes it on bytes"),
-        }))
+            _ => refuse("no kernel computes it on bytes"),
+        }
     }
 
     /// What the bytes of a value mean.

@@ -9,6 +9,7 @@
 use core::arch::x86_64::*;
 
 use super::super::line::Line;
+use super::requantize::SHIFT;
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
@@ -83,9 +84,10 @@ unsafe fn finish<const KIND: u8>(
             load_ps(panel.factor.add(1), half),
         ]
     };
+    let sums = [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])];
     let mut values = [
-        _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), factor[0]),
-        _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), factor[1]),
+        _mm256_mul_ps(sums[0], factor[0]),
+        _mm256_mul_ps(sums[1], factor[1]),
     ];
     // SAFETY: the pixel's part of the output by the caller's promise.
     let to = unsafe { at.out.add(p * size_of::<Line>()) };
@@ -113,8 +115,9 @@ unsafe fn finish<const KIND: u8>(
             _mm256_unpacklo_epi16(words, zero),
             _mm256_unpackhi_epi16(words, zero),
         ];
-        for (value, other) in values.iter_mut().zip(residuals) {
-            let own = _mm256_cvtepi32_ps(_mm256_cvtps_epi32(*value));
+        for (i, other) in residuals.into_iter().enumerate() {
+            let shift = _mm256_set1_ps(SHIFT);
+            let own = _mm256_sub_ps(_mm256_fmadd_ps(sums[i], factor[i], shift), shift);
             let own = _mm256_max_ps(own, _mm256_set1_ps(residual.lowest));
             let own = _mm256_min_ps(own, _mm256_set1_ps(residual.highest));
             let other = _mm256_fmadd_ps(
@@ -122,7 +125,7 @@ unsafe fn finish<const KIND: u8>(
                 _mm256_set1_ps(residual.other),
                 _mm256_set1_ps(residual.shift),
             );
-            *value = _mm256_fmadd_ps(own, _mm256_set1_ps(residual.own), other);
+            values[i] = _mm256_fmadd_ps(own, _mm256_set1_ps(residual.own), other);
         }
     }
     let words = _mm256_packs_epi32(_mm256_cvtps_epi32(values[0]), _mm256_cvtps_epi32(values[1]));
@@ -162,10 +165,9 @@ macro_rules! kernel {
                             ]
                         };
                         for (p, sums) in sums.iter_mut().enumerate() {
+                            let quad = a.wrapping_add(p * stride + 4 * i).cast::<i32>();
                             // SAFETY: inside of the pixel's bytes.
-                            let at = unsafe { a.add(p * stride + 4 * i) };
-                            // SAFETY: as above, with the three bytes behind it.
-                            let quad = unsafe { at.cast::<i32>().read_unaligned() };
+                            let quad = unsafe { quad.read_unaligned() };
                             let quad = $prepare_quad(_mm256_set1_epi32(quad));
                             sums[0] = $multiply(sums[0], quad, weights[0]);
                             sums[1] = $multiply(sums[1], quad, weights[1]);

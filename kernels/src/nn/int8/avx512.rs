@@ -6,6 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::super::line::Line;
+use super::requantize::SHIFT;
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
 
 /// The most pixels of one call.
@@ -80,6 +81,8 @@ unsafe fn load(line: *const Line) -> __m512i {
 pub(super) struct Ending {
     at: Place,
     factor: [__m512; 2],
+    /// Whether zero is another byte than 0.
+    is_shifted: bool,
     zero: __m512i,
     low: __m512i,
     lowest: __m512,
@@ -106,6 +109,7 @@ impl Ending {
                     _mm512_load_ps(panel.factor.add(1).cast()),
                 ]
             },
+            is_shifted: finish.zero != 0,
             zero: _mm512_set1_epi16(i16::from(finish.zero)),
             low: _mm512_set1_epi16(i16::from(finish.low)),
             lowest: zero,
@@ -181,8 +185,7 @@ impl Ending {
         }
         // SAFETY: by the caller's promise.
         let words = unsafe { self.words::<KIND>(residual, sums) };
-        // No word is negative or, after this, above 255.
-        let bytes = _mm512_cvtusepi16_epi8(words);
+        let bytes = _mm512_cvtusepi16_epi8(_mm512_max_epi16(words, self.low));
         // SAFETY: by the caller's promise.
         unsafe { _mm256_store_si256(self.at.out.add(out * size_of::<Line>()).cast(), bytes) };
     }
@@ -204,38 +207,46 @@ impl Ending {
         }
     }
 
-    /// The results of one pixel as words, not yet bounded by 255.
+    /// The results of one pixel as words, not yet bounded by 255, nor by 0 if that is zero.
     ///
     /// # Safety
     /// As of [`Ending::two`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn words<const KIND: u8>(&self, residual: usize, sums: [__m512i; 2]) -> __m512i {
-        let mut values = [
-            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[0]), self.factor[0]),
-            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[1]), self.factor[1]),
-        ];
-        if KIND == RESIDUAL {
+        let sums = [_mm512_cvtepi32_ps(sums[0]), _mm512_cvtepi32_ps(sums[1])];
+        let values = if KIND == RESIDUAL {
             // SAFETY: 32 bytes by the caller's promise, in halves of lines.
             let bytes = unsafe {
                 _mm256_load_si256(self.at.residual.add(residual * size_of::<Line>()).cast())
             };
             let words = _mm512_cvtepu8_epi16(bytes);
             let zero = _mm512_setzero_si512();
-            values = [
-                self.add(values[0], _mm512_unpacklo_epi16(words, zero)),
-                self.add(values[1], _mm512_unpackhi_epi16(words, zero)),
-            ];
-        }
+            [
+                self.add(0, sums[0], _mm512_unpacklo_epi16(words, zero)),
+                self.add(1, sums[1], _mm512_unpackhi_epi16(words, zero)),
+            ]
+        } else {
+            [
+                _mm512_mul_ps(sums[0], self.factor[0]),
+                _mm512_mul_ps(sums[1], self.factor[1]),
+            ]
+        };
         let words =
             _mm512_packs_epi32(_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1]));
-        _mm512_max_epi16(_mm512_adds_epi16(words, self.zero), self.low)
+        // Where zero is 0, negative words become it when they are narrowed.
+        match self.is_shifted {
+            true => _mm512_max_epi16(_mm512_adds_epi16(words, self.zero), self.low),
+            false => words,
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn add(&self, value: __m512, residual: __m512i) -> __m512 {
-        let own = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(value));
+    fn add(&self, vector: usize, sum: __m512, residual: __m512i) -> __m512 {
+        let shift = _mm512_set1_ps(SHIFT);
+        let own = _mm512_fmadd_ps(sum, self.factor[vector], shift);
+        let own = _mm512_sub_ps(own, shift);
         let own = _mm512_min_ps(_mm512_max_ps(own, self.lowest), self.highest);
         let residual = _mm512_cvtepi32_ps(residual);
         let residual = _mm512_fmadd_ps(residual, self.other, self.shift);

@@ -2,9 +2,13 @@
 //!
 //! # Numerics
 //! A sum is an integer, so nothing depends on its order. It is converted to `f32` (to nearest even), multiplied by the
-//! output channel's factor and rounded to an integer (to nearest even); a value that is added comes in by one fused
-//! multiply-add, rounded again. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are
+//! output channel's factor and rounded to an integer (to nearest even; without rounding the product first where a value
+//! is added). That value comes in by one fused multiply-add, rounded again. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are
 //! dequantized, with one multiplication in place of three.
+
+/// 1.5 × 2²³: the distance of numbers there is one, so that an addition of it rounds to an integer, to nearest even. A
+/// number beyond 2²² in size stays one.
+pub(super) const SHIFT: f32 = 12_582_912.0;
 
 /// What stored bytes mean: `scale × (byte − zero)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,8 +28,6 @@ impl Quantization {
     #[inline(always)]
     #[must_use]
     pub fn quantize(self, value: f32) -> u8 {
-        /// 1.5 × 2²³: the distance of numbers there is one.
-        const SHIFT: f32 = 12_582_912.0;
         let steps = value / self.scale;
         // Beyond what any zero leaves room for.
         let steps = if steps > -256.0 { steps } else { -256.0 };
@@ -95,10 +97,10 @@ impl Residual {
         most < LARGEST_SUM
     }
 
-    /// The sum of both in steps of the output, not rounded yet.
+    /// The sum of both in steps of the output, not rounded yet; `own` is.
     #[inline(always)]
     pub(super) fn add(&self, own: f32, other: u8) -> f32 {
-        let own = own.round_ties_even().max(self.lowest).min(self.highest);
+        let own = own.max(self.lowest).min(self.highest);
         own.mul_add(self.own, f32::from(other).mul_add(self.other, self.shift))
     }
 }
@@ -110,12 +112,14 @@ impl Finish {
     /// The byte for a sum; the oracle of the vectors' code.
     #[cfg(test)]
     pub(super) fn byte(&self, sum: i32, factor: f32, residual: Option<u8>) -> u8 {
-        let value = sum as f32 * factor;
-        let value = match (&self.residual, residual) {
-            (Some(residual), Some(byte)) => residual.add(value, byte),
-            _ => value,
-        };
-        self.store(value)
+        let sum = sum as f32;
+        self.store(match (&self.residual, residual) {
+            (Some(residual), Some(byte)) => {
+                let own = sum.mul_add(factor, SHIFT) - SHIFT;
+                residual.add(own, byte)
+            }
+            _ => sum * factor,
+        })
     }
 
     /// The byte for a value in steps of the output.
