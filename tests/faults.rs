@@ -190,7 +190,8 @@ fn worker_that_cannot_be_replaced_ends_the_server_with_the_reason() {
         messages.any(|m| m.contains(what))
     };
     assert!(!said("more than 5 engine threads"), "{log:?}");
-    let why = "giving up: an engine thread died and another cannot be started: a test wants no thread";
+    let why =
+        "giving up: an engine thread died and another cannot be started: a test wants no thread";
     assert!(said(why), "{log:?}");
 }
 
