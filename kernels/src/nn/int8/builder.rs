@@ -369,6 +369,13 @@ impl Builder {
         if !(quantization.scale / output.scale).is_normal() {
             return refuse("the scales of its mean are too far apart");
         }
+        if from.row {
+            // Images are neighbours there, and each is one value.
+            return match quantization == output {
+                true => Ok(input),
+                false => self.int8_map(name, input, output, |x| x, 0),
+            };
+        }
         let single = Plane {
             height: 1,
             width: 1,

@@ -503,3 +503,23 @@ fn sums_that_are_not_exact_are_refused() {
         "its weights do not fit its channels"
     );
 }
+
+#[test]
+fn mean_of_single_values_is_they() {
+    let Some(arithmetic) = arithmetics().pop() else {
+        return;
+    };
+    let [fine, coarse] = [(0.25, 7), (0.5, 0)].map(|(scale, zero)| Quantization { scale, zero });
+    let mut b = Builder::new(arithmetic, vec![[3, 2, 2]], 2, 1);
+    let image = b.int8_enter("image", 0, fine, 0);
+    let mean = b.int8_global_mean("mean", image, fine).unwrap();
+    let again = b.int8_global_mean("again", mean, fine).unwrap();
+    assert_eq!(mean, again);
+    let other = b.int8_global_mean("other", mean, coarse).unwrap();
+    b.leave("out", other);
+    let program = b.finish();
+    let images: Vec<f32> = [[2.0; 12], [8.0; 12]].concat();
+    let got = run(&program, 1, 2, Input::F32(&images), 3);
+    let got: Vec<f32> = got.into_iter().map(f32::from_bits).collect();
+    assert_eq!(got, [2.0, 2.0, 2.0, 8.0, 8.0, 8.0]);
+}
