@@ -53,7 +53,7 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let digits = |p: &str| p.bytes().all(|b| b.is_ascii_digit());
-        let prefix = match prefix {
+        let prefix: u8 = match prefix {
             None => longest,
             Some(p) if digits(p) => p.parse().map_err(|_| wrong())?,
             Some(_) => return Err(wrong()),
@@ -61,6 +61,11 @@ impl FromStr for Network {
         if prefix > longest {
             return Err(wrong());
         }
+        // IPv4 within IPv6 is IPv4, as it is where an address is looked for.
+        let (address, prefix) = match (address.to_canonical(), prefix.checked_sub(96)) {
+            (v4 @ IpAddr::V4(_), Some(prefix)) if address.is_ipv6() => (v4, prefix),
+            _ => (address, prefix),
+        };
         if masked(address, prefix) != address {
             let network = masked(address, prefix);
             return Err(format!(
@@ -92,6 +97,7 @@ mod tests {
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::/0", "2001:db8::", "10.0.0.1"),
             ("::1", "::1", "::2"),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", "11.0.0.0"),
         ] {
             let parsed: Network = network.parse().expect(network);
             let address = |text: &str| text.parse().expect("an address");

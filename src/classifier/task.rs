@@ -24,9 +24,11 @@ impl Task {
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> (Task, oneshot::Receiver<T>) {
         let (tell, told) = oneshot::channel();
+        // The request's, so that what the log tells of a panic has its id.
+        let span = tracing::Span::current();
         let run = Box::new(move || {
             if !tell.is_closed() {
-                let _ = tell.send(compute()); // fails if nobody waits any more
+                let _ = tell.send(span.in_scope(compute)); // fails if nobody waits any more
             }
         });
         (Task::Computation { client, run }, told)

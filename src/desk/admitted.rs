@@ -112,9 +112,7 @@ impl Admitted<'_> {
         let reading = body::read(announced, chunks, &self.desk.limits, share);
         let reading = or_expired(self.request.deadline.client(), reading);
         let body = while_reserved(&mut self.permits, reading).await??;
-        let now = Instant::now();
-        self.read = now - self.start;
-        self.deadline = self.request.deadline.at(now);
+        self.deadline = self.request.deadline.at(Instant::now());
         Ok(body)
     }
 
@@ -139,6 +137,8 @@ impl Admitted<'_> {
     /// # Errors
     /// As [`Desk::admit`].
     pub fn admit_all(mut self, images: usize) -> Result<Self, DeskError> {
+        // The images have been found in it.
+        self.read = self.start.elapsed();
         let held = self.permits.len();
         if images > held {
             let InferRequest {

@@ -42,6 +42,12 @@ impl HeldBody {
         std::mem::take(&mut self.bytes)
     }
 
+    /// The bytes with their share of the memory: for who may hold them when the request has ended.
+    pub fn take_kept(&mut self) -> Bytes {
+        let bytes = self.take();
+        self.keep(bytes)
+    }
+
     /// An image of this body that keeps the share until its last user drops it: a thread can still hold it when its
     /// request has ended.
     pub(super) fn keep(&self, image: Bytes) -> Bytes {

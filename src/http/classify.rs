@@ -80,7 +80,7 @@ async fn run(
     let mut held = body::read(&mut admitted, &head.headers, body).await?;
     let max_images = desk.limits().max_images;
     let upload = if held.len() > LARGE_JSON && upload::is_json(&head.headers) {
-        let bytes = held.take();
+        let bytes = held.take_kept();
         let parse = move || {
             fault!("large-json");
             upload::json(&bytes, max_images)

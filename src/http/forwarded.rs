@@ -24,28 +24,28 @@ impl Hops {
     }
 }
 
-type Line = fn(&str) -> Vec<Option<IpAddr>>;
+type Line = fn(&[u8]) -> Vec<Option<IpAddr>>;
 
 /// All lines of a header, the last one first.
 fn hops(headers: &HeaderMap, name: &HeaderName, line: Line) -> Option<Vec<Option<IpAddr>>> {
     let mut lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
     lines.reverse();
-    let read = |value: &HeaderValue| match value.to_str() {
-        Ok(text) => line(text),
-        Err(_) => vec![None],
-    };
+    let read = |value: &HeaderValue| line(value.as_bytes());
     (!lines.is_empty()).then(|| lines.into_iter().flat_map(read).collect())
 }
 
-/// `client, proxy1, proxy2`, the last one first.
-fn x_forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
-    line.rsplit(',').map(|hop| address(hop.trim())).collect()
+/// `client, proxy1, proxy2`, the last one first. Each hop is read by itself: what a client has written, be it no text at
+/// all, must not hide what a proxy has written behind it.
+fn x_forwarded_for(line: &[u8]) -> Vec<Option<IpAddr>> {
+    let hop = |hop: &[u8]| address(std::str::from_utf8(hop).ok()?.trim());
+    line.rsplit(|byte| *byte == b',').map(hop).collect()
 }
 
 /// `for=client;proto=http, for="[2001:db8::1]:4711"`, the last one first. A line that is not written so tells nothing:
 /// a quote that a client has left open must not hide what a proxy has written behind it.
-fn forwarded(line: &str) -> Vec<Option<IpAddr>> {
-    let Some(mut elements) = split_unquoted(line, ',') else {
+fn forwarded(line: &[u8]) -> Vec<Option<IpAddr>> {
+    let text = std::str::from_utf8(line).ok();
+    let Some(mut elements) = text.and_then(|text| split_unquoted(text, ',')) else {
         return vec![None];
     };
     elements.reverse();
@@ -113,6 +113,15 @@ mod tests {
         let hop = |hop: Option<IpAddr>| hop.map_or("?".into(), |hop| hop.to_string());
         let hops = hops.map(|hops| hops.into_iter().map(hop).collect::<Vec<_>>());
         hops.map_or("none".into(), |hops| hops.join(" "))
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nothing_behind_it() {
+        let mut headers = HeaderMap::new();
+        let line = HeaderValue::from_bytes(b"\xe9, 198.51.100.7").unwrap();
+        headers.append(X_FORWARDED_FOR, line);
+        let hops = Hops::read(&headers).x_forwarded_for;
+        assert_eq!(shown(hops), "198.51.100.7 ?");
     }
 
     #[test]

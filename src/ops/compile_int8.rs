@@ -43,7 +43,12 @@ pub(super) fn compile_int8(
     }
     for output in &graph.outputs {
         let name = &graph.nodes[output.0].name;
-        match compiler.value(*output) {
+        // What leaves as numbers is read by the scale that it was written by, or not at all.
+        let read = match graph.nodes[output.0].op {
+            Op::Dequantize { .. } => compiler.quantization(*output).map(drop),
+            _ => Ok(()),
+        };
+        match read.and_then(|()| compiler.value(*output)) {
             Ok(value) => compiler.builder.leave(name, value),
             Err(Refusal(reason)) => {
                 return Err(CompileError {

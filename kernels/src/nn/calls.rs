@@ -33,7 +33,7 @@ impl Calls {
         let parts = width.div_ceil(2 * GROUP);
         let lines = width.div_ceil(parts);
         let mut calls = Calls::none(Groups {
-            rows: [GROUP, lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
+            rows: [lines.min(GROUP), lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
             step,
             second: GROUP * step,
         });
@@ -260,6 +260,23 @@ mod tests {
                 expected.insert(about.output.at(row, column), (window, residual));
             }
             prop_assert_eq!(windows, expected);
+        }
+
+        #[test]
+        fn each_pixel_of_a_row_is_computed_once_and_nothing_behind_it_is_read(width in 1..140_usize) {
+            let calls = Calls::of_row(width, size_of::<Line>());
+            let mut computed = Vec::new();
+            for call in &calls.calls {
+                let lines = lines(&calls, call, u32::MAX);
+                prop_assert!(lines.values().all(|line| *line < width), "a pixel behind the row");
+                for run in runs(&calls, call, u32::MAX) {
+                    for p in 0..usize::from(run.pixels) {
+                        computed.push(lines[&(usize::from(run.row) + p)]);
+                        prop_assert_eq!(computed.last(), Some(&(run.out as usize + p)));
+                    }
+                }
+            }
+            prop_assert_eq!(computed, (0..width).collect::<Vec<_>>());
         }
 
         #[test]

@@ -110,7 +110,7 @@ impl Program {
     }
 
     /// Whether an input may be [`Input::Bytes`]: a convolution reads it straight from its images, and knows what their
-    /// bytes mean.
+    /// bytes mean, and nothing else reads it.
     #[must_use]
     pub fn takes_bytes(&self, input: usize) -> bool {
         let normalizes = |step: &Step| match &step.work {
@@ -118,7 +118,12 @@ impl Program {
             Work::Int8(work) => work.takes_bytes(input),
             _ => false,
         };
-        self.steps.iter().any(normalizes)
+        let wants_numbers = |step: &Step| match &step.work {
+            Work::Enter(i, _) => *i == input,
+            Work::Int8(work) => work.wants_numbers(input),
+            _ => false,
+        };
+        self.steps.iter().any(normalizes) && !self.steps.iter().any(wants_numbers)
     }
 
     /// Computes the network for `images` images: input number `i` of the graph from `inputs[i]`, output number `o` into

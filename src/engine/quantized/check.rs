@@ -110,6 +110,12 @@ fn check_axis(dims: &[i64], axis: i64, scales: usize) -> Result<(), String> {
     }
 }
 
+/// The numbers that a shape has room for; a shape of nonsense has room for none.
+fn count(tensor: &TensorProto) -> i64 {
+    let product = |all: i64, size: &i64| all.checked_mul(*size);
+    tensor.dims.iter().try_fold(1, product).unwrap_or(-1)
+}
+
 fn check_zeros(zero: &TensorProto, scales: usize, quantizes: bool) -> Result<(), String> {
     let kind = zero.data_type;
     let wide = kind == DataType::Int32 as i32 && !quantizes;
@@ -117,7 +123,7 @@ fn check_zeros(zero: &TensorProto, scales: usize, quantizes: bool) -> Result<(),
         allowed(kind, "its zero point")?;
     }
     let zeros = integers(zero);
-    let count: i64 = zero.dims.iter().product();
+    let count = count(zero);
     if count as usize != scales || zeros.as_ref().is_some_and(|z| z.len() != scales) {
         return Err(format!("it has {scales} scales and {count} zero points"));
     }
@@ -162,7 +168,7 @@ fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
             numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()
         }
     };
-    let count: i64 = tensor.dims.iter().product();
+    let count = count(tensor);
     match !values.is_empty() && values.len() as i64 == count {
         true => Ok(values),
         false => Err(format!(

@@ -64,11 +64,14 @@ impl Expansion for Import {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
+        check_output_arity(outputs, 1)?;
+        if inputs.len() < 2 {
+            bail!("it has {} inputs, allowed are 2 and 3", inputs.len());
+        }
         let (bytes, numbers) = match self.direction {
             Direction::Quantize => (&outputs[0], &inputs[0]),
             Direction::Dequantize => (&inputs[0], &outputs[0]),
         };
-        check_output_arity(outputs, 1)?;
         s.equals(&inputs[1].datum_type, f32::datum_type())?;
         s.equals(&numbers.datum_type, f32::datum_type())?;
         match (inputs.get(2), self.direction) {

@@ -117,6 +117,12 @@ fn numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
     Some(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
+/// What new values of a node are named after: its first output, because names of values are unique and those of nodes
+/// need not be.
+fn value_name(node: &NodeProto) -> String {
+    (node.output.first().cloned()).unwrap_or_else(|| node_name(node))
+}
+
 /// A scale and a zero point by name.
 type Meaning = [String; 2];
 
@@ -131,9 +137,9 @@ impl Rewriter {
     fn node(&mut self, node: NodeProto) -> Result<(), String> {
         match &*node.op_type {
             "QuantizeLinear" => {
-                if let [_, scale, zero] = &node.input[..] {
+                if let ([_, scale, zero], [output]) = (&node.input[..], &node.output[..]) {
                     let meaning = [scale.clone(), zero.clone()];
-                    self.meanings.insert(node.output[0].clone(), meaning);
+                    self.meanings.insert(output.clone(), meaning);
                 }
                 self.nodes.push(node);
             }
@@ -195,7 +201,8 @@ impl Rewriter {
         };
         let mut operands = vec![self.read(&node, 0, None)?, self.read(&node, 3, Some(axis))?];
         if let Some(name) = node.input.get(bias).filter(|n| !n.is_empty()) {
-            let scale = self.biases.get(&node.output[0]);
+            let output = node.output.first().ok_or("it has no output")?;
+            let scale = self.biases.get(output);
             let scale = scale
                 .map(|t| t.name.clone())
                 .ok_or("its bias has no scale")?;
@@ -232,7 +239,7 @@ impl Rewriter {
         if inputs.last().is_some_and(String::is_empty) {
             inputs.pop();
         }
-        let name = format!("{}/{operand}", node_name(node));
+        let name = format!("{}/{operand}", value_name(node));
         let attribute = axis.map(|i| AttributeProto {
             name: "axis".into(),
             r#type: AttributeType::Int as i32,
@@ -263,12 +270,15 @@ impl Rewriter {
         let output = node.output.first().cloned().ok_or("it has no output")?;
         let meaning: Vec<String> = node.input.iter().skip(scale).take(2).cloned().collect();
         let is_numbers = meaning.iter().all(String::is_empty);
+        if is_numbers && op_type != "Gemm" {
+            return Err("its output lacks its scale".into());
+        }
         if !is_numbers && (meaning.len() < 2 || meaning[0].is_empty()) {
             return Err("its output lacks its scale or zero point".into());
         }
         let result = match is_numbers {
             true => output.clone(),
-            false => format!("{name}/result"),
+            false => format!("{output}/result"),
         };
         let kept = node.attribute.into_iter();
         self.nodes.push(NodeProto {
@@ -315,7 +325,7 @@ impl Rewriter {
         let (name, output) = (node_name(&node), output.clone());
         let inputs = vec![node.input[0].clone(), scale.clone(), zero.clone()];
         node.input[0] = self.dequantize(&node, "0", inputs, None);
-        let result = format!("{name}/result");
+        let result = format!("{output}/result");
         node.output[0] = result.clone();
         self.nodes.push(node);
         self.quantize(&name, result, [scale, zero], output);

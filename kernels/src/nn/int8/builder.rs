@@ -14,7 +14,7 @@ use super::edge::Edge;
 use super::first::FirstConv;
 use super::pack::Source;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
-use super::requantize::{Finish, Quantization, Residual};
+use super::requantize::{Finish, LARGEST_SUM, Quantization, Residual};
 use super::tile::Kind;
 use super::work::Work;
 
@@ -375,6 +375,10 @@ impl Builder {
                 true => Ok(input),
                 false => self.int8_map(name, input, output, |x| x, 0),
             };
+        }
+        // The largest mean in the output's steps has to stay a number that rounds.
+        if 255.0 * (quantization.scale / output.scale) >= LARGEST_SUM {
+            return refuse("the scales of its mean are too far apart");
         }
         let single = Plane {
             height: 1,

@@ -78,6 +78,11 @@ impl Work {
         }
     }
 
+    /// Whether the step makes lines of numbers of that input.
+    pub(in crate::nn) fn wants_numbers(&self, input: usize) -> bool {
+        matches!(self, Work::Enter(i, _) if *i == input)
+    }
+
     /// Whether the images of an input may be bytes.
     pub(in crate::nn) fn takes_bytes(&self, input: usize) -> bool {
         matches!(self, Work::First(i, first) if *i == input && first.takes_bytes())
