@@ -9,6 +9,7 @@ use super::edge::Edge;
 use super::first::FirstConv;
 use super::gather::Gather;
 use super::int8::Quantization;
+use super::layer::{ConvLayer, Moving, Pooling, Value, check_weights, covers};
 use super::line::Plane;
 use super::placement::{Place, Placed, place};
 use super::pointwise::{Add, Affine};
@@ -25,105 +26,6 @@ const SLACK: usize = 64;
 /// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer,
 /// F(2×2) is as fast and its weights are less than half as large.
 const WINOGRAD_F4_TILES: usize = 14;
-
-/// A value of a program under construction: `[channels, height, width]` for each image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value(pub(super) usize);
-
-/// A window and how it moves; rows first, then columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moving {
-    /// Height and width.
-    pub kernel: [usize; 2],
-    /// From one output to the next.
-    pub stride: [usize; 2],
-    /// Zeros above and to the left.
-    pub pad_before: [usize; 2],
-    /// Height and width of the output.
-    pub output: [usize; 2],
-}
-
-impl Moving {
-    /// Whether every window of a pool has a pixel of an image of this size.
-    pub(super) fn check_pool(&self, image: [usize; 2]) -> Result<(), Refusal> {
-        let is_outside = |axis: usize| {
-            let last = (self.output[axis] - 1) * self.stride[axis];
-            self.pad_before[axis] >= self.kernel[axis]
-                || last >= image[axis] + self.pad_before[axis]
-        };
-        match is_outside(0) || is_outside(1) {
-            true => Err(Refusal("a window lies outside of the image".into())),
-            false => Ok(()),
-        }
-    }
-}
-
-/// A convolution to add to a program.
-#[derive(Debug, Clone, Copy)]
-pub struct ConvLayer<'a> {
-    /// How its window moves.
-    pub moving: Moving,
-    /// Groups.
-    pub groups: usize,
-    /// Output channels.
-    pub outputs: usize,
-    /// `[outputs, inputs / groups, height, width]`.
-    pub weights: &'a [f32],
-    /// One an output channel.
-    pub bias: &'a [f32],
-    /// A value of the output's shape, added before the ReLU.
-    pub residual: Option<Value>,
-    /// Whether negative results become zero.
-    pub relu: bool,
-    /// Then those above it become it; infinity for no bound. Of no meaning without `relu`.
-    pub most: f32,
-    /// Zeros that readers of the output want around it.
-    pub border: usize,
-    /// Whether the output is kept in single precision: for what leaves the network.
-    pub exact: bool,
-}
-
-impl ConvLayer<'_> {
-    /// Multiplications and additions for one image.
-    fn flops(&self) -> u64 {
-        let [height, width] = self.moving.output;
-        2 * (self.weights.len() * height * width) as u64
-    }
-}
-
-/// Whether weights and bias are as many as the channels demand.
-fn check_weights(
-    arithmetic: Arithmetic,
-    inputs: usize,
-    layer: &ConvLayer<'_>,
-) -> Result<(), Refusal> {
-    if arithmetic.precision() == Precision::Int8 {
-        return Err(Refusal("its weights are no bytes".into()));
-    }
-    let [rows, columns] = layer.moving.kernel;
-    let per_group = inputs / layer.groups.max(1);
-    let fits = layer.groups > 0
-        && inputs.is_multiple_of(layer.groups)
-        && layer.outputs.is_multiple_of(layer.groups)
-        && layer.weights.len() == layer.outputs * per_group * rows * columns
-        && layer.bias.len() == layer.outputs
-        && !layer.moving.stride.contains(&0);
-    match fits {
-        true => Ok(()),
-        false => Err(Refusal("its weights do not fit its channels".into())),
-    }
-}
-
-/// What a pool computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// The largest value; zeros outside of the image do not count.
-    Max,
-    /// The mean of the values inside of the image.
-    Mean,
-    /// The mean of all, zeros outside of the image included.
-    MeanWithPad,
-}
 
 /// Builds a [`Program`].
 #[derive(Debug)]
@@ -645,16 +547,6 @@ impl Builder {
         });
         Value(writes.unwrap_or(0))
     }
-}
-
-/// Whether all that a window looks at lies inside of the plane and its border.
-pub(super) fn covers(plane: Plane, moving: &Moving) -> bool {
-    let image = [plane.height, plane.width];
-    (0..2).all(|axis| {
-        let last = (moving.output[axis] - 1) * moving.stride[axis] + moving.kernel[axis];
-        moving.pad_before[axis] <= plane.border
-            && last <= image[axis] + moving.pad_before[axis] + plane.border
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The builder's methods for steps on bytes.
 
 use super::super::Refusal;
-use super::super::builder::{Builder, Moving, Value, covers};
+use super::super::builder::Builder;
 use super::super::conv::{ConvShape, ConvUse};
 use super::super::gather::Gather;
+use super::super::layer::{Moving, Value, covers};
 use super::super::line::Plane;
 use super::super::placement::Placed;
 use super::super::pool::PoolWindow;
