@@ -13,110 +13,12 @@ use super::super::tile::Store;
 use super::conv::Conv;
 use super::edge::Edge;
 use super::first::FirstConv;
+use super::layer::{Int8Conv, refuse};
 use super::pack::Source;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
-use super::requantize::{Finish, LARGEST_SUM, Quantization, Residual};
+use super::requantize::{LARGEST_SUM, Quantization, Residual};
 use super::tile::Kind;
 use super::work::Work;
-
-/// A convolution of bytes to add to a program.
-#[derive(Debug, Clone, Copy)]
-pub struct Int8Conv<'a> {
-    /// How its window moves.
-    pub moving: Moving,
-    /// Output channels.
-    pub outputs: usize,
-    /// `[outputs, inputs, height, width]`, each times its output's scale.
-    pub weights: &'a [i8],
-    /// One an output channel.
-    pub scales: &'a [f32],
-    /// One an output channel, in steps of the input's scale times the weights'.
-    pub bias: &'a [i32],
-    /// A value that is added, if one is.
-    pub residual: Option<Int8Residual>,
-    /// Whether negative results become zero, in the end.
-    pub relu: bool,
-    /// What the output's bytes mean; none stores it as `f32`: for what leaves the network.
-    pub output: Option<Quantization>,
-    /// Lines of zero that readers of the output want around it.
-    pub border: usize,
-}
-
-/// A value of the output's shape that a convolution adds to its own, stored and read again, output.
-#[derive(Debug, Clone, Copy)]
-pub struct Int8Residual {
-    /// What is added.
-    pub value: Value,
-    /// What the bytes of the convolution's own output mean.
-    pub own: Quantization,
-    /// Whether negative values of its own become zero.
-    pub own_relu: bool,
-}
-
-fn refuse<T>(reason: &str) -> Result<T, Refusal> {
-    Err(Refusal(reason.to_owned()))
-}
-
-impl Int8Conv<'_> {
-    /// Multiplications and additions for one image.
-    fn flops(&self) -> u64 {
-        let [height, width] = self.moving.output;
-        2 * (self.weights.len() * height * width) as u64
-    }
-
-    fn check(&self, inputs: usize) -> Result<(), Refusal> {
-        let [rows, columns] = self.moving.kernel;
-        let fits = self.weights.len() == self.outputs * inputs * rows * columns
-            && self.scales.len() == self.outputs
-            && self.bias.len() == self.outputs
-            && self.outputs > 0
-            && !self.moving.stride.contains(&0);
-        match fits {
-            true => Ok(()),
-            false => refuse("its weights do not fit its channels"),
-        }
-    }
-
-    /// How sums of products with bytes of `input` are stored, what is done with them, and what they are multiplied by.
-    fn finish(
-        &self,
-        input: Quantization,
-        added: Option<Quantization>,
-    ) -> Result<(Kind, Finish, Vec<f32>), Refusal> {
-        let factors = |step: f32| -> Vec<f32> {
-            let factor = |scale: &f32| input.scale * scale / step;
-            self.scales.iter().map(factor).collect()
-        };
-        let Some(output) = self.output else {
-            if added.is_some() || self.relu {
-                return refuse("a value is added to, or a ReLU on, what is not stored as bytes");
-            }
-            let finish = Finish {
-                zero: 0,
-                low: 0,
-                residual: None,
-            };
-            return Ok((Kind::Float, finish, factors(1.0)));
-        };
-        let residual = self.residual.as_ref().zip(added).map(|(residual, added)| {
-            let Int8Residual { own, own_relu, .. } = *residual;
-            Residual::new(own, own_relu, added, output)
-        });
-        if residual.is_some_and(|r| !r.is_bounded()) {
-            return refuse("the scales of its sum are too far apart");
-        }
-        let (kind, step) = match &self.residual {
-            Some(residual) => (Kind::Residual, residual.own.scale),
-            None => (Kind::Plain, output.scale),
-        };
-        let finish = Finish {
-            zero: output.zero,
-            low: if self.relu { output.zero } else { 0 },
-            residual,
-        };
-        Ok((kind, finish, factors(step)))
-    }
-}
 
 impl Builder {
     /// What a value's bytes mean.

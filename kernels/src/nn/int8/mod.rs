@@ -14,6 +14,7 @@ mod builder;
 mod conv;
 mod edge;
 mod first;
+mod layer;
 mod pack;
 mod pixels;
 mod pointwise;
@@ -27,6 +28,6 @@ mod tests;
 mod tile;
 mod work;
 
-pub use self::builder::{Int8Conv, Int8Residual};
+pub use self::layer::{Int8Conv, Int8Residual};
 pub use self::requantize::Quantization;
 pub(super) use self::work::{Site, Work};
