@@ -39,9 +39,9 @@ pub struct Admitted<'a> {
     permits: Vec<Permit>,
     /// When it came in.
     start: Instant,
-    /// How long its body took to arrive; known when it is there.
+    /// How long its body took to arrive and its images to be found; known when they are.
     read: Duration,
-    /// The deadline of its images; known then too.
+    /// The deadline of its images; known when the body is there.
     deadline: Instant,
 }
 
@@ -50,7 +50,7 @@ pub struct Admitted<'a> {
 pub struct Answered<E> {
     /// For each image, in order, its classification or why there is none.
     pub results: Vec<Result<Classification, E>>,
-    /// How long the body took to arrive.
+    /// How long the body took to arrive, and its images to be found.
     pub read: Duration,
 }
 

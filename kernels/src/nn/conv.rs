@@ -160,17 +160,9 @@ impl Conv {
                         Pixels::Calls(calls, kernels) => {
                             let kernel = kernels[panel.vectors - 1]
                                 .expect("a unit that takes calls has a kernel for each panel");
-                            let next = self.weights.panels.get(number + 1);
-                            let ahead = match next {
-                                Some(next) if looks_ahead && next.vectors == panel.vectors => {
-                                    Ahead {
-                                        b: self.weights.lines.as_ptr().add(next.weights),
-                                        lines: next.weights - panel.weights,
-                                        calls: calls.len(),
-                                        first: units.start,
-                                    }
-                                }
-                                _ => Ahead::NONE,
+                            let ahead = match looks_ahead {
+                                true => self.ahead(number, calls.len(), units.start),
+                                false => Ahead::NONE,
                             };
                             let images = row.map_or(u32::MAX, |images| images as u32);
                             let of = (image, images, units.clone());
@@ -181,6 +173,21 @@ impl Conv {
             }
         };
         lead.for_each(planes * row_chunks * panel_chunks, &task);
+    }
+
+    /// The weights of the panel behind number `number`, for the calls from `first` on of so many that share in fetching
+    /// them; none behind the last, or if they are laid out in another way.
+    fn ahead(&self, number: usize, calls: usize, first: usize) -> Ahead {
+        let panel = &self.weights.panels[number];
+        match self.weights.panels.get(number + 1) {
+            Some(next) if next.vectors == panel.vectors => Ahead {
+                b: self.weights.lines[next.weights..].as_ptr(),
+                lines: next.weights - panel.weights,
+                calls,
+                first,
+            },
+            _ => Ahead::NONE,
+        }
     }
 
     /// Computes some units of an image's rows of `width` pixels for one panel.
