@@ -2,12 +2,17 @@
 //!
 //! Given to the builders by whoever makes a program; checked here, before anything is packed.
 
-use super::line::Plane;
-use super::{Arithmetic, Precision, Refusal};
+use super::arithmetic::{Arithmetic, Precision};
+use super::layout::line::Plane;
+
+/// Why no step of ours computes a layer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
 
 /// A value of a program under construction: `[channels, height, width]` for each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value(pub(super) usize);
+pub struct Value(pub(crate) usize);
 
 /// A window and how it moves; rows first, then columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct Moving {
 
 impl Moving {
     /// Whether every window of a pool has a pixel of an image of this size.
-    pub(super) fn check_pool(&self, image: [usize; 2]) -> Result<(), Refusal> {
+    pub(crate) fn check_pool(&self, image: [usize; 2]) -> Result<(), Refusal> {
         let is_outside = |axis: usize| {
             let last = (self.output[axis] - 1) * self.stride[axis];
             self.pad_before[axis] >= self.kernel[axis]
@@ -64,14 +69,14 @@ pub struct ConvLayer<'a> {
 
 impl ConvLayer<'_> {
     /// Multiplications and additions for one image.
-    pub(super) fn flops(&self) -> u64 {
+    pub(crate) fn flops(&self) -> u64 {
         let [height, width] = self.moving.output;
         2 * (self.weights.len() * height * width) as u64
     }
 }
 
 /// Whether weights and bias are as many as the channels demand.
-pub(super) fn check_weights(
+pub(crate) fn check_weights(
     arithmetic: Arithmetic,
     inputs: usize,
     layer: &ConvLayer<'_>,
@@ -105,7 +110,7 @@ pub enum Pooling {
 }
 
 /// Whether all that a window looks at lies inside of the plane and its border.
-pub(super) fn covers(plane: Plane, moving: &Moving) -> bool {
+pub(crate) fn covers(plane: Plane, moving: &Moving) -> bool {
     let image = [plane.height, plane.width];
     (0..2).all(|axis| {
         let last = (moving.output[axis] - 1) * moving.stride[axis] + moving.kernel[axis];

@@ -1,28 +1,30 @@
 //! Values for the unit tests of the steps: memory that owns itself, numbers that depend on a seed alone.
 
-use super::edge::{Edge, fill_border};
-use super::line::{Line, Plane, View};
-use super::tile::Store;
-use super::{Lead, Team};
+use crate::nn::layout::convert::Conversion;
+
+use crate::nn::layout::border::fill_border;
+use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::layout::store::Store;
+use crate::nn::{Lead, Team};
 use crate::{Isa, Vectorized};
 
 /// All formats.
-pub(super) const STORES: [Store; 3] = [Store::F32, Store::Bf16, Store::Split];
+pub(crate) const STORES: [Store; 3] = [Store::F32, Store::Bf16, Store::Split];
 
 /// A value of some images of `channels` channels, its border zeroed, everything else NaN to begin with.
-pub(super) struct Value {
+pub(crate) struct Value {
     lines: Vec<Line>,
-    pub(super) store: Store,
-    pub(super) channels: usize,
-    pub(super) plane: Plane,
-    pub(super) images: usize,
+    pub(crate) store: Store,
+    pub(crate) channels: usize,
+    pub(crate) plane: Plane,
+    pub(crate) images: usize,
 }
 
 impl Value {
-    pub(super) fn new(store: Store, images: usize, channels: usize, plane: Plane) -> Value {
+    pub(crate) fn new(store: Store, images: usize, channels: usize, plane: Plane) -> Value {
         let blocks = blocks(store, channels);
         let mut value = Value {
-            lines: vec![Line([f32::NAN; 16]); images * blocks * plane.lines()],
+            lines: vec![Line::from_f32([f32::NAN; 16]); images * blocks * plane.lines()],
             store,
             channels,
             plane,
@@ -37,16 +39,16 @@ impl Value {
     }
 
     /// The value of `numbers`, `[images, channels, height, width]`.
-    pub(super) fn of(store: Store, channels: usize, plane: Plane, numbers: &[f32]) -> Value {
+    pub(crate) fn of(store: Store, channels: usize, plane: Plane, numbers: &[f32]) -> Value {
         let images = numbers.len() / (channels * plane.height * plane.width);
         let mut value = Value::new(store, images, channels, plane);
-        let (edge, view) = (value.edge(), value.view());
+        let (conversion, view) = (value.conversion(), value.view());
         // SAFETY: a value that is only used here.
-        lead(|lead| unsafe { edge.enter(lead, numbers, view) });
+        lead(|lead| unsafe { conversion.enter(lead, numbers, view) });
         value
     }
 
-    pub(super) fn view(&mut self) -> View {
+    pub(crate) fn view(&mut self) -> View {
         View {
             start: self.lines.as_mut_ptr(),
             blocks: blocks(self.store, self.channels),
@@ -55,23 +57,23 @@ impl Value {
     }
 
     /// The numbers, `[images, channels, height, width]`.
-    pub(super) fn numbers(&mut self) -> Vec<f32> {
+    pub(crate) fn numbers(&mut self) -> Vec<f32> {
         let pixels = self.plane.height * self.plane.width;
         let mut numbers = vec![f32::NAN; self.images * self.channels * pixels];
-        let (edge, view) = (self.edge(), self.view());
+        let (conversion, view) = (self.conversion(), self.view());
         // SAFETY: a value that is only used here.
-        unsafe { edge.leave(view, &mut numbers) };
+        unsafe { conversion.leave(view, &mut numbers) };
         numbers
     }
 
     /// The bits of all lines, borders and channels beyond the last included.
-    pub(super) fn bits(&self) -> Vec<u32> {
-        let lanes = self.lines.iter().flat_map(|l| l.0);
+    pub(crate) fn bits(&self) -> Vec<u32> {
+        let lanes = self.lines.iter().flat_map(|l| l.f32());
         lanes.map(f32::to_bits).collect()
     }
 
-    fn edge(&self) -> Edge {
-        Edge {
+    fn conversion(&self) -> Conversion {
+        Conversion {
             vectorized: vectorized(),
             store: self.store,
             channels: self.channels,
@@ -80,7 +82,7 @@ impl Value {
 }
 
 /// Blocks that so many channels take.
-pub(super) fn blocks(store: Store, channels: usize) -> usize {
+pub(crate) fn blocks(store: Store, channels: usize) -> usize {
     match store {
         Store::F32 => channels.div_ceil(16),
         Store::Bf16 => channels.div_ceil(32),
@@ -90,17 +92,17 @@ pub(super) fn blocks(store: Store, channels: usize) -> usize {
 }
 
 /// The best instructions here.
-pub(super) fn vectorized() -> Vectorized {
+pub(crate) fn vectorized() -> Vectorized {
     Vectorized::new(Isa::detect()).expect("what was detected is supported")
 }
 
 /// Alone.
-pub(super) fn lead<R>(work: impl FnOnce(&Lead<'_>) -> R) -> R {
+pub(crate) fn lead<R>(work: impl FnOnce(&Lead<'_>) -> R) -> R {
     Team::new(1).lead(1, work)
 }
 
 /// `count` numbers, nearly normally distributed.
-pub(super) fn random(seed: u64, count: usize) -> Vec<f32> {
+pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
     let mut uniform = || {
         state ^= state << 13;
@@ -113,7 +115,7 @@ pub(super) fn random(seed: u64, count: usize) -> Vec<f32> {
 }
 
 /// What a format makes of a number.
-pub(super) fn rounded(store: Store, value: f32) -> f32 {
+pub(crate) fn rounded(store: Store, value: f32) -> f32 {
     let bf16 = |x: f32| {
         let bits = x.to_bits();
         let (down, up) = (bits & 0xffff_0000, (bits & 0xffff_0000) + 0x1_0000);

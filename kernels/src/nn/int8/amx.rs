@@ -1,32 +1,32 @@
 //! The 8-bit micro-kernel with tiles: up to 32 pixels times 32 outputs in four accumulators.
 //!
-//! As that for bfloat16, [`super::super::amx`], with quads of bytes in place of pairs; a function computes all calls of
+//! As that for bfloat16, [`crate::nn::micro::amx`], with quads of bytes in place of pairs; a function computes all calls of
 //! a panel that a task has, so that the panel's weights behind this one can be fetched meanwhile.
 
 use core::arch::x86_64::{__m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_si512};
 use std::mem::MaybeUninit;
 
-use super::super::amx::Hardware;
-use super::super::amx::Tiles;
-use super::super::line::Line;
-use super::super::runs::{Call, GROUP, Groups, Run};
 use super::avx512::Ending;
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL};
+use crate::nn::layout::line::Line;
+use crate::nn::micro::amx::Hardware;
+use crate::nn::micro::amx::Tiles;
+use crate::nn::micro::series::{Call, GROUP, Groups, Segment};
 
 /// Bytes of the lines of both vectors.
 const PAIR: usize = 2 * size_of::<Line>();
 
 /// Some of the calls of a plane, or of a row of images, for one panel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Series<'a> {
-    pub(super) groups: Groups,
-    pub(super) calls: &'a [Call],
+pub(crate) struct Series<'a> {
+    pub(crate) groups: Groups,
+    pub(crate) calls: &'a [Call],
     /// Those of the calls.
-    pub(super) runs: &'a [Run],
+    pub(crate) segments: &'a [Segment],
     /// The number of the first call among those of the plane.
-    pub(super) first: usize,
+    pub(crate) first: usize,
     /// Pixels of the output from this one on do not count.
-    pub(super) pixels: u32,
+    pub(crate) pixels: u32,
 }
 
 /// The micro-kernel for a series of calls.
@@ -34,11 +34,11 @@ pub(super) struct Series<'a> {
 /// # Safety
 /// As of [`TileFn`](super::tile::TileFn), with `Place::a` and the others at the planes' first lines; the CPU has AMX
 /// for bytes and AVX-512 F, BW and VL, and no other code uses tiles on this thread until
-/// [`release`](super::super::amx::release), which the caller calls at the end.
-pub(super) type SeriesFn = unsafe fn(&Panel<'_>, Place, &Series<'_>);
+/// [`release`](crate::nn::micro::amx::release), which the caller calls at the end.
+pub(crate) type SeriesFn = unsafe fn(&Panel<'_>, Place, &Series<'_>);
 
 /// The kernel that stores so.
-pub(super) fn kernel(kind: Kind) -> SeriesFn {
+pub(crate) fn kernel(kind: Kind) -> SeriesFn {
     match kind {
         Kind::Plain => on_hardware::<PLAIN>,
         Kind::Residual => on_hardware::<RESIDUAL>,
@@ -56,7 +56,7 @@ unsafe fn on_hardware<const KIND: u8>(panel: &Panel<'_>, at: Place, series: &Ser
 /// # Safety
 /// As of [`SeriesFn`], apart from the tiles if they are a model's.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn run<T: Tiles, const KIND: u8>(
+pub(crate) unsafe fn run<T: Tiles, const KIND: u8>(
     tiles: &mut T,
     panel: &Panel<'_>,
     at: Place,
@@ -65,11 +65,11 @@ pub(super) unsafe fn run<T: Tiles, const KIND: u8>(
     // SAFETY: the panel's factors are there.
     let ending = unsafe { Ending::new(panel, at) };
     for (number, call) in series.calls.iter().enumerate() {
-        let [first, count] = call.runs.map(|n| n as usize);
-        let runs = &series.runs[first..first + count];
-        let left = |run: &Run| run.up_to(series.pixels);
-        let second = runs.iter().any(|run| left(run).is_in_second());
-        if !second && runs.iter().all(|run| left(run).pixels == 0) {
+        let [first, count] = call.segments.map(|n| n as usize);
+        let segments = &series.segments[first..first + count];
+        let left = |segment: &Segment| segment.up_to(series.pixels);
+        let second = segments.iter().any(|segment| left(segment).is_in_second());
+        if !second && segments.iter().all(|segment| left(segment).pixels == 0) {
             continue;
         }
         // SAFETY: by the caller's promise.
@@ -77,9 +77,9 @@ pub(super) unsafe fn run<T: Tiles, const KIND: u8>(
             let a = at.a.add(call.input as usize);
             let of = (a, series.groups, (series.first + number) * panel.ahead);
             if second {
-                one::<T, 2, KIND>(tiles, panel, &ending, of, (runs, series.pixels));
+                one::<T, 2, KIND>(tiles, panel, &ending, of, (segments, series.pixels));
             } else {
-                one::<T, 1, KIND>(tiles, panel, &ending, of, (runs, series.pixels));
+                one::<T, 1, KIND>(tiles, panel, &ending, of, (segments, series.pixels));
             }
         }
     }
@@ -96,19 +96,19 @@ unsafe fn one<T: Tiles, const GROUPS: usize, const KIND: u8>(
     panel: &Panel<'_>,
     ending: &Ending,
     of: (*const u8, Groups, usize),
-    (runs, pixels): (&[Run], u32),
+    (segments, pixels): (&[Segment], u32),
 ) {
     let mut sums = MaybeUninit::<[Line; 4 * GROUP]>::uninit();
     let sums = sums.as_mut_ptr().cast::<Line>();
     // SAFETY: `sums` has room for the lines of all rows, the rest is the caller's promise.
     unsafe { multiply::<T, GROUPS>(tiles, panel, of, sums) };
-    for run in runs {
-        let run = run.up_to(pixels);
-        let pixels = usize::from(run.pixels);
+    for segment in segments {
+        let segment = segment.up_to(pixels);
+        let pixels = usize::from(segment.pixels);
         let (row, out, residual) = (
-            usize::from(run.row),
-            run.out as usize,
-            run.residual as usize,
+            usize::from(segment.row),
+            segment.out as usize,
+            segment.residual as usize,
         );
         for p in (0..pixels & !1).step_by(2) {
             // SAFETY: `multiply` wrote two lines for each row.

@@ -8,18 +8,18 @@
 
 use core::arch::x86_64::*;
 
-use super::super::line::Line;
 use super::requantize::SHIFT;
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
+use crate::nn::layout::line::Line;
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
-pub(super) const VNNI_PIXELS: usize = 6;
+pub(crate) const VNNI_PIXELS: usize = 6;
 
 /// The same without VNNI: eight of sums, four of widened weights, two of the input, and what is in between.
-pub(super) const PLAIN_PIXELS: usize = 4;
+pub(crate) const PLAIN_PIXELS: usize = 4;
 
 /// The kernels for 1, 2, … pixels, which want AVX2, FMA and AVX-VNNI.
-pub(super) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
+pub(crate) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
     macro_rules! table {
         ($kind:expr; $($pixels:literal)*) => { [$(vnni::tile::<$pixels, $kind>),*] };
     }
@@ -31,7 +31,7 @@ pub(super) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
 }
 
 /// The kernels for 1, 2, … pixels, which want AVX2 and FMA.
-pub(super) fn kernels(kind: Kind) -> [TileFn; PLAIN_PIXELS] {
+pub(crate) fn kernels(kind: Kind) -> [TileFn; PLAIN_PIXELS] {
     macro_rules! table {
         ($kind:expr; $($pixels:literal)*) => { [$(plain::tile::<$pixels, $kind>),*] };
     }
@@ -143,7 +143,7 @@ macro_rules! kernel {
         /// # Safety
         /// As of [`TileFn`].
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn $name<const PIXELS: usize, const KIND: u8>(
+        pub(crate) unsafe fn $name<const PIXELS: usize, const KIND: u8>(
             panel: &Panel<'_>,
             at: Place,
             stride: usize,

@@ -5,17 +5,17 @@
 
 use core::arch::x86_64::*;
 
-use super::super::line::Line;
 use super::requantize::SHIFT;
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
+use crate::nn::layout::line::Line;
 
 /// The most pixels of one call.
-pub(super) const MAX_PIXELS: usize = 14;
+pub(crate) const MAX_PIXELS: usize = 14;
 
 /// The kernels for 1, 2, … pixels.
 ///
 /// They want AVX-512 F, BW and VL and AVX512-VNNI.
-pub(super) fn kernels(kind: Kind) -> [TileFn; MAX_PIXELS] {
+pub(crate) fn kernels(kind: Kind) -> [TileFn; MAX_PIXELS] {
     macro_rules! table {
         ($kind:expr; $($pixels:literal)*) => { [$(tile::<$pixels, $kind>),*] };
     }
@@ -78,7 +78,7 @@ unsafe fn load(line: *const Line) -> __m512i {
 }
 
 /// What happens to sums, in registers.
-pub(super) struct Ending {
+pub(crate) struct Ending {
     at: Place,
     factor: [__m512; 2],
     /// Whether zero is another byte than 0.
@@ -97,7 +97,7 @@ impl Ending {
     /// The panel's factors are there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) unsafe fn new(panel: &Panel<'_>, at: Place) -> Ending {
+    pub(crate) unsafe fn new(panel: &Panel<'_>, at: Place) -> Ending {
         let finish = panel.finish;
         let zero = _mm512_setzero_ps();
         let mut ending = Ending {
@@ -134,7 +134,7 @@ impl Ending {
     /// All that the place points to is there for those pixels, and nobody else uses the output.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) unsafe fn two<const KIND: u8>(
+    pub(crate) unsafe fn two<const KIND: u8>(
         &self,
         [out, residual]: [usize; 2],
         [first, second]: [[__m512i; 2]; 2],
@@ -173,7 +173,7 @@ impl Ending {
     /// As of [`Ending::two`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) unsafe fn one<const KIND: u8>(
+    pub(crate) unsafe fn one<const KIND: u8>(
         &self,
         [out, residual]: [usize; 2],
         sums: [__m512i; 2],

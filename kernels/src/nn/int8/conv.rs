@@ -3,22 +3,22 @@
 //! Called by the program's steps. What lies beyond the edge are border lines of the input's zero, so every product of a
 //! window is with a byte of memory, and what its zero contributes is taken off the sum once, in advance.
 
-use super::super::conv::{ConvShape, ConvUse};
-use super::super::line::{Line, View};
-use super::super::plan::{Plan, Size};
-use super::super::scratch::share;
-use super::super::{Arithmetic, Lead, Refusal};
 use super::pack::{ByChannels, Packed, Source};
 use super::pixels::{Part, Pixels};
 use super::requantize::Finish;
 use super::tile::{BLOCK_LINES, KBlock, Kind, Panel, Place};
+use crate::nn::arena::scratch::share;
+use crate::nn::conv::plan::{Plan, Size};
+use crate::nn::conv::shape::{ConvShape, ConvUse};
+use crate::nn::layout::line::{Line, View};
+use crate::nn::{Arithmetic, Lead, Refusal};
 
 /// With more calls than this, a panel of weights is used for so long that the CPU fetches the next one in time.
 const MAX_FETCHING: usize = 16;
 
 /// A convolution of bytes ready to run between values of fixed geometry.
 #[derive(Debug)]
-pub(in crate::nn) struct Conv {
+pub(crate) struct Conv {
     weights: Packed,
     k: Vec<KBlock>,
     about: ConvUse,
@@ -33,7 +33,7 @@ impl Conv {
     ///
     /// # Errors
     /// [`Refusal`]: groups, unequal strides, sums too large to be exact.
-    pub(super) fn new(
+    pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
         about: ConvUse,
@@ -74,12 +74,12 @@ impl Conv {
     }
 
     /// How the work is ordered and cut.
-    pub(super) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         self.plan
     }
 
     /// Bytes of weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.weights.bytes()
     }
 
@@ -88,7 +88,7 @@ impl Conv {
     /// # Safety
     /// The views have the geometry given to `new`, their memory lives, holds `images` images, and nobody else uses the
     /// output meanwhile, which is the residual or does not overlap with it.
-    pub(super) unsafe fn run(
+    pub(crate) unsafe fn run(
         &self,
         lead: &Lead<'_>,
         input: View,

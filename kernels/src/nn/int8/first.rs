@@ -5,17 +5,17 @@
 
 use std::ops::Range;
 
-use super::super::conv::{ConvShape, ConvUse};
-use super::super::input::Input;
-use super::super::line::{Line, Plane, View};
-use super::super::patches::MAX_CHANNELS;
-use super::super::scratch::{Scratch, share};
-use super::super::{Arithmetic, Lead, Refusal};
 use super::pack::{Order, Packed, Source};
 use super::pixels::{Part, Pixels};
 use super::requantize::{Finish, Quantization};
 use super::tile::{KBlock, Panel, Place};
 use crate::Normalization;
+use crate::nn::arena::scratch::{Scratch, share};
+use crate::nn::conv::patches::MAX_CHANNELS;
+use crate::nn::conv::shape::{ConvShape, ConvUse};
+use crate::nn::layout::input::Input;
+use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::{Arithmetic, Lead, Refusal};
 use crate::vectorize::{Task, Vectorized};
 
 /// Rows of the output that a task computes.
@@ -29,7 +29,7 @@ const REACH: usize = 64;
 
 /// A convolution of images ready to run.
 #[derive(Debug)]
-pub(in crate::nn) struct FirstConv {
+pub(crate) struct FirstConv {
     vectorized: Vectorized,
     weights: Packed,
     k: Vec<KBlock>,
@@ -67,7 +67,7 @@ impl FirstConv {
     /// # Errors
     /// [`Refusal`]: groups, unequal strides, more than [`MAX_CHANNELS`], a kernel row of more than 64 numbers, sums too
     /// large to be exact.
-    pub(super) fn new(
+    pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
         about: ConvUse,
@@ -107,7 +107,7 @@ impl FirstConv {
     }
 
     /// Takes images of bytes too, if they have three channels.
-    pub(super) fn normalizing(mut self, normalization: &[Normalization; 3]) -> FirstConv {
+    pub(crate) fn normalizing(mut self, normalization: &[Normalization; 3]) -> FirstConv {
         if self.shape.inputs == 3 {
             let tables = [0, 1, 2].map(|channel| {
                 let table: &[f32; 256] = normalization[channel].table();
@@ -119,12 +119,12 @@ impl FirstConv {
     }
 
     /// Bytes of weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.weights.bytes()
     }
 
     /// Whether images may be bytes.
-    pub(super) fn takes_bytes(&self) -> bool {
+    pub(crate) fn takes_bytes(&self) -> bool {
         self.tables.is_some()
     }
 
@@ -149,7 +149,7 @@ impl FirstConv {
     }
 
     /// Lines of scratch memory that `run` uses for so many threads.
-    pub(super) fn scratch_lines(&self, threads: usize) -> usize {
+    pub(crate) fn scratch_lines(&self, threads: usize) -> usize {
         threads * self.slot_lines()
     }
 
@@ -161,7 +161,7 @@ impl FirstConv {
     /// # Safety
     /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
     /// the scratch memory meanwhile, which is large enough.
-    pub(super) unsafe fn run(
+    pub(crate) unsafe fn run(
         &self,
         lead: &Lead<'_>,
         images: Input<'_>,

@@ -2,10 +2,10 @@
 //!
 //! Given to the builder by whoever makes a program; checked here, before anything is packed.
 
-use super::super::Refusal;
-use super::super::layer::{Moving, Value};
 use super::requantize::{Finish, Quantization, Residual};
 use super::tile::Kind;
+use crate::nn::Refusal;
+use crate::nn::layer::{Moving, Value};
 
 /// A convolution of bytes to add to a program.
 #[derive(Debug, Clone, Copy)]
@@ -41,18 +41,18 @@ pub struct Int8Residual {
     pub own_relu: bool,
 }
 
-pub(super) fn refuse<T>(reason: &str) -> Result<T, Refusal> {
+pub(crate) fn refuse<T>(reason: &str) -> Result<T, Refusal> {
     Err(Refusal(reason.to_owned()))
 }
 
 impl Int8Conv<'_> {
     /// Multiplications and additions for one image.
-    pub(super) fn flops(&self) -> u64 {
+    pub(crate) fn flops(&self) -> u64 {
         let [height, width] = self.moving.output;
         2 * (self.weights.len() * height * width) as u64
     }
 
-    pub(super) fn check(&self, inputs: usize) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, inputs: usize) -> Result<(), Refusal> {
         let [rows, columns] = self.moving.kernel;
         let fits = self.weights.len() == self.outputs * inputs * rows * columns
             && self.scales.len() == self.outputs
@@ -66,7 +66,7 @@ impl Int8Conv<'_> {
     }
 
     /// How sums of products with bytes of `input` are stored, what is done with them, and what they are multiplied by.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         &self,
         input: Quantization,
         added: Option<Quantization>,

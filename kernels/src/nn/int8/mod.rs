@@ -5,29 +5,26 @@
 //! no order; [`requantize`] defines the rest.
 
 #[cfg(target_arch = "x86_64")]
-mod amx;
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
-mod builder;
-mod conv;
-mod edge;
-mod first;
-mod layer;
-mod pack;
-mod pixels;
-mod pointwise;
-mod requantize;
+pub(crate) mod avx512;
+pub(crate) mod conv;
+pub(crate) mod convert;
+pub(crate) mod first;
+pub(crate) mod layer;
 #[cfg(test)]
-mod sample;
-#[cfg(test)]
-mod scalar;
+mod oracle;
+pub(crate) mod pack;
+pub(crate) mod pixels;
+pub(crate) mod pointwise;
+pub(crate) mod requantize;
 #[cfg(test)]
 mod tests;
-mod tile;
-mod work;
+pub(crate) mod tile;
+pub(crate) mod work;
 
 pub use self::layer::{Int8Conv, Int8Residual};
 pub use self::requantize::Quantization;
-pub(super) use self::work::{Site, Work};
+pub(crate) use self::work::{Site, Work};

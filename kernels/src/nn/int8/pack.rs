@@ -2,34 +2,34 @@
 //!
 //! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors.
 
-use super::super::Refusal;
-use super::super::line::Line;
-use super::super::memory::Lines;
 use super::requantize::LARGEST_SUM;
 use super::tile::{BLOCK_LINES, Kind, PANEL, lane};
+use crate::nn::Refusal;
+use crate::nn::arena::memory::Lines;
+use crate::nn::layout::line::Line;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 200_000;
 
 /// Weights as they come, with what belongs to them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// `[outputs, inputs, positions of the window]`.
-    pub(super) weights: &'a [i8],
-    pub(super) inputs: usize,
+    pub(crate) weights: &'a [i8],
+    pub(crate) inputs: usize,
     /// Positions of the window.
-    pub(super) window: usize,
+    pub(crate) window: usize,
     /// One an output, added to the sum of products as that is: in steps of the input's scale times the weights'.
-    pub(super) bias: &'a [i32],
+    pub(crate) bias: &'a [i32],
     /// One an output: what sums are multiplied by.
-    pub(super) factor: &'a [f32],
+    pub(crate) factor: &'a [f32],
     /// The byte of the input that means zero.
-    pub(super) zero: u8,
-    pub(super) kind: Kind,
+    pub(crate) zero: u8,
+    pub(crate) kind: Kind,
 }
 
 /// Where a weight goes: the block of the sum, and the byte in it.
-pub(super) trait Order: Sync {
+pub(crate) trait Order: Sync {
     /// For input channel `channel` at position `tap` of the window.
     fn place(&self, channel: usize, tap: usize) -> (usize, usize);
 
@@ -39,9 +39,9 @@ pub(super) trait Order: Sync {
 
 /// Blocks of 64 channels, each at all positions of the window.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ByChannels {
-    pub(super) inputs: usize,
-    pub(super) window: usize,
+pub(crate) struct ByChannels {
+    pub(crate) inputs: usize,
+    pub(crate) window: usize,
 }
 
 impl Order for ByChannels {
@@ -57,11 +57,11 @@ impl Order for ByChannels {
 
 /// Weights in panels.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     /// Panels, a whole number of blocks of outputs.
-    pub(super) panels: usize,
+    pub(crate) panels: usize,
     /// Blocks of the sum.
-    pub(super) blocks: usize,
+    pub(crate) blocks: usize,
     lines: Lines,
     /// Two lines a panel.
     offsets: Box<[Line]>,
@@ -71,7 +71,7 @@ pub(super) struct Packed {
 impl Packed {
     /// # Errors
     /// [`Refusal`] if a sum could be larger than what is converted exactly.
-    pub(super) fn new(source: &Source<'_>, order: &impl Order) -> Result<Packed, Refusal> {
+    pub(crate) fn new(source: &Source<'_>, order: &impl Order) -> Result<Packed, Refusal> {
         let outputs = source.bias.len();
         let each = source.inputs * source.window;
         let panels = outputs.div_ceil(64) * 2;
@@ -87,8 +87,8 @@ impl Packed {
             let offset = offset(source, output, weights)?;
             let (vector, n) = lane(output % PANEL, source.kind);
             let line = output / PANEL * 2 + vector;
-            packed.offsets[line].0[n] = f32::from_bits(offset as u32);
-            packed.factors[line].0[n] = source.factor[output];
+            packed.offsets[line].words_mut()[n] = offset as u32;
+            packed.factors[line].f32_mut()[n] = source.factor[output];
         }
         packed.fill(source, order);
         Ok(packed)
@@ -118,17 +118,17 @@ impl Packed {
     }
 
     /// Bytes of a panel's weights.
-    pub(super) fn panel_bytes(&self) -> usize {
+    pub(crate) fn panel_bytes(&self) -> usize {
         self.blocks * BLOCK_LINES * size_of::<Line>()
     }
 
     /// Bytes of all weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.panels * self.panel_bytes()
     }
 
     /// The addresses of a panel's weights, of what its sums begin with and are multiplied by.
-    pub(super) fn panel(&self, panel: usize) -> [*const Line; 3] {
+    pub(crate) fn panel(&self, panel: usize) -> [*const Line; 3] {
         [
             &raw const self.lines[panel * self.blocks * BLOCK_LINES],
             &raw const self.offsets[2 * panel],

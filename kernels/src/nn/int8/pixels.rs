@@ -1,16 +1,10 @@
 //! How the micro-kernels of an instruction set take the pixels of a plane: vectors as neighbours in a row, tiles as
 //! calls for lines of several rows.
 //!
-//! Called by the convolutions; the 8-bit counterpart of [`super::super::pixels`].
+//! Called by the convolutions; the 8-bit counterpart of [`crate::nn::conv::pixels`].
 
 use std::ops::Range;
 
-use super::super::Arithmetic;
-#[cfg(target_arch = "x86_64")]
-use super::super::calls::Calls;
-use super::super::conv::{ConvShape, ConvUse};
-use super::super::line::Line;
-use super::super::scratch::share;
 #[cfg(target_arch = "x86_64")]
 use super::amx::{self, Series, SeriesFn};
 use super::tile::{Kind, Panel, Place, TileFn};
@@ -18,10 +12,16 @@ use super::tile::{Kind, Panel, Place, TileFn};
 use super::{avx2, avx512};
 #[cfg(target_arch = "x86_64")]
 use crate::Int8Unit;
+use crate::nn::Arithmetic;
+use crate::nn::arena::scratch::share;
+#[cfg(target_arch = "x86_64")]
+use crate::nn::conv::calls::Calls;
+use crate::nn::conv::shape::{ConvShape, ConvUse};
+use crate::nn::layout::line::Line;
 
 /// The pixels of a plane, and the kernels that compute them.
 #[derive(Debug)]
-pub(super) enum Pixels {
+pub(crate) enum Pixels {
     /// Neighbours in rows, by the kernels for 1, 2, … of them.
     Neighbours(Vec<TileFn>, Rows),
     #[cfg(target_arch = "x86_64")]
@@ -30,7 +30,7 @@ pub(super) enum Pixels {
 
 /// Rows of neighbouring pixels.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// Of each row: bytes from the input plane's first line to the first pixel's window; lines from the output's and the
     /// residual's first to the pixel.
     starts: Vec<[usize; 3]>,
@@ -41,14 +41,14 @@ pub(super) struct Rows {
 
 /// What of a plane is computed: units, or those for so many images where pixels are images.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
-    pub(super) units: Range<usize>,
-    pub(super) row: Option<usize>,
+pub(crate) struct Part {
+    pub(crate) units: Range<usize>,
+    pub(crate) row: Option<usize>,
 }
 
 impl Pixels {
     /// None if there is no kernel for this CPU.
-    pub(super) fn new(
+    pub(crate) fn new(
         arithmetic: Arithmetic,
         kind: Kind,
         shape: ConvShape,
@@ -75,7 +75,7 @@ impl Pixels {
     }
 
     /// A row of pixels whose windows are so many bytes apart.
-    pub(super) fn of_row(
+    pub(crate) fn of_row(
         arithmetic: Arithmetic,
         kind: Kind,
         width: usize,
@@ -97,7 +97,7 @@ impl Pixels {
     }
 
     /// The parts that tasks consist of, of a plane or of a row of so many images.
-    pub(super) fn units(&self, row: Option<usize>) -> usize {
+    pub(crate) fn units(&self, row: Option<usize>) -> usize {
         match self {
             Pixels::Neighbours(kernels, rows) => {
                 rows.starts.len() * row.unwrap_or(rows.width).div_ceil(kernels.len())
@@ -111,7 +111,7 @@ impl Pixels {
     ///
     /// # Safety
     /// As of the kernels; nobody else uses these pixels of the panel's outputs.
-    pub(super) unsafe fn run(&self, panel: &Panel<'_>, at: Place, part: &Part) {
+    pub(crate) unsafe fn run(&self, panel: &Panel<'_>, at: Place, part: &Part) {
         match self {
             Pixels::Neighbours(kernels, rows) => {
                 let width = part.row.unwrap_or(rows.width);
@@ -140,7 +140,7 @@ impl Pixels {
                 let series = Series {
                     groups: calls.groups,
                     calls: &calls.calls[part.units.clone()],
-                    runs: &calls.runs,
+                    segments: &calls.segments,
                     first: part.units.start,
                     pixels: part.row.map_or(u32::MAX, |images| images as u32),
                 };

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::super::Lead;
-use super::super::line::{Line, Plane, View};
-use super::super::pool::{PoolWindow, inside};
 use super::requantize::{Finish, Quantization, Residual};
+use crate::nn::Lead;
+use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::steps::pool::{PoolWindow, inside};
 use crate::vectorize::{Task, Vectorized};
 
 /// The bytes of a line.
@@ -27,9 +27,9 @@ fn bytes_mut(lines: &mut [Line]) -> &mut [Bytes] {
 
 /// The largest byte under a window; those outside of the image do not count.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::nn) struct MaxPool {
-    pub(super) vectorized: Vectorized,
-    pub(super) window: PoolWindow,
+pub(crate) struct MaxPool {
+    pub(crate) vectorized: Vectorized,
+    pub(crate) window: PoolWindow,
 }
 
 impl MaxPool {
@@ -37,7 +37,7 @@ impl MaxPool {
     ///
     /// # Safety
     /// Both views hold `images` images; nobody else uses the output or writes the input; they do not overlap.
-    pub(super) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
+    pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
         assert_eq!(input.blocks, output.blocks, "a pool keeps the channels");
         let chunks = output.plane.height.div_ceil(POOL_ROWS);
         lead.for_each(images * output.blocks * chunks, &|task| {
@@ -114,10 +114,10 @@ impl Task for MaxTask<'_> {
 
 /// The mean of each channel of each image, in the output's steps.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::nn) struct GlobalMean {
-    pub(super) vectorized: Vectorized,
-    pub(super) from: Quantization,
-    pub(super) to: Quantization,
+pub(crate) struct GlobalMean {
+    pub(crate) vectorized: Vectorized,
+    pub(crate) from: Quantization,
+    pub(crate) to: Quantization,
 }
 
 impl GlobalMean {
@@ -127,7 +127,7 @@ impl GlobalMean {
     /// # Safety
     /// The input holds `images` images, the output one that is at least `images` wide; nobody else uses the output or
     /// writes the input; they do not overlap.
-    pub(super) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
+    pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
         assert_eq!(input.blocks, output.blocks, "a mean keeps the channels");
         assert!(images <= output.plane.width, "a column for each image");
         lead.for_each(output.blocks, &|block| {
@@ -185,10 +185,10 @@ impl Task for MeanTask<'_> {
 
 /// Another byte for each: what no convolution took over.
 #[derive(Debug, Clone)]
-pub(in crate::nn) struct Map {
-    pub(super) table: Box<[u8; 256]>,
+pub(crate) struct Map {
+    pub(crate) table: Box<[u8; 256]>,
     /// Whether images are neighbours in a row.
-    pub(super) row: bool,
+    pub(crate) row: bool,
 }
 
 impl Map {
@@ -197,7 +197,7 @@ impl Map {
     /// # Safety
     /// Both views hold `images` images of the same size; nobody else uses the output or writes the input; they do not
     /// overlap.
-    pub(super) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
+    pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
         lead.for_each(images * output.blocks, &|task| {
             let (image, block) = (task / output.blocks, task % output.blocks);
             // SAFETY: inside of the values; each task has its own blocks of the output.
@@ -220,16 +220,16 @@ impl Map {
 
 /// `relu?(a + b)` in the output's steps.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::nn) struct Add {
-    pub(super) vectorized: Vectorized,
+pub(crate) struct Add {
+    pub(crate) vectorized: Vectorized,
     /// The first value is the convolution's own.
-    pub(super) residual: Residual,
-    pub(super) zero: u8,
-    pub(super) low: u8,
+    pub(crate) residual: Residual,
+    pub(crate) zero: u8,
+    pub(crate) low: u8,
     /// The first value's zero.
-    pub(super) own_zero: u8,
+    pub(crate) own_zero: u8,
     /// Whether images are neighbours in a row.
-    pub(super) row: bool,
+    pub(crate) row: bool,
 }
 
 impl Add {
@@ -238,7 +238,7 @@ impl Add {
     /// # Safety
     /// All views hold `images` images of the same size; nobody else uses the output or writes the inputs; the output
     /// overlaps with none of them.
-    pub(super) unsafe fn run(
+    pub(crate) unsafe fn run(
         &self,
         lead: &Lead<'_>,
         inputs: [View; 2],

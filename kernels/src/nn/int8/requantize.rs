@@ -8,7 +8,7 @@
 
 /// 1.5 × 2²³: the distance of numbers there is one, so that an addition of it rounds to an integer, to nearest even. A
 /// number beyond 2²² in size stays one.
-pub(super) const SHIFT: f32 = 12_582_912.0;
+pub(crate) const SHIFT: f32 = 12_582_912.0;
 
 /// What stored bytes mean: `scale × (byte − zero)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,30 +52,30 @@ impl Quantization {
 
 /// What becomes of a convolution's rounded sums: `clamp(sum + zero, low, 255)`, after the residual.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Finish {
+pub(crate) struct Finish {
     /// The output's zero.
-    pub(super) zero: u8,
+    pub(crate) zero: u8,
     /// The least byte: the output's zero where negative results become zero.
-    pub(super) low: u8,
+    pub(crate) low: u8,
     /// How a value is added, if one is.
-    pub(super) residual: Option<Residual>,
+    pub(crate) residual: Option<Residual>,
 }
 
 /// `own × clamp(sum, lowest, highest) + (other × byte + shift)`, in steps of the output: the sum is first rounded and
 /// bounded as the convolution's own output would be.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Residual {
-    pub(super) lowest: f32,
-    pub(super) highest: f32,
-    pub(super) own: f32,
-    pub(super) other: f32,
-    pub(super) shift: f32,
+pub(crate) struct Residual {
+    pub(crate) lowest: f32,
+    pub(crate) highest: f32,
+    pub(crate) own: f32,
+    pub(crate) other: f32,
+    pub(crate) shift: f32,
 }
 
 impl Residual {
     /// Of a convolution whose output alone would be stored as `own`, and a value stored as `other`, to be stored as
     /// `output`.
-    pub(super) fn new(
+    pub(crate) fn new(
         own: Quantization,
         own_relu: bool,
         other: Quantization,
@@ -92,26 +92,26 @@ impl Residual {
     }
 
     /// Whether everything stays far below what an integer holds.
-    pub(super) fn is_bounded(&self) -> bool {
+    pub(crate) fn is_bounded(&self) -> bool {
         let most = 255.0 * self.own + 255.0 * self.other + self.shift.abs();
         most < LARGEST_SUM
     }
 
     /// The sum of both in steps of the output, not rounded yet; `own` is.
     #[inline(always)]
-    pub(super) fn add(&self, own: f32, other: u8) -> f32 {
+    pub(crate) fn add(&self, own: f32, other: u8) -> f32 {
         let own = own.max(self.lowest).min(self.highest);
         own.mul_add(self.own, f32::from(other).mul_add(self.other, self.shift))
     }
 }
 
 /// Largest value in steps of the output before it is rounded: vectors convert larger ones to a negative number.
-pub(super) const LARGEST_SUM: f32 = (1_u32 << 30) as f32;
+pub(crate) const LARGEST_SUM: f32 = (1_u32 << 30) as f32;
 
 impl Finish {
     /// The byte for a sum; the oracle of the vectors' code.
     #[cfg(test)]
-    pub(super) fn byte(&self, sum: i32, factor: f32, residual: Option<u8>) -> u8 {
+    pub(crate) fn byte(&self, sum: i32, factor: f32, residual: Option<u8>) -> u8 {
         let sum = sum as f32;
         self.store(match (&self.residual, residual) {
             (Some(residual), Some(byte)) => {
@@ -124,7 +124,7 @@ impl Finish {
 
     /// The byte for a value in steps of the output.
     #[inline(always)]
-    pub(super) fn store(&self, value: f32) -> u8 {
+    pub(crate) fn store(&self, value: f32) -> u8 {
         let rounded = value.round_ties_even() as i32 + i32::from(self.zero);
         rounded.clamp(i32::from(self.low), 255) as u8
     }

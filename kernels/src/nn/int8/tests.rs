@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::requantize::{Finish, Residual};
 use super::{Int8Conv, Int8Residual, Quantization};
-use crate::nn::{Arithmetic, Builder, Features, Input, Moving, Precision, Program, Team};
+use crate::Features;
+use crate::nn::{Arithmetic, Builder, Input, Moving, Precision, Program, Team};
 use crate::{Normalization, NormalizeKernel};
 
 /// Everything that multiplies bytes here.

@@ -4,18 +4,18 @@
 //! of vector `v` (`l` below 4, `i` below 4, `v` below 2): so the instructions that narrow integers, which work within
 //! 128 bits, put bytes in order. Where `f32` is stored, output `16 v + n` is in lane `n`.
 
-use super::super::line::Line;
 use super::requantize::Finish;
+use crate::nn::layout::line::Line;
 
 /// Outputs of a panel.
-pub(super) const PANEL: usize = 32;
+pub(crate) const PANEL: usize = 32;
 
 /// Lines of weights of a block of the sum: 16 quads of input bytes times two vectors of outputs.
-pub(super) const BLOCK_LINES: usize = 32;
+pub(crate) const BLOCK_LINES: usize = 32;
 
 /// What is stored of a panel's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Bytes.
     Plain,
     /// Bytes, after a value is added.
@@ -25,57 +25,57 @@ pub(super) enum Kind {
 }
 
 /// `Kind` as a constant of functions.
-pub(super) const PLAIN: u8 = Kind::Plain as u8;
-pub(super) const RESIDUAL: u8 = Kind::Residual as u8;
-pub(super) const FLOAT: u8 = Kind::Float as u8;
+pub(crate) const PLAIN: u8 = Kind::Plain as u8;
+pub(crate) const RESIDUAL: u8 = Kind::Residual as u8;
+pub(crate) const FLOAT: u8 = Kind::Float as u8;
 
 /// One block of the sum: up to 64 neighbouring bytes of the input, and 32 lines of weights, which follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct KBlock {
+pub(crate) struct KBlock {
     /// Bytes from a pixel's first to this block's.
-    pub(super) a: u32,
+    pub(crate) a: u32,
     /// Quads of bytes that have weights; tiles read and multiply all 16, the others by zeros.
-    pub(super) quads: u32,
+    pub(crate) quads: u32,
 }
 
 /// A panel of weights.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Panel<'a> {
+pub(crate) struct Panel<'a> {
     /// The sum.
-    pub(super) k: &'a [KBlock],
+    pub(crate) k: &'a [KBlock],
     /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes.
-    pub(super) b: *const Line,
+    pub(crate) b: *const Line,
     /// Two lines of `i32` that sums begin with.
-    pub(super) offset: *const Line,
+    pub(crate) offset: *const Line,
     /// Two lines of `f32` that sums are multiplied by.
-    pub(super) factor: *const Line,
+    pub(crate) factor: *const Line,
     /// What becomes of them.
-    pub(super) finish: &'a Finish,
+    pub(crate) finish: &'a Finish,
     /// Lines of the weights behind this panel's that each call fetches for each block of its own; zero for none.
-    pub(super) ahead: usize,
+    pub(crate) ahead: usize,
 }
 
 /// Where a call reads and writes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The first pixel's first byte.
-    pub(super) a: *const u8,
+    pub(crate) a: *const u8,
     /// The first pixel's 32 bytes, or its first line of `f32`; pixels are lines apart.
-    pub(super) out: *mut u8,
+    pub(crate) out: *mut u8,
     /// Bytes from there to the second line of `f32`.
-    pub(super) out_stride: usize,
+    pub(crate) out_stride: usize,
     /// The first pixel's 32 bytes of the value to add, or null.
-    pub(super) residual: *const u8,
+    pub(crate) residual: *const u8,
 }
 
 /// A micro-kernel for some number of neighbouring pixels, so many bytes apart in the input.
 ///
 /// # Safety
 /// The CPU has its instructions; all that panel and place point to is there, and nobody else uses the output.
-pub(super) type TileFn = unsafe fn(&Panel<'_>, Place, usize);
+pub(crate) type TileFn = unsafe fn(&Panel<'_>, Place, usize);
 
 /// The vector and lane of an output of a panel.
-pub(super) fn lane(output: usize, kind: Kind) -> (usize, usize) {
+pub(crate) fn lane(output: usize, kind: Kind) -> (usize, usize) {
     match kind {
         Kind::Float => (output / 16, output % 16),
         Kind::Plain | Kind::Residual => (output / 4 % 2, output / 8 * 4 + output % 4),

@@ -2,46 +2,46 @@
 //!
 //! Made by the builder's methods for bytes, run by the program.
 
-use super::super::Lead;
-use super::super::input::Input;
-use super::super::line::View;
-use super::super::scratch::Scratch;
 use super::conv::Conv;
-use super::edge::Edge;
+use super::convert::Conversion;
 use super::first::FirstConv;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
+use crate::nn::Lead;
+use crate::nn::arena::scratch::Scratch;
+use crate::nn::layout::input::Input;
+use crate::nn::layout::line::View;
 
 /// A step on bytes.
 #[derive(Debug)]
-pub(in crate::nn) enum Work {
-    /// Input number so-and-so becomes lines.
-    Enter(usize, Edge),
-    /// Input number so-and-so, straight from its images.
+pub(crate) enum Work {
+    /// The network's input of that number becomes lines.
+    Enter(usize, Conversion),
+    /// A convolution of the network's input of that number, straight from its images.
     First(usize, Box<FirstConv>),
     Conv(Box<Conv>),
     MaxPool(MaxPool),
     GlobalMean(GlobalMean),
     Add(Add),
     Map(Map),
-    /// Lines become output number so-and-so.
-    Leave(usize, Edge),
+    /// Lines become the network's output of that number.
+    Leave(usize, Conversion),
 }
 
 /// What a step works on.
-pub(in crate::nn) struct Site<'a, 'r> {
-    pub(in crate::nn) lead: &'a Lead<'a>,
-    pub(in crate::nn) images: usize,
-    pub(in crate::nn) reads: &'a [View],
-    pub(in crate::nn) writes: Option<View>,
+pub(crate) struct Site<'a, 'r> {
+    pub(crate) lead: &'a Lead<'a>,
+    pub(crate) images: usize,
+    pub(crate) reads: &'a [View],
+    pub(crate) writes: Option<View>,
     /// The part of an input or output for these images.
-    pub(in crate::nn) input: Option<Input<'r>>,
-    pub(in crate::nn) output: Option<&'r mut [f32]>,
-    pub(in crate::nn) scratch: Scratch,
+    pub(crate) input: Option<Input<'r>>,
+    pub(crate) output: Option<&'r mut [f32]>,
+    pub(crate) scratch: Scratch,
 }
 
 impl Work {
     /// The number of the network's input that it reads.
-    pub(in crate::nn) fn input(&self) -> Option<usize> {
+    pub(crate) fn input(&self) -> Option<usize> {
         match self {
             Work::Enter(input, _) | Work::First(input, _) => Some(*input),
             _ => None,
@@ -49,7 +49,7 @@ impl Work {
     }
 
     /// The number of the network's output that it writes.
-    pub(in crate::nn) fn output(&self) -> Option<usize> {
+    pub(crate) fn output(&self) -> Option<usize> {
         match self {
             Work::Leave(output, _) => Some(*output),
             _ => None,
@@ -57,12 +57,12 @@ impl Work {
     }
 
     /// Whether it reads each pixel of a value that it adds just before it writes that pixel's result.
-    pub(in crate::nn) fn convolves(&self) -> bool {
+    pub(crate) fn convolves(&self) -> bool {
         matches!(self, Work::Conv(_))
     }
 
     /// How the work is ordered and cut, for people; empty where there is nothing to choose.
-    pub(in crate::nn) fn plan(&self) -> String {
+    pub(crate) fn plan(&self) -> String {
         match self {
             Work::Conv(conv) => conv.plan().to_string(),
             _ => String::new(),
@@ -70,7 +70,7 @@ impl Work {
     }
 
     /// Bytes of weights.
-    pub(in crate::nn) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Work::Conv(conv) => conv.bytes(),
             Work::First(_, first) => first.bytes(),
@@ -79,12 +79,12 @@ impl Work {
     }
 
     /// Whether the step makes lines of numbers of that input.
-    pub(in crate::nn) fn wants_numbers(&self, input: usize) -> bool {
+    pub(crate) fn wants_numbers(&self, input: usize) -> bool {
         matches!(self, Work::Enter(i, _) if *i == input)
     }
 
     /// Whether the images of an input may be bytes.
-    pub(in crate::nn) fn takes_bytes(&self, input: usize) -> bool {
+    pub(crate) fn takes_bytes(&self, input: usize) -> bool {
         matches!(self, Work::First(i, first) if *i == input && first.takes_bytes())
     }
 
@@ -96,7 +96,7 @@ impl Work {
     /// # Safety
     /// The views are those that the step was made for, as many images as said, used by nobody else meanwhile; the
     /// scratch memory is as large as the step said.
-    pub(in crate::nn) unsafe fn run(&self, site: Site<'_, '_>) {
+    pub(crate) unsafe fn run(&self, site: Site<'_, '_>) {
         let Site {
             lead,
             images,
@@ -109,11 +109,11 @@ impl Work {
         // SAFETY: by the caller's promise.
         unsafe {
             match self {
-                Work::Enter(input, edge) => {
+                Work::Enter(input, conversion) => {
                     let Input::F32(values) = given() else {
                         panic!("input {input} is not taken as bytes")
                     };
-                    edge.enter(lead, values, to());
+                    conversion.enter(lead, values, to());
                 }
                 Work::First(_, first) => first.run(lead, given(), to(), &site.scratch),
                 Work::Conv(conv) => {
@@ -130,8 +130,8 @@ impl Work {
                     let images = if map.row { 1 } else { images };
                     map.run(lead, reads[0], to(), images);
                 }
-                Work::Leave(_, edge) => {
-                    edge.leave(reads[0], site.output.expect("it writes an output"));
+                Work::Leave(_, conversion) => {
+                    conversion.leave(reads[0], site.output.expect("it writes an output"));
                 }
             }
         }

@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 
 use self::session::Session;
 use self::sleeper::Sleeper;
-use super::denormals;
-use super::tile::Release;
+use crate::nn::denormals;
+use crate::nn::micro::table::Release;
 
 /// Threads that may help an inference; shared by all workers of the process.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::sleeper::Sleeper;
 
 /// What the threads of one inference share.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// For each thread's part: number of the current step in the upper half, number of the part's next task in the lower;
     /// [`CLOSED`] if there is no step.
     claims: Box<[AtomicU64]>,
@@ -38,7 +38,7 @@ struct Job<'a> {
 
 impl Session {
     /// Before the first step: closed, or a helper would take what [`Session::run`] is still writing for a step.
-    pub(super) fn new(threads: usize) -> Session {
+    pub(crate) fn new(threads: usize) -> Session {
         Session {
             claims: (0..threads).map(|_| AtomicU64::new(CLOSED)).collect(),
             tasks: AtomicUsize::new(0),
@@ -56,7 +56,7 @@ impl Session {
     ///
     /// # Panics
     /// If a task does.
-    pub(super) fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), wake: impl FnOnce()) {
+    pub(crate) fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), wake: impl FnOnce()) {
         if self.running.swap(true, Ordering::Acquire) {
             (0..tasks).for_each(task);
             return;
@@ -98,7 +98,7 @@ impl Session {
     }
 
     /// Whether a task can be claimed.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         let tasks = self.tasks.load(Ordering::SeqCst);
         self.claims.iter().enumerate().any(|(part, claim)| {
             let next = claim.load(Ordering::SeqCst) & CLOSED;
@@ -107,17 +107,17 @@ impl Session {
     }
 
     /// No step follows.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
 
     /// Whether no step follows.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }
 
     /// Does tasks of the current step, first those of part `own`, until none is left to claim.
-    pub(super) fn work(&self, own: usize) {
+    pub(crate) fn work(&self, own: usize) {
         let parts = self.claims.len();
         for part in (own..parts).chain(0..own) {
             self.work_off(part);

@@ -10,14 +10,14 @@ const SPIN: Duration = Duration::from_micros(40);
 
 /// Where one thread sleeps until another one wakes it.
 #[derive(Debug, Default)]
-pub(super) struct Sleeper {
+pub(crate) struct Sleeper {
     asleep: AtomicBool,
     thread: Mutex<Option<Thread>>,
 }
 
 impl Sleeper {
     /// Returns when `ready`, having spun and then slept.
-    pub(super) fn wait(&self, ready: impl Fn() -> bool) {
+    pub(crate) fn wait(&self, ready: impl Fn() -> bool) {
         let start = Instant::now();
         loop {
             for _ in 0..32 {
@@ -43,7 +43,7 @@ impl Sleeper {
     }
 
     /// To be called after the change that the sleeper waits for.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = &*self.thread()
         {

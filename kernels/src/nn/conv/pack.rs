@@ -1,0 +1,281 @@
+//! Weights in the order in which the micro-kernels read them.
+//!
+//! A panel is one or two vectors of 16 outputs; its weights are the K-blocks in the order of the sum, each 16 lines a
+//! vector. Groups narrower than a block of channels are joined until they fill one, with zeros between what does not
+//! belong together.
+
+use super::shape::ConvShape;
+use crate::nn::arena::memory::Lines;
+use crate::nn::layout::format::round;
+use crate::nn::layout::line::{Line, Plane};
+use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::tile::KBlock;
+use crate::nn::{Arithmetic, Precision};
+
+/// Fewer weights than this are packed by one thread: starting another takes as long.
+const PARALLEL_WEIGHTS: usize = 100_000;
+
+/// Groups are joined as long as the products with zeros are at most so many times the others.
+const MAX_JOINED: usize = 16;
+
+/// A few neighbouring vectors of outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Panel {
+    /// First vector of 16 outputs.
+    pub(crate) first: usize,
+    /// Vectors of 16 outputs: 1 or 2.
+    pub(crate) vectors: usize,
+    /// First block of the input that its group sees, counted in planes.
+    pub(crate) input: usize,
+    /// Lines before its weights.
+    pub(crate) weights: usize,
+}
+
+/// A convolution's weights in panels.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) panels: Vec<Panel>,
+    pub(crate) lines: Lines,
+    /// One line a vector of outputs.
+    pub(crate) bias: Box<[Line]>,
+    /// Planes of the input of all groups.
+    pub(crate) input_blocks: usize,
+    /// Blocks of input channels that a panel sees.
+    blocks: usize,
+    precision: Precision,
+}
+
+impl Packed {
+    /// Packs `weights`, `[outputs, inputs / groups, height, width]`, for panels of at most the kernel's vectors.
+    ///
+    /// None if groups are so narrow that most products would be with zeros.
+    pub(crate) fn new(
+        kernel: TileKernel,
+        shape: ConvShape,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Option<Packed> {
+        let arithmetic = kernel.arithmetic;
+        let lanes = arithmetic.lanes();
+        let narrow = [shape.inputs / shape.groups, shape.outputs / shape.groups];
+        let joined = match shape.groups {
+            1 => 1,
+            groups => (1..=groups.min(MAX_JOINED)).find(|m| {
+                groups % m == 0 && narrow.iter().all(|n| (n * m).is_multiple_of(lanes))
+            })?,
+        };
+        let groups = shape.groups / joined;
+        let [inputs, outputs] = narrow.map(|n| n * joined);
+        let blocks = inputs.div_ceil(lanes);
+        let per_group = outputs.next_multiple_of(kernel.output_lanes()) / 16;
+        let out_vectors = per_group * groups;
+        let window = shape.kernel[0] * shape.kernel[1];
+        let planes = arithmetic.planes();
+        let mut panels = Vec::new();
+        let mut used = 0;
+        for group in 0..groups {
+            let mut first = group * per_group;
+            while first < (group + 1) * per_group {
+                let vectors = kernel.vectors.min((group + 1) * per_group - first);
+                panels.push(Panel {
+                    first,
+                    vectors,
+                    input: group * blocks * planes,
+                    weights: used,
+                });
+                used += blocks * window * 16 * vectors * planes;
+                first += vectors;
+            }
+        }
+        let mut packed = Packed {
+            panels,
+            lines: Lines::zeros(used),
+            bias: vec![Line::ZERO; out_vectors].into_boxed_slice(),
+            input_blocks: groups * blocks * planes,
+            blocks,
+            precision: arithmetic.precision(),
+        };
+        for (i, b) in bias.iter().enumerate() {
+            packed.bias[i / 16].f32_mut()[i % 16] = *b;
+        }
+        packed.fill(
+            Source {
+                weights,
+                group: narrow,
+                inputs,
+                outputs: per_group * 16,
+                window,
+            },
+            arithmetic,
+        );
+        Some(packed)
+    }
+
+    /// Fills the panels, a part on each CPU.
+    fn fill(&mut self, source: Source<'_>, arithmetic: Arithmetic) {
+        let threads = match source.weights.len() < PARALLEL_WEIGHTS {
+            true => 1,
+            false => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let each = self.panels.len().div_ceil(threads).max(1);
+        let mut rest = &mut self.lines[..];
+        let mut used = 0;
+        std::thread::scope(|scope| {
+            for panels in self.panels.chunks(each) {
+                let end = panels.last().map_or(used, |last| {
+                    last.weights + source.lines_of(last.vectors, arithmetic)
+                });
+                let (part, behind) = std::mem::take(&mut rest).split_at_mut(end - used);
+                (rest, used) = (behind, end);
+                let mut fill = move || source.fill(panels, part, arithmetic);
+                match threads {
+                    1 => fill(),
+                    _ => drop(scope.spawn(fill)),
+                }
+            }
+        });
+    }
+
+    /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
+    pub(crate) fn k_blocks(&self, kernel: [usize; 2], input: Plane, vectors: usize) -> Vec<KBlock> {
+        let planes = match self.precision {
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => 1,
+            Precision::Bf16x3 => 2,
+        };
+        let [rows, columns] = kernel;
+        let starts = (0..self.blocks).flat_map(|block| {
+            (0..rows).flat_map(move |row| {
+                (0..columns).map(move |column| {
+                    (block * planes * input.lines() + row * input.pitch() + column) as u32
+                })
+            })
+        });
+        self.sum(starts, input.lines() as u32, vectors)
+    }
+
+    /// The sum's K-blocks for panels of `vectors`, whose weights lie in the order of the blocks, from where each begins in
+    /// the input: lines from `Tile::a`. The low halves of [`Store::Split`](crate::nn::layout::store::Store) lie `plane` lines further.
+    pub(crate) fn sum(
+        &self,
+        starts: impl Iterator<Item = u32>,
+        plane: u32,
+        vectors: usize,
+    ) -> Vec<KBlock> {
+        let lines = 16 * vectors as u32;
+        let mut list = Vec::new();
+        for (n, a) in starts.enumerate() {
+            let n = n as u32;
+            match self.precision {
+                Precision::F32 | Precision::Bf16 => list.push(KBlock { a, b: n * lines }),
+                Precision::Int8 => unreachable!("bytes are packed in `int8`"),
+                // low · high, high · high, high · low: each has an operand of the one before
+                Precision::Bf16x3 => {
+                    list.extend([(1, 0), (0, 0), (0, 1)].map(|(a_part, b_part)| KBlock {
+                        a: a + a_part * plane,
+                        b: (2 * n + b_part) * lines,
+                    }))
+                }
+            }
+        }
+        list
+    }
+}
+
+/// Weights as they come, `[outputs, inputs of a narrow group, window]`.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    weights: &'a [f32],
+    /// Inputs and outputs of a narrow group.
+    group: [usize; 2],
+    /// Inputs of a joined group.
+    inputs: usize,
+    /// Outputs of a joined group, with those that fill its last block.
+    outputs: usize,
+    /// Positions of the window.
+    window: usize,
+}
+
+impl Source<'_> {
+    /// Lines of a panel of so many vectors.
+    fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
+        self.inputs.div_ceil(arithmetic.lanes()) * self.window * 16 * vectors * arithmetic.planes()
+    }
+
+    /// Fills `lines`, which are those of `panels`.
+    fn fill(self, panels: &[Panel], lines: &mut [Line], arithmetic: Arithmetic) {
+        let (lanes, window) = (arithmetic.lanes(), self.window);
+        let [group_inputs, group_outputs] = self.group;
+        let total = self.weights.len() / (group_inputs * window);
+        let mut rest = lines;
+        for panel in panels {
+            let (lines, behind) =
+                std::mem::take(&mut rest).split_at_mut(self.lines_of(panel.vectors, arithmetic));
+            rest = behind;
+            for v in 0..panel.vectors {
+                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
+                let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
+                    let output = (panel.first + v) * 16 + lane;
+                    let first = output % self.outputs / group_outputs * group_inputs;
+                    match output < total {
+                        true => (output * group_inputs * window, first),
+                        false => (0, usize::MAX / 2),
+                    }
+                });
+                for channel in 0..self.inputs {
+                    for tap in 0..window {
+                        let values = rows.map(|(row, first)| {
+                            let i = channel.wrapping_sub(first);
+                            match i < group_inputs {
+                                true => self.weights[row + i * window + tap],
+                                false => 0.0,
+                            }
+                        });
+                        let block = channel / lanes * window + tap;
+                        let at = (block, channel % lanes, v, panel.vectors);
+                        put(lines, at, values, arithmetic.precision());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores the weights of input `k` of a K-block for the outputs of vector `v` of `vectors`.
+#[inline]
+fn put(
+    lines: &mut [Line],
+    (block, k, v, vectors): (usize, usize, usize, usize),
+    values: [f32; 16],
+    precision: Precision,
+) {
+    match precision {
+        Precision::F32 => lines[(block * 16 + k) * vectors + v] = Line::from_f32(values),
+        Precision::Bf16 => {
+            let line = &mut lines[(block * 16 + k / 2) * vectors + v];
+            put_halves(line, k % 2, values.map(to_bf16));
+        }
+        Precision::Int8 => unreachable!("bytes are packed in `int8`"),
+        Precision::Bf16x3 => {
+            let line = (block * 32 + k / 2) * vectors + v;
+            let high = values.map(to_bf16);
+            let rest = |lane: usize| values[lane] - f32::from_bits(u32::from(high[lane]) << 16);
+            let low = std::array::from_fn(|lane| to_bf16(rest(lane)));
+            put_halves(&mut lines[line], k % 2, high);
+            put_halves(&mut lines[line + 16 * vectors], k % 2, low);
+        }
+    }
+}
+
+/// The nearest bfloat16, ties to even.
+#[inline]
+fn to_bf16(value: f32) -> u16 {
+    (round(value) >> 16) as u16
+}
+
+/// Puts bfloat16 into the lower (0) or upper (1) halves of a line's lanes.
+#[inline]
+fn put_halves(line: &mut Line, half: usize, values: [u16; 16]) {
+    for (word, value) in line.words_mut().iter_mut().zip(values) {
+        *word |= u32::from(value) << (16 * half);
+    }
+}

@@ -1,0 +1,54 @@
+//! Which algorithm computes a convolution: depthwise, Winograd (and its tile) or direct.
+//!
+//! How its work is then ordered and cut is [`conv::plan`](crate::nn::conv::plan).
+
+use super::Work;
+use super::builder::Builder;
+use crate::nn::arithmetic::{Precision, Unit};
+use crate::nn::conv::depthwise::Depthwise;
+use crate::nn::conv::direct::Conv;
+use crate::nn::conv::shape::{ConvShape, ConvUse};
+use crate::nn::conv::winograd::{TileSize, Winograd};
+
+/// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer,
+/// F(2×2) is as fast and its weights are less than half as large.
+const WINOGRAD_F4_TILES: usize = 14;
+
+impl Builder {
+    /// The fastest algorithm for a convolution, and its name.
+    pub(crate) fn convolution(
+        &mut self,
+        shape: ConvShape,
+        about: ConvUse,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Option<(Work, &'static str)> {
+        let tiles = about.output.height.div_ceil(4) * about.output.width.div_ceil(4);
+        let size = match tiles {
+            WINOGRAD_F4_TILES.. => TileSize::F4,
+            _ => TileSize::F2,
+        };
+        // With vectors, three products of bfloat16 take one and a half times as long as one of single precision. With
+        // tiles, the direct sum takes less time than the transforms.
+        let plan = match (self.arithmetic.unit(), self.arithmetic.precision()) {
+            (Unit::Avx2 | Unit::Avx512, _) | (Unit::Avx512Bf16, Precision::Bf16x3) => {
+                Some((size, Precision::F32))
+            }
+            (Unit::Avx512Bf16, precision) => Some((TileSize::F2, precision)),
+            (Unit::Amx, _) => None,
+        };
+        if let Some(depthwise) = Depthwise::new(self.arithmetic, shape, about, weights, bias) {
+            return Some((Work::Depthwise(Box::new(depthwise)), " depthwise"));
+        }
+        let winograd = plan.and_then(|(size, products)| {
+            Winograd::new(self.arithmetic, products, size, shape, about, weights, bias)
+        });
+        if let Some(winograd) = winograd {
+            let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
+            self.scratch = self.scratch.max(lines.max().unwrap_or(0));
+            return Some((Work::Winograd(Box::new(winograd)), " winograd"));
+        }
+        let conv = Conv::new(self.arithmetic, shape, about, weights, bias)?;
+        Some((Work::Conv(Box::new(conv)), ""))
+    }
+}

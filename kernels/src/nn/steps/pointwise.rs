@@ -1,0 +1,300 @@
+//! Steps that look at one pixel at a time and that no convolution took over: a factor and an addend, a sum of two.
+//!
+//! Called by the program's steps; tasks are blocks of channels of an image.
+
+use std::marker::PhantomData;
+
+use crate::nn::Lead;
+use crate::nn::layout::format::{Format, Lanes, with_format};
+use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::layout::store::Store;
+use crate::vectorize::{Task, Vectorized};
+
+/// `relu?(value * scale + shift)`, the sum by a fused multiply-add.
+#[derive(Debug, Clone)]
+pub(crate) struct Affine {
+    /// The instructions.
+    pub(crate) vectorized: Vectorized,
+    /// How input and output are stored.
+    pub(crate) store: Store,
+    /// One a channel.
+    pub(crate) scale: Vec<f32>,
+    /// One a channel.
+    pub(crate) shift: Vec<f32>,
+    /// Whether negative results become zero.
+    pub(crate) relu: bool,
+    /// Then those above it become it.
+    pub(crate) most: f32,
+}
+
+impl Affine {
+    /// Computes `output`, but for its border. Channels beyond the last become zeros.
+    ///
+    /// # Safety
+    /// Both views hold `images` images of the same size; nobody else uses the output or writes the input; they do not
+    /// overlap.
+    pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
+        // SAFETY: by the caller's promise.
+        unsafe { with_format!(self.store, affine(self, lead, input, output, images)) }
+    }
+}
+
+/// `relu?(a + b)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Add {
+    /// The instructions.
+    pub(crate) vectorized: Vectorized,
+    /// How inputs and output are stored.
+    pub(crate) store: Store,
+    /// Whether negative results become zero.
+    pub(crate) relu: bool,
+    /// Then those above it become it.
+    pub(crate) most: f32,
+}
+
+impl Add {
+    /// Computes `output`, but for its border.
+    ///
+    /// # Safety
+    /// All views hold `images` images of the same size; nobody else uses the output or writes the inputs; the output
+    /// overlaps with none of them.
+    pub(crate) unsafe fn run(
+        &self,
+        lead: &Lead<'_>,
+        inputs: [View; 2],
+        output: View,
+        images: usize,
+    ) {
+        // SAFETY: by the caller's promise.
+        unsafe { with_format!(self.store, add(self, lead, inputs, output, images)) }
+    }
+}
+
+/// # Safety
+/// As of [`Affine::run`].
+unsafe fn affine<const H: usize, F: Format<H>>(
+    affine: &Affine,
+    lead: &Lead<'_>,
+    input: View,
+    output: View,
+    images: usize,
+) {
+    let groups = output.blocks / F::BLOCKS;
+    lead.for_each(images * groups, &|task| {
+        let (image, group) = (task / groups, task % groups);
+        let channels = |values: &[f32]| {
+            std::array::from_fn(|half| {
+                std::array::from_fn(|lane| {
+                    let channel = group * 16 * H + F::channel(half, lane);
+                    values.get(channel).copied().unwrap_or(0.0)
+                })
+            })
+        };
+        // SAFETY: inside of the values; each task has its own blocks of the output.
+        let (from, to) = unsafe {
+            (
+                Block::<H, F>::new(input, image, group),
+                output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS),
+            )
+        };
+        affine.vectorized.run(AffineTask {
+            from,
+            to,
+            plane: output.plane,
+            scale: channels(&affine.scale),
+            shift: channels(&affine.shift),
+            relu: affine.relu,
+            most: affine.most,
+        });
+    });
+}
+
+/// # Safety
+/// As of [`Add::run`].
+unsafe fn add<const H: usize, F: Format<H>>(
+    add: &Add,
+    lead: &Lead<'_>,
+    [a, b]: [View; 2],
+    output: View,
+    images: usize,
+) {
+    let groups = output.blocks / F::BLOCKS;
+    lead.for_each(images * groups, &|task| {
+        let (image, group) = (task / groups, task % groups);
+        // SAFETY: inside of the values; each task has its own blocks of the output.
+        let (a, b, to) = unsafe {
+            (
+                Block::<H, F>::new(a, image, group),
+                Block::<H, F>::new(b, image, group),
+                output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS),
+            )
+        };
+        add.vectorized.run(AddTask {
+            a,
+            b,
+            to,
+            plane: output.plane,
+            relu: add.relu,
+            most: add.most,
+        });
+    });
+}
+
+/// `H` × 16 channels of an image, to read.
+struct Block<'a, const H: usize, F> {
+    lines: &'a [Line],
+    plane: Plane,
+    format: PhantomData<F>,
+}
+
+impl<const H: usize, F: Format<H>> Block<'_, H, F> {
+    /// # Safety
+    /// It is inside of the value, and nobody writes to it as long as it lives.
+    unsafe fn new(view: View, image: usize, group: usize) -> Self {
+        Block {
+            // SAFETY: by the caller's promise.
+            lines: unsafe { view.blocks(image, group * F::BLOCKS, F::BLOCKS) },
+            plane: view.plane,
+            format: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn pixel(&self, row: usize, column: usize) -> [Lanes; H] {
+        F::load(self.lines, self.plane.lines(), self.plane.at(row, column))
+    }
+}
+
+struct AffineTask<'a, const H: usize, F> {
+    from: Block<'a, H, F>,
+    to: &'a mut [Line],
+    plane: Plane,
+    scale: [Lanes; H],
+    shift: [Lanes; H],
+    relu: bool,
+    most: f32,
+}
+
+impl<const H: usize, F: Format<H>> Task for AffineTask<'_, H, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let plane = self.plane;
+        for row in 0..plane.height {
+            for column in 0..plane.width {
+                let mut values = self.from.pixel(row, column);
+                let terms = self
+                    .scale
+                    .as_flattened()
+                    .iter()
+                    .zip(self.shift.as_flattened());
+                for (value, (scale, shift)) in values.as_flattened_mut().iter_mut().zip(terms) {
+                    *value = value.mul_add(*scale, *shift);
+                }
+                let values = bounded(values, self.relu, self.most);
+                F::store(self.to, plane.lines(), plane.at(row, column), values);
+            }
+        }
+    }
+}
+
+struct AddTask<'a, const H: usize, F> {
+    a: Block<'a, H, F>,
+    b: Block<'a, H, F>,
+    to: &'a mut [Line],
+    plane: Plane,
+    relu: bool,
+    most: f32,
+}
+
+impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let plane = self.plane;
+        for row in 0..plane.height {
+            for column in 0..plane.width {
+                let (mut values, other) = (self.a.pixel(row, column), self.b.pixel(row, column));
+                let others = other.as_flattened();
+                for (value, other) in values.as_flattened_mut().iter_mut().zip(others) {
+                    *value += other;
+                }
+                let values = bounded(values, self.relu, self.most);
+                F::store(self.to, plane.lines(), plane.at(row, column), values);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn bounded<const H: usize>(mut values: [Lanes; H], relu: bool, most: f32) -> [Lanes; H] {
+    if relu {
+        for value in values.as_flattened_mut() {
+            *value = if *value > 0.0 { *value } else { 0.0 };
+        }
+    }
+    if most < f32::INFINITY {
+        for value in values.as_flattened_mut() {
+            *value = if *value < most { *value } else { most };
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::nn::testing::{STORES, Value, lead, random, rounded, vectorized};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn affine_is_the_naive_one(
+            store in prop::sample::select(&STORES[..]), images in 1usize..3, channels in 1usize..70,
+            height in 1usize..6, width in 1usize..6, borders in [0usize..3, 0usize..3], relu: bool, seed: u64,
+        ) {
+            let numbers = random(seed, images * channels * height * width);
+            let mut input = Value::of(store, channels, Plane { height, width, border: borders[0] }, &numbers);
+            let mut output = Value::new(store, images, channels, Plane { height, width, border: borders[1] });
+            let (scale, shift) = (random(seed ^ 1, channels), random(seed ^ 2, channels));
+            let affine = Affine { vectorized: vectorized(), store, scale, shift, relu, most: 0.5 };
+            let (from, to) = (input.view(), output.view());
+            // SAFETY: two values that are only used here.
+            lead(|lead| unsafe { affine.run(lead, from, to, images) });
+            let expected: Vec<f32> = numbers.iter().enumerate().map(|(i, &x)| {
+                let channel = i / (height * width) % channels;
+                let y = rounded(store, x).mul_add(affine.scale[channel], affine.shift[channel]);
+                rounded(store, if relu { y.max(0.0) } else { y }.min(0.5))
+            }).collect();
+            prop_assert_eq!(output.numbers(), expected);
+        }
+
+        #[test]
+        fn sums_are_the_naive_ones(
+            store in prop::sample::select(&STORES[..]), images in 1usize..3, channels in 1usize..70,
+            height in 1usize..6, width in 1usize..6, borders in [0usize..3, 0usize..3, 0usize..3], relu: bool,
+            seed: u64,
+        ) {
+            let count = images * channels * height * width;
+            let numbers = [random(seed, count), random(seed ^ 1, count)];
+            let plane = |border| Plane { height, width, border };
+            let mut a = Value::of(store, channels, plane(borders[0]), &numbers[0]);
+            let mut b = Value::of(store, channels, plane(borders[1]), &numbers[1]);
+            let mut output = Value::new(store, images, channels, plane(borders[2]));
+            let add = Add { vectorized: vectorized(), store, relu, most: f32::INFINITY };
+            let (from, to) = ([a.view(), b.view()], output.view());
+            // SAFETY: three values that are only used here.
+            lead(|lead| unsafe { add.run(lead, from, to, images) });
+            let expected: Vec<f32> = numbers[0].iter().zip(&numbers[1]).map(|(&a, &b)| {
+                let sum = rounded(store, a) + rounded(store, b);
+                rounded(store, if relu { sum.max(0.0) } else { sum })
+            }).collect();
+            prop_assert_eq!(output.numbers(), expected);
+        }
+    }
+}
