@@ -69,6 +69,21 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("cli", &["*"]),
 ];
 
+/// The rooms of `kernels/src/nn`, from the bottom: each imports only what stands before it.
+const NN_ROOMS: [&str; 11] = [
+    "denormals",
+    "layout",
+    "arithmetic",
+    "layer",
+    "micro",
+    "team",
+    "arena",
+    "conv",
+    "steps",
+    "int8",
+    "program",
+];
+
 struct Source {
     path: String,
     room: String,
@@ -235,6 +250,35 @@ fn imports_point_down() {
                     fine,
                     "{}:{number}: {} may not import {room}",
                     source.path, source.room
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn imports_inside_nn_point_down() {
+    let for_tests = |path: &str| {
+        path.contains("/oracle/") || path.ends_with("tests.rs") || path.ends_with("testing.rs")
+    };
+    let level = |room: &str| NN_ROOMS.iter().position(|r| *r == room);
+    for source in sources() {
+        let Some(path) = source.path.strip_prefix("kernels/nn/") else {
+            continue;
+        };
+        if path == "mod.rs" || for_tests(path) {
+            continue;
+        }
+        let room = path.split('/').next().unwrap().trim_end_matches(".rs");
+        let own = level(room).unwrap_or_else(|| panic!("{path} is in no known room"));
+        for (number, line) in source.code() {
+            for import in line.split("crate::nn::").skip(1) {
+                let other = import.split("::").next().unwrap();
+                let other = other.trim_end_matches([';', ',']);
+                assert!(
+                    level(other).is_some_and(|other| other <= own),
+                    "{}:{number}: {room} may not import {other}",
+                    source.path
                 );
             }
         }

@@ -1,8 +1,8 @@
 //! A precision, and the instructions of this CPU that compute it.
 
-use super::layout::store::Store;
 use crate::caches::Caches;
 use crate::features::{Bf16Unit, Features, Int8Unit};
+use crate::nn::layout::store::Store;
 use crate::{Isa, Vectorized};
 
 /// How values are stored and multiplied.

@@ -2,8 +2,8 @@
 //!
 //! Given to the builders by whoever makes a program; checked here, before anything is packed.
 
-use super::arithmetic::{Arithmetic, Precision};
-use super::layout::line::Plane;
+use crate::nn::arithmetic::{Arithmetic, Precision};
+use crate::nn::layout::line::Plane;
 
 /// Why no step of ours computes a layer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

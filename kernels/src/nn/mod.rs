@@ -6,13 +6,17 @@
 //! |---|---|
 //! | `layout` | how values lie in memory, and what a line's 64 bytes mean |
 //! | `arithmetic` | a precision, and the instructions that compute it |
-//! | `arena` | a worker's memory, and where each value lies in it |
+//! | `layer` | the words that a layer is said in when a program is built |
 //! | `micro` | the micro-kernels by instruction set: their contract, and the table that chooses one |
 //! | `team` | the threads that share an inference |
-//! | `conv` | the algorithms of convolution, and the plan of their work; `conv::winograd`, `conv::first` |
-//! | `steps` | pools and elementwise steps |
-//! | `int8` | the same on bytes |
-//! | `program` | a network as steps: its builder, and the run |
+//! | `arena` | a worker's memory, and where each value lies in it |
+//! | `conv` | the algorithms of convolution, among them Winograd's, and the plan of their work |
+//! | `steps` | pools, elementwise steps, and the way into and out of lines |
+//! | `int8` | all of that on bytes |
+//! | `program` | a network as steps: its builder, which chooses the algorithms, and the run |
+//!
+//! What is for tests alone stands apart: `micro::oracle` and `int8::oracle` have the same sums in plain Rust, `testing`
+//! has values to test with.
 
 mod arena;
 mod arithmetic;

@@ -1,6 +1,6 @@
 //! Values for the unit tests of the steps: memory that owns itself, numbers that depend on a seed alone.
 
-use crate::nn::layout::convert::Conversion;
+use crate::nn::steps::convert::Conversion;
 
 use crate::nn::layout::border::fill_border;
 use crate::nn::layout::line::{Line, Plane, View};

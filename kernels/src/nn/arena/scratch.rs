@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::nn::Lead;
 use crate::nn::layout::line::Line;
+use crate::nn::team::Lead;
 
 /// Some lines, and the most threads that will use them.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,10 @@ use std::marker::PhantomData;
 
 use super::shape::{ConvShape, ConvUse};
 use crate::nn::arena::scratch::share;
+use crate::nn::arithmetic::Arithmetic;
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
-use crate::nn::{Arithmetic, Lead};
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// Rows of a task at least: the weights are unpacked for each.

@@ -3,8 +3,8 @@
 //! Called by the program before such a convolution where that pays: the micro-kernel then reads neighbours, in calls that
 //! go on from row to row, and of the input only the lines that count pass through the cache.
 
-use crate::nn::Lead;
 use crate::nn::layout::line::View;
+use crate::nn::team::Lead;
 
 /// Pixels of the output up to which copying pays. With 28×28 and more it costs as much as it saves; with 14×14 the
 /// convolution is a quarter faster in bfloat16, with 7×7 a third (ResNet-50's downsampling, Intel core with 2 MiB of L2).

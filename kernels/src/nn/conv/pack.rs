@@ -6,11 +6,11 @@
 
 use super::shape::ConvShape;
 use crate::nn::arena::memory::Lines;
+use crate::nn::arithmetic::{Arithmetic, Precision};
 use crate::nn::layout::format::round;
 use crate::nn::layout::line::{Line, Plane};
 use crate::nn::micro::table::TileKernel;
 use crate::nn::micro::tile::KBlock;
-use crate::nn::{Arithmetic, Precision};
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 100_000;

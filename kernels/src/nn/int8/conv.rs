@@ -8,10 +8,12 @@ use super::pixels::{Part, Pixels};
 use super::requantize::Finish;
 use super::tile::{BLOCK_LINES, KBlock, Kind, Panel, Place};
 use crate::nn::arena::scratch::share;
+use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::plan::{Plan, Size};
 use crate::nn::conv::shape::{ConvShape, ConvUse};
+use crate::nn::layer::Refusal;
 use crate::nn::layout::line::{Line, View};
-use crate::nn::{Arithmetic, Lead, Refusal};
+use crate::nn::team::Lead;
 
 /// With more calls than this, a panel of weights is used for so long that the CPU fetches the next one in time.
 const MAX_FETCHING: usize = 16;

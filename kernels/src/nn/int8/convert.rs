@@ -3,8 +3,8 @@
 //! Called by the program for the inputs and outputs of a network.
 
 use super::requantize::Quantization;
-use crate::nn::Lead;
 use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// Images `[channels, height, width]` of `f32` on one side, lines of bytes on the other.

@@ -11,11 +11,13 @@ use super::requantize::{Finish, Quantization};
 use super::tile::{KBlock, Panel, Place};
 use crate::Normalization;
 use crate::nn::arena::scratch::{Scratch, share};
+use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::patches::MAX_CHANNELS;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
+use crate::nn::layer::Refusal;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::{Line, Plane, View};
-use crate::nn::{Arithmetic, Lead, Refusal};
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// Rows of the output that a task computes.

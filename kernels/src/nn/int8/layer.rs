@@ -4,7 +4,7 @@
 
 use super::requantize::{Finish, Quantization, Residual};
 use super::tile::Kind;
-use crate::nn::Refusal;
+use crate::nn::layer::Refusal;
 use crate::nn::layer::{Moving, Value};
 
 /// A convolution of bytes to add to a program.

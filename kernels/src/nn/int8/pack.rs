@@ -4,8 +4,8 @@
 
 use super::requantize::LARGEST_SUM;
 use super::tile::{BLOCK_LINES, Kind, PANEL, lane};
-use crate::nn::Refusal;
 use crate::nn::arena::memory::Lines;
+use crate::nn::layer::Refusal;
 use crate::nn::layout::line::Line;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.

@@ -12,8 +12,8 @@ use super::tile::{Kind, Panel, Place, TileFn};
 use super::{avx2, avx512};
 #[cfg(target_arch = "x86_64")]
 use crate::Int8Unit;
-use crate::nn::Arithmetic;
 use crate::nn::arena::scratch::share;
+use crate::nn::arithmetic::Arithmetic;
 #[cfg(target_arch = "x86_64")]
 use crate::nn::conv::calls::Calls;
 use crate::nn::conv::shape::{ConvShape, ConvUse};

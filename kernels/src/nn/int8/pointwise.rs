@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use super::requantize::{Finish, Quantization, Residual};
-use crate::nn::Lead;
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::steps::pool::{PoolWindow, inside};
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// The bytes of a line.

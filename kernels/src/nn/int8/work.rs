@@ -6,10 +6,10 @@ use super::conv::Conv;
 use super::convert::Conversion;
 use super::first::FirstConv;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
-use crate::nn::Lead;
 use crate::nn::arena::scratch::Scratch;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::View;
+use crate::nn::team::Lead;
 
 /// A step on bytes.
 #[derive(Debug)]

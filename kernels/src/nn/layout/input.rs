@@ -9,7 +9,7 @@ use std::ops::Range;
 pub enum Input<'a> {
     /// `[images, channels, height, width]`.
     F32(&'a [f32]),
-    /// `[images, height, channels, width]`; only where [`crate::nn::Program::takes_bytes`].
+    /// `[images, height, channels, width]`; only where [`crate::nn::program::Program::takes_bytes`].
     Bytes(&'a [u8]),
 }
 

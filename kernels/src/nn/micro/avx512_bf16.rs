@@ -26,7 +26,7 @@ const SPLIT: u8 = Store::Split as u8;
 /// The kernel for `pixels` (1 to [`MAX_PIXELS`]) that lie `stride` (1 or 2) lines apart, and `vectors` (1 or 2) of 16
 /// outputs; bfloat16 can only be stored with 2.
 ///
-/// It wants AVX-512 F, BW and VL and AVX512-BF16: whoever calls it has [`Bf16Unit::Avx512`](crate::nn::Bf16Unit).
+/// It wants AVX-512 F, BW and VL and AVX512-BF16: whoever calls it has [`Bf16Unit::Avx512`](crate::Bf16Unit).
 pub(crate) fn kernel(pixels: usize, stride: usize, vectors: usize, store: Store) -> Option<TileFn> {
     macro_rules! each {
         ($stride:literal, $vectors:literal, $store:expr; $($pixels:literal)*) => {

@@ -8,9 +8,9 @@ use crate::nn::arena::placement::{Access, Allocation, Scope, allocate};
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::int8::Quantization;
 use crate::nn::layer::Value;
-use crate::nn::layout::convert::Conversion;
 use crate::nn::layout::line::Plane;
 use crate::nn::layout::store::Store;
+use crate::nn::steps::convert::Conversion;
 use crate::{Normalization, Vectorized};
 
 /// Lines behind the last value that may be read, though not used: what tiles read beyond the last pixels.

@@ -1,7 +1,6 @@
 //! The builder's methods for steps on bytes.
 
 use super::builder::Builder;
-use crate::nn::Refusal;
 use crate::nn::arena::placement::Allocation;
 use crate::nn::conv::gather::Gather;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
@@ -14,6 +13,7 @@ use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Quantization, Residual};
 use crate::nn::int8::tile::Kind;
 use crate::nn::int8::work::Work;
+use crate::nn::layer::Refusal;
 use crate::nn::layer::{Moving, Value, covers};
 use crate::nn::layout::line::Plane;
 use crate::nn::layout::store::Store;

@@ -4,10 +4,10 @@
 
 use std::marker::PhantomData;
 
-use crate::nn::Lead;
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::layout::store::Store;
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// `relu?(value * scale + shift)`, the sum by a fused multiply-add.

@@ -5,10 +5,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::nn::Lead;
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::layout::store::Store;
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// Where a window moves; rows first, then columns.

@@ -18,11 +18,12 @@ use super::patches::{PatchShape, Patches};
 use super::shape::{ConvShape, ConvUse};
 use crate::Normalization;
 use crate::nn::arena::scratch::{Scratch, share};
+use crate::nn::arithmetic::Arithmetic;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::{Line, View};
 use crate::nn::micro::table::TileKernel;
 use crate::nn::micro::tile::Tile;
-use crate::nn::{Arithmetic, Lead};
+use crate::nn::team::Lead;
 
 /// Rows of the output that a task computes: its rows of the image are interleaved once, those under two tasks twice.
 const ROWS: usize = 8;

@@ -30,7 +30,6 @@ use self::transform::{Forward, Grid, Inverse};
 use super::plan;
 use super::shape::{ConvShape, ConvUse};
 use crate::Vectorized;
-use crate::nn::Lead;
 use crate::nn::arena::memory::Lines;
 pub(crate) use crate::nn::arena::scratch::Scratch;
 use crate::nn::arena::scratch::share;
@@ -39,6 +38,7 @@ use crate::nn::layout::line::{Line, View};
 use crate::nn::layout::store::Store;
 use crate::nn::micro::table::TileKernel;
 use crate::nn::micro::tile::TileFn;
+use crate::nn::team::Lead;
 
 /// Most blocks of input channels.
 const MAX_BLOCKS: usize = 256;

@@ -21,7 +21,7 @@ pub(crate) use self::hardware::Hardware;
 pub(crate) use self::tiles::Tiles;
 use super::avx512_bf16::{Fused, finish};
 use super::series::{GROUP, Series, SeriesFn};
-use crate::nn::Precision;
+use crate::nn::arithmetic::Precision;
 use crate::nn::layout::line::Line;
 use crate::nn::layout::store::Store;
 
@@ -37,7 +37,7 @@ const SPLIT: u8 = Store::Split as u8;
 
 /// The kernel for `vectors` (1 or 2) of 16 outputs; bfloat16 can only be stored with 2.
 ///
-/// Whoever calls it has [`Bf16Unit::Amx`](crate::nn::Bf16Unit), runs no other code that uses tiles on the same thread until
+/// Whoever calls it has [`Bf16Unit::Amx`](crate::Bf16Unit), runs no other code that uses tiles on the same thread until
 /// [`release`], and calls that at the end.
 pub(crate) fn kernel(vectors: usize, store: Store, precision: Precision) -> Option<SeriesFn> {
     Some(match (vectors, store, precision) {

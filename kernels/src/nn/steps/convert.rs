@@ -4,10 +4,10 @@
 
 use std::marker::PhantomData;
 
-use super::format::{Format, Lanes, with_format};
-use super::line::{Line, Plane, View};
-use super::store::Store;
-use crate::nn::Lead;
+use crate::nn::layout::format::{Format, Lanes, with_format};
+use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::layout::store::Store;
+use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
 /// Images `[channels, height, width]` of `f32` on one side, lines on the other.
