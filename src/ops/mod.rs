@@ -10,7 +10,7 @@ mod fuse;
 pub mod graph;
 mod linear;
 #[cfg(test)]
-pub(crate) mod reference;
+pub(crate) mod oracle;
 mod region;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
-use super::{CompileError, compile, fuse, reference};
+use super::{CompileError, compile, fuse, oracle};
 use kernels::nn::{Arithmetic, Input, Precision, Program, Quantization, Team};
 use kernels::{Features, Isa};
 
@@ -254,7 +254,7 @@ proptest! {
         let graph = if fused { fuse(plain.clone()) } else { plain.clone() };
         let Shape { channels, height, width } = plain.nodes[0].shape;
         let image = Numbers(seed ^ 0x5555 | 1).values(channels * height * width, 2.0);
-        let expected = reference::evaluate(&plain, std::slice::from_ref(&image));
+        let expected = oracle::evaluate(&plain, std::slice::from_ref(&image));
         let mut in_f32: Option<Vec<Vec<f32>>> = None;
         for (arithmetic, tolerance) in arithmetics() {
             let program = match compile(&graph, arithmetic, 3, 2, None) {

@@ -8,11 +8,7 @@ mod decode;
 mod error;
 mod exif;
 mod filter;
-#[cfg(test)]
-mod formats;
 mod gif;
-#[cfg(test)]
-mod golden;
 mod jpeg;
 mod normalize;
 mod options;
@@ -25,6 +21,8 @@ mod sniff;
 mod source;
 mod spec;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod vp8;
 mod vp8l;
 mod watch;

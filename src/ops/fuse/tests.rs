@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ops::graph::Shape;
-use crate::ops::reference::{evaluate, len};
+use crate::ops::oracle::{evaluate, len};
 
 const SQUARE: Shape = Shape {
     channels: 3,

@@ -11,8 +11,6 @@
 mod codes;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod writer;
 
 use self::codes::{Bits, Description};
 

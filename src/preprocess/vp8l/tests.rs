@@ -5,8 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
 
-use super::writer::{LONG_CODE_BYTES, Writer, every_transform, file, many_groups, noise};
 use super::{FIXED_BYTES, GROUP_BYTES, ScanError, Tables, scan};
+use crate::preprocess::tests::webp_writer::{
+    LONG_CODE_BYTES, Writer, every_transform, file, many_groups, noise,
+};
 use crate::preprocess::{ExifMode, ImageOptions, PreprocessError, PreprocessSpec, Preprocessor};
 
 #[test]

@@ -1,17 +1,17 @@
 //! Lossless pictures bit by bit, for the tests.
 
 /// Bytes of the tables of each group of [`many_groups`]: 2^10 entries, and 2^11 symbols that are too long for them.
-pub(super) const LONG_CODE_BYTES: u64 = (1 << 10) * 4 + (1 << 11) * 2 * 16;
+pub(in crate::preprocess) const LONG_CODE_BYTES: u64 = (1 << 10) * 4 + (1 << 11) * 2 * 16;
 
 /// Writes a stream's bits, the least significant of each byte first.
 #[derive(Default)]
-pub(super) struct Writer {
-    pub(super) bytes: Vec<u8>,
+pub(in crate::preprocess) struct Writer {
+    pub(in crate::preprocess) bytes: Vec<u8>,
     used: u32,
 }
 
 impl Writer {
-    pub(super) fn new(width: u32, height: u32) -> Writer {
+    pub(in crate::preprocess) fn new(width: u32, height: u32) -> Writer {
         let mut writer = Writer::default();
         let (width, height) = (width - 1, height - 1);
         writer.put([(0x2F, 8), (width, 14), (height, 14), (0, 1), (0, 3)]);
@@ -19,7 +19,10 @@ impl Writer {
     }
 
     /// Values, each with its width in bits.
-    pub(super) fn put<const N: usize>(&mut self, values: [(u32, u32); N]) -> &mut Writer {
+    pub(in crate::preprocess) fn put<const N: usize>(
+        &mut self,
+        values: [(u32, u32); N],
+    ) -> &mut Writer {
         for (value, width) in values {
             for bit in 0..width {
                 if self.used.is_multiple_of(8) {
@@ -34,7 +37,7 @@ impl Writer {
     }
 
     /// Codes of one symbol each, which takes no bits.
-    pub(super) fn only<const N: usize>(&mut self, symbols: [u32; N]) -> &mut Writer {
+    pub(in crate::preprocess) fn only<const N: usize>(&mut self, symbols: [u32; N]) -> &mut Writer {
         for symbol in symbols {
             self.put([(0b101, 3), (symbol, 8)]);
         }
@@ -42,12 +45,16 @@ impl Writer {
     }
 
     /// A code of two symbols of one bit each.
-    pub(super) fn two(&mut self, zero: u32, one: u32) -> &mut Writer {
+    pub(in crate::preprocess) fn two(&mut self, zero: u32, one: u32) -> &mut Writer {
         self.put([(0b111, 3), (zero, 8), (one, 8)])
     }
 
     /// A code of these symbols with their lengths.
-    pub(super) fn code(&mut self, alphabet: u32, lengths: &[(u32, u32)]) -> &mut Writer {
+    pub(in crate::preprocess) fn code(
+        &mut self,
+        alphabet: u32,
+        lengths: &[(u32, u32)],
+    ) -> &mut Writer {
         // The lengths 0 to 15 get 4 bits each, in their order; a code's first bit is its highest.
         self.put([(0, 1), (15, 4), (0, 6)]);
         for symbol in [0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] {
@@ -63,7 +70,7 @@ impl Writer {
     }
 
     /// A code of symbols 0 to 2047, 11 bits each.
-    pub(super) fn long_code(&mut self) -> &mut Writer {
+    pub(in crate::preprocess) fn long_code(&mut self) -> &mut Writer {
         // Of the code length codes 15 are stored, of which those for 16 (a repetition) and 11 get a bit each.
         self.put([(0, 1), (11, 4)]);
         for symbol in [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11] {
@@ -79,7 +86,7 @@ impl Writer {
 }
 
 /// A picture of 1×1 with so many groups, each with one code of 2^11 symbols.
-pub(super) fn many_groups(groups: u32) -> Vec<u8> {
+pub(in crate::preprocess) fn many_groups(groups: u32) -> Vec<u8> {
     let mut writer = Writer::new(1, 1);
     // No transform, a color cache of 2^11, groups numbered in blocks of 4×4: one pixel with the last number.
     writer.put([(0, 1), (1, 1), (11, 4), (1, 1), (0, 3), (0, 1)]);
@@ -92,7 +99,7 @@ pub(super) fn many_groups(groups: u32) -> Vec<u8> {
 }
 
 /// A picture of 20×9 with every transform and color caches, whose group numbers are at most `groups` - 1 = 256.
-pub(super) fn every_transform(groups: u32) -> Vec<u8> {
+pub(in crate::preprocess) fn every_transform(groups: u32) -> Vec<u8> {
     let mut writer = Writer::new(20, 9);
     // A palette of 3 colors: a literal, again, and its repetition. Four pixels lie in one, so 5 columns remain.
     writer.put([(1, 1), (3, 2), (3 - 1, 8), (0, 1)]);
@@ -123,7 +130,7 @@ pub(super) fn every_transform(groups: u32) -> Vec<u8> {
 }
 
 /// A picture of noise: every channel takes 8 bits a pixel, alpha none.
-pub(super) fn noise(width: u32, height: u32) -> Vec<u8> {
+pub(in crate::preprocess) fn noise(width: u32, height: u32) -> Vec<u8> {
     let mut writer = Writer::new(width, height);
     writer.put([(0, 3)]);
     let flat: Vec<(u32, u32)> = (0..256).map(|symbol| (symbol, 8)).collect();
@@ -138,7 +145,7 @@ pub(super) fn noise(width: u32, height: u32) -> Vec<u8> {
 }
 
 /// The content of a VP8L chunk as a file.
-pub(super) fn file(data: &[u8]) -> Vec<u8> {
+pub(in crate::preprocess) fn file(data: &[u8]) -> Vec<u8> {
     let mut body = b"WEBPVP8L".to_vec();
     body.extend((data.len() as u32).to_le_bytes());
     body.extend(data);

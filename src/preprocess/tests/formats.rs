@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::decode::{Region, hand_over, open};
-use super::exif::{Orientation, upright};
-use super::watch::Watch;
-use super::{
+use crate::hex;
+use crate::preprocess::decode::{Region, hand_over, open};
+use crate::preprocess::exif::{Orientation, upright};
+use crate::preprocess::watch::Watch;
+use crate::preprocess::{
     ExifMode, ImageLimits, ImageOptions, Interest, PreprocessError, PreprocessSpec, Preprocessor,
     sniff,
 };
-use crate::hex;
 use kernels::Isa;
 
 const LIMITS: ImageLimits = ImageLimits {

@@ -5,9 +5,9 @@
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::resize::{Resampler, ResizePlan};
-use super::{Interpolation, PreprocessSpec, ResizeMode};
 use crate::hex;
+use crate::preprocess::resize::{Resampler, ResizePlan};
+use crate::preprocess::{Interpolation, PreprocessSpec, ResizeMode};
 use kernels::{Isa, ResampleKernel};
 
 #[derive(Deserialize)]

@@ -1,0 +1,5 @@
+//! What the decoders and the resampler make, against Pillow; and pictures written bit by bit.
+
+mod formats;
+mod golden;
+pub(super) mod webp_writer;
