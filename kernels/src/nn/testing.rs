@@ -68,8 +68,8 @@ impl Value {
 
     /// The bits of all lines, borders and channels beyond the last included.
     pub(crate) fn bits(&self) -> Vec<u32> {
-        let lanes = self.lines.iter().flat_map(|l| l.f32());
-        lanes.map(f32::to_bits).collect()
+        let words = self.lines.iter().flat_map(|l| *l.words());
+        words.collect()
     }
 
     fn conversion(&self) -> Conversion {

@@ -70,7 +70,7 @@ unsafe impl Format<1> for F32 {
     #[inline(always)]
     unsafe fn read(line: *const Line, _plane: usize) -> [Lanes; 1] {
         // SAFETY: by the caller's promise.
-        unsafe { [(*line).f32()] }
+        unsafe { [*(*line).f32()] }
     }
 
     #[inline(always)]
@@ -145,7 +145,7 @@ unsafe impl Format<2> for Split {
 #[inline(always)]
 pub(crate) fn unpack(line: Line) -> [Lanes; 2] {
     let mut values = [[0.0; 16]; 2];
-    for (i, word) in line.words().into_iter().enumerate() {
+    for (i, word) in line.words().iter().enumerate() {
         values[0][i] = f32::from_bits(word << 16);
         values[1][i] = f32::from_bits(word & 0xffff_0000);
     }

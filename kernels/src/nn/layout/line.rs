@@ -21,15 +21,15 @@ impl Line {
     /// Its bytes as numbers of single precision.
     #[inline(always)]
     #[must_use]
-    pub const fn f32(self) -> [f32; 16] {
-        // SAFETY: as above.
-        unsafe { std::mem::transmute::<[u32; 16], [f32; 16]>(self.0) }
+    pub const fn f32(&self) -> &[f32; 16] {
+        // SAFETY: as above, and both are aligned alike.
+        unsafe { &*(&raw const self.0).cast::<[f32; 16]>() }
     }
 
     /// The same, to write to.
     #[inline(always)]
     pub fn f32_mut(&mut self) -> &mut [f32; 16] {
-        // SAFETY: as above, and both are aligned alike.
+        // SAFETY: as above.
         unsafe { &mut *(&raw mut self.0).cast::<[f32; 16]>() }
     }
 
@@ -43,8 +43,8 @@ impl Line {
     /// Its bytes as words.
     #[inline(always)]
     #[must_use]
-    pub const fn words(self) -> [u32; 16] {
-        self.0
+    pub const fn words(&self) -> &[u32; 16] {
+        &self.0
     }
 
     /// The same, to write to.

@@ -315,7 +315,7 @@ mod tests {
                         relu,
                         most: 0.75,
                     });
-                    out.map(|line| line.words())
+                    out.map(|line| *line.words())
                 };
                 let kernel = kernel(1, 1, 2, store).unwrap();
                 // SAFETY: the CPU has the unit, and the tile is whole.

@@ -137,7 +137,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
                 for x in 0..A {
                     let mut values = [[0.0; 16]; H];
                     for (values, row) in values.iter_mut().zip(&rows) {
-                        *values = row[x].f32();
+                        *values = *row[x].f32();
                     }
                     let at = (y * A + x) * self.chunk.v_pitch;
                     // SAFETY: by the caller's promise.
@@ -273,7 +273,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Transform for Inverse<'_, 
                         if x < width {
                             let mut values = [[0.0; 16]; H];
                             for (values, row) in values.iter_mut().zip(&rows) {
-                                *values = row[x].f32();
+                                *values = *row[x].f32();
                             }
                             if let Some((residual, lines)) = residual {
                                 let residual = F::read(residual.add(x), lines);

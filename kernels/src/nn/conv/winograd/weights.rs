@@ -81,7 +81,7 @@ impl Winograd {
                         let [mut even, odd] = [2 * k, 2 * k + 1].map(transformed);
                         let odd = odd.as_flattened();
                         for (even, odd) in even.as_flattened_mut().iter_mut().zip(odd) {
-                            *even = pack([even.f32(), odd.f32()]);
+                            *even = pack([*even.f32(), *odd.f32()]);
                         }
                         even
                     }

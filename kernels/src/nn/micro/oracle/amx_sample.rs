@@ -138,7 +138,7 @@ impl Split {
                 unsafe { tile_bf16(&tile, shape, sample.store, Bf16Unit::Amx) };
             }
         });
-        let bits = |lines: &[Line]| lines.iter().map(|l| l.words()).collect::<Vec<_>>();
+        let bits = |lines: &[Line]| lines.iter().map(|l| *l.words()).collect::<Vec<_>>();
         prop_assert_eq!(bits(got), bits(&expected));
         Ok(())
     }

@@ -29,10 +29,10 @@ pub(crate) unsafe fn tile_bf16(
         let mut sums = [[0.0; 16]; 2];
         for (v, sum) in sums[..vectors].iter_mut().enumerate() {
             // SAFETY: by the caller's promise.
-            *sum = unsafe { (*tile.bias.add(v)).f32() };
+            *sum = unsafe { *(*tile.bias.add(v)).f32() };
             for k in tile.k {
                 // SAFETY: by the caller's promise.
-                let a = unsafe { (*tile.a.add(k.a as usize + p * stride)).f32() };
+                let a = unsafe { *(*tile.a.add(k.a as usize + p * stride)).f32() };
                 for (n, sum) in sum.iter_mut().enumerate() {
                     let pair = |i: usize| {
                         // SAFETY: by the caller's promise.
@@ -130,7 +130,7 @@ unsafe fn finish(tile: &Tile<'_>, p: usize, sums: &mut [[f32; 16]], store: Store
     if !tile.residual.is_null() {
         let added: [f32; 32] = match store {
             Store::F32 => {
-                let lines: Vec<f32> = (0..sums.len()).flat_map(|v| residual(v).f32()).collect();
+                let lines: Vec<f32> = (0..sums.len()).flat_map(|v| *residual(v).f32()).collect();
                 std::array::from_fn(|i| lines.get(i).copied().unwrap_or(0.0))
             }
             Store::Bf16 => unpack(residual(0)),

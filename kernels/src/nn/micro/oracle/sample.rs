@@ -102,7 +102,7 @@ impl Sample {
         // SAFETY: this sample's tile is whole.
         let expected = self.run(|tile| unsafe { tile_bf16(tile, shape, self.store, unit) });
         for (line, (got, expected)) in got.iter().zip(&expected).enumerate() {
-            let bits = |line: &Line| line.words();
+            let bits = |line: &Line| *line.words();
             prop_assert_eq!(bits(got), bits(expected), "line {}", line);
         }
         Ok(())

@@ -11,13 +11,13 @@ pub(crate) unsafe fn tile_f32(tile: &Tile<'_>, pixels: usize, stride: usize, vec
     for p in 0..pixels {
         for v in 0..vectors {
             // SAFETY: by the caller's promise.
-            let mut sum = unsafe { (*tile.bias.add(v)).f32() };
+            let mut sum = unsafe { *(*tile.bias.add(v)).f32() };
             for k in tile.k {
                 // SAFETY: by the caller's promise.
-                let a = unsafe { (*tile.a.add(k.a as usize + p * stride)).f32() };
+                let a = unsafe { *(*tile.a.add(k.a as usize + p * stride)).f32() };
                 for (i, a) in a.into_iter().enumerate() {
                     // SAFETY: by the caller's promise.
-                    let b = unsafe { (*tile.b.add(k.b as usize + i * vectors + v)).f32() };
+                    let b = unsafe { *(*tile.b.add(k.b as usize + i * vectors + v)).f32() };
                     for (sum, b) in sum.iter_mut().zip(b) {
                         *sum = a.mul_add(b, *sum);
                     }
@@ -34,7 +34,7 @@ pub(crate) unsafe fn tile_f32(tile: &Tile<'_>, pixels: usize, stride: usize, vec
 unsafe fn finish_f32(tile: &Tile<'_>, p: usize, v: usize, mut sum: [f32; 16]) {
     if !tile.residual.is_null() {
         // SAFETY: by the caller's promise.
-        let residual = unsafe { (*tile.residual.add(v * tile.residual_stride + p)).f32() };
+        let residual = unsafe { *(*tile.residual.add(v * tile.residual_stride + p)).f32() };
         for (sum, r) in sum.iter_mut().zip(residual) {
             *sum += r;
         }
