@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::backlog::{Backlog, Stage};
+use super::backlog::{Backlog, Progress};
 use super::refusal::Refusal;
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::fair_queue::ClientId;
@@ -59,7 +59,7 @@ pub struct Permit {
     admission: Arc<Admission>,
     client: ClientId,
     lane: usize,
-    stage: Stage,
+    stage: Progress,
 }
 
 impl Admission {
@@ -102,7 +102,7 @@ impl Admission {
             admission: Arc::clone(self),
             client,
             lane,
-            stage: Stage::Decoding,
+            stage: Progress::Decoding,
         }
     }
 
@@ -174,7 +174,7 @@ impl Permit {
         let mut backlog = self.admission.lock();
         backlog.costs[self.lane].decoded(time, now);
         backlog.decoded(self.client, self.lane);
-        self.stage = Stage::Queued;
+        self.stage = Progress::Queued;
     }
 
     /// Decoding it took `time`, until `now`, and has failed.
@@ -185,7 +185,7 @@ impl Permit {
     /// Its batch starts: somebody else may wait in its place.
     pub fn start(&mut self) {
         self.admission.lock().started(self.client);
-        self.stage = Stage::Running;
+        self.stage = Progress::Running;
     }
 
     /// Whose image it is.

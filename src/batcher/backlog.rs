@@ -11,7 +11,7 @@ use crate::fair_queue::ClientId;
 
 /// How far an image has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum Progress {
     Decoding,
     Queued,
     Running,
@@ -101,15 +101,15 @@ impl Backlog {
     }
 
     /// An image has been answered, or given up at this stage.
-    pub(super) fn remove(&mut self, client: ClientId, lane: usize, stage: Stage) {
+    pub(super) fn remove(&mut self, client: ClientId, lane: usize, stage: Progress) {
         let Some(held) = self.clients.get_mut(&client) else {
             return;
         };
         match stage {
-            Stage::Decoding => held.lanes[lane].to_decode -= 1,
-            Stage::Queued | Stage::Running => held.lanes[lane].to_run -= 1,
+            Progress::Decoding => held.lanes[lane].to_decode -= 1,
+            Progress::Queued | Progress::Running => held.lanes[lane].to_run -= 1,
         }
-        if stage != Stage::Running {
+        if stage != Progress::Running {
             held.waiting -= 1;
             self.waiting -= 1;
         }

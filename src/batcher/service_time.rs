@@ -20,7 +20,7 @@ const OUTLIER: f64 = 8.0;
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServiceTime {
     decode: Mean,
-    run: Line,
+    run: LinearFit,
 }
 
 impl ServiceTime {
@@ -90,7 +90,7 @@ impl Mean {
 
 /// The straight line y = a + b·x through observations, by least squares in which older ones count less and less.
 #[derive(Debug, Clone, Default)]
-struct Line {
+struct LinearFit {
     age: Age,
     weight: f64,
     x: f64,
@@ -99,7 +99,7 @@ struct Line {
     xy: f64,
 }
 
-impl Line {
+impl LinearFit {
     fn observe(&mut self, x: f64, y: f64, kept: f64) {
         for (sum, new) in [
             (&mut self.weight, 1.0),

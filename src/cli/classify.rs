@@ -96,7 +96,7 @@ fn report(
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonLine<'a> {
     file: &'a str,
     model: &'a str,
     #[serde(flatten)]
@@ -112,7 +112,7 @@ enum Outcome<'a> {
 }
 
 fn line(file: &str, model: &str, outcome: Outcome) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(&Line {
+    Ok(serde_json::to_string(&JsonLine {
         file,
         model,
         outcome,

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
-use super::body_memory::Share;
+use super::body_memory::BodyReservation;
 use super::{DeskError, RequestLimits};
 
 /// How long a client is left alone before its rate counts: a connection needs some time to gain speed.
@@ -21,7 +21,7 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct HeldBody {
     bytes: Bytes,
-    share: Arc<Share>,
+    share: Arc<BodyReservation>,
 }
 
 impl HeldBody {
@@ -60,7 +60,7 @@ impl HeldBody {
 
 struct KeptImage {
     image: Bytes,
-    _share: Arc<Share>,
+    _share: Arc<BodyReservation>,
 }
 
 impl AsRef<[u8]> for KeptImage {
@@ -78,7 +78,7 @@ pub(super) async fn read<E>(
     announced: Option<u64>,
     mut chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
     limits: &RequestLimits,
-    mut share: Share,
+    mut share: BodyReservation,
 ) -> Result<HeldBody, DeskError> {
     let max = limits.max_body_bytes;
     if announced.is_some_and(|n| n > max) {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     /// The share of a body of a client that has no other.
-    fn share(memory: &BodyMemory) -> Share {
+    fn share(memory: &BodyMemory) -> BodyReservation {
         static CLIENTS: AtomicU64 = AtomicU64::new(0);
         memory.share(ClientId(CLIENTS.fetch_add(1, Ordering::Relaxed)))
     }
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bodies_hold_no_more_than_the_budget_and_one_body() {
         let memory = BodyMemory::new(4 << 10);
-        let mut shares: [Share; 4] = std::array::from_fn(|_| share(&memory));
+        let mut shares: [BodyReservation; 4] = std::array::from_fn(|_| share(&memory));
         let mut held = 0;
         for bytes in (1..=4).map(|n| n << 10) {
             for share in &mut shares {

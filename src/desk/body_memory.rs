@@ -44,7 +44,7 @@ struct Clients {
 
 /// What one body holds; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct BodyReservation {
     of_client: Holding,
     of_all: Holding,
 }
@@ -71,8 +71,8 @@ impl BodyMemory {
     }
 
     /// An empty share for a body of this client.
-    pub(super) fn share(&self, client: ClientId) -> Share {
-        Share {
+    pub(super) fn share(&self, client: ClientId) -> BodyReservation {
+        BodyReservation {
             of_client: Holding::new(self.part(client)),
             of_all: Holding::new(Arc::clone(&self.all)),
         }
@@ -94,7 +94,7 @@ impl BodyMemory {
     }
 }
 
-impl Share {
+impl BodyReservation {
     /// Whether it may hold this many bytes altogether without growing.
     pub(super) fn covers(&self, bytes: usize) -> bool {
         let units = bytes.div_ceil(UNIT);
@@ -170,7 +170,7 @@ mod tests {
     const OTHER: ClientId = ClientId(2);
 
     /// Whether a share comes to hold this much without waiting.
-    async fn grows(share: &mut Share, kib: usize) -> bool {
+    async fn grows(share: &mut BodyReservation, kib: usize) -> bool {
         let grown = tokio::time::timeout(Duration::ZERO, share.grow(kib << 10)).await;
         grown.is_ok()
     }

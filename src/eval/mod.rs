@@ -10,4 +10,4 @@ mod score;
 
 pub use self::labels::{Labelled, Listing, Photo};
 pub use self::report::Report;
-pub use self::score::{Failure, Score, Share, TOP_K};
+pub use self::score::{Failure, Proportion, Score, TOP_K};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::score::{ClassScore, Failure, Score, Share};
+use super::score::{ClassScore, Failure, Proportion, Score};
 use crate::preprocess::ExifMode;
 use crate::registry::LoadedModel;
 use crate::table::Table;
@@ -45,8 +45,8 @@ struct Document<'a> {
     exif: &'static str,
     photos: usize,
     left_out: usize,
-    top1: Share,
-    top5: Share,
+    top1: Proportion,
+    top5: Proportion,
     mean_confidence: Option<f64>,
     calibration_error: Option<f64>,
     seconds: f64,
@@ -147,8 +147,8 @@ impl Report<'_> {
         let mut row = |key: &str, value: &str| figures.row([key, value]);
         row("model", &self.model.name);
         row("photos", &self.photos_words());
-        let share = |s: Share| {
-            let Share {
+        let share = |s: Proportion| {
+            let Proportion {
                 right,
                 accuracy,
                 low,

@@ -62,7 +62,7 @@ pub struct Failure {
 
 /// A share of the photos with its 95% interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Share {
+pub struct Proportion {
     /// Photos that count.
     pub right: usize,
     /// 0 to 1.
@@ -73,17 +73,17 @@ pub struct Share {
     pub high: f64,
 }
 
-impl Share {
+impl Proportion {
     /// The share with its Wilson score interval.
     ///
     /// Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
-    fn of(right: usize, photos: usize) -> Share {
+    fn of(right: usize, photos: usize) -> Proportion {
         let n = photos.max(1) as f64;
         let p = right as f64 / n;
         let middle = p + Z * Z / (2.0 * n);
         let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
         let scale = 1.0 + Z * Z / n;
-        Share {
+        Proportion {
             right,
             accuracy: p,
             // Rounding may miss the ends of 0 to 1, which the exact interval of none and of all touches.
@@ -146,14 +146,14 @@ impl Score {
 
     /// Photos whose first answer is right.
     #[must_use]
-    pub fn top1(&self) -> Share {
-        Share::of(self.top1, self.photos)
+    pub fn top1(&self) -> Proportion {
+        Proportion::of(self.top1, self.photos)
     }
 
     /// Photos with the right class among the first five.
     #[must_use]
-    pub fn top5(&self) -> Share {
-        Share::of(self.top5, self.photos)
+    pub fn top5(&self) -> Proportion {
+        Proportion::of(self.top5, self.photos)
     }
 
     /// Mean probability of the first answer, over the photos with an answer; `None` without any.
@@ -223,14 +223,14 @@ mod tests {
 
     #[test]
     fn interval_is_wilsons() {
-        let share = Share::of(251, 300);
+        let share = Proportion::of(251, 300);
         assert!(
             close(share.accuracy, 0.8367) && close(share.low, 0.7906) && close(share.high, 0.8742),
             "{share:?}"
         );
-        let none = Share::of(0, 10);
+        let none = Proportion::of(0, 10);
         assert!(none.low == 0.0 && close(none.high, 0.2775), "{none:?}");
-        let all = Share::of(10, 10);
+        let all = Proportion::of(10, 10);
         assert!(close(all.low, 0.7225) && all.high == 1.0, "{all:?}");
     }
 
@@ -302,7 +302,7 @@ mod tests {
         #[test]
         fn interval_holds_the_share_and_lies_in_0_to_1(photos in 1usize..5000, part in 0.0f64..=1.0) {
             let right = (part * photos as f64) as usize;
-            let share = Share::of(right, photos);
+            let share = Proportion::of(right, photos);
             prop_assert!(0.0 <= share.low && share.low <= share.accuracy);
             prop_assert!(share.accuracy <= share.high && share.high <= 1.0);
             // Wilson's definition: at both ends the share is exactly Z standard deviations away.

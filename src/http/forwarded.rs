@@ -24,10 +24,10 @@ impl Hops {
     }
 }
 
-type Line = fn(&[u8]) -> Vec<Option<IpAddr>>;
+type ParseHops = fn(&[u8]) -> Vec<Option<IpAddr>>;
 
 /// All lines of a header, the last one first.
-fn hops(headers: &HeaderMap, name: &HeaderName, line: Line) -> Option<Vec<Option<IpAddr>>> {
+fn hops(headers: &HeaderMap, name: &HeaderName, line: ParseHops) -> Option<Vec<Option<IpAddr>>> {
     let mut lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
     lines.reverse();
     let read = |value: &HeaderValue| line(value.as_bytes());

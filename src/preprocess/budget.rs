@@ -30,14 +30,14 @@ struct State {
 
 /// A share of the budget; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct Reservation {
     budget: Arc<MemoryBudget>,
     bytes: u64,
 }
 
 /// Why there is no share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoShare {
+pub(super) enum NotReserved {
     /// More than the whole budget.
     TooLarge,
     /// Stopped while waiting.
@@ -77,9 +77,13 @@ impl MemoryBudget {
     }
 
     /// Waits for a share of `bytes`, as long as `watch` allows.
-    pub(super) fn share(self: &Arc<Self>, bytes: u64, watch: &Watch) -> Result<Share, NoShare> {
+    pub(super) fn share(
+        self: &Arc<Self>,
+        bytes: u64,
+        watch: &Watch,
+    ) -> Result<Reservation, NotReserved> {
         if bytes > self.total {
-            return Err(NoShare::TooLarge);
+            return Err(NotReserved::TooLarge);
         }
         let mut state = self.lock();
         let ticket = state.next_ticket;
@@ -93,7 +97,7 @@ impl MemoryBudget {
                     drop(state);
                     // Whoever stood behind may be first now.
                     self.changed.notify_all();
-                    return Err(NoShare::Stopped(stopped));
+                    return Err(NotReserved::Stopped(stopped));
                 }
             };
             state = self
@@ -107,14 +111,14 @@ impl MemoryBudget {
         drop(state);
         // The next one's share may be free as well.
         self.changed.notify_all();
-        Ok(Share {
+        Ok(Reservation {
             budget: Arc::clone(self),
             bytes,
         })
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.lock().free += self.bytes;
         self.budget.changed.notify_all();
@@ -128,7 +132,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn share(budget: &Arc<MemoryBudget>, bytes: u64) -> Result<Share, NoShare> {
+    fn share(budget: &Arc<MemoryBudget>, bytes: u64) -> Result<Reservation, NotReserved> {
         budget.share(bytes, &Watch::start(LONG, &|| false))
     }
 
@@ -144,7 +148,10 @@ mod tests {
     #[test]
     fn more_than_the_budget_never_waits() {
         let budget = MemoryBudget::new(100);
-        assert_eq!(share(&budget, 101).expect_err("more"), NoShare::TooLarge);
+        assert_eq!(
+            share(&budget, 101).expect_err("more"),
+            NotReserved::TooLarge
+        );
         share(&budget, 100).expect("all of it");
     }
 
@@ -155,12 +162,12 @@ mod tests {
         let late = Watch::start(Duration::ZERO, &|| false);
         assert_eq!(
             budget.share(1, &late).expect_err("late"),
-            NoShare::Stopped(Stopped::TimedOut(Duration::ZERO))
+            NotReserved::Stopped(Stopped::TimedOut(Duration::ZERO))
         );
         let gone = Watch::start(LONG, &|| true);
         assert_eq!(
             budget.share(1, &gone).expect_err("gone"),
-            NoShare::Stopped(Stopped::Canceled)
+            NotReserved::Stopped(Stopped::Canceled)
         );
         assert!(budget.lock().waiting.is_empty());
     }

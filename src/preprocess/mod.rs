@@ -11,6 +11,7 @@ mod filter;
 mod gif;
 mod jpeg;
 mod normalize;
+mod open_image;
 mod options;
 mod png;
 mod pool;
@@ -18,7 +19,6 @@ mod resize;
 mod samples;
 mod schedule;
 mod sniff;
-mod source;
 mod spec;
 mod stage;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub use self::watch::Interest;
 
 use self::normalize::Normalizer;
 use self::resize::ResizePlan;
-use self::source::{Source, completed};
+use self::source::{OpenImage, completed};
 use self::watch::Watch;
 
 /// Facts about an uploaded image that its answer repeats.
@@ -158,7 +158,7 @@ impl Preprocessor {
         let start = Instant::now();
         let watch = Watch::start(self.options.timeout, interest);
         let bytes = completed(bytes, &self.options);
-        let mut source = Source::open(&bytes, exif, &self.options)?;
+        let mut source = OpenImage::open(&bytes, exif, &self.options)?;
         let info = source.info();
         if !interest.may_decode(u64::from(info.width) * u64::from(info.height)) {
             return Err(PreprocessError::Canceled);
@@ -174,7 +174,7 @@ impl Preprocessor {
     }
 
     /// Lets a large picture become smaller while it is decoded, if that is wanted.
-    fn reduce(&self, source: &mut Source<'_>) {
+    fn reduce(&self, source: &mut OpenImage<'_>) {
         if self.options.size == DecodeSize::Reduced {
             source.reduce(self.spec.resize.saturating_mul(2));
         }

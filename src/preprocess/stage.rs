@@ -4,8 +4,8 @@
 //! the same decoder and resampler for the whole picture, where serving asks for what the crop needs.
 
 use super::decode::Region;
+use super::open_image::{OpenImage, completed};
 use super::resize::{ResizePlan, target_size};
-use super::source::{Source, completed};
 use super::watch::Watch;
 use super::{ExifMode, PreprocessError, Preprocessor};
 use crate::tensor::Tensor;
@@ -60,7 +60,7 @@ impl Preprocessor {
         }
         let watch = Watch::start(self.options.timeout, &|| false);
         let bytes = completed(bytes, &self.options);
-        let mut source = Source::open(&bytes, exif, &self.options)?;
+        let mut source = OpenImage::open(&bytes, exif, &self.options)?;
         if stage != Stage::Decoded {
             self.reduce(&mut source);
         }

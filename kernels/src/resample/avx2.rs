@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::packed::{Blocks, LOAD, LOW_BITS, Line};
+use super::packed::{Blocks, LOAD, LOW_BITS, PairLine};
 use super::{HALF, PRECISION_BITS, scalar};
 
 /// Outputs in a block.
@@ -40,7 +40,7 @@ pub(super) unsafe fn horizontal(blocks: Blocks<'_>, out: &mut [u8]) {
 /// From each offset on, `source` holds as many loads, 12 bytes apart, as there are pairs of lines.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn pixels(source: &[u8], offsets: [u32; 2], weights: &[Line]) -> __m256i {
+unsafe fn pixels(source: &[u8], offsets: [u32; 2], weights: &[PairLine]) -> __m256i {
     let first_two = _mm256_broadcastsi128_si256(_mm_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,
     ));
@@ -57,7 +57,7 @@ unsafe fn pixels(source: &[u8], offsets: [u32; 2], weights: &[Line]) -> __m256i 
                 debug_assert!(at + LOAD <= source.len(), "a load stays within the row");
                 _mm_loadu_si128(source.as_ptr().add(at).cast())
             };
-            let vectors = |line: &Line| {
+            let vectors = |line: &PairLine| {
                 let start: *const __m256i = line.0.as_ptr().cast();
                 [_mm256_load_si256(start), _mm256_load_si256(start.add(1))]
             };

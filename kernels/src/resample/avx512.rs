@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::packed::{Blocks, LOAD, LOW_BITS, Line};
+use super::packed::{Blocks, LOAD, LOW_BITS, PairLine};
 use super::{HALF, PRECISION_BITS};
 
 /// Outputs in a block.
@@ -41,7 +41,7 @@ pub(super) unsafe fn horizontal(blocks: Blocks<'_>, out: &mut [u8]) {
 /// From each offset on, `source` holds as many loads, 12 bytes apart, as there are fours of lines.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn pixels(source: &[u8], offsets: [u32; 4], weights: &[Line]) -> __m512i {
+unsafe fn pixels(source: &[u8], offsets: [u32; 4], weights: &[PairLine]) -> __m512i {
     let first_two = _mm512_broadcast_i32x4(_mm_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,
     ));
@@ -62,7 +62,7 @@ unsafe fn pixels(source: &[u8], offsets: [u32; 4], weights: &[Line]) -> __m512i 
             let four = _mm512_inserti32x4::<1>(four, load(offsets[1]));
             let four = _mm512_inserti32x4::<2>(four, load(offsets[2]));
             let four = _mm512_inserti32x4::<3>(four, load(offsets[3]));
-            let vector = |line: &Line| _mm512_load_si512(line.0.as_ptr().cast());
+            let vector = |line: &PairLine| _mm512_load_si512(line.0.as_ptr().cast());
             (
                 four,
                 [

@@ -36,7 +36,7 @@ fn pairs(taps: &[i32]) -> impl Iterator<Item = (Pair, Pair)> {
 /// 64 bytes, aligned so that no load of weights crosses a cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Line(pub(super) [Pair; 16]);
+pub(super) struct PairLine(pub(super) [Pair; 16]);
 
 /// A horizontal pass for vectors of `lanes` times 128 bits, one output pixel in each lane.
 ///
@@ -52,7 +52,7 @@ pub(super) struct PackedRow {
     offsets: Vec<u32>,
     /// Per block, `k` and group four vectors of `lanes` × 4 pairs: low and high parts of the weights of pixels 0 and 1,
     /// low and high parts of those of pixels 2 and 3.
-    weights: Vec<Line>,
+    weights: Vec<PairLine>,
     direct: usize,
     /// The end of a row from byte `edge_start` on, then zeros: loads there would reach beyond the row.
     edge: Vec<u8>,
@@ -68,7 +68,7 @@ pub(super) struct Blocks<'a> {
     /// One an output, in the order block, accumulator, lane.
     pub(super) offsets: &'a [u32],
     /// See [`PackedRow`].
-    pub(super) weights: &'a [Line],
+    pub(super) weights: &'a [PairLine],
     /// Loads an output.
     pub(super) groups: usize,
     /// Number of the first output.
@@ -101,7 +101,7 @@ impl PackedRow {
             Vec::new()
         };
         let mut offsets = Vec::with_capacity(blocks * block);
-        let mut lines = vec![Line([0; 16]); blocks * GROUP * groups * lanes];
+        let mut lines = vec![PairLine([0; 16]); blocks * GROUP * groups * lanes];
         // Pairs in one vector: each lane has the same pair four times, for R, G, B and an idle fourth.
         let vector = lanes * 4;
         for b in 0..blocks {
@@ -170,7 +170,7 @@ impl PackedRow {
 }
 
 /// Repeats `pair` in the 128 bits that start with pair number `at`, a multiple of four.
-fn fill_lane(lines: &mut [Line], at: usize, pair: Pair) {
+fn fill_lane(lines: &mut [PairLine], at: usize, pair: Pair) {
     lines[at / 16].0[at % 16..][..4].fill(pair);
 }
 

@@ -99,7 +99,7 @@ impl Packed {
             packed.bias[i / 16].f32_mut()[i % 16] = *b;
         }
         packed.fill(
-            Source {
+            ConvWeights {
                 weights,
                 group: narrow,
                 inputs,
@@ -112,7 +112,7 @@ impl Packed {
     }
 
     /// Fills the panels, a part on each CPU.
-    fn fill(&mut self, source: Source<'_>, arithmetic: Arithmetic) {
+    fn fill(&mut self, source: ConvWeights<'_>, arithmetic: Arithmetic) {
         let threads = match source.weights.len() < PARALLEL_WEIGHTS {
             true => 1,
             false => std::thread::available_parallelism().map_or(1, usize::from),
@@ -183,7 +183,7 @@ impl Packed {
 
 /// Weights as they come, `[outputs, inputs of a narrow group, window]`.
 #[derive(Clone, Copy)]
-struct Source<'a> {
+struct ConvWeights<'a> {
     weights: &'a [f32],
     /// Inputs and outputs of a narrow group.
     group: [usize; 2],
@@ -195,7 +195,7 @@ struct Source<'a> {
     window: usize,
 }
 
-impl Source<'_> {
+impl ConvWeights<'_> {
     /// Lines of a panel of so many vectors.
     fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
         self.inputs.div_ceil(arithmetic.lanes()) * self.window * 16 * vectors * arithmetic.planes()

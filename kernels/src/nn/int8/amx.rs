@@ -7,7 +7,7 @@ use core::arch::x86_64::{__m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_si512};
 use std::mem::MaybeUninit;
 
 use super::avx512::Ending;
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, Target};
 use crate::nn::layout::line::Line;
 use crate::nn::micro::amx::Hardware;
 use crate::nn::micro::amx::Tiles;
@@ -32,10 +32,10 @@ pub(crate) struct Series<'a> {
 /// The micro-kernel for a series of calls.
 ///
 /// # Safety
-/// As of [`TileFn`](super::tile::TileFn), with `Place::a` and the others at the planes' first lines; the CPU has AMX
+/// As of [`TileFn`](super::tile::TileFn), with `Target::a` and the others at the planes' first lines; the CPU has AMX
 /// for bytes and AVX-512 F, BW and VL, and no other code uses tiles on this thread until
 /// [`release`](crate::nn::micro::amx::release), which the caller calls at the end.
-pub(crate) type SeriesFn = unsafe fn(&Panel<'_>, Place, &Series<'_>);
+pub(crate) type SeriesFn = unsafe fn(&Panel<'_>, Target, &Series<'_>);
 
 /// The kernel that stores so.
 pub(crate) fn kernel(kind: Kind) -> SeriesFn {
@@ -48,7 +48,7 @@ pub(crate) fn kernel(kind: Kind) -> SeriesFn {
 
 /// # Safety
 /// As of [`SeriesFn`].
-unsafe fn on_hardware<const KIND: u8>(panel: &Panel<'_>, at: Place, series: &Series<'_>) {
+unsafe fn on_hardware<const KIND: u8>(panel: &Panel<'_>, at: Target, series: &Series<'_>) {
     // SAFETY: the caller's promise is the same.
     unsafe { run::<Hardware, KIND>(&mut Hardware, panel, at, series) }
 }
@@ -59,7 +59,7 @@ unsafe fn on_hardware<const KIND: u8>(panel: &Panel<'_>, at: Place, series: &Ser
 pub(crate) unsafe fn run<T: Tiles, const KIND: u8>(
     tiles: &mut T,
     panel: &Panel<'_>,
-    at: Place,
+    at: Target,
     series: &Series<'_>,
 ) {
     // SAFETY: the panel's factors are there.

@@ -9,7 +9,7 @@
 use core::arch::x86_64::*;
 
 use super::requantize::SHIFT;
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
@@ -72,7 +72,7 @@ unsafe fn load_ps(line: *const Line, half: usize) -> __m256 {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn finish<const KIND: u8>(
     panel: &Panel<'_>,
-    at: Place,
+    at: Target,
     half: usize,
     p: usize,
     sums: [__m256i; 2],
@@ -145,7 +145,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         pub(crate) unsafe fn $name<const PIXELS: usize, const KIND: u8>(
             panel: &Panel<'_>,
-            at: Place,
+            at: Target,
             stride: usize,
         ) {
             for half in 0..2 {

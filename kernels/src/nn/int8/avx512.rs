@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::requantize::SHIFT;
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, Place, RESIDUAL, TileFn};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call.
@@ -29,7 +29,7 @@ pub(crate) fn kernels(kind: Kind) -> [TileFn; MAX_PIXELS] {
 /// # Safety
 /// As of [`TileFn`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile<const PIXELS: usize, const KIND: u8>(panel: &Panel<'_>, at: Place, stride: usize) {
+unsafe fn tile<const PIXELS: usize, const KIND: u8>(panel: &Panel<'_>, at: Target, stride: usize) {
     // SAFETY: two lines; lines are aligned.
     let offset = unsafe { [load(panel.offset), load(panel.offset.add(1))] };
     let mut sums = [offset; PIXELS];
@@ -79,7 +79,7 @@ unsafe fn load(line: *const Line) -> __m512i {
 
 /// What happens to sums, in registers.
 pub(crate) struct Ending {
-    at: Place,
+    at: Target,
     factor: [__m512; 2],
     /// Whether zero is another byte than 0.
     is_shifted: bool,
@@ -97,7 +97,7 @@ impl Ending {
     /// The panel's factors are there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(crate) unsafe fn new(panel: &Panel<'_>, at: Place) -> Ending {
+    pub(crate) unsafe fn new(panel: &Panel<'_>, at: Target) -> Ending {
         let finish = panel.finish;
         let zero = _mm512_setzero_ps();
         let mut ending = Ending {

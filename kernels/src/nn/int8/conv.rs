@@ -3,10 +3,10 @@
 //! Called by the program's steps. What lies beyond the edge are border lines of the input's zero, so every product of a
 //! window is with a byte of memory, and what its zero contributes is taken off the sum once, in advance.
 
-use super::pack::{ByChannels, Packed, Source};
+use super::pack::{ByChannels, Packed, QuantizedWeights};
 use super::pixels::{Part, Pixels};
 use super::requantize::Finish;
-use super::tile::{BLOCK_LINES, KBlock, Kind, Panel, Place};
+use super::tile::{BLOCK_LINES, KBlock, Kind, Panel, Target};
 use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::plan::{Plan, Size};
@@ -39,7 +39,7 @@ impl Conv {
         arithmetic: Arithmetic,
         shape: ConvShape,
         about: ConvUse,
-        source: &Source<'_>,
+        source: &QuantizedWeights<'_>,
         finish: Finish,
     ) -> Result<Conv, Refusal> {
         if shape.groups != 1 {
@@ -148,19 +148,19 @@ impl Conv {
         block: usize,
         half: usize,
         (input, residual, output): (View, Option<View>, View),
-    ) -> Place {
+    ) -> Target {
         // SAFETY: inside of the values by the geometry that `new` was given.
         unsafe {
             let a = input.plane_start(image, 0).cast::<u8>().cast_const();
             match self.kind {
-                Kind::Float => Place {
+                Kind::Float => Target {
                     a,
                     // A block of bytes is four of `f32`; of those beyond the last output there are none.
                     out: output.plane_start(image, 4 * block + 2 * half).cast::<u8>(),
                     out_stride: output.plane.lines() * size_of::<Line>(),
                     residual: std::ptr::null(),
                 },
-                Kind::Plain | Kind::Residual => Place {
+                Kind::Plain | Kind::Residual => Target {
                     a,
                     out: output.plane_start(image, block).cast::<u8>().add(32 * half),
                     out_stride: 0,

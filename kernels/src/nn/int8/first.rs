@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::pack::{Order, Packed, Source};
+use super::pack::{Order, Packed, QuantizedWeights};
 use super::pixels::{Part, Pixels};
 use super::requantize::{Finish, Quantization};
-use super::tile::{KBlock, Panel, Place};
+use super::tile::{KBlock, Panel, Target};
 use crate::Normalization;
 use crate::nn::arena::scratch::{Scratch, share};
 use crate::nn::arithmetic::Arithmetic;
@@ -73,7 +73,7 @@ impl FirstConv {
         arithmetic: Arithmetic,
         shape: ConvShape,
         about: ConvUse,
-        source: &Source<'_>,
+        source: &QuantizedWeights<'_>,
         (quantization, finish): (Quantization, Finish),
     ) -> Result<FirstConv, Refusal> {
         let run = shape.inputs * shape.kernel[1];
@@ -219,7 +219,7 @@ impl FirstConv {
             // SAFETY: inside of the band, which goes on behind its last row's last pixel, and of the output.
             unsafe {
                 let line = output.line(image, index / 2, row, 0).cast::<u8>();
-                let place = Place {
+                let place = Target {
                     a: band.as_ptr(),
                     out: line.add(index % 2 * 32),
                     out_stride: 0,

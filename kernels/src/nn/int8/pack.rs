@@ -13,7 +13,7 @@ const PARALLEL_WEIGHTS: usize = 200_000;
 
 /// Weights as they come, with what belongs to them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct QuantizedWeights<'a> {
     /// `[outputs, inputs, positions of the window]`.
     pub(crate) weights: &'a [i8],
     pub(crate) inputs: usize,
@@ -71,7 +71,10 @@ pub(crate) struct Packed {
 impl Packed {
     /// # Errors
     /// [`Refusal`] if a sum could be larger than what is converted exactly.
-    pub(crate) fn new(source: &Source<'_>, order: &impl Order) -> Result<Packed, Refusal> {
+    pub(crate) fn new(
+        source: &QuantizedWeights<'_>,
+        order: &impl Order,
+    ) -> Result<Packed, Refusal> {
         let outputs = source.bias.len();
         let each = source.inputs * source.window;
         let panels = outputs.div_ceil(64) * 2;
@@ -95,7 +98,7 @@ impl Packed {
     }
 
     /// Fills the panels, a part on each CPU.
-    fn fill(&mut self, source: &Source<'_>, order: &impl Order) {
+    fn fill(&mut self, source: &QuantizedWeights<'_>, order: &impl Order) {
         let threads = match source.weights.len() < PARALLEL_WEIGHTS {
             true => 1,
             false => std::thread::available_parallelism().map_or(1, usize::from),
@@ -138,7 +141,7 @@ impl Packed {
 }
 
 /// What an output's sum begins with: the bias, less the products of the input's zero.
-fn offset(source: &Source<'_>, output: usize, weights: &[i8]) -> Result<i32, Refusal> {
+fn offset(source: &QuantizedWeights<'_>, output: usize, weights: &[i8]) -> Result<i32, Refusal> {
     let (mut negative, mut positive) = (0_i64, 0_i64);
     for weight in weights {
         let weight = i64::from(*weight);
@@ -161,7 +164,7 @@ fn offset(source: &Source<'_>, output: usize, weights: &[i8]) -> Result<i32, Ref
     Ok(offset as i32)
 }
 
-fn fill_panel(source: &Source<'_>, order: &impl Order, panel: usize, lines: &mut [Line]) {
+fn fill_panel(source: &QuantizedWeights<'_>, order: &impl Order, panel: usize, lines: &mut [Line]) {
     // SAFETY: a line is 64 bytes, any of which are numbers, and the slice is borrowed for this.
     let bytes = unsafe {
         std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<i8>(), size_of_val(lines))

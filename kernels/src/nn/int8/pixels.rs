@@ -7,7 +7,7 @@ use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 use super::amx::{self, Series, SeriesFn};
-use super::tile::{Kind, Panel, Place, TileFn};
+use super::tile::{Kind, Panel, Target, TileFn};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 #[cfg(target_arch = "x86_64")]
@@ -111,7 +111,7 @@ impl Pixels {
     ///
     /// # Safety
     /// As of the kernels; nobody else uses these pixels of the panel's outputs.
-    pub(crate) unsafe fn run(&self, panel: &Panel<'_>, at: Place, part: &Part) {
+    pub(crate) unsafe fn run(&self, panel: &Panel<'_>, at: Target, part: &Part) {
         match self {
             Pixels::Neighbours(kernels, rows) => {
                 let width = part.row.unwrap_or(rows.width);
@@ -122,7 +122,7 @@ impl Pixels {
                     let line = |lines: usize| (lines + columns.start) * size_of::<Line>();
                     // SAFETY: inside of the values by the geometry that `new` was given.
                     unsafe {
-                        let place = Place {
+                        let place = Target {
                             a: at.a.add(input + columns.start * rows.distance),
                             out: at.out.add(line(output)),
                             residual: match at.residual.is_null() {

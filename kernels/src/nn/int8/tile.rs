@@ -57,7 +57,7 @@ pub(crate) struct Panel<'a> {
 
 /// Where a call reads and writes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Target {
     /// The first pixel's first byte.
     pub(crate) a: *const u8,
     /// The first pixel's 32 bytes, or its first line of `f32`; pixels are lines apart.
@@ -72,7 +72,7 @@ pub(crate) struct Place {
 ///
 /// # Safety
 /// The CPU has its instructions; all that panel and place point to is there, and nobody else uses the output.
-pub(crate) type TileFn = unsafe fn(&Panel<'_>, Place, usize);
+pub(crate) type TileFn = unsafe fn(&Panel<'_>, Target, usize);
 
 /// The vector and lane of an output of a panel.
 pub(crate) fn lane(output: usize, kind: Kind) -> (usize, usize) {

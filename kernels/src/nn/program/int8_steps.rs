@@ -8,7 +8,7 @@ use crate::nn::int8::conv::Conv;
 use crate::nn::int8::convert::Conversion;
 use crate::nn::int8::first::FirstConv;
 use crate::nn::int8::layer::{Int8Conv, refuse};
-use crate::nn::int8::pack::Source;
+use crate::nn::int8::pack::QuantizedWeights;
 use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Quantization, Residual};
 use crate::nn::int8::tile::Kind;
@@ -402,11 +402,17 @@ impl<'a> Int8Conv<'a> {
         }
     }
 
-    fn source<'s>(&self, inputs: usize, factor: &'s [f32], zero: u8, kind: Kind) -> Source<'s>
+    fn source<'s>(
+        &self,
+        inputs: usize,
+        factor: &'s [f32],
+        zero: u8,
+        kind: Kind,
+    ) -> QuantizedWeights<'s>
     where
         'a: 's,
     {
-        Source {
+        QuantizedWeights {
             weights: self.weights,
             inputs,
             window: self.moving.kernel[0] * self.moving.kernel[1],

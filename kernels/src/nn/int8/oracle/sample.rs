@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::scalar;
 use crate::nn::int8::requantize::{Finish, Quantization, Residual};
-use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, Place, RESIDUAL};
+use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, Target};
 use crate::nn::layout::line::Line;
 
 /// A panel and pixels, with all that they point to.
@@ -55,7 +55,7 @@ impl Sample {
     }
 
     /// What `kernel` makes of the output's lines.
-    pub(crate) fn run(&self, kernel: impl FnOnce(&Panel<'_>, Place)) -> Vec<Line> {
+    pub(crate) fn run(&self, kernel: impl FnOnce(&Panel<'_>, Target)) -> Vec<Line> {
         let mut random = Random(self.seed | 1);
         let bytes = self.pixels * self.stride + REACH;
         let a: Vec<u8> = match self.extreme {
@@ -113,7 +113,7 @@ impl Sample {
         };
         kernel(
             &panel,
-            Place {
+            Target {
                 a: a.as_ptr(),
                 out: out[1..].as_mut_ptr().cast(),
                 out_stride: self.pixels * size_of::<Line>(),

@@ -1,6 +1,6 @@
 //! The 8-bit micro-kernel in plain Rust, in the order of the weights: the oracle of the vector and the tile code.
 
-use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, PANEL, Panel, Place, RESIDUAL, lane};
+use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, PANEL, Panel, RESIDUAL, Target, lane};
 use crate::nn::int8::tile::{Kind, PLAIN};
 use crate::nn::layout::line::Line;
 
@@ -10,7 +10,7 @@ use crate::nn::layout::line::Line;
 /// All that panel and place point to is there for so many pixels, and nobody else uses the output.
 pub(crate) unsafe fn tile<const KIND: u8>(
     panel: &Panel<'_>,
-    at: Place,
+    at: Target,
     [pixels, stride]: [usize; 2],
 ) {
     let kind = match KIND {

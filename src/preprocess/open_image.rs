@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::budget::NoShare;
+use super::budget::NotReserved;
 use super::decode::{Decoder, Region, RowSink};
 use super::exif::{self, Orientation};
 use super::options::{DamagedImages, ImageOptions};
@@ -16,20 +16,20 @@ use super::watch::{Stopped, Watch};
 use super::{ExifMode, Format, ImageInfo, PreprocessError, decode, sniff};
 
 /// An image whose header has been read, seen upright.
-pub(super) struct Source<'a> {
+pub(super) struct OpenImage<'a> {
     decoder: Box<dyn Decoder + 'a>,
     format: Format,
     turn: Orientation,
     options: &'a ImageOptions,
 }
 
-impl<'a> Source<'a> {
+impl<'a> OpenImage<'a> {
     /// Tells the format and reads the header.
     pub(super) fn open(
         bytes: &'a [u8],
         exif: ExifMode,
         options: &'a ImageOptions,
-    ) -> Result<Source<'a>, PreprocessError> {
+    ) -> Result<OpenImage<'a>, PreprocessError> {
         let format = sniff::accepted_format(bytes)?;
         let open = || decode::open(bytes, format, options.limits, options.isa);
         let decoder = contained(format, open)?;
@@ -37,7 +37,7 @@ impl<'a> Source<'a> {
             ExifMode::Apply => decoder.orientation(),
             ExifMode::Ignore => Orientation::NoTransforms,
         };
-        Ok(Source {
+        Ok(OpenImage {
             decoder,
             format,
             turn,
@@ -83,13 +83,13 @@ impl<'a> Source<'a> {
         let share = memory.share(needed, watch);
         watch.waited_for_memory(asked.elapsed());
         let _share = share.map_err(|e| match e {
-            NoShare::TooLarge => PreprocessError::OverBudget {
+            NotReserved::TooLarge => PreprocessError::OverBudget {
                 format: self.format,
                 needed,
                 max: memory.total(),
             },
-            NoShare::Stopped(Stopped::TimedOut(limit)) => PreprocessError::MemoryBusy(limit),
-            NoShare::Stopped(Stopped::Canceled) => PreprocessError::Canceled,
+            NotReserved::Stopped(Stopped::TimedOut(limit)) => PreprocessError::MemoryBusy(limit),
+            NotReserved::Stopped(Stopped::Canceled) => PreprocessError::Canceled,
         })?;
         check_allocation(needed)?;
         if !turned {
