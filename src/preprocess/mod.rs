@@ -47,7 +47,7 @@ pub use self::watch::Interest;
 
 use self::normalize::Normalizer;
 use self::resize::ResizePlan;
-use self::source::{OpenImage, completed};
+use self::open_image::{OpenImage, completed};
 use self::watch::Watch;
 
 /// Facts about an uploaded image that its answer repeats.

@@ -73,7 +73,7 @@ fn crops(case: &Case) -> Vec<(ResampleKernel, Vec<u8>)> {
 #[test]
 fn crop_is_pillows_to_the_byte_for_every_size_mode_filter_and_isa() {
     let golden: Golden =
-        serde_json::from_str(include_str!("../../tests/fixtures/resize.json")).expect("valid");
+        serde_json::from_str(include_str!("../../../tests/fixtures/resize.json")).expect("valid");
     assert_eq!(golden.pillow, "13.0.0");
     assert!(golden.cases.len() > 300, "the cases are there");
     for case in &golden.cases {
