@@ -46,8 +46,8 @@ pub use self::stage::{Pixels, Stage, StageOutput};
 pub use self::watch::Interest;
 
 use self::normalize::Normalizer;
-use self::resize::ResizePlan;
 use self::open_image::{OpenImage, completed};
+use self::resize::ResizePlan;
 use self::watch::Watch;
 
 /// Facts about an uploaded image that its answer repeats.
@@ -158,13 +158,13 @@ impl Preprocessor {
         let start = Instant::now();
         let watch = Watch::start(self.options.timeout, interest);
         let bytes = completed(bytes, &self.options);
-        let mut source = OpenImage::open(&bytes, exif, &self.options)?;
-        let info = source.info();
+        let mut image = OpenImage::open(&bytes, exif, &self.options)?;
+        let info = image.info();
         if !interest.may_decode(u64::from(info.width) * u64::from(info.height)) {
             return Err(PreprocessError::Canceled);
         }
-        self.reduce(&mut source);
-        let (crop, resampling) = source.resample(self.plan(source.size()), &watch)?;
+        self.reduce(&mut image);
+        let (crop, resampling) = image.resample(self.plan(image.size()), &watch)?;
         Ok(Preprocessed {
             image: Crop::new(self.spec.crop as usize, crop),
             info,
@@ -174,9 +174,9 @@ impl Preprocessor {
     }
 
     /// Lets a large picture become smaller while it is decoded, if that is wanted.
-    fn reduce(&self, source: &mut OpenImage<'_>) {
+    fn reduce(&self, image: &mut OpenImage<'_>) {
         if self.options.size == DecodeSize::Reduced {
-            source.reduce(self.spec.resize.saturating_mul(2));
+            image.reduce(self.spec.resize.saturating_mul(2));
         }
     }
 

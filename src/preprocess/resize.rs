@@ -1,6 +1,6 @@
 //! Pillow's antialiased resize with torchvision's size and crop rounding, bit for bit.
 //!
-//! Called by `Preprocessor` between decode and normalize. Rows are taken as they are decoded; only the rows and columns
+//! Called by `OpenImage` between decode and normalize. Rows are taken as they are decoded; only the rows and columns
 //! that the crop keeps are asked for, and only the rows that one row of the crop depends on are kept.
 //!
 //! Source: the order of passes and their rounding to 8 bits in between are those of Pillow 13's `Resample.c`

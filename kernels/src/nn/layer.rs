@@ -1,6 +1,6 @@
 //! What a layer is said in when a program is built: values, windows, convolutions and pools, and whether they fit.
 //!
-//! Given to the builders by whoever makes a program; checked here, before anything is packed.
+//! Given to the builder by whoever makes a program; checked here, before anything is packed.
 
 use crate::nn::arithmetic::{Arithmetic, Precision};
 use crate::nn::layout::line::Plane;

@@ -1,19 +1,20 @@
 //! Neural network layers: values in lines of 64 bytes, micro-kernels that multiply them, and the steps around.
 //!
-//! Rooms, from the bottom; each imports only what stands before it:
+//! Rooms, from the bottom; each imports only what stands before it, which `tests/tidy.rs` checks:
 //!
 //! | room | task |
 //! |---|---|
+//! | `denormals` | numbers that are too small to matter, as zeros |
 //! | `layout` | how values lie in memory, and what a line's 64 bytes mean |
 //! | `arithmetic` | a precision, and the instructions that compute it |
 //! | `layer` | the words that a layer is said in when a program is built |
-//! | `micro` | the micro-kernels by instruction set: their contract, and the table that chooses one |
+//! | `micro` | the micro-kernels of numbers by instruction set: their contract, and the table that chooses one |
 //! | `team` | the threads that share an inference |
 //! | `arena` | a worker's memory, and where each value lies in it |
 //! | `conv` | the algorithms of convolution, among them Winograd's, and the plan of their work |
-//! | `steps` | pools, elementwise steps, and the way into and out of lines |
-//! | `int8` | all of that on bytes |
-//! | `program` | a network as steps: its builder, which chooses the algorithms, and the run |
+//! | `steps` | the steps without weights: pools, elementwise steps, the way into and out of lines |
+//! | `int8` | the same on bytes: micro-kernels with a contract of their own, direct convolutions and steps |
+//! | `program` | a network as steps: its builder, which chooses the algorithms (`algorithm`), and the run |
 //!
 //! What is for tests alone stands apart: `micro::oracle` and `int8::oracle` have the same sums in plain Rust, `testing`
 //! has values to test with.

@@ -1,4 +1,4 @@
-//! Values for the unit tests of the steps: memory that owns itself, numbers that depend on a seed alone.
+//! Values for the unit tests of convolutions and steps: memory that owns itself, numbers that depend on a seed alone.
 
 use crate::nn::steps::convert::Conversion;
 

@@ -39,13 +39,13 @@ impl Calls {
         });
         for part in 0..parts {
             let columns = share(width, part, parts);
-            let run = Segment {
+            let segment = Segment {
                 row: 0,
                 pixels: columns.len() as u8,
                 out: columns.start as u32,
                 residual: columns.start as u32,
             };
-            calls.push(columns.start * step, [run]);
+            calls.push(columns.start * step, [segment]);
         }
         calls
     }
@@ -63,9 +63,9 @@ impl Calls {
         });
         for (row, part) in (0..height).flat_map(|row| (0..parts).map(move |part| (row, part))) {
             let columns = share(width, part, parts);
-            let run = run(about, [row, columns.start], 0, columns.len());
+            let segment = segment(about, [row, columns.start], 0, columns.len());
             let line = about.first_line(shape, row, columns.start);
-            calls.push(line * size_of::<Line>(), [run]);
+            calls.push(line * size_of::<Line>(), [segment]);
         }
         calls
     }
@@ -96,7 +96,7 @@ impl Calls {
                     true => (row - first) * pitch,
                     false => GROUP + (row - first - second) * pitch,
                 };
-                run(about, [row, 0], line, width)
+                segment(about, [row, 0], line, width)
             };
             let line = about.first_line(shape, first, 0);
             calls.push(line * size_of::<Line>(), rows.map(row));
@@ -129,7 +129,7 @@ impl Calls {
 }
 
 /// Neighbouring pixels that begin at `[row, column]` of the output and line `line` of the call.
-fn run(about: ConvUse, [row, column]: [usize; 2], line: usize, pixels: usize) -> Segment {
+fn segment(about: ConvUse, [row, column]: [usize; 2], line: usize, pixels: usize) -> Segment {
     Segment {
         row: line as u8,
         pixels: pixels as u8,

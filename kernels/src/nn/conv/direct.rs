@@ -14,13 +14,13 @@ use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::layout::line::{Line, View};
 use crate::nn::micro::series::{Prefetch, Series, SeriesFn};
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::{KBlock, Tile};
 use crate::nn::team::Lead;
 
 /// A convolution ready to run between values of fixed geometry.
 #[derive(Debug)]
-pub(crate) struct Conv {
+pub(crate) struct DirectConv {
     weights: Packed,
     /// The sum for panels of one vector and of two.
     k: [Vec<KBlock>; 2],
@@ -38,7 +38,7 @@ struct Views {
     output: View,
 }
 
-impl Conv {
+impl DirectConv {
     /// Packs `weights`, `[outputs, inputs / groups, height, width]`, and `bias`.
     ///
     /// None if no kernel does it: strides above 2, where vectors multiply, or unequal ones, or groups too narrow to be
@@ -49,8 +49,8 @@ impl Conv {
         about: ConvUse,
         weights: &[f32],
         bias: &[f32],
-    ) -> Option<Conv> {
-        let kernel = TileKernel::new(arithmetic, about.store);
+    ) -> Option<DirectConv> {
+        let kernel = MicroKernels::new(arithmetic, about.store);
         if shape.stride[0] != shape.stride[1] {
             return None;
         }
@@ -64,7 +64,7 @@ impl Conv {
             units: pixels.units(None),
             panels: weights.panels.len(),
         };
-        Some(Conv {
+        Some(DirectConv {
             plan: Plan::new(arithmetic, size),
             k: [1, 2].map(|vectors| weights.k_blocks(shape.kernel, about.input, vectors)),
             weights,
@@ -313,8 +313,8 @@ mod tests {
             let mut input = Value::of(about.store, channels[0], about.input, &numbers);
             let numbers = random(seed ^ 2, images * channels[1] * output[0] * output[1]);
             let mut added = Value::of(about.store, channels[1], plane(output, 0), &numbers);
-            let mut conv = Conv::new(arithmetic, shape, about, &weights, &random(seed, channels[1])).unwrap();
-            let mut run = |conv: &Conv, threads| {
+            let mut conv = DirectConv::new(arithmetic, shape, about, &weights, &random(seed, channels[1])).unwrap();
+            let mut run = |conv: &DirectConv, threads| {
                 let mut to = Value::new(about.store, images, channels[1], about.output);
                 let (read, residual, write) = (input.view(), residual.then(|| added.view()), to.view());
                 // SAFETY: values of these shapes that are only used here.

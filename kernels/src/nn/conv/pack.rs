@@ -9,7 +9,7 @@ use crate::nn::arena::memory::Lines;
 use crate::nn::arithmetic::{Arithmetic, Precision};
 use crate::nn::layout::format::round;
 use crate::nn::layout::line::{Line, Plane};
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::KBlock;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
@@ -50,7 +50,7 @@ impl Packed {
     ///
     /// None if groups are so narrow that most products would be with zeros.
     pub(crate) fn new(
-        kernel: TileKernel,
+        kernel: MicroKernels,
         shape: ConvShape,
         weights: &[f32],
         bias: &[f32],
@@ -154,7 +154,7 @@ impl Packed {
     }
 
     /// The sum's K-blocks for panels of `vectors`, whose weights lie in the order of the blocks, from where each begins in
-    /// the input: lines from `Tile::a`. The low halves of [`Store::Split`](crate::nn::layout::store::Store) lie `plane` lines further.
+    /// the input: lines from `Tile::a`. The low halves of `Store::Split` lie `plane` lines further.
     pub(crate) fn sum(
         &self,
         starts: impl Iterator<Item = u32>,

@@ -6,7 +6,7 @@
 use super::calls::Calls;
 use super::shape::{ConvShape, ConvUse};
 use crate::nn::micro::series::SeriesFn;
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::TileFn;
 
 /// How the kernels take the pixels of a plane.
@@ -32,15 +32,15 @@ pub(crate) struct Neighbours {
 impl Pixels {
     /// None if there is no kernel for `vectors` and the stride.
     pub(crate) fn new(
-        kernel: TileKernel,
+        kernel: MicroKernels,
         shape: ConvShape,
         about: ConvUse,
         vectors: usize,
     ) -> Option<Pixels> {
         let flat = about.flat(shape);
-        let runs = [1, 2].map(|vectors| kernel.series_function(vectors));
-        if runs[vectors - 1].is_some() {
-            return Some(Pixels::Calls(Calls::new(shape, flat), runs));
+        let series = [1, 2].map(|vectors| kernel.series_function(vectors));
+        if series[vectors - 1].is_some() {
+            return Some(Pixels::Calls(Calls::new(shape, flat), series));
         }
         let kernels = [1, 2].map(|vectors| {
             (1..=kernel.max_pixels)

@@ -1,7 +1,7 @@
 //! How a convolution's work is ordered and cut on this machine: the rules, each with the measurement behind it.
 //!
-//! Asked by the builder and by the convolutions when a network is loaded. A plan says what is computed when, by whom, and
-//! what is fetched meanwhile; never in which order a sum is made, so **every plan gives the same bits**.
+//! Asked by the convolutions, of numbers and of bytes, when a network is loaded. A plan says what is computed when, by
+//! whom, and what is fetched meanwhile; never in which order a sum is made, so **every plan gives the same bits**.
 //!
 //! The measurements are of ResNet-50 at 224×224 on one core of an Intel Xeon (48 KiB of L1d, 2 MiB of L2) unless said
 //! otherwise; `docs/PERFORMANCE.md` has the layers one by one, and what was tried in vain.

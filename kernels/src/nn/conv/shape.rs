@@ -1,4 +1,4 @@
-//! What a convolution is: its shape in channels, and what surrounds the sum.
+//! What a convolution is: its shape in channels, where it reads and writes, and what becomes of the sum.
 
 use crate::nn::layout::line::Plane;
 use crate::nn::layout::store::Store;
@@ -20,7 +20,7 @@ pub(crate) struct ConvShape {
     pub(crate) pad: [usize; 2],
 }
 
-/// What surrounds the sum.
+/// Where a convolution reads and writes, and what becomes of its sums.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ConvUse {
     /// Geometry of the input; its border is at least as wide as the zeros that windows reach.

@@ -88,7 +88,7 @@ pub(crate) unsafe fn run<T: Tiles, const KIND: u8>(
 /// One call in `GROUPS` groups of pixels.
 ///
 /// # Safety
-/// As of [`run`]; no run is beyond the groups.
+/// As of [`run`]: no segment is beyond the groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn one<T: Tiles, const GROUPS: usize, const KIND: u8>(

@@ -67,7 +67,7 @@ unsafe fn load_ps(line: *const Line, half: usize) -> __m256 {
 /// Stores half of one pixel's results.
 ///
 /// # Safety
-/// All that panel and place point to is there for pixel `p`, and nobody else uses the output.
+/// All that panel and target point to is there for pixel `p`, and nobody else uses the output.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn finish<const KIND: u8>(

@@ -131,7 +131,7 @@ impl Ending {
     /// Stores the sums of two neighbouring pixels, so many lines from the first of the output and of the residual.
     ///
     /// # Safety
-    /// All that the place points to is there for those pixels, and nobody else uses the output.
+    /// All that the target points to is there for those pixels, and nobody else uses the output.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub(crate) unsafe fn two<const KIND: u8>(

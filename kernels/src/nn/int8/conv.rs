@@ -129,8 +129,8 @@ impl Conv {
                     // SAFETY: inside of the values by the geometry that `new` was given; no other task has this block
                     // of outputs and these units.
                     unsafe {
-                        let place = self.place(image, block, half, (input, residual, output));
-                        self.pixels.run(&panel, place, &part);
+                        let target = self.target(image, block, half, (input, residual, output));
+                        self.pixels.run(&panel, target, &part);
                     }
                 }
             }
@@ -142,7 +142,7 @@ impl Conv {
     ///
     /// # Safety
     /// As of `run`.
-    unsafe fn place(
+    unsafe fn target(
         &self,
         image: usize,
         block: usize,

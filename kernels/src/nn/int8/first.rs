@@ -1,6 +1,6 @@
 //! The first convolution: from an image's numbers or bytes of few channels, as they come.
 //!
-//! Called by the program's steps in place of an entry and a convolution. Each task quantizes some rows of the image with
+//! Called by the program's steps instead of a conversion of the input and a convolution. Each task quantizes some rows of the image with
 //! its channels interleaved, so that a kernel row is one run of bytes: a block of the sum, read where it lies.
 
 use std::ops::Range;
@@ -53,7 +53,7 @@ struct ByRows {
 
 impl Order for ByRows {
     #[inline]
-    fn place(&self, channel: usize, tap: usize) -> (usize, usize) {
+    fn position(&self, channel: usize, tap: usize) -> (usize, usize) {
         let (row, column) = (tap / self.kernel[1], tap % self.kernel[1]);
         (row, column * self.channels + channel)
     }
@@ -219,13 +219,13 @@ impl FirstConv {
             // SAFETY: inside of the band, which goes on behind its last row's last pixel, and of the output.
             unsafe {
                 let line = output.line(image, index / 2, row, 0).cast::<u8>();
-                let place = Target {
+                let target = Target {
                     a: band.as_ptr(),
                     out: line.add(index % 2 * 32),
                     out_stride: 0,
                     residual: std::ptr::null(),
                 };
-                self.pixels.run(&panel, place, &part);
+                self.pixels.run(&panel, target, &part);
             }
         }
     }

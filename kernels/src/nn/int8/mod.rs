@@ -27,4 +27,4 @@ pub(crate) mod work;
 
 pub use self::layer::{Int8Conv, Int8Residual};
 pub use self::requantize::Quantization;
-pub(crate) use self::work::{Site, Work};
+pub(crate) use self::work::{Int8Work, Site};

@@ -31,7 +31,7 @@ pub(crate) struct QuantizedWeights<'a> {
 /// Where a weight goes: the block of the sum, and the byte in it.
 pub(crate) trait Order: Sync {
     /// For input channel `channel` at position `tap` of the window.
-    fn place(&self, channel: usize, tap: usize) -> (usize, usize);
+    fn position(&self, channel: usize, tap: usize) -> (usize, usize);
 
     /// How many blocks there are.
     fn blocks(&self) -> usize;
@@ -46,7 +46,7 @@ pub(crate) struct ByChannels {
 
 impl Order for ByChannels {
     #[inline]
-    fn place(&self, channel: usize, tap: usize) -> (usize, usize) {
+    fn position(&self, channel: usize, tap: usize) -> (usize, usize) {
         (channel / 64 * self.window + tap, channel % 64)
     }
 
@@ -176,7 +176,7 @@ fn fill_panel(source: &QuantizedWeights<'_>, order: &impl Order, panel: usize, l
         let weights = &source.weights[output * each..][..each];
         for (channel, taps) in weights.chunks_exact(source.window).enumerate() {
             for (tap, weight) in taps.iter().enumerate() {
-                let (block, byte) = order.place(channel, tap);
+                let (block, byte) = order.position(channel, tap);
                 let line = block * BLOCK_LINES + byte / 4 * 2 + vector;
                 bytes[line * 64 + n * 4 + byte % 4] = *weight;
             }

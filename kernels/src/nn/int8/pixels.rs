@@ -122,7 +122,7 @@ impl Pixels {
                     let line = |lines: usize| (lines + columns.start) * size_of::<Line>();
                     // SAFETY: inside of the values by the geometry that `new` was given.
                     unsafe {
-                        let place = Target {
+                        let target = Target {
                             a: at.a.add(input + columns.start * rows.distance),
                             out: at.out.add(line(output)),
                             residual: match at.residual.is_null() {
@@ -131,7 +131,7 @@ impl Pixels {
                             },
                             ..at
                         };
-                        kernels[columns.len() - 1](panel, place, rows.distance);
+                        kernels[columns.len() - 1](panel, target, rows.distance);
                     }
                 }
             }

@@ -3,8 +3,8 @@
 //! # Numerics
 //! A sum is an integer, so nothing depends on its order. It is converted to `f32` (to nearest even), multiplied by the
 //! output channel's factor and rounded to an integer (to nearest even; without rounding the product first where a value
-//! is added). That value comes in by one fused multiply-add, rounded again. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are
-//! dequantized, with one multiplication in place of three.
+//! is added). That value comes in by one fused multiply-add, rounded again. That is what ONNX's `QuantizeLinear` says of
+//! a convolution whose operands are dequantized, with one multiplication in place of three.
 
 /// 1.5 × 2²³: the distance of numbers there is one, so that an addition of it rounds to an integer, to nearest even. A
 /// number beyond 2²² in size stays one.

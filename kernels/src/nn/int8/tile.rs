@@ -71,7 +71,7 @@ pub(crate) struct Target {
 /// A micro-kernel for some number of neighbouring pixels, so many bytes apart in the input.
 ///
 /// # Safety
-/// The CPU has its instructions; all that panel and place point to is there, and nobody else uses the output.
+/// The CPU has its instructions; all that panel and target point to is there, and nobody else uses the output.
 pub(crate) type TileFn = unsafe fn(&Panel<'_>, Target, usize);
 
 /// The vector and lane of an output of a panel.

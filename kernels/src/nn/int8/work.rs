@@ -13,7 +13,7 @@ use crate::nn::team::Lead;
 
 /// A step on bytes.
 #[derive(Debug)]
-pub(crate) enum Work {
+pub(crate) enum Int8Work {
     /// The network's input of that number becomes lines.
     Enter(usize, Conversion),
     /// A convolution of the network's input of that number, straight from its images.
@@ -39,11 +39,11 @@ pub(crate) struct Site<'a, 'r> {
     pub(crate) scratch: Scratch,
 }
 
-impl Work {
+impl Int8Work {
     /// The number of the network's input that it reads.
     pub(crate) fn input(&self) -> Option<usize> {
         match self {
-            Work::Enter(input, _) | Work::First(input, _) => Some(*input),
+            Int8Work::Enter(input, _) | Int8Work::First(input, _) => Some(*input),
             _ => None,
         }
     }
@@ -51,20 +51,20 @@ impl Work {
     /// The number of the network's output that it writes.
     pub(crate) fn output(&self) -> Option<usize> {
         match self {
-            Work::Leave(output, _) => Some(*output),
+            Int8Work::Leave(output, _) => Some(*output),
             _ => None,
         }
     }
 
     /// Whether it reads each pixel of a value that it adds just before it writes that pixel's result.
     pub(crate) fn convolves(&self) -> bool {
-        matches!(self, Work::Conv(_))
+        matches!(self, Int8Work::Conv(_))
     }
 
     /// How the work is ordered and cut, for people; empty where there is nothing to choose.
     pub(crate) fn plan(&self) -> String {
         match self {
-            Work::Conv(conv) => conv.plan().to_string(),
+            Int8Work::Conv(conv) => conv.plan().to_string(),
             _ => String::new(),
         }
     }
@@ -72,20 +72,20 @@ impl Work {
     /// Bytes of weights.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Work::Conv(conv) => conv.bytes(),
-            Work::First(_, first) => first.bytes(),
+            Int8Work::Conv(conv) => conv.bytes(),
+            Int8Work::First(_, first) => first.bytes(),
             _ => 0,
         }
     }
 
     /// Whether the step makes lines of numbers of that input.
     pub(crate) fn wants_numbers(&self, input: usize) -> bool {
-        matches!(self, Work::Enter(i, _) if *i == input)
+        matches!(self, Int8Work::Enter(i, _) if *i == input)
     }
 
     /// Whether the images of an input may be bytes.
     pub(crate) fn takes_bytes(&self, input: usize) -> bool {
-        matches!(self, Work::First(i, first) if *i == input && first.takes_bytes())
+        matches!(self, Int8Work::First(i, first) if *i == input && first.takes_bytes())
     }
 
     /// Runs the step.
@@ -109,28 +109,28 @@ impl Work {
         // SAFETY: by the caller's promise.
         unsafe {
             match self {
-                Work::Enter(input, conversion) => {
+                Int8Work::Enter(input, conversion) => {
                     let Input::F32(values) = given() else {
                         panic!("input {input} is not taken as bytes")
                     };
                     conversion.enter(lead, values, to());
                 }
-                Work::First(_, first) => first.run(lead, given(), to(), &site.scratch),
-                Work::Conv(conv) => {
+                Int8Work::First(_, first) => first.run(lead, given(), to(), &site.scratch),
+                Int8Work::Conv(conv) => {
                     conv.run(lead, reads[0], reads.get(1).copied(), to(), images);
                 }
-                Work::MaxPool(pool) => pool.run(lead, reads[0], to(), images),
-                Work::GlobalMean(mean) => mean.run(lead, reads[0], to(), images),
-                Work::Add(add) => {
+                Int8Work::MaxPool(pool) => pool.run(lead, reads[0], to(), images),
+                Int8Work::GlobalMean(mean) => mean.run(lead, reads[0], to(), images),
+                Int8Work::Add(add) => {
                     // Images that are neighbours in a row are one image of the value.
                     let images = if add.row { 1 } else { images };
                     add.run(lead, [reads[0], reads[1]], to(), images);
                 }
-                Work::Map(map) => {
+                Int8Work::Map(map) => {
                     let images = if map.row { 1 } else { images };
                     map.run(lead, reads[0], to(), images);
                 }
-                Work::Leave(_, conversion) => {
+                Int8Work::Leave(_, conversion) => {
                     conversion.leave(reads[0], site.output.expect("it writes an output"));
                 }
             }

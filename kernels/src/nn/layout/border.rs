@@ -1,4 +1,4 @@
-//! The zeros around planes.
+//! The border around planes: zeros, or the byte that means zero.
 //!
 //! Called by the program wherever memory that held another value gets a border.
 

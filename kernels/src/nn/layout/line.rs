@@ -1,4 +1,4 @@
-//! Where values lie: lines of 64 bytes, planes of lines, and views of a value in a worker's memory.
+//! The units of the layout: lines of 64 bytes, planes of lines, and views of a value in a worker's memory.
 
 /// One pixel's values of one block of channels, the unit of all layouts: 64 bytes, which a
 /// [`Store`](super::store::Store) gives a meaning.

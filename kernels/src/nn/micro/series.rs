@@ -100,6 +100,6 @@ impl Prefetch {
 /// A micro-kernel for one number of vectors and way to store, and any pixels, up to [`GROUP`] in each group.
 ///
 /// # Safety
-/// As of [`TileFn`](super::tile::TileFn); each row of a run is one of its group, the input has each group's lines, each
+/// As of [`TileFn`](super::tile::TileFn); each row of a segment is one of its group, the input has each group's lines, each
 /// call's segments are among those of the series.
 pub(crate) type SeriesFn = unsafe fn(&Series<'_>);

@@ -1,11 +1,11 @@
 //! The table of micro-kernels: which one multiplies on a unit, for outputs that are stored so.
 //!
-//! | unit | `F32` | `Bf16` | `Split` |
-//! |---|---|---|---|
-//! | `Avx2` | `avx2` | | |
-//! | `Avx512` | `avx512` | | |
-//! | `Avx512Bf16` | `avx512_bf16` | `avx512_bf16` | `avx512_bf16` |
-//! | `Amx` | `amx` | `amx` | `amx` |
+//! | unit | `F32` | `Bf16` | `Split` | takes pixels as |
+//! |---|---|---|---|---|
+//! | `Avx2` | `avx2` | | | neighbours, and interleaved rows |
+//! | `Avx512` | `avx512` | | | neighbours, and interleaved rows |
+//! | `Avx512Bf16` | `avx512_bf16` | `avx512_bf16` | `avx512_bf16` | neighbours |
+//! | `Amx` | `amx`, by precision | `amx` | `amx` | series |
 //!
 //! What is stored as bytes is multiplied by kernels with another contract: [`int8::tile`](crate::nn::int8::tile).
 
@@ -18,7 +18,7 @@ use crate::nn::layout::store::Store;
 
 /// The micro-kernels of one unit and one store.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TileKernel {
+pub(crate) struct MicroKernels {
     /// Most pixels of one call.
     pub(crate) max_pixels: usize,
     /// Most vectors of 16 outputs of one call.
@@ -27,9 +27,9 @@ pub(crate) struct TileKernel {
     store: Store,
 }
 
-impl TileKernel {
+impl MicroKernels {
     /// The kernels whose outputs are stored so.
-    pub(crate) fn new(arithmetic: Arithmetic, store: Store) -> TileKernel {
+    pub(crate) fn new(arithmetic: Arithmetic, store: Store) -> MicroKernels {
         let (max_pixels, vectors) = match arithmetic.unit() {
             #[cfg(target_arch = "x86_64")]
             Unit::Avx2 => (avx2::MAX_PIXELS, 1),
@@ -42,7 +42,7 @@ impl TileKernel {
             #[cfg(not(target_arch = "x86_64"))]
             _ => (0, 1),
         };
-        TileKernel {
+        MicroKernels {
             max_pixels,
             vectors,
             arithmetic,

@@ -1,12 +1,14 @@
 //! Which algorithm computes a convolution: depthwise, Winograd (and its tile) or direct.
 //!
-//! How its work is then ordered and cut is [`conv::plan`](crate::nn::conv::plan).
+//! `Winograd::new` knows which convolutions it can compute (3×3 with stride 1, padding 1 and one group) and declines the
+//! others, which are direct. Strided 1×1 windows are gathered first (`convolutions.rs`); bytes have direct convolutions
+//! only (`int8_steps.rs`). How the work is then ordered and cut is [`conv::plan`](crate::nn::conv::plan).
 
 use super::Work;
 use super::builder::Builder;
 use crate::nn::arithmetic::{Precision, Unit};
 use crate::nn::conv::depthwise::Depthwise;
-use crate::nn::conv::direct::Conv;
+use crate::nn::conv::direct::DirectConv;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
 use crate::nn::conv::winograd::{TileSize, Winograd};
 
@@ -30,7 +32,7 @@ impl Builder {
         };
         // With vectors, three products of bfloat16 take one and a half times as long as one of single precision. With
         // tiles, the direct sum takes less time than the transforms.
-        let plan = match (self.arithmetic.unit(), self.arithmetic.precision()) {
+        let winograd_as = match (self.arithmetic.unit(), self.arithmetic.precision()) {
             (Unit::Avx2 | Unit::Avx512, _) | (Unit::Avx512Bf16, Precision::Bf16x3) => {
                 Some((size, Precision::F32))
             }
@@ -40,7 +42,7 @@ impl Builder {
         if let Some(depthwise) = Depthwise::new(self.arithmetic, shape, about, weights, bias) {
             return Some((Work::Depthwise(Box::new(depthwise)), " depthwise"));
         }
-        let winograd = plan.and_then(|(size, products)| {
+        let winograd = winograd_as.and_then(|(size, products)| {
             Winograd::new(self.arithmetic, products, size, shape, about, weights, bias)
         });
         if let Some(winograd) = winograd {
@@ -48,7 +50,7 @@ impl Builder {
             self.scratch = self.scratch.max(lines.max().unwrap_or(0));
             return Some((Work::Winograd(Box::new(winograd)), " winograd"));
         }
-        let conv = Conv::new(self.arithmetic, shape, about, weights, bias)?;
+        let conv = DirectConv::new(self.arithmetic, shape, about, weights, bias)?;
         Some((Work::Conv(Box::new(conv)), ""))
     }
 }

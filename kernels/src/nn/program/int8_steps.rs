@@ -12,7 +12,7 @@ use crate::nn::int8::pack::QuantizedWeights;
 use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Quantization, Residual};
 use crate::nn::int8::tile::Kind;
-use crate::nn::int8::work::Work;
+use crate::nn::int8::work::Int8Work;
 use crate::nn::layer::Refusal;
 use crate::nn::layer::{Moving, Value, covers};
 use crate::nn::layout::line::Plane;
@@ -34,7 +34,7 @@ impl Builder {
         name: &str,
         kind: String,
         flops: u64,
-        work: Work,
+        work: Int8Work,
         reads: &[Value],
         (writes, quantization): (Allocation, Option<Quantization>),
     ) -> Value {
@@ -71,7 +71,7 @@ impl Builder {
             channels,
             row,
         };
-        let work = Work::Enter(input, conversion);
+        let work = Int8Work::Enter(input, conversion);
         let to = (to, Some(quantization));
         self.int8_step(name, "quantize".into(), 0, work, &[], to)
     }
@@ -127,7 +127,7 @@ impl Builder {
         self.scratch = self.scratch.max(first.scratch_lines(self.threads));
         let text = format!("{} of images", layer.text());
         let to = self.value(layer.outputs, output, Store::U8, false);
-        let work = Work::First(input, Box::new(first));
+        let work = Int8Work::First(input, Box::new(first));
         Ok(self.int8_step(name, text, layer.flops(), work, &[], (to, layer.output)))
     }
 
@@ -214,7 +214,7 @@ impl Builder {
         let reads: Vec<Value> = std::iter::once(from)
             .chain(layer.residual.map(|r| r.value))
             .collect();
-        let work = Work::Conv(Box::new(conv));
+        let work = Int8Work::Conv(Box::new(conv));
         let to = (to, layer.output);
         Ok(self.int8_step(name, layer.text(), layer.flops(), work, &reads, to))
     }
@@ -253,7 +253,7 @@ impl Builder {
         let [rows, columns] = moving.kernel;
         let text = format!("max pool {rows}×{columns}/{} int8", moving.stride[0]);
         let to = (to, Some(quantization));
-        Ok(self.int8_step(name, text, 0, Work::MaxPool(pool), &[input], to))
+        Ok(self.int8_step(name, text, 0, Int8Work::MaxPool(pool), &[input], to))
     }
 
     /// The mean of each channel; begins the part that computes all images at once.
@@ -289,7 +289,7 @@ impl Builder {
             border: 0,
         };
         let to = self.value(from.channels, single, Store::U8, true);
-        let work = Work::GlobalMean(GlobalMean {
+        let work = Int8Work::GlobalMean(GlobalMean {
             vectorized: self.vectorized,
             from: quantization,
             to: output,
@@ -323,7 +323,7 @@ impl Builder {
             return refuse("the scales of its sum are too far apart");
         }
         let to = self.value(a.channels, a.plane.with_border(border), Store::U8, a.row);
-        let work = Work::Add(Add {
+        let work = Int8Work::Add(Add {
             vectorized: self.vectorized,
             residual,
             zero: output.zero,
@@ -356,7 +356,7 @@ impl Builder {
             Store::U8,
             from.row,
         );
-        let work = Work::Map(Map {
+        let work = Int8Work::Map(Map {
             table: Box::new(std::array::from_fn(byte)),
             row: from.row,
         });
@@ -381,7 +381,7 @@ impl Builder {
             channels: from.channels,
             row: from.row,
         };
-        let work = program::Work::Int8(Box::new(Work::Leave(
+        let work = program::Work::Int8(Box::new(Int8Work::Leave(
             self.output_sizes.len() - 1,
             conversion,
         )));

@@ -20,7 +20,7 @@ use crate::nn::arena::placement::{Access, Allocation, Scope};
 use crate::nn::arena::scratch::Scratch;
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::depthwise::Depthwise;
-use crate::nn::conv::direct::Conv;
+use crate::nn::conv::direct::DirectConv;
 use crate::nn::conv::first::FirstConv;
 use crate::nn::conv::gather::Gather;
 use crate::nn::conv::winograd::Winograd;
@@ -99,14 +99,14 @@ pub(crate) enum Work {
     First(usize, Box<FirstConv>),
     Gather(Gather),
     Depthwise(Box<Depthwise>),
-    Conv(Box<Conv>),
+    Conv(Box<DirectConv>),
     Winograd(Box<Winograd>),
     Pool(Pool),
     GlobalMean(GlobalMean),
     Affine(Affine),
     Add(Add),
     /// Any of these on bytes.
-    Int8(Box<int8::Work>),
+    Int8(Box<int8::Int8Work>),
     /// Lines become the network's output of that number.
     Leave(usize, Conversion),
 }

@@ -1,18 +1,18 @@
 //! The first convolution: from images of few channels, as they come, without a copy of them in lines.
 //!
-//! Called by the program's steps in place of an entry and a direct convolution. Each task interleaves the channels of
-//! the image's rows under some rows of the output, and multiplies the windows: straight from there where the
-//! instructions can read them, else packed into lines first.
+//! Called by the program's steps instead of a conversion of the input and a direct convolution. Each task interleaves
+//! the channels of the image's rows under some rows of the output, and multiplies the windows: straight from there
+//! where the instructions can read them, else packed into lines first.
 
-mod packed;
 mod straight;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::ops::Range;
 
-use self::packed::Windows;
 use self::straight::Straight;
+use self::windows::Windows;
 use super::pack::{Packed, Panel};
 use super::patches::{PatchShape, Patches};
 use super::shape::{ConvShape, ConvUse};
@@ -21,7 +21,7 @@ use crate::nn::arena::scratch::{Scratch, share};
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::{Line, View};
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::Tile;
 use crate::nn::team::Lead;
 
@@ -76,7 +76,7 @@ impl FirstConv {
             columns: about.output.width,
         };
         let patches = Patches::new(arithmetic.vectorized(), arithmetic.store(), patch)?;
-        let kernel = TileKernel::new(arithmetic, about.store);
+        let kernel = MicroKernels::new(arithmetic, about.store);
         let ordered = patches.order(weights);
         let way = match Straight::new(kernel, &patches, shape.outputs, about, &ordered, bias) {
             Some(straight) => Way::Straight(straight),

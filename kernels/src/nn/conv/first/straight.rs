@@ -1,8 +1,9 @@
-//! Windows read where they lie in the interleaved rows: a kernel row is one run of numbers there.
+//! Windows read where they lie in the interleaved rows: the numbers of a kernel row are neighbours there.
 //!
-//! Vectors take each number of a run by itself, so the sum is the packed windows' to the bit. Tiles take 32 numbers of a
-//! run at a time; those beyond its end belong to the next pixels and meet weights of zero. So the order of the sum is
-//! another than the packed windows', and an image's number that is infinite or none at all reaches a few results more.
+//! Vectors take each number of a kernel row by itself, so the sum is the packed windows' to the bit. Tiles take 32
+//! numbers of a row at a time; those beyond its end belong to the next pixels and meet weights of zero. So the order of
+//! the sum is another than the packed windows', and an image's number that is infinite or none at all reaches a few
+//! results more.
 
 use super::OutputRow;
 use crate::nn::arena::scratch::share;
@@ -12,7 +13,7 @@ use crate::nn::conv::patches::Patches;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
 use crate::nn::layout::line::Line;
 use crate::nn::micro::series::{Prefetch, Series, SeriesFn};
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::{KBlock, RowFn};
 
 /// Tiles read straight where that takes at most so many times the K-blocks of packed windows: for 7×7×3 it is 7 in place
@@ -39,7 +40,7 @@ enum Kernels {
 impl Straight {
     /// `weights` in the order of the windows' numbers. None if the instructions cannot read these windows so.
     pub(crate) fn new(
-        kernel: TileKernel,
+        kernel: MicroKernels,
         patches: &Patches,
         outputs: usize,
         about: ConvUse,
@@ -53,7 +54,7 @@ impl Straight {
     }
 
     fn of_vectors(
-        kernel: TileKernel,
+        kernel: MicroKernels,
         patches: &Patches,
         outputs: usize,
         weights: &[f32],
@@ -69,24 +70,24 @@ impl Straight {
         if kernels[most - 1].is_empty() || kernels[0].is_empty() {
             return None;
         }
-        let run = patches.run();
+        let row = patches.row_numbers();
         let k = [1, 2].map(|vectors| {
-            let rows = 0..patches.numbers() / run;
-            rows.map(|row| KBlock {
-                a: (row * patches.pitch_lines()) as u32,
-                b: (row * run * vectors) as u32,
+            let rows = 0..patches.numbers() / row;
+            rows.map(|number| KBlock {
+                a: (number * patches.pitch_lines()) as u32,
+                b: (number * row * vectors) as u32,
             })
             .collect()
         });
         Some(Straight {
             weights,
             k,
-            kernels: Kernels::Rows(kernels, run),
+            kernels: Kernels::Rows(kernels, row),
         })
     }
 
     fn of_tiles(
-        kernel: TileKernel,
+        kernel: MicroKernels,
         patches: &Patches,
         outputs: usize,
         about: ConvUse,
@@ -94,14 +95,14 @@ impl Straight {
         bias: &[f32],
     ) -> Option<Straight> {
         let lanes = kernel.arithmetic.lanes();
-        let run = patches.run();
-        let (rows, blocks) = (patches.numbers() / run, run.div_ceil(lanes));
+        let row = patches.row_numbers();
+        let (rows, blocks) = (patches.numbers() / row, row.div_ceil(lanes));
         if rows * blocks > MOST_BLOCKS * patches.numbers().div_ceil(lanes) {
             return None;
         }
         let mut padded = vec![0.0; outputs * rows * blocks * lanes];
-        for (to, from) in (padded.chunks_exact_mut(blocks * lanes)).zip(weights.chunks_exact(run)) {
-            to[..run].copy_from_slice(from);
+        for (to, from) in (padded.chunks_exact_mut(blocks * lanes)).zip(weights.chunks_exact(row)) {
+            to[..row].copy_from_slice(from);
         }
         let weights = Packed::new(kernel, flat(outputs, rows * blocks * lanes), &padded, bias)?;
         let starts = |n: usize| (n / blocks * patches.pitch_lines() + n % blocks) as u32;
@@ -144,7 +145,7 @@ impl Straight {
                 tile.a = start.as_ptr();
                 tile.k = &self.k[panel.vectors - 1];
                 match &self.kernels {
-                    Kernels::Rows(kernels, run) => {
+                    Kernels::Rows(kernels, row) => {
                         let kernels = &kernels[panel.vectors - 1];
                         let parts = about.output.width.div_ceil(kernels.len());
                         let (start, out) = (tile.a.cast::<f32>(), tile.out);
@@ -152,7 +153,7 @@ impl Straight {
                             let pixels = share(about.output.width, part, parts);
                             tile.a = start.add(pixels.start * patches.distance()).cast();
                             tile.out = out.add(pixels.start);
-                            (kernels[pixels.len() - 1])(&tile, *run);
+                            (kernels[pixels.len() - 1])(&tile, *row);
                         }
                     }
                     Kernels::Calls(kernels, calls) => {

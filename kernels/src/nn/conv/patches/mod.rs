@@ -119,7 +119,7 @@ impl Patches {
     }
 
     /// Numbers of a kernel row, which are neighbours in the interleaved image.
-    pub(crate) fn run(&self) -> usize {
+    pub(crate) fn row_numbers(&self) -> usize {
         self.shape.kernel[1] * self.shape.image[0]
     }
 

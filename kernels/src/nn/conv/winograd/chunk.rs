@@ -5,7 +5,7 @@
 use super::Winograd;
 use crate::nn::layout::line::Line;
 
-/// Tiles of a chunk at least, for each chunk reads all weights from the third-level cache or memory: two runs of the
+/// Tiles of a chunk at least, for each chunk reads all weights from the third-level cache or memory: two calls of the
 /// widest micro-kernel. Half as many are 5% slower with 256 channels and more.
 pub(crate) const CHUNK_TILES: usize = 28;
 

@@ -31,12 +31,12 @@ use super::plan;
 use super::shape::{ConvShape, ConvUse};
 use crate::Vectorized;
 use crate::nn::arena::memory::Lines;
-pub(crate) use crate::nn::arena::scratch::Scratch;
+use crate::nn::arena::scratch::Scratch;
 use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::{Arithmetic, Precision, Unit};
 use crate::nn::layout::line::{Line, View};
 use crate::nn::layout::store::Store;
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::TileFn;
 use crate::nn::team::Lead;
 
@@ -132,7 +132,7 @@ impl Winograd {
             return None;
         }
         let arithmetic = arithmetic.with_precision(products);
-        let kernel = TileKernel::new(arithmetic, Store::F32);
+        let kernel = MicroKernels::new(arithmetic, Store::F32);
         let kernels = [1, 2].map(|vectors| {
             (1..=kernel.max_pixels)
                 .map_while(|pixels| kernel.function(pixels, 1, vectors))

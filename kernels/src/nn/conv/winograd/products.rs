@@ -31,9 +31,9 @@ impl Winograd {
         k: &[&[KBlock]; 2],
     ) {
         let weights = position * self.weights_pitch() + panel.weights;
-        let runs = chunk.tiles.div_ceil(self.max_pixels);
-        for run in 0..runs {
-            let tiles = share(chunk.tiles, run, runs);
+        let calls = chunk.tiles.div_ceil(self.max_pixels);
+        for call in 0..calls {
+            let tiles = share(chunk.tiles, call, calls);
             // SAFETY: inside of the chunk's memory and of the weights.
             unsafe {
                 let tile = Tile {

@@ -107,7 +107,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
     /// `columns` is memory for the half of it, outside because clearing it takes longer than filling it.
     ///
     /// # Safety
-    /// `to` points to `A²` lines that are `to_pitch` apart, for each of `H` vectors of channels.
+    /// `to` points to `A²` lines that are the chunk's `v_pitch` apart, for each of `H` vectors of channels.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "one row across columns")]
     unsafe fn tile<const H: usize, F: Format<H>>(

@@ -7,7 +7,7 @@ use crate::nn::layout::line::Line;
 /// Computes `pixels` outputs, `stride` bytes apart in the input.
 ///
 /// # Safety
-/// All that panel and place point to is there for so many pixels, and nobody else uses the output.
+/// All that panel and target point to is there for so many pixels, and nobody else uses the output.
 pub(crate) unsafe fn tile<const KIND: u8>(
     panel: &Panel<'_>,
     at: Target,

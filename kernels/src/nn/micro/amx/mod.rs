@@ -346,7 +346,7 @@ mod tests {
         }
 
         #[test]
-        fn runs_of_pixels_give_the_bits_of_the_oracle(split in amx_sample::split(), shared: bool) {
+        fn segments_of_pixels_give_the_bits_of_the_oracle(split in amx_sample::split(), shared: bool) {
             if Bf16Unit::Avx512.is_supported() {
                 let got = on_model(&split.sample, shared, &mut Model::new(), &split.calls);
                 split.check(&got)?;
@@ -354,7 +354,7 @@ mod tests {
         }
 
         #[test]
-        fn runs_of_pixels_in_tiles_give_the_bits_of_the_oracle(split in amx_sample::split()) {
+        fn segments_of_pixels_in_tiles_give_the_bits_of_the_oracle(split in amx_sample::split()) {
             if Bf16Unit::Amx.is_supported() {
                 let got = on_tiles(&split.sample, &split.calls);
                 release();

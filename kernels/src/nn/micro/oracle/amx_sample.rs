@@ -116,7 +116,7 @@ pub(crate) fn split() -> impl Strategy<Value = Split> {
 }
 
 impl Split {
-    /// Whether `got` has the bits that the oracle writes run by run, and no others.
+    /// Whether `got` has the bits that the oracle writes segment by segment, and no others.
     pub(crate) fn check(&self, got: &[Line]) -> Result<(), TestCaseError> {
         let sample = &self.sample;
         let expected = sample.run(|tile| {
@@ -134,7 +134,7 @@ impl Split {
                     },
                     ..*tile
                 };
-                // SAFETY: the run's lines are among those of the sample.
+                // SAFETY: the segment's lines are among those of the sample.
                 unsafe { tile_bf16(&tile, shape, sample.store, Bf16Unit::Amx) };
             }
         });

@@ -59,7 +59,7 @@ mod tests {
     use crate::nn::layout::store::Store;
 
     use super::*;
-    use crate::nn::micro::table::TileKernel;
+    use crate::nn::micro::table::MicroKernels;
     use crate::nn::{Arithmetic, Precision};
     use crate::{Features, Isa};
 
@@ -135,7 +135,7 @@ mod tests {
             for isa in [Isa::Avx2, Isa::Avx512] {
                 let features = Features::vectors(isa);
                 let Some(arithmetic) = Arithmetic::new(Precision::F32, features) else { continue };
-                let kernel = TileKernel::new(arithmetic, Store::F32);
+                let kernel = MicroKernels::new(arithmetic, Store::F32);
                 let Some(function) = kernel.function(pixels, stride, vectors) else { continue };
                 // SAFETY: the CPU has its instructions, or there were no arithmetic; the slices as above.
                 let got = run(&|tile| unsafe { function(tile) });

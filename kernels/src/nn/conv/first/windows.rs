@@ -10,7 +10,7 @@ use crate::nn::conv::pixels::{Neighbours, Pixels};
 use crate::nn::conv::shape::{ConvShape, ConvUse};
 use crate::nn::layout::line::{Line, Plane};
 use crate::nn::micro::series::{Prefetch, Series};
-use crate::nn::micro::table::TileKernel;
+use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::KBlock;
 
 /// How packed windows are multiplied.
@@ -22,7 +22,7 @@ pub(crate) struct Windows {
     /// The pixels that are packed together, as a row.
     pixels: Pixels,
     /// Those of one row of the output, in parts.
-    runs: usize,
+    parts: usize,
     /// Lines from one block of packed windows to the next.
     pitch: usize,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Windows {
 impl Windows {
     /// `weights` in the order of the windows' numbers.
     pub(crate) fn new(
-        kernel: TileKernel,
+        kernel: MicroKernels,
         patches: &Patches,
         outputs: usize,
         about: ConvUse,
@@ -49,23 +49,23 @@ impl Windows {
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
         // Two calls of the micro-kernel, which go over the weights together.
         let pitch = 2 * kernel.max_pixels;
-        let runs = about.output.width.div_ceil(pitch.max(1));
+        let parts = about.output.width.div_ceil(pitch.max(1));
         let row = |width| Plane {
             height: 1,
             width,
             border: 0,
         };
-        let run = row(about.output.width.div_ceil(runs.max(1)));
+        let part = row(about.output.width.div_ceil(parts.max(1)));
         let packed = ConvUse {
-            input: run,
-            output: run,
+            input: part,
+            output: part,
             ..about
         };
         Some(Windows {
             k: [1, 2].map(|vectors| weights.k_blocks([1, 1], row(pitch), vectors)),
             weights,
             pixels: Pixels::new(kernel, flat, packed, most)?,
-            runs,
+            parts,
             pitch,
         })
     }
@@ -91,8 +91,8 @@ impl Windows {
         to: OutputRow,
         packed: &mut [Line],
     ) {
-        for run in 0..self.runs {
-            let columns = share(about.output.width, run, self.runs);
+        for part in 0..self.parts {
+            let columns = share(about.output.width, part, self.parts);
             patches.pack(band, row, columns.clone(), packed, self.pitch);
             for panel in &self.weights.panels {
                 // SAFETY: by the caller's promise.
