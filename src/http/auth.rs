@@ -47,25 +47,26 @@ fn unauthorized(reason: &'static str) -> Response {
     ApiError::from(DeskError::Unauthorized(reason)).into_response()
 }
 
-/// The one key that a request brings.
+/// The key that a request brings: that of `X-API-Key`, if there is one, for `Authorization` may then be a gateway's.
 ///
 /// # Errors
 /// What the client should know.
 fn presented(headers: &HeaderMap) -> Result<&[u8], &'static str> {
+    let mut plain = headers.get_all(API_KEY).iter().map(|v| v.as_bytes());
+    if let Some(key) = plain.next() {
+        return match plain.all(|other| other == key) {
+            true => Ok(key),
+            false => Err("there is more than one key"),
+        };
+    }
     let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
     let bearer = authorizations.next().and_then(|v| bearer(v.as_bytes()));
     if authorizations.next().is_some() {
         return Err("there is more than one Authorization header");
     }
-    let plain = headers.get_all(API_KEY).iter().map(|v| v.as_bytes());
-    let mut keys = bearer.into_iter().chain(plain);
-    match (keys.next(), keys.next()) {
-        (Some(key), None) => Ok(key),
-        (Some(_), Some(_)) => Err("there is more than one key"),
-        (None, _) => Err(
-            "a key is needed: send the header \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\"",
-        ),
-    }
+    bearer.ok_or(
+        "a key is needed: send the header \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\"",
+    )
 }
 
 /// What follows `Bearer `; another scheme is no key, but may belong to a proxy.
@@ -97,6 +98,14 @@ mod tests {
             &[("authorization", "BEARER abc")],
             &[("x-api-key", "abc")],
             &[("authorization", "Basic eDp5"), ("x-api-key", "abc")],
+            &[("authorization", "Bearer gateway"), ("x-api-key", "abc")],
+            &[("authorization", "Bearer abc"), ("x-api-key", "abc")],
+            &[
+                ("authorization", "Bearer a"),
+                ("authorization", "Bearer b"),
+                ("x-api-key", "abc"),
+            ],
+            &[("x-api-key", "abc"), ("x-api-key", "abc")],
         ] {
             assert_eq!(of(right), key, "{right:?}");
         }
@@ -114,8 +123,7 @@ mod tests {
                 ("authorization", "Basic x"),
                 ("authorization", "Bearer abc"),
             ],
-            &[("authorization", "Bearer abc"), ("x-api-key", "abc")],
-            &[("x-api-key", "abc"), ("x-api-key", "abc")],
+            &[("x-api-key", "abc"), ("x-api-key", "abd")],
         ] {
             assert_eq!(of(wrong), None, "{wrong:?}");
         }

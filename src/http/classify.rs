@@ -87,7 +87,7 @@ async fn run(
         };
         admitted.compute(parse).await??
     } else {
-        upload::parse(&head.headers, held.take(), max_images).await?
+        upload::parse(&head.headers, held.take(), max_images)?
     };
     let admitted = match admitted.admit_all(upload.images.len()) {
         Ok(admitted) => admitted,

@@ -10,6 +10,7 @@ mod exif;
 mod filter;
 mod gif;
 mod jpeg;
+mod lookalike;
 mod normalize;
 mod open_image;
 mod options;

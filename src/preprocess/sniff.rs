@@ -2,7 +2,7 @@
 //!
 //! Called by `Preprocessor::run`. Never reads past the signature.
 
-use super::PreprocessError;
+use super::{PreprocessError, lookalike};
 
 /// The image formats that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,36 +75,8 @@ pub(super) fn accepted_format(bytes: &[u8]) -> Result<Format, PreprocessError> {
         return Err(PreprocessError::Empty);
     }
     sniff(bytes).ok_or_else(|| PreprocessError::UnsupportedFormat {
-        looks_like: known_other(bytes),
+        looks_like: lookalike::name(bytes),
     })
-}
-
-/// Formats that people send and we do not take, so that the refusal can name them.
-fn known_other(bytes: &[u8]) -> Option<&'static str> {
-    let brand = bytes
-        .get(4..12)
-        .filter(|b| b.starts_with(b"ftyp"))
-        .map(|b| &b[4..]);
-    match (brand, bytes) {
-        (Some(b"heic" | b"heix" | b"heim" | b"heis" | b"mif1" | b"msf1"), _) => {
-            Some("HEIC; iPhones save JPEG with Settings > Camera > Formats > Most Compatible")
-        }
-        (Some(b"avif" | b"avis"), _) => Some("AVIF"),
-        (Some(_), _) => Some("an MP4 or QuickTime video"),
-        (_, [b'B', b'M', ..]) => Some("BMP"),
-        (_, [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..]) => {
-            Some("TIFF or a camera's raw file")
-        }
-        (_, [b'%', b'P', b'D', b'F', ..]) => Some("PDF"),
-        (_, [b'P', b'K', 3, 4, ..]) => Some("a ZIP archive"),
-        (_, [0x1F, 0x8B, ..]) => Some("gzip"),
-        (_, [0, 0, 1, 0, ..]) => Some("ICO"),
-        (_, [0xFF, 0x0A, ..] | [0, 0, 0, 0x0C, b'J', b'X', b'L', ..]) => Some("JPEG XL"),
-        (_, [b'{' | b'[', ..]) => Some("JSON; send it with content-type application/json"),
-        (_, [b'<', ..]) => Some("SVG, HTML or XML"),
-        (_, [b'-', b'-', ..]) => Some("multipart; send it with its content-type and boundary"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

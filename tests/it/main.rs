@@ -15,6 +15,7 @@ mod admission;
 mod bytes;
 mod classify;
 mod cli;
+mod clients;
 mod configuration;
 mod connections;
 mod digests;

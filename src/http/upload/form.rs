@@ -1,0 +1,388 @@
+//! Images in the parts of a multipart/form-data body.
+//!
+//! Source: RFC 2046, section 5.1 (delimiters), RFC 7578 (forms), RFC 5322, section 2.2.3 (folded lines). The body is in
+//! memory, so a part is a slice of it.
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::parameters::ContentType;
+use super::{Upload, UploadError};
+use crate::preprocess::sniff;
+
+/// Form fields that hold an image; others are ignored, as browsers and libraries send some of their own.
+const IMAGE_FIELDS: [&str; 6] = ["file", "files", "files[]", "image", "images", "data"];
+
+/// Fields besides the images that a form may have.
+const MAX_OTHER_FIELDS: usize = 32;
+
+/// Most characters of a boundary: RFC 2046, section 5.1.1; longer ones only make the search slow.
+const MAX_BOUNDARY: usize = 70;
+
+/// Most bytes of a part's headers.
+const MAX_HEADERS: usize = 8 << 10;
+
+/// A field of the form.
+#[derive(Debug, PartialEq)]
+struct Part {
+    name: String,
+    has_file_name: bool,
+    bytes: Bytes,
+}
+
+/// The images of a form: all fields that may hold one, but for those in which nothing was chosen and for text beside an
+/// image.
+///
+/// # Errors
+/// [`UploadError::Multipart`].
+pub(super) fn parse(content_type: &ContentType, body: &Bytes) -> Result<Upload, UploadError> {
+    let wrong = |reason: String| Err(UploadError::Multipart(reason));
+    let boundary = match content_type.parameter("boundary") {
+        None | Some([]) => return wrong("the content-type has no boundary".into()),
+        Some(long) if long.len() > MAX_BOUNDARY => {
+            return wrong(format!(
+                "the boundary has {} characters, allowed are {MAX_BOUNDARY}",
+                long.len()
+            ));
+        }
+        Some(boundary) => boundary,
+    };
+    let (mut images, mut others) = (Vec::new(), Vec::new());
+    let mut empty = false;
+    for part in Parts::new(body, boundary)? {
+        let part = part?;
+        if !IMAGE_FIELDS.contains(&part.name.as_str()) {
+            others.push(part.name);
+            if others.len() > MAX_OTHER_FIELDS {
+                return wrong(format!(
+                    "it has more than {MAX_OTHER_FIELDS} fields that hold no image"
+                ));
+            }
+        } else if part.bytes.is_empty() && !part.has_file_name {
+            empty = true;
+        } else {
+            images.push(part);
+        }
+    }
+    // A caption that has an image's name. Alone it stays, so that the answer tells what it is.
+    let is_text = |part: &Part| !part.has_file_name && sniff(&part.bytes).is_none();
+    if !images.iter().all(is_text) {
+        images.retain(|part| !is_text(part));
+    }
+    if images.is_empty() {
+        let found = match (empty, others.is_empty()) {
+            (true, _) => "no file was chosen".into(),
+            (false, true) => "there is none".into(),
+            (false, false) => format!("there are: {}", quote(&others)),
+        };
+        return wrong(format!(
+            "no field named {} holds an image; {found}",
+            IMAGE_FIELDS.join(", ")
+        ));
+    }
+    let is_list = images.len() > 1;
+    let images = images.into_iter().map(|part| Ok(part.bytes)).collect();
+    Ok(Upload { images, is_list })
+}
+
+/// Names for a message: at most five, each cut to 40 characters.
+fn quote(names: &[String]) -> String {
+    let cut = |name: &String| format!("\"{}\"", name.chars().take(40).collect::<String>());
+    names.iter().take(5).map(cut).collect::<Vec<_>>().join(", ")
+}
+
+/// The parts of a body one by one; the last thing may be an error.
+struct Parts<'a> {
+    body: &'a Bytes,
+    /// What ends a line, CRLF or, from some programs, LF.
+    line_end: &'static [u8],
+    /// Ends a part: the end of a line, two dashes and the boundary.
+    delimiter: Vec<u8>,
+    /// Behind the last delimiter; none when the closing one was there.
+    at: Option<usize>,
+}
+
+impl<'a> Parts<'a> {
+    /// Looks for the first delimiter; what stands before it is no part.
+    fn new(body: &'a Bytes, boundary: &[u8]) -> Result<Parts<'a>, UploadError> {
+        let dashes = [b"--", boundary].concat();
+        let starts_line = |at: &usize| *at == 0 || body[*at - 1] == b'\n';
+        let Some(first) = memmem::find_iter(body, &dashes).find(starts_line) else {
+            return Err(UploadError::Multipart(
+                "the boundary of the content-type is nowhere in it".into(),
+            ));
+        };
+        let behind = first + dashes.len();
+        let line = memchr::memchr(b'\n', &body[behind..]).map_or(body.len(), |end| behind + end);
+        let line_end: &[u8] = match body[behind..line].last() {
+            Some(b'\r') | None if line == body.len() || body[line - 1] == b'\r' => b"\r\n",
+            _ => b"\n",
+        };
+        let mut parts = Parts {
+            body,
+            line_end,
+            delimiter: [line_end, &dashes].concat(),
+            at: None,
+        };
+        parts.pass(behind)?;
+        Ok(parts)
+    }
+
+    /// Goes on behind a delimiter: to the next line, or to the end if it was the closing one.
+    fn pass(&mut self, behind: usize) -> Result<(), UploadError> {
+        let rest = &self.body[behind..];
+        if rest.starts_with(b"--") {
+            self.at = None;
+            return Ok(());
+        }
+        let padding = rest
+            .iter()
+            .take_while(|b| matches!(b, b' ' | b'\t'))
+            .count();
+        match rest[padding..].starts_with(self.line_end) {
+            true => self.at = Some(behind + padding + self.line_end.len()),
+            false => return Err(broken()),
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, start: usize) -> Result<Part, UploadError> {
+        let empty_line = [self.line_end, self.line_end].concat();
+        let rest = &self.body[start..];
+        // Without headers the empty line is the first one.
+        let (headers, body) = match rest.starts_with(self.line_end) {
+            true => (&rest[..0], self.line_end.len()),
+            false => {
+                let within = &rest[..rest.len().min(MAX_HEADERS)];
+                let end = memmem::find(within, &empty_line).ok_or_else(broken)?;
+                (&rest[..end], end + empty_line.len())
+            }
+        };
+        // The end of the line before the delimiter belongs to it, also where a part is empty.
+        let from = start + body;
+        let search = from - self.line_end.len();
+        let end = memmem::find(&self.body[search..], &self.delimiter).ok_or_else(broken)? + search;
+        let disposition = ContentType::parse(&disposition(headers));
+        let name = disposition.parameter("name").unwrap_or(&[]);
+        let part = Part {
+            name: String::from_utf8_lossy(name).into_owned(),
+            has_file_name: disposition
+                .parameter("filename")
+                .is_some_and(|f| !f.is_empty()),
+            bytes: self.body.slice(from..end.max(from)),
+        };
+        self.pass(end + self.delimiter.len())?;
+        Ok(part)
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<Part, UploadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.at.take()?;
+        Some(self.part(start))
+    }
+}
+
+fn broken() -> UploadError {
+    UploadError::Multipart("a part is malformed or the closing boundary is missing".into())
+}
+
+/// The value of `Content-Disposition`, its lines joined; empty if there is none.
+fn disposition(headers: &[u8]) -> Vec<u8> {
+    let mut value: Option<Vec<u8>> = None;
+    for line in headers.split(|b| *b == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match (&mut value, line.first()) {
+            (Some(value), Some(b' ' | b'\t')) => value.extend_from_slice(line),
+            (Some(_), _) => break,
+            (None, _) => {
+                let colon = line.iter().position(|b| *b == b':').unwrap_or(0);
+                let (name, rest) = line.split_at(colon);
+                if name
+                    .trim_ascii()
+                    .eq_ignore_ascii_case(b"content-disposition")
+                {
+                    value = Some(rest[1..].to_vec());
+                }
+            }
+        }
+    }
+    value.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\r\n--B\r\n";
+
+    fn form(content_type: &str, body: &[u8]) -> Result<Vec<Bytes>, String> {
+        let body = Bytes::copy_from_slice(body);
+        let upload = parse(&ContentType::parse(content_type.as_bytes()), &body);
+        let images = upload.map_err(|e| e.to_string())?.images;
+        Ok(images
+            .into_iter()
+            .map(|image| image.expect("bytes"))
+            .collect())
+    }
+
+    fn one(head: &str) -> Vec<u8> {
+        let head = head.replace('\n', "\r\n");
+        [
+            b"--XyZ\r\n",
+            head.as_bytes(),
+            b"\r\n\r\n",
+            PNG,
+            b"\r\n--XyZ--\r\n",
+        ]
+        .concat()
+    }
+
+    const TYPE: &str = "multipart/form-data; boundary=XyZ";
+
+    #[test]
+    fn heads_are_read_as_the_rfcs_say() {
+        for head in [
+            "Content-Disposition: form-data; name=\"file\"; filename=\"a.png\"",
+            "content-disposition:form-data;NAME=file;FILENAME=a.png",
+            "Content-Disposition: form-data; filename=\"my name.jpg\"; name=\"file\"",
+            "Content-Type: image/png\nContent-Disposition: form-data; name=file\nX: y",
+            "Content-Disposition: form-data;\n name=\"file\";\n\tfilename=\"a.png\"\nContent-Type: image/png",
+            "Content-Disposition : form-data ; name = \"file\"",
+            "Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%C3%A4.png",
+        ] {
+            assert_eq!(
+                form(TYPE, &one(head)),
+                Ok(vec![Bytes::from_static(PNG)]),
+                "{head}"
+            );
+        }
+        for head in [
+            "Content-Disposition: form-data; filename=\"x; name=file; y.jpg\"; name=\"caption\"",
+            "Content-Disposition: form-data; filename=\"a\\\"; name=\\\"file\"",
+            "Content-Type: image/png; name=\"file\"",
+            "X: Content-Disposition: form-data; name=\"file\"",
+            "Content-Disposition: form-data\nname=file",
+        ] {
+            let error = form(TYPE, &one(head)).expect_err(head);
+            assert!(error.contains("no field named file"), "{head}: {error}");
+        }
+    }
+
+    #[test]
+    fn body_may_have_what_the_rfcs_allow_around_its_parts() {
+        let part = b"--XyZ\r\nContent-Disposition: form-data; name=file\r\n\r\n";
+        let bodies: [Vec<u8>; 5] = [
+            [part, PNG, b"\r\n--XyZ--"].concat(),
+            [
+                b"This is a message\r\nof parts.\r\n",
+                &part[..],
+                PNG,
+                b"\r\n--XyZ--\r\nepilogue",
+            ]
+            .concat(),
+            [b"\r\n", &part[..], PNG, b"\r\n--XyZ-- \t\r\n"].concat(),
+            [b"--XyZ \t\r\n", &part[7..], PNG, b"\r\n--XyZ--\r\n"].concat(),
+            [
+                b"--XyZ\nContent-Disposition: form-data; name=file\n\n",
+                PNG,
+                b"\n--XyZ--\n",
+            ]
+            .concat(),
+        ];
+        for body in bodies {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            assert_eq!(
+                form(TYPE, &body),
+                Ok(vec![Bytes::from_static(PNG)]),
+                "{text:?}"
+            );
+        }
+        for boundary in ["===1656457491496===", "a/b:c", "(x)", "\"a b\""] {
+            let bare = boundary.trim_matches('"');
+            let body = String::from_utf8_lossy(&one("Content-Disposition: form-data; name=file"))
+                .into_owned();
+            let body = body.replace("XyZ", bare);
+            let images = form(
+                &format!("multipart/form-data; boundary={boundary}"),
+                body.as_bytes(),
+            );
+            assert_eq!(images.map(|i| i.len()), Ok(1), "{boundary}");
+        }
+    }
+
+    #[test]
+    fn nothing_chosen_and_captions_are_no_images() {
+        let part = |head: &str, bytes: &[u8]| {
+            let head = format!("--XyZ\r\nContent-Disposition: form-data; {head}\r\n\r\n");
+            [head.as_bytes(), bytes, b"\r\n"].concat()
+        };
+        let photo = part("name=file; filename=a.png", b"\x89PNG\r\n\x1a\n1");
+        let bare = part("name=file", b"\x89PNG\r\n\x1a\n2");
+        let nothing = part("name=file; filename=\"\"", b"");
+        let caption = part("name=image", b"a cat");
+        let other = part("name=comment", b"a cat");
+        let empty_file = part("name=file; filename=a.png", b"");
+        let count = |parts: &[&Vec<u8>]| {
+            let mut body: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
+            body.extend_from_slice(b"--XyZ--\r\n");
+            form(TYPE, &body).map(|images| images.len())
+        };
+        assert_eq!(count(&[&photo]), Ok(1));
+        assert_eq!(count(&[&photo, &nothing]), Ok(1));
+        assert_eq!(count(&[&nothing, &caption, &photo, &other]), Ok(1));
+        assert_eq!(count(&[&caption, &bare]), Ok(1));
+        assert_eq!(count(&[&photo, &bare]), Ok(2));
+        assert_eq!(count(&[&photo, &empty_file]), Ok(2));
+        assert_eq!(count(&[&caption]), Ok(1));
+        let error = count(&[&nothing]).expect_err("no image");
+        assert!(error.contains("no file was chosen"), "{error}");
+        let error = count(&[&other]).expect_err("no image");
+        assert!(error.contains("there are: \"comment\""), "{error}");
+    }
+
+    #[test]
+    fn broken_bodies_are_refused() {
+        let whole = one("Content-Disposition: form-data; name=file");
+        for end in 1..whole.len() - 4 {
+            assert!(form(TYPE, &whole[..end]).is_err(), "cut to {end}");
+        }
+        let long = format!("X: {}", "y".repeat(MAX_HEADERS));
+        for (content_type, body) in [
+            ("multipart/form-data", whole.clone()),
+            ("multipart/form-data; boundary=", whole.clone()),
+            ("multipart/form-data; boundary=other", whole.clone()),
+            (TYPE, one(&long)),
+            (TYPE, b"--XyZjunk\r\n\r\n--XyZ--".to_vec()),
+        ] {
+            assert!(form(content_type, &body).is_err(), "{content_type}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_and_nothing_panics(
+            images in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..4),
+            noise in prop::collection::vec(prop::sample::select(&b"-XyZ\r\n :;=\"\\a"[..]), 0..80),
+        ) {
+            let mut body = Vec::new();
+            for image in &images {
+                body.extend_from_slice(b"--XyZ\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n");
+                body.extend_from_slice(image);
+                body.extend_from_slice(b"\r\n");
+            }
+            body.extend_from_slice(b"--XyZ--\r\n");
+            let clean = images.iter().all(|image| memmem::find(image, b"--XyZ").is_none());
+            if clean {
+                let images: Vec<Bytes> = images.into_iter().map(Bytes::from).collect();
+                prop_assert_eq!(form(TYPE, &body), Ok(images));
+            }
+            let _ = form(TYPE, &[b"--XyZ", &noise[..]].concat());
+            let _ = form(TYPE, &[&noise[..], &body].concat());
+        }
+    }
+}

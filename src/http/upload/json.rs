@@ -1,0 +1,162 @@
+//! Images as base64 in a JSON object.
+
+use std::borrow::Cow;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
+
+use super::{Upload, UploadError, base64};
+
+/// Most images kept of a JSON list: the largest `--max-images`. The rest is counted, so that the refusal can name it.
+const MAX_JSON_IMAGES: usize = 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonBody<'a> {
+    #[serde(borrow)]
+    image: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    images: Option<JsonImages<'a>>,
+}
+
+struct JsonImages<'a> {
+    first: Vec<Cow<'a, str>>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonImages<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Images;
+        impl<'de> Visitor<'de> for Images {
+            type Value = JsonImages<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of base64 strings")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let (mut first, mut count) = (Vec::new(), 0);
+                while count < MAX_JSON_IMAGES {
+                    let Some(Text(image)) = list.next_element()? else {
+                        return Ok(JsonImages { first, count });
+                    };
+                    first.push(image);
+                    count += 1;
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(JsonImages { first, count })
+            }
+        }
+        deserializer.deserialize_seq(Images)
+    }
+}
+
+/// A string that is borrowed from the body where it holds no escapes: base64 never does.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Takes a JSON body apart, and decodes the base64 in it: about a nanosecond a byte.
+///
+/// # Errors
+/// [`UploadError::Json`], [`UploadError::TooManyImages`].
+pub(in crate::http) fn json(body: &[u8], max_images: usize) -> Result<Upload, UploadError> {
+    let wrong = |reason: &str| Err(UploadError::Json(reason.into()));
+    let body = &*as_utf8(body)?;
+    if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return wrong(
+            "it is no object; give {\"image\": \"<base64>\"} or {\"images\": [\"<base64>\"]}",
+        );
+    }
+    let body: JsonBody<'_> =
+        serde_json::from_slice(body).map_err(|e| UploadError::Json(json_reason(&e)))?;
+    let (images, is_list) = match (body.image, body.images) {
+        (Some(image), None) => (vec![image], false),
+        (None, Some(images)) if images.count > max_images => {
+            return Err(UploadError::TooManyImages {
+                got: images.count,
+                max: max_images,
+            });
+        }
+        (None, Some(images)) if !images.first.is_empty() => (images.first, true),
+        (None, Some(_)) => return wrong("\"images\" is empty, give at least one image"),
+        _ => return wrong("give either \"image\" or \"images\""),
+    };
+    let decode = |(index, text): (usize, Cow<'_, str>)| {
+        base64::decode(&text).map_err(|reason| UploadError::Base64 { index, reason })
+    };
+    Ok(Upload {
+        images: images.into_iter().enumerate().map(decode).collect(),
+        is_list,
+    })
+}
+
+/// The text without a byte order mark, and from UTF-16, which some systems write into files that are then sent. RFC 8259
+/// asks for UTF-8 and lets a reader skip the mark.
+fn as_utf8(body: &[u8]) -> Result<Cow<'_, [u8]>, UploadError> {
+    let (units, is_little_endian) = match body {
+        [0xEF, 0xBB, 0xBF, rest @ ..] => return Ok(rest.into()),
+        [0xFF, 0xFE, rest @ ..] => (rest, true),
+        [0xFE, 0xFF, rest @ ..] => (rest, false),
+        // No mark; an object begins with an ASCII character.
+        [b'{', 0, ..] => (body, true),
+        [0, b'{', ..] => (body, false),
+        _ => return Ok(body.into()),
+    };
+    let (units, odd) = units.as_chunks::<2>();
+    let units = units.iter().map(|unit| match is_little_endian {
+        true => u16::from_le_bytes(*unit),
+        false => u16::from_be_bytes(*unit),
+    });
+    let text = char::decode_utf16(units).collect::<Result<String, _>>();
+    match (text, odd) {
+        (Ok(text), []) => Ok(text.into_bytes().into()),
+        _ => Err(UploadError::Json(
+            "it begins as UTF-16 and does not go on so; send UTF-8".into(),
+        )),
+    }
+}
+
+/// Where it is wrong and what was expected; the parser's own words stay here, as they name our types.
+fn json_reason(error: &serde_json::Error) -> String {
+    let place = format!("line {} column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Data => format!(
+            "{place} holds something else than \"image\" with a base64 string or \"images\" with a list of them; \
+             URLs are not fetched"
+        ),
+        Category::Eof => format!("it ends early, at {place}"),
+        Category::Syntax | Category::Io => format!("it is no valid JSON at {place}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_may_have_a_mark_and_be_utf_16() {
+        let text = "{\"image\":\"aGVsbG8+\"}";
+        let wide = |to: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to).collect::<Vec<u8>>();
+        let (le, be) = (wide(u16::to_le_bytes), wide(u16::to_be_bytes));
+        let bodies = [
+            text.as_bytes().to_vec(),
+            [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+            [b"\xFF\xFE".to_vec(), le.clone()].concat(),
+            [b"\xFE\xFF".to_vec(), be.clone()].concat(),
+            le.clone(),
+            be,
+        ];
+        for body in bodies {
+            let mut upload = json(&body, 1).expect("it is JSON");
+            let image = upload.images.remove(0).expect("it is base64");
+            assert_eq!(&image[..], b"hello>");
+        }
+        for wrong in [&le[..le.len() - 1], b"\xFF\xFE\x00\xD8{}"] {
+            let error = json(wrong, 1).expect_err("half a character").to_string();
+            assert!(error.contains("UTF-16"), "{error}");
+        }
+    }
+}
