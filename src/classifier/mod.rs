@@ -142,6 +142,14 @@ impl Classifier {
                 model: Arc::clone(&m.model),
             })
             .collect();
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.queue_max.set(gauge(options.queue_capacity));
+        metrics
+            .batch_size_max
+            .set(gauge(options.batching.max_batch_size));
+        let memory = i64::try_from(options.images.memory.total()).unwrap_or(i64::MAX);
+        metrics.decode_memory_max.set(memory);
+        models.iter().for_each(|model| metrics.serve(&model.name));
         let admission = Admission::new(
             models.len(),
             AdmissionPolicy {

@@ -9,7 +9,7 @@ use clap::Args;
 use super::args::{ModelArgs, arithmetic};
 use super::output::print;
 use super::show::operators;
-use crate::config::{CpuBudget, EngineConfig, ThreadPlan};
+use crate::config::{CpuBudget, EngineConfig, ThreadPlan, memory_limit};
 use crate::engine::EngineOptions;
 use crate::registry::{self, Catalog, ModelState};
 use crate::table::Table;
@@ -48,6 +48,11 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     text.row(["pixel kernels", options.features.isa.name()]);
     text.row(["engine", &engine_words(&options)]);
     text.row(["cpus", &format!("{} ({})", budget.cpus, budget.reason())]);
+    let memory = memory_limit().map_or_else(
+        || "no cgroup limit".into(),
+        |bytes| format!("cgroup limit {} MiB", bytes >> 20),
+    );
+    text.row(["memory", &memory]);
     text.row([
         "threads",
         &format!("{http} http, {prep} prep, {engine} engine, up to {per_worker} on one inference"),

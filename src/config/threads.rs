@@ -2,7 +2,7 @@
 //!
 //! Called by `cli`. Reads the affinity mask and the cgroup quota; starts no thread.
 
-use std::path::Path;
+use super::cgroup;
 
 /// The CPUs this process may use, and which limit decided it.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,11 +22,8 @@ impl CpuBudget {
         let affinity = std::fs::read_to_string("/proc/self/status")
             .ok()
             .and_then(|s| parse_affinity(&s));
-        let quota = std::fs::read_to_string("/proc/self/cgroup")
-            .ok()
-            .and_then(|groups| lowest_quota(&groups, Path::new("/sys/fs/cgroup")));
         let system = std::thread::available_parallelism().map_or(1, usize::from);
-        CpuBudget::new(affinity, quota, system)
+        CpuBudget::new(affinity, cgroup::cpu_quota(), system)
     }
 
     /// The lower of affinity and quota; a fraction of a CPU is rounded down, but never to zero: threads beyond the
@@ -66,52 +63,6 @@ fn parse_affinity(status: &str) -> Option<usize> {
             Some(last.parse::<usize>().ok()? - first.parse::<usize>().ok()? + 1)
         })
         .sum()
-}
-
-/// The lowest CPU quota on the way from this process's cgroup to the root; cgroup v2 and v1.
-fn lowest_quota(groups: &str, mount: &Path) -> Option<f64> {
-    let mut lowest: Option<f64> = None;
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let (root, quota): (_, Quota) = match controllers {
-            "" => (mount.to_owned(), quota_v2),
-            list if list.split(',').any(|c| c == "cpu") => (mount.join(list), quota_v1),
-            _ => continue,
-        };
-        let group = Path::new(group.trim_start_matches('/'));
-        for dir in group.ancestors() {
-            if let Some(q) = quota(&root.join(dir)) {
-                lowest = Some(lowest.map_or(q, |l| l.min(q)));
-            }
-        }
-    }
-    lowest
-}
-
-/// Reads the quota of one cgroup directory, in CPUs.
-type Quota = fn(&Path) -> Option<f64>;
-
-/// `cpu.max` holds quota and period; the word "max" in place of a quota means none.
-fn quota_v2(dir: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(dir.join("cpu.max")).ok()?;
-    let (quota, period) = text.trim().split_once(' ')?;
-    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
-}
-
-/// Quota and period are files of their own; a quota of -1 means none.
-fn quota_v1(dir: &Path) -> Option<f64> {
-    let read = |file: &str| {
-        std::fs::read_to_string(dir.join(file))
-            .ok()?
-            .trim()
-            .parse::<f64>()
-            .ok()
-    };
-    let (quota, period) = (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?);
-    (quota > 0.0).then(|| quota / period)
 }
 
 /// Threads that share an inference unless more are asked for: each takes scratch memory in every worker.
@@ -164,29 +115,5 @@ mod tests {
         assert_eq!(CpuBudget::new(Some(4), Some(0.5), 8).cpus, 1);
         assert_eq!(CpuBudget::new(Some(4), Some(16.0), 8).cpus, 4);
         assert_eq!(CpuBudget::new(None, None, 8).cpus, 8);
-    }
-
-    #[test]
-    fn quota_of_any_ancestor_counts() {
-        let mount = tempfile::tempdir().expect("a directory");
-        let group = mount.path().join("pod/container");
-        std::fs::create_dir_all(&group).expect("writable");
-        std::fs::write(group.join("cpu.max"), "max 100000\n").expect("writable");
-        assert_eq!(lowest_quota("0::/pod/container\n", mount.path()), None);
-        std::fs::write(mount.path().join("pod/cpu.max"), "150000 100000\n").expect("writable");
-        assert_eq!(lowest_quota("0::/pod/container\n", mount.path()), Some(1.5));
-    }
-
-    #[test]
-    fn version_1_quota_is_read() {
-        let mount = tempfile::tempdir().expect("a directory");
-        let group = mount.path().join("cpu,cpuacct/docker/x");
-        std::fs::create_dir_all(&group).expect("writable");
-        std::fs::write(group.join("cpu.cfs_quota_us"), "50000\n").expect("writable");
-        std::fs::write(group.join("cpu.cfs_period_us"), "100000\n").expect("writable");
-        assert_eq!(
-            lowest_quota("4:cpu,cpuacct:/docker/x\n1:name=systemd:/\n", mount.path()),
-            Some(0.5)
-        );
     }
 }

@@ -20,6 +20,8 @@ const OF_ONE_CLIENT: (usize, usize) = (3, 4);
 #[derive(Debug)]
 pub(super) struct BodyMemory {
     all: Arc<Budget>,
+    /// Those of `all`.
+    units: usize,
     of_one_client: usize,
     clients: Mutex<Clients>,
 }
@@ -65,9 +67,16 @@ impl BodyMemory {
         let (part, of) = OF_ONE_CLIENT;
         BodyMemory {
             all: Budget::new(units),
+            units,
             of_one_client: (units * part / of).max(1),
             clients: Mutex::default(),
         }
+    }
+
+    /// Bytes that bodies hold; one that exceeds the whole may hold more.
+    pub(super) fn in_use(&self) -> u64 {
+        let held = self.units - self.all.units.available_permits().min(self.units);
+        (held * UNIT) as u64
     }
 
     /// An empty share for a body of this client.

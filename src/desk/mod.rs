@@ -63,6 +63,8 @@ impl Desk {
         limits: RequestLimits,
         trusted_proxies: TrustedProxies,
     ) -> Arc<Desk> {
+        let most = i64::try_from(limits.body_memory_bytes).unwrap_or(i64::MAX);
+        metrics.body_memory_max.set(most);
         Arc::new(Desk {
             classifier: ActiveClassifier::default(),
             draining: AtomicBool::new(false),
@@ -84,6 +86,11 @@ impl Desk {
     /// What one request may cost.
     pub fn limits(&self) -> &RequestLimits {
         &self.limits
+    }
+
+    /// Bytes of bodies that are held now.
+    pub fn body_memory_in_use(&self) -> u64 {
+        self.body_memory.in_use()
     }
 
     /// The proxies whose word on a client's address is taken.

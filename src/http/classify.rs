@@ -99,6 +99,14 @@ async fn run(
     let images = upload.images.into_iter();
     let images = images.map(|image| image.map_err(ApiError::from)).collect();
     let mut answered = admitted.classify(held, images).await?;
+    let problems = &desk.metrics().image_problems;
+    for problem in answered
+        .results
+        .iter()
+        .filter_map(|r: &Result<_, ApiError>| r.as_ref().err())
+    {
+        problems.with_label_values(&[problem.code()]).inc();
+    }
 
     let respond = Instant::now();
     let name = &request.model.info.name;

@@ -143,6 +143,11 @@ impl ApiError {
         }
     }
 
+    /// The stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.kind().1
+    }
+
     /// The problem document, without the request's id.
     #[must_use]
     pub fn problem(&self) -> Problem {

@@ -34,6 +34,8 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Result<&'static str,
 }
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let bodies = i64::try_from(desk.body_memory_in_use()).unwrap_or(i64::MAX);
+    desk.metrics().body_memory.set(bodies);
     if let Ok(classifier) = desk.classifier() {
         let memory = i64::try_from(classifier.decode_memory_in_use()).unwrap_or(i64::MAX);
         desk.metrics().decode_memory.set(memory);

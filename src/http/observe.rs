@@ -146,13 +146,13 @@ impl Record {
         self.count(model, status.as_str());
         self.metrics
             .request_duration
-            .with_label_values(&[&self.route])
+            .with_label_values(&[&self.route, outcome(status)])
             .observe(self.start.elapsed().as_secs_f64());
         let probed = PROBES.contains(&self.route.as_str());
         if let Some(problem) = problem.filter(|_| is_refusal(status) && !probed) {
             self.metrics
                 .requests_rejected
-                .with_label_values(&[problem.code])
+                .with_label_values(&[problem.code, model])
                 .inc();
         }
     }
@@ -175,6 +175,15 @@ fn is_refusal(status: StatusCode) -> bool {
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::REQUEST_TIMEOUT
     )
+}
+
+/// What an answer was, for its time: refusals come at once and would hide how long answers take.
+fn outcome(status: StatusCode) -> &'static str {
+    match status {
+        _ if is_refusal(status) => "refused",
+        _ if status.is_client_error() || status.is_server_error() => "error",
+        _ => "answered",
+    }
 }
 
 impl Drop for Record {

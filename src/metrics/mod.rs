@@ -3,6 +3,9 @@
 //! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served
 //! names.
 
+#[cfg(target_os = "linux")]
+mod process;
+
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, exponential_buckets,
@@ -29,6 +32,22 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Requests being handled.
     pub requests_in_flight: IntGauge,
+    /// Connections that may be open.
+    pub connections_max: IntGauge,
+    /// Images that may wait or be decoded.
+    pub queue_max: IntGauge,
+    /// Images that a batch may have.
+    pub batch_size_max: IntGauge,
+    /// Bytes of bodies that are held.
+    pub body_memory: IntGauge,
+    /// Bytes of bodies that may be held.
+    pub body_memory_max: IntGauge,
+    /// Bytes that decoders may hold.
+    pub decode_memory_max: IntGauge,
+    /// Seconds that engine threads have computed.
+    pub worker_busy: prometheus::Counter,
+    /// Images that got a problem in place of classes, by its code.
+    pub image_problems: IntCounterVec,
     /// Requests refused, by reason.
     pub requests_rejected: IntCounterVec,
     /// Images dropped because their client had gone, by the stage they had reached.
@@ -57,6 +76,28 @@ pub struct Metrics {
     pub threads: IntGaugeVec,
 }
 
+/// Why a request is refused before a model is known, or whatever the model.
+const REFUSALS: [&str; 7] = [
+    "body_memory_full",
+    "body_timeout",
+    "body_too_large",
+    "not_ready",
+    "shutting_down",
+    "stuck",
+    "too_many_images",
+];
+
+/// Why a request for a model is refused.
+const LOAD_REFUSALS: [&str; 7] = [
+    "body_memory_full",
+    "client_queue_full",
+    "decode_memory_full",
+    "out_of_memory",
+    "overloaded",
+    "queue_full",
+    "stuck",
+];
+
 /// Seconds: 0.5 ms to 16 s in powers of two.
 fn seconds() -> Vec<f64> {
     exponential_buckets(0.0005, 2.0, 16).expect("a positive start, factor and count")
@@ -75,12 +116,10 @@ impl Metrics {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry
-            .register(Box::new(
-                prometheus::process_collector::ProcessCollector::for_self(),
-            ))
+            .register(Box::new(process::Process::new()))
             .expect("each metric name is registered once");
         let made = Maker(&registry);
-        Metrics {
+        let metrics = Metrics {
             requests: made.counter(
                 "resnet_requests_total",
                 "Requests answered, by route pattern, model and HTTP status.",
@@ -88,8 +127,8 @@ impl Metrics {
             ),
             request_duration: made.histogram(
                 "resnet_request_duration_seconds",
-                "Time from the request's head to its answer.",
-                &["route"],
+                "Time from the request's head to its answer, by what that was: classes or another answer, a refusal, or an error.",
+                &["route", "outcome"],
                 seconds(),
             ),
             stage_duration: made.histogram(
@@ -109,11 +148,38 @@ impl Metrics {
                 "resnet_connections",
                 "Connections that are open, of --max-connections.",
             ),
+            connections_max: made.plain_gauge("resnet_connections_max", "Connections that may be open: --max-connections."),
+            queue_max: made.plain_gauge(
+                "resnet_queue_max",
+                "Images that may be on their way to a worker: --queue-capacity.",
+            ),
+            batch_size_max: made.plain_gauge("resnet_batch_size_max", "Images that a batch may have: --max-batch-size."),
+            body_memory: made.plain_gauge("resnet_body_memory_bytes", "Memory that the bodies of requests hold."),
+            body_memory_max: made.plain_gauge(
+                "resnet_body_memory_max_bytes",
+                "Memory that the bodies of requests may hold: --body-memory.",
+            ),
+            decode_memory_max: made.plain_gauge(
+                "resnet_decode_memory_max_bytes",
+                "Memory that decoders may hold: --decode-memory.",
+            ),
+            worker_busy: made.register(
+                prometheus::Counter::new(
+                    "resnet_worker_busy_seconds_total",
+                    "Time that engine threads have spent on batches, all together.",
+                )
+                .expect("a valid metric name"),
+            ),
+            image_problems: made.counter(
+                "resnet_image_problems_total",
+                "Images that got a problem in place of classes, alone or in a list, by its code.",
+                &["code"],
+            ),
             requests_in_flight: made.plain_gauge("resnet_requests_in_flight", "Requests being handled."),
             requests_rejected: made.counter(
                 "resnet_requests_rejected_total",
-                "Requests refused, by the stable code of the refusal.",
-                &["reason"],
+                "Requests refused, by the stable code of the refusal and the model, if one was found.",
+                &["reason", "model"],
             ),
             requests_canceled: made.counter(
                 "resnet_requests_canceled_total",
@@ -175,6 +241,29 @@ impl Metrics {
             build_info: made.gauge("resnet_build_info", "Always 1; the running build.", &["version", "commit"]),
             threads: made.gauge("resnet_threads", "Threads of a pool.", &["pool"]),
             registry: registry.clone(),
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Makes the series of what is rare. A counter that appears with 1 has not increased for Prometheus.
+    fn begin_at_zero(&self) {
+        for stage in ["decode", "queue"] {
+            self.requests_canceled.with_label_values(&[stage]);
+            self.requests_expired.with_label_values(&[stage]);
+        }
+        for format in ["jpeg", "png", "webp", "gif"] {
+            self.decode_panics.with_label_values(&[format]);
+        }
+        for reason in REFUSALS {
+            self.requests_rejected.with_label_values(&[reason, ""]);
+        }
+    }
+
+    /// The same for a model that is served from now on.
+    pub fn serve(&self, model: &str) {
+        for reason in LOAD_REFUSALS {
+            self.requests_rejected.with_label_values(&[reason, model]);
         }
     }
 

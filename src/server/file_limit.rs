@@ -1,11 +1,28 @@
 //! How many files, and so connections, the system lets this process open.
 //!
-//! Read by `Server::run`, to warn of a `--max-connections` that can never be reached.
+//! Raised by `Server::run` to what the system lets it have, and read to warn of a `--max-connections` that can never be
+//! reached.
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Files open besides connections: listeners, the runtime's own, the log, models.
 const RESERVE: u64 = 64;
+
+/// Raises the soft limit to the hard one. The low soft limit of many systems is there for programs that use `select`,
+/// which no crate of ours does.
+pub(super) fn raise() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
 
 /// The most connections that the limit of open files leaves room for, if that is less than `wanted`.
 pub(super) fn connections_allowed(wanted: u32) -> Option<u64> {

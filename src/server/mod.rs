@@ -147,7 +147,10 @@ impl Server {
     /// Serves until `shutdown` resolves, then drains: not ready, delay, stop accepting, finish what runs. Metrics are
     /// told to the end if they have their own listener.
     pub async fn run(self, desk: Arc<Desk>, shutdown: impl Future<Output = ()>) -> Drained {
+        file_limit::raise();
         self.warn_of_file_limit();
+        let most = i64::from(self.options.max_connections);
+        desk.metrics().connections_max.set(most);
         let (router, admin_router) = match self.admin {
             Some(_) => (
                 http::public_router(Arc::clone(&desk)),

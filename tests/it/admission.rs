@@ -104,7 +104,7 @@ fn request_that_would_wait_too_long_is_refused_before_its_body_is_read() {
     });
     let rejected = metric(
         &server,
-        "resnet_requests_rejected_total{reason=\"overloaded\"}",
+        "resnet_requests_rejected_total{model=\"fake\",reason=\"overloaded\"}",
     );
     assert_eq!(rejected, 2.0);
     server.post("/classify", &plain_png(3)).ok();
@@ -196,7 +196,7 @@ fn bodies_held_back_are_503_and_leave_room() {
             stream
         })
         .collect();
-    let rejected = "resnet_requests_rejected_total{reason=\"body_memory_full\"}";
+    let rejected = "resnet_requests_rejected_total{model=\"fake\",reason=\"body_memory_full\"}";
     // At most three whole ones fit in the client's part, and one may exceed it.
     eventually("they are refused", || metric(&server, rejected) >= 4.0);
     let (status, answer) = post_from(server.address, "127.0.0.2");

@@ -160,7 +160,10 @@ fn base64_that_lost_its_plus_is_no_other_image() {
     );
     let results: Value = list.ok()["results"].clone();
     assert!(results[0]["predictions"].is_array(), "{results}");
-    assert_eq!(results[1]["type"], "urn:resnet:problem:bad_base64", "{results}");
+    assert_eq!(
+        results[1]["type"], "urn:resnet:problem:bad_base64",
+        "{results}"
+    );
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use crate::harness::{Settings, TestServer, fixture_bytes, skipped, tiny};
 
 #[test]
@@ -13,6 +15,7 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
         server.post("/classify", &photo).ok();
     }
     server.post("/classify", b"no image");
+    server.post_json("/classify", &json!({"images": ["aGVsbG8+", "?"]}));
     server.get("/nope/1");
     server.get("/nope/2");
     server.get("/models/resnet18-tiny");
@@ -23,17 +26,26 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
     );
     let text = String::from_utf8(answer.body).unwrap();
     for line in [
-        r#"resnet_requests_total{model="resnet18-tiny",route="/classify",status="200"} 3"#,
+        r#"resnet_requests_total{model="resnet18-tiny",route="/classify",status="200"} 4"#,
         r#"resnet_requests_total{model="resnet18-tiny",route="/classify",status="415"} 1"#,
         r#"resnet_requests_total{model="",route="unmatched",status="404"} 2"#,
         r#"resnet_requests_total{model="",route="/models/{name}",status="200"} 1"#,
-        r#"resnet_request_duration_seconds_count{route="/classify"} 4"#,
-        r#"resnet_stage_duration_seconds_count{stage="read"} 3"#,
+        r#"resnet_request_duration_seconds_count{outcome="answered",route="/classify"} 4"#,
+        r#"resnet_request_duration_seconds_count{outcome="error",route="/classify"} 1"#,
+        r#"resnet_image_problems_total{code="unsupported_media_type"} 2"#,
+        r#"resnet_image_problems_total{code="bad_base64"} 1"#,
+        r#"resnet_requests_rejected_total{model="resnet18-tiny",reason="overloaded"} 0"#,
+        r#"resnet_requests_rejected_total{model="",reason="not_ready"} 0"#,
+        r#"resnet_decode_panics_total{format="webp"} 0"#,
+        r#"resnet_requests_canceled_total{stage="decode"} 0"#,
+        "resnet_body_memory_bytes 0",
+        "resnet_queue_max 256",
+        r#"resnet_stage_duration_seconds_count{stage="read"} 4"#,
         r#"resnet_stage_duration_seconds_count{stage="decode"} 3"#,
         r#"resnet_stage_duration_seconds_count{stage="preprocess"} 3"#,
         r#"resnet_stage_duration_seconds_count{stage="queue"} 3"#,
         r#"resnet_stage_duration_seconds_count{stage="infer"} 3"#,
-        r#"resnet_stage_duration_seconds_count{stage="respond"} 3"#,
+        r#"resnet_stage_duration_seconds_count{stage="respond"} 4"#,
         r#"resnet_batch_size_sum{model="resnet18-tiny"} 3"#,
         r#"resnet_queue_depth{model="resnet18-tiny"} 0"#,
         "resnet_requests_in_flight 1",

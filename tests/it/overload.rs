@@ -78,7 +78,7 @@ fn full_queue_is_503_with_retry_after_and_the_rest_is_answered() {
         server
             .metrics
             .requests_rejected
-            .with_label_values(&["queue_full"])
+            .with_label_values(&["queue_full", "fake"])
             .get(),
         1
     );
