@@ -9,7 +9,7 @@ use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
 use crate::engine::Lowering;
-use crate::preprocess::{PreprocessSpec, ResizeMode};
+use crate::preprocess::{Channels, PreprocessSpec, ResizeMode};
 use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
 
@@ -94,6 +94,8 @@ fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
         resize_mode,
         interpolation,
         crop,
+        channels,
+        scale,
         mean,
         std,
     } = spec;
@@ -101,10 +103,18 @@ fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
         ResizeMode::ShorterSide => "shorter side",
         ResizeMode::Stretch => "both sides",
     };
+    let order = match channels {
+        Channels::Rgb => "",
+        Channels::Bgr => ", BGR",
+    };
+    let range = match *scale == 1.0 {
+        true => String::new(),
+        false => format!(" of pixels from 0 to {scale}"),
+    };
     text.row([
         "preprocess",
         &format!(
-            "{side} to {resize} ({}), center crop {crop}, mean {mean:?}, std {std:?}",
+            "{side} to {resize} ({}), center crop {crop}{order}, mean {mean:?}, std {std:?}{range}",
             interpolation.name()
         ),
     ]);
