@@ -142,11 +142,16 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
         ),
     ]);
     describe_preprocess(text, &model.preprocess);
+    text.row(["settings from", &model.preprocess_from]);
     let first: Vec<&str> = model.labels.iter().take(3).map(|l| &*l.label).collect();
     text.row([
         "labels",
         &format!("{} ({}, …)", model.labels.len(), first.join(", ")),
     ]);
+    text.row(["labels from", &model.labels_from]);
+    for note in &model.notes {
+        text.row(["note", note]);
+    }
     text.row([
         "runtime",
         &format!(

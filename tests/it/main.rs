@@ -12,9 +12,11 @@ mod npy;
 mod unharmed;
 
 mod admission;
+mod beside;
 mod bytes;
 mod classify;
 mod cli;
+mod colors;
 mod configuration;
 mod connections;
 mod digests;
