@@ -144,9 +144,17 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     describe_preprocess(text, &model.preprocess);
     text.row(["settings from", &model.preprocess_from]);
     let first: Vec<&str> = model.labels.iter().take(3).map(|l| &*l.label).collect();
+    let separator = match first.iter().any(|label| label.contains(',')) {
+        true => "; ",
+        false => ", ",
+    };
     text.row([
         "labels",
-        &format!("{} ({}, …)", model.labels.len(), first.join(", ")),
+        &format!(
+            "{} ({}{separator}…)",
+            model.labels.len(),
+            first.join(separator)
+        ),
     ]);
     text.row(["labels from", &model.labels_from]);
     for note in &model.notes {

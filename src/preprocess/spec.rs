@@ -52,7 +52,7 @@ pub enum Channels {
     /// Red, green, blue: PyTorch's, and most others'.
     #[default]
     Rgb,
-    /// Blue, green, red: Caffe's, of OpenCV's images, and Keras' where it has Caffe's weights.
+    /// Blue, green, red: Caffe's, of images that `cv2` reads, and Keras' where it has Caffe's weights.
     Bgr,
 }
 

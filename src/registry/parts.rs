@@ -184,7 +184,11 @@ fn read_labels(path: Option<&Path>) -> Result<Option<(Labels, String)>, ModelErr
     let Some(path) = path else {
         return Ok(None);
     };
-    let labels = Labels::parse(&read_text(path)?).map_err(|e| bad_labels(path, &e))?;
+    let read = match path.extension().is_some_and(|e| e == "json") {
+        true => Labels::parse_json,
+        false => Labels::parse,
+    };
+    let labels = read(&read_text(path)?).map_err(|e| bad_labels(path, &e))?;
     Ok(Some((labels, file_name(path))))
 }
 

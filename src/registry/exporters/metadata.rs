@@ -90,7 +90,7 @@ impl Metadata {
 
     /// The keys that the ONNX specification has for images.
     fn set_image_keys(&self, recipe: &mut Recipe) {
-        let text = |key: &str| self.get(key).map(|value| Value::from(value));
+        let text = |key: &str| self.get(key).map(Value::from);
         if let Some(format) = text("Image.BitmapPixelFormat") {
             recipe.channels = match format.as_str() {
                 Some("Bgr8" | "Bgra8") => Setting::Said(Channels::Bgr),

@@ -82,7 +82,7 @@ mod tests {
     use crate::registry::recipe::Recipes;
     use serde_json::json;
 
-    fn whole(config: Value, side: usize) -> Result<PreprocessSpec, String> {
+    fn whole(config: &Value, side: usize) -> Result<PreprocessSpec, String> {
         let recipe = config_recipe("config.json".into(), config.as_object().expect("a table"));
         Ok(Recipes(vec![recipe]).whole(side)?.0)
     }
@@ -97,27 +97,27 @@ mod tests {
     #[test]
     fn pretrained_cfg_is_scaled_to_the_side_of_the_network() {
         for (side, resize) in [(224, 235), (288, 288), (160, 168)] {
-            let spec = whole(resnet50(), side).expect("honoured");
+            let spec = whole(&resnet50(), side).expect("honoured");
             assert_eq!((spec.crop as usize, spec.resize), (side, resize));
             assert_eq!(spec.interpolation, Interpolation::Bicubic);
             assert_eq!((spec.mean, spec.std), ([0.5; 3], [0.5; 3]));
         }
         let flat = resnet50()["pretrained_cfg"].clone();
-        assert_eq!(whole(flat, 224), whole(resnet50(), 224));
+        assert_eq!(whole(&flat, 224), whole(&resnet50(), 224));
         let mut squash = resnet50();
         squash["pretrained_cfg"]["crop_mode"] = json!("squash");
-        let spec = whole(squash, 224).expect("honoured");
+        let spec = whole(&squash, 224).expect("honoured");
         assert_eq!(spec.resize_mode, ResizeMode::Stretch);
     }
 
     #[test]
     fn side_of_an_open_network_is_said() {
         let recipe =
-            |config: Value| config_recipe(String::new(), config.as_object().expect("a table"));
-        assert_eq!(recipe(resnet50()).side, Some(224));
-        assert_eq!(recipe(json!({"image_size": 384})).side, Some(384));
-        assert_eq!(recipe(json!({"image_size": [192, 192]})).side, Some(192));
-        assert_eq!(recipe(json!({"image_size": [192, 256]})).side, None);
+            |config: &Value| config_recipe(String::new(), config.as_object().expect("a table"));
+        assert_eq!(recipe(&resnet50()).side, Some(224));
+        assert_eq!(recipe(&json!({"image_size": 384})).side, Some(384));
+        assert_eq!(recipe(&json!({"image_size": [192, 192]})).side, Some(192));
+        assert_eq!(recipe(&json!({"image_size": [192, 256]})).side, None);
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         ] {
             let mut config = resnet50();
             config["pretrained_cfg"][key] = value;
-            let error = whole(config, 224).expect_err(key);
+            let error = whole(&config, 224).expect_err(key);
             assert!(
                 error.starts_with(&format!("config.json: {words}")),
                 "{error}"

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Label, LabelsError, is_wnid, literal};
+use super::{Label, LabelsError, is_wnid, literal, unique};
 
 /// Whether a text is meant as JSON, or as the same in Python: a bracket, and behind it the start of a value.
 pub(super) fn is_meant(text: &str) -> bool {
@@ -21,8 +21,8 @@ pub(super) fn is_meant(text: &str) -> bool {
 /// # Errors
 /// [`LabelsError::Json`] if it is none, or names no classes.
 pub(super) fn parse(text: &str) -> Result<Vec<Label>, LabelsError> {
-    let value = serde_json::from_str(text).or_else(|e| {
-        let python = literal::to_json(text).and_then(|json| serde_json::from_str(&json).ok());
+    let value = unique::parse(text).or_else(|e| {
+        let python = literal::to_json(text).and_then(|json| unique::parse(&json).ok());
         python.ok_or_else(|| LabelsError::Json(format!("are damaged JSON: {e}")))
     })?;
     labels(&value).map_err(LabelsError::Json)
@@ -79,23 +79,31 @@ fn of_list(items: &[Value]) -> Result<Vec<Label>, String> {
     in_order(classes.collect::<Result<_, String>>()?)
 }
 
-/// `{"0": "cat"}` or `{"cat": 0}`.
+/// `{"0": "cat"}` or `{"cat": 0}`; the numbers of the latter may be text.
 fn of_table(table: &Map<String, Value>) -> Result<Vec<Label>, String> {
-    let by_name = |(name, number): (&String, &Value)| {
-        let number = number.as_u64()?;
-        Some((number, Label::parse(name.trim())))
+    let by_name = |read: fn(&Value) -> Option<u64>| {
+        let class =
+            |(name, number): (&String, &Value)| Some((read(number)?, Label::parse(name.trim())));
+        table.iter().map(class).collect::<Option<Vec<_>>>()
     };
-    if let Some(classes) = table.iter().map(by_name).collect() {
+    let by_number = |(key, name): (&String, &Value)| {
+        let number = key.trim().parse().ok()?;
+        Some(label(number, name).map(|label| (number, label)))
+    };
+    if let Some(classes) = by_name(Value::as_u64) {
         return in_order(classes);
     }
-    let by_number = |(key, name): (&String, &Value)| {
-        let number = key.trim().parse().map_err(|_| {
-            format!("have the key \"{key}\": expected a table from class number to name, or from name to number")
-        })?;
-        Ok((number, label(number, name)?))
-    };
-    let classes = table.iter().map(by_number);
-    in_order(classes.collect::<Result<_, String>>()?)
+    if let Some(classes) = table.iter().map(by_number).collect::<Option<Vec<_>>>() {
+        return in_order(classes.into_iter().collect::<Result<_, String>>()?);
+    }
+    if let Some(classes) = by_name(|number| number.as_str()?.trim().parse().ok()) {
+        return in_order(classes);
+    }
+    let (key, value) = table.iter().next().ok_or("are an empty table")?;
+    Err(format!(
+        "have \"{key}\": {}: expected a table from class number to name, or from name to number",
+        shown(value)
+    ))
 }
 
 /// A class's name: text, or as torchvision and Keras keep it, a synset id and a name.
@@ -180,6 +188,11 @@ mod tests {
             };
             assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
         }
+        assert_eq!(
+            read(r#"{"cat": "0", "owl": "1"}"#).as_deref(),
+            Ok("cat|owl")
+        );
+        assert_eq!(read(r#"{"0": "1", "1": "0"}"#).as_deref(), Ok("1|0"));
         assert_eq!(read(r#"{"0": 0, "1": 1}"#).as_deref(), Ok("0|1"));
         assert_eq!(
             read(r#"{"labels": 0, "names": 1}"#).as_deref(),
@@ -212,7 +225,14 @@ mod tests {
             ),
             (r#"["cat", null]"#, "call class 1 null"),
             (r#"["cat", ["x", "y"]]"#, "call class 1 [\"x\",\"y\"]"),
-            (r#"{"zero": "cat"}"#, "have the key \"zero\""),
+            (
+                r#"{"zero": "cat"}"#,
+                "have \"zero\": \"cat\": expected a table",
+            ),
+            (
+                r#"{"0": "cat", "1": "owl", "1": "dog"}"#,
+                "the key \"1\" is repeated",
+            ),
             ("[]", "are an empty list"),
             (r#"{"id2label": {}}"#, "are an empty list"),
             (r#"{"0": "cat","#, "are damaged JSON"),

@@ -6,6 +6,7 @@
 mod json;
 mod lines;
 mod literal;
+mod unique;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -76,6 +77,19 @@ impl Labels {
         Ok(Labels {
             labels: labels.into(),
         })
+    }
+
+    /// Reads a list that must be JSON, or the same as Python prints it.
+    ///
+    /// # Errors
+    /// [`LabelsError`], naming the class.
+    pub(super) fn parse_json(text: &str) -> Result<Labels, LabelsError> {
+        match text.trim().is_empty() {
+            true => Err(LabelsError::Empty),
+            false => Ok(Labels {
+                labels: json::parse(text)?.into(),
+            }),
+        }
     }
 
     /// Reads a value of JSON, as [`Labels::parse`] does.

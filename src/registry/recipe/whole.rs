@@ -39,13 +39,13 @@ pub(in crate::registry) struct Colors {
 }
 
 impl Colors {
-    fn with_geometry_of(self, geometry: PreprocessSpec) -> PreprocessSpec {
+    fn with_geometry_of(self, geometry: &PreprocessSpec) -> PreprocessSpec {
         PreprocessSpec {
             channels: self.channels,
             scale: self.scale,
             mean: self.mean,
             std: self.std,
-            ..geometry
+            ..geometry.clone()
         }
     }
 }
@@ -102,7 +102,7 @@ impl Recipes {
             mean: mean.unwrap_or(IMAGENET_MEAN),
             std: std.unwrap_or(IMAGENET_STD),
         };
-        let alone = colors.with_geometry_of(PreprocessSpec::default());
+        let alone = colors.with_geometry_of(&PreprocessSpec::default());
         alone
             .validate()
             .map_err(|reason| format!("{reason} ({from})"))?;
@@ -133,7 +133,7 @@ impl Recipes {
             ));
         }
         let colors = self.colors_from(&mut from)?;
-        let spec = colors.with_geometry_of(PreprocessSpec {
+        let spec = colors.with_geometry_of(&PreprocessSpec {
             resize: resize.map_or_else(|| standard_resize(side), |r| r.pixels(side)),
             resize_mode: resize_mode.unwrap_or_default(),
             interpolation: interpolation.unwrap_or_default(),

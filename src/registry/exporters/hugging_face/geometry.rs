@@ -108,15 +108,12 @@ fn class_of(config: &Table) -> &str {
 }
 
 fn size_of(value: &Value, shorter: bool) -> Option<Size> {
-    let table = match value {
-        Value::Object(table) => table,
-        _ => {
-            let side = square(value)?;
-            return Some(match shorter && !value.is_array() {
-                true => Size::ShorterSide(side),
-                false => Size::Square(side),
-            });
-        }
+    let Value::Object(table) = value else {
+        let side = square(value)?;
+        return Some(match shorter && !value.is_array() {
+            true => Size::ShorterSide(side),
+            false => Size::Square(side),
+        });
     };
     let edge = |key: &str| table.get(key).filter(|value| !value.is_null());
     match (edge("shortest_edge"), edge("longest_edge")) {
