@@ -89,7 +89,7 @@ impl Recipes {
         let scale = self.pick("scale", |r| &r.scale, from)?.unwrap_or(1.0);
         let mean = self.pick("mean", |r| &r.mean, from)?;
         let std = self.pick("std", |r| &r.std, from)?;
-        if scale != 1.0 && (mean.is_none() || std.is_none()) {
+        if scale > 0.0 && scale != 1.0 && (mean.is_none() || std.is_none()) {
             let missing = if mean.is_none() { "mean" } else { "std" };
             return Err(format!(
                 "scale is {scale}, but {missing} is not given: give mean and std as numbers of pixels from 0 to {scale}, \

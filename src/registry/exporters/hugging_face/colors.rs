@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use super::super::{Table, per_channel, refused, setting};
+use super::is_class;
 use crate::preprocess::Channels;
 use crate::registry::recipe::{Recipe, Setting};
 
+/// Sets what becomes of a pixel, or why it cannot be honoured.
 pub(super) fn set_colors(recipe: &mut Recipe, config: &Table) {
     let flag = |key: &str| config.get(key).and_then(Value::as_bool);
     recipe.scale = match flag("do_rescale") {
@@ -18,12 +20,18 @@ pub(super) fn set_colors(recipe: &mut Recipe, config: &Table) {
             },
         },
     };
-    let flips = flag("do_flip_channel_order") == Some(true);
+    let is_mobilevit = is_class(config, &["MobileViT"]);
+    let flips = flag("do_flip_channel_order").unwrap_or(is_mobilevit);
     recipe.channels = Setting::Said(match flips {
         true => Channels::Bgr,
         false => Channels::Rgb,
     });
-    let normalizes = flag("do_normalize").unwrap_or(config.contains_key("image_mean"));
+    let normalizes = match flag("do_normalize") {
+        Some(normalizes) => normalizes,
+        None if config.contains_key("image_mean") => true,
+        None if is_mobilevit => false,
+        None => return,
+    };
     let numbers = |key: &str, none: f32| match normalizes {
         false => Setting::Said([none; 3]),
         true => match setting(config, key, per_channel, "expected three numbers") {

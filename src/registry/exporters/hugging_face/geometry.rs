@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::{Table, refused, setting, shown, side};
+use super::is_class;
 use crate::preprocess::ResizeMode;
 use crate::registry::recipe::{Recipe, Resize, Setting};
 
@@ -26,19 +27,34 @@ const SHORTER_SIDE: [&str; 9] = [
     "TextNet",
 ];
 
+/// Classes that cut a crop out where a file does not say so.
+const CROPS: [&str; 9] = [
+    "Bit",
+    "CLIP",
+    "DeiT",
+    "EfficientFormer",
+    "Levit",
+    "MobileNet",
+    "MobileViT",
+    "PoolFormer",
+    "TextNet",
+];
+
 /// Whether a plain number is the shorter side.
 fn is_shorter_side(config: &Table) -> bool {
     match config.get("default_to_square").and_then(Value::as_bool) {
         Some(square) => !square,
-        None => SHORTER_SIDE
-            .iter()
-            .any(|name| class_of(config).starts_with(name)),
+        None => is_class(config, &SHORTER_SIDE),
     }
 }
 
+/// Sets size and crop, or why one of them cannot be honoured.
 pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
-    let class = class_of(config);
-    let is_convnext = class.starts_with("ConvNext");
+    let has = |key: &str| config.get(key).is_some_and(|value| !value.is_null());
+    // Files that name no class are as old as the first one that has `crop_pct`.
+    let names_class = has("image_processor_type") || has("feature_extractor_type");
+    let is_old = !names_class && has("crop_pct") && !has("do_center_crop");
+    let is_convnext = is_class(config, &["ConvNext"]) || is_old;
     let off = |key: &str| config.get(key) == Some(&Value::Bool(false));
     if off("do_resize") {
         let reason = "but images come in any size: say resize and crop in model.toml";
@@ -61,10 +77,24 @@ pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
         Size::ShorterSide(side) => (side, ResizeMode::ShorterSide),
         Size::Square(side) => (side, ResizeMode::Stretch),
     };
-    let share = config.get("crop_pct").and_then(Value::as_f64);
+    let positive = |value: &Value| value.as_f64().filter(|share| *share > 0.0);
+    let share = match setting(config, "crop_pct", positive, "expected a number above 0") {
+        // PoolFormer's own, unless it is switched off.
+        Setting::Silent
+            if is_class(config, &["PoolFormer"]) && !config.contains_key("crop_pct") =>
+        {
+            Some(0.9)
+        }
+        Setting::Silent => None,
+        Setting::Said(share) => Some(share),
+        Setting::Refused(reason) => {
+            recipe.resize = Setting::Refused(reason);
+            return;
+        }
+    };
     let crops = match config.get("do_center_crop") {
         Some(Value::Bool(crops)) => *crops,
-        _ => config.get("crop_size").is_some_and(|size| !size.is_null()),
+        _ => has("crop_size") || is_class(config, &CROPS),
     };
     let mut resize = Resize::Pixels(side);
     let mut crop = match crops {
@@ -87,24 +117,18 @@ pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
     } else if let Some(share) = share {
         resize = Resize::Pixels((f64::from(side) / share) as u32);
         mode = ResizeMode::ShorterSide;
-    } else if class.starts_with("Levit") {
+    } else if is_class(config, &["Levit"]) {
         resize = Resize::Pixels((256.0 / 224.0 * f64::from(side)) as u32);
     }
     if mode == ResizeMode::ShorterSide && !crops && !is_convnext {
         crop = Setting::Refused(format!(
-            "do_center_crop is false with the size {}, which leaves pictures that are not square: say crop in model.toml",
+            "do_center_crop is not true with the size {}, which leaves pictures that are not square: say crop in model.toml",
             shown(&config["size"])
         ));
     }
     recipe.resize = Setting::Said(resize);
     recipe.resize_mode = Setting::Said(mode);
     recipe.crop = crop;
-}
-
-fn class_of(config: &Table) -> &str {
-    let keys = ["image_processor_type", "feature_extractor_type"];
-    let class = keys.iter().find_map(|key| config.get(*key)?.as_str());
-    class.unwrap_or("")
 }
 
 fn size_of(value: &Value, shorter: bool) -> Option<Size> {
@@ -171,6 +195,12 @@ mod tests {
             (large.resize, large.resize_mode, large.crop),
             (384, both, 384)
         );
+        let mut old = with(resnet(), &[]);
+        old.as_object_mut()
+            .expect("a table")
+            .remove("feature_extractor_type");
+        let old = whole(&old, 224).expect("honoured");
+        assert_eq!((old.resize, old.resize_mode), (256, shorter));
         let levit = [
             ("image_processor_type", json!("LevitImageProcessor")),
             size(json!({"shortest_edge": 224})),

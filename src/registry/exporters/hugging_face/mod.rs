@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Table, interpolation, refused, setting, shown, timm};
 use crate::preprocess::Interpolation;
-use crate::registry::recipe::Recipe;
+use crate::registry::recipe::{Recipe, Setting};
 
 use self::colors::set_colors;
 use self::geometry::set_geometry;
@@ -22,7 +22,10 @@ pub(in crate::registry) fn preprocessor_recipe(source: String, config: &Table) -
     }
     let mut recipe = Recipe {
         source,
-        interpolation: setting(config, "resample", resample, RESAMPLE),
+        interpolation: match setting(config, "resample", resample, RESAMPLE) {
+            Setting::Silent => default_filter(config),
+            said => said,
+        },
         ..Recipe::default()
     };
     set_geometry(&mut recipe, config);
@@ -32,6 +35,12 @@ pub(in crate::registry) fn preprocessor_recipe(source: String, config: &Table) -
         .find(|(key, value)| is_unknown_step(key, value))
     {
         recipe.resize = refused(key, value, "which is not done here");
+    }
+    let is_no_flag = |(key, value): &(&String, &Value)| {
+        key.starts_with("do_") && !value.is_boolean() && !value.is_null()
+    };
+    if let Some((key, value)) = config.iter().find(is_no_flag) {
+        recipe.resize = refused(key, value, "expected true or false");
     }
     let unread = config.iter().filter(|(key, value)| {
         is_on(value) && !KNOWN.contains(&key.as_str()) && !is_unknown_step(key, value)
@@ -50,6 +59,36 @@ fn resample(value: &Value) -> Option<Interpolation> {
         Some(_) => None,
         None => interpolation(value),
     }
+}
+
+/// The filter of a class whose file names none.
+fn default_filter(config: &Table) -> Setting<Interpolation> {
+    const BICUBIC: [&str; 8] = [
+        "Beit",
+        "Bit",
+        "CLIP",
+        "ConvNext",
+        "DeiT",
+        "EfficientFormer",
+        "Levit",
+        "PoolFormer",
+    ];
+    const BILINEAR: [&str; 5] = ["MobileNet", "MobileViT", "Pvt", "TextNet", "ViT"];
+    if is_class(config, &["EfficientNet"]) {
+        return refused("resample", &Value::from(0), RESAMPLE);
+    }
+    match (is_class(config, &BICUBIC), is_class(config, &BILINEAR)) {
+        (true, _) => Setting::Said(Interpolation::Bicubic),
+        (_, true) => Setting::Said(Interpolation::Bilinear),
+        _ => Setting::Silent,
+    }
+}
+
+/// Whether a file is of one of these classes of image processors.
+fn is_class(config: &Table, names: &[&str]) -> bool {
+    let keys = ["image_processor_type", "feature_extractor_type"];
+    let class = keys.iter().find_map(|key| config.get(*key)?.as_str());
+    class.is_some_and(|class| names.iter().any(|name| class.starts_with(name)))
 }
 
 const RESAMPLE: &str = "allowed are 2 (bilinear) and 3 (bicubic)";
@@ -198,6 +237,17 @@ mod tests {
                 "do_pad is true, which is not done here",
             ),
             ("do_thumbnail", json!(true), "do_thumbnail is true"),
+            (
+                "do_rescale",
+                json!("false"),
+                "do_rescale is \"false\", expected true or false",
+            ),
+            (
+                "crop_pct",
+                json!(0),
+                "crop_pct is 0, expected a number above 0",
+            ),
+            ("crop_pct", json!("x"), "crop_pct is \"x\""),
             ("size_divisor", json!(32), "size_divisor is 32"),
             (
                 "size",
@@ -212,7 +262,7 @@ mod tests {
             (
                 "size",
                 json!({"shortest_edge": 224}),
-                "do_center_crop is false with the size",
+                "do_center_crop is not true with the size",
             ),
             (
                 "image_mean",
@@ -251,6 +301,36 @@ mod tests {
         ] {
             whole(&with(vit(), &[(key, value)]), 224).expect(key);
         }
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_as_its_class_has_it() {
+        let file = |class: &str, side: usize| {
+            let config = json!({"image_processor_type": class, "size": {"shortest_edge": side},
+                "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
+            whole(&config, side).expect(class)
+        };
+        let pool = file("PoolFormerImageProcessor", 224);
+        assert_eq!(
+            (pool.resize, pool.interpolation),
+            (248, Interpolation::Bicubic)
+        );
+        let convnext = file("ConvNextImageProcessorFast", 224);
+        assert_eq!(
+            (convnext.resize, convnext.interpolation),
+            (256, Interpolation::Bicubic)
+        );
+        let mobile = file("MobileViTImageProcessor", 256);
+        assert_eq!((mobile.resize, mobile.channels), (256, Channels::Bgr));
+        assert_eq!(mobile.interpolation, Interpolation::Bilinear);
+        let efficient = json!({"image_processor_type": "EfficientNetImageProcessor", "size": 224});
+        let error = whole(&efficient, 224).expect_err("nearest");
+        assert!(error.contains("resample is 0"), "{error}");
+        let nothing = whole(&json!({"size": 224}), 224).expect("honoured");
+        assert_eq!(
+            (nothing.mean, nothing.scale),
+            (crate::preprocess::IMAGENET_MEAN, 1.0)
+        );
     }
 
     #[test]
