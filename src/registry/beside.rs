@@ -49,7 +49,16 @@ impl Beside {
         });
         let models = models_in(&dir);
         if models.len() <= 1 {
-            return own.or(shared).or(above);
+            let note = match (&own.spec, &shared.spec) {
+                (Some(own), Some(other)) if own != other => Some(format!(
+                    "{} beside it is not read, because {} is there",
+                    file_name(other),
+                    file_name(own)
+                )),
+                _ => None,
+            };
+            let all = own.or(shared).or(above);
+            return Beside { note, ..all };
         }
         // Hub's repositories have the same network in several precisions: model.onnx, model_quantized.onnx, …
         let is_variant = |path: &PathBuf| stem(path).starts_with("model");
@@ -254,6 +263,8 @@ mod tests {
         ]);
         let beside = Beside::of_file(&dir.path().join("birds.onnx"));
         assert_eq!(names(&beside), "birds.toml birds.labels.json");
+        let note = "model.toml beside it is not read, because birds.toml is there";
+        assert_eq!(beside.note.as_deref(), Some(note));
     }
 
     #[test]

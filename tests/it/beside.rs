@@ -223,6 +223,26 @@ fn what_cannot_be_honoured_is_refused_unless_the_toml_says_otherwise() {
     assert!(error.contains("but pixels are 0 to 255"), "{error}");
 }
 
+#[test]
+fn exporters_say_the_side_that_a_network_leaves_open() {
+    for (name, text, side) in [
+        ("preprocessor_config.json", VIT, 32),
+        ("config.json", r#"{"image_size": 40}"#, 40),
+        ("config.json", TIMM, 176),
+        ("model.toml", "[preprocess]\ncrop = 48\n", 48),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("birds.onnx");
+        fs::copy(fixture("models/dynamic_sides.onnx"), &file).unwrap();
+        fs::write(dir.path().join(name), text).unwrap();
+        let found = model(&file).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(
+            (found.model.spec().side, found.preprocess.crop),
+            (side, side as u32)
+        );
+    }
+}
+
 fn with_metadata(pairs: &[(&str, &str)]) -> tempfile::TempDir {
     let mut proto = ModelProto::decode(&*fixture_bytes("models/opset13.onnx")).unwrap();
     proto.metadata_props = pairs
