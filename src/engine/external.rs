@@ -189,6 +189,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tract_onnx::pb::{AttributeProto, FunctionProto, StringStringEntryProto};
 
     #[test]
     fn location_is_a_path_below_the_directory() {
@@ -209,6 +210,85 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    fn external(location: &str, offset: &str) -> TensorProto {
+        let entry = |(key, value): (&str, &str)| StringStringEntryProto {
+            key: key.into(),
+            value: value.into(),
+        };
+        TensorProto {
+            name: "w".into(),
+            data_location: Some(DataLocation::External as i32),
+            external_data: [("location", location), ("offset", offset), ("length", "4")]
+                .map(entry)
+                .into(),
+            ..TensorProto::default()
+        }
+    }
+
+    /// A model with the tensor as a weight, in a node, in a graph inside of a node, and in a function's node.
+    fn everywhere(tensor: &TensorProto) -> ModelProto {
+        let node = |attribute| NodeProto {
+            attribute: vec![attribute],
+            ..NodeProto::default()
+        };
+        let constant = node(AttributeProto {
+            t: Some(tensor.clone()),
+            ..AttributeProto::default()
+        });
+        let graph = GraphProto {
+            initializer: vec![tensor.clone()],
+            node: vec![constant.clone()],
+            ..GraphProto::default()
+        };
+        let branch = node(AttributeProto {
+            g: Some(graph.clone()),
+            ..AttributeProto::default()
+        });
+        ModelProto {
+            graph: Some(GraphProto {
+                node: vec![constant.clone(), branch],
+                ..graph
+            }),
+            functions: vec![FunctionProto {
+                node: vec![constant],
+                ..FunctionProto::default()
+            }],
+            ..ModelProto::default()
+        }
+    }
+
+    #[test]
+    fn weights_are_brought_in_wherever_they_stand_and_refused_by_their_tensor() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::write(root.path().join("w.bin"), [1, 2, 3, 4, 5, 6, 7]).expect("writable");
+        let dir = WeightsDir::of(&root.path().join("model.onnx"));
+        let mut proto = everywhere(&external("./w.bin", "2"));
+        bring_in(&mut proto, Some(&dir)).expect("they are there");
+        let brought = TensorProto {
+            name: "w".into(),
+            raw_data: vec![3, 4, 5, 6],
+            ..TensorProto::default()
+        };
+        assert_eq!(proto, everywhere(&brought));
+        for (location, offset, reason) in [
+            ("w.bin", "4", "\"w.bin\" ends at byte 7, the weights at 8"),
+            ("w.bin", "18446744073709551615", "\"w.bin\" ends at byte 7"),
+            ("w.bin", "x", "its offset is \"x\", expected a number"),
+            ("v.bin", "0", "\"v.bin\" is missing beside the model"),
+            ("", "0", "\"\" is missing beside the model"),
+        ] {
+            let error = bring_in(&mut everywhere(&external(location, offset)), Some(&dir));
+            let error = error.expect_err(reason).to_string();
+            let start = format!("tensor \"w\" has its weights in another file: {reason}");
+            assert!(error.starts_with(&start), "{error}");
+        }
+        let error = bring_in(&mut everywhere(&external("w.bin", "0")), None).expect_err("alone");
+        assert!(
+            error.to_string().ends_with("in its own file only"),
+            "{error}"
+        );
     }
 
     #[cfg(unix)]

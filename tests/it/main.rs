@@ -27,6 +27,7 @@ mod hostile;
 mod http2;
 mod keys;
 mod limits;
+mod links;
 mod lowering;
 mod metrics;
 mod models;
