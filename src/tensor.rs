@@ -54,7 +54,8 @@ impl Tensor {
     }
 }
 
-/// A square crop of a picture, its bytes as they were resized: `[side, 3, side]`, so row, channel (RGB), column.
+/// A square crop of a picture, its bytes as they were resized: `[side, 3, side]`, so row, channel, column; the channels
+/// in the order in which the network takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crop {
     side: usize,
@@ -70,6 +71,16 @@ impl Crop {
     pub fn new(side: usize, bytes: Vec<u8>) -> Crop {
         assert_eq!(bytes.len(), 3 * side * side, "bytes of a crop of {side}");
         Crop { side, bytes }
+    }
+
+    /// The same with the channels the other way round: BGR of RGB.
+    #[must_use]
+    pub fn with_reversed_channels(mut self) -> Crop {
+        for row in self.bytes.chunks_exact_mut(3 * self.side) {
+            let (first, others) = row.split_at_mut(self.side);
+            first.swap_with_slice(&mut others[self.side..]);
+        }
+        self
     }
 
     /// Rows and columns.

@@ -51,6 +51,18 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
         load_ms = millis(model.load_time),
         "model loaded"
     );
+    if model.origin != "built-in" {
+        tracing::info!(
+            model = model.name,
+            preprocess = ?model.preprocess,
+            preprocess_from = model.preprocess_from,
+            labels_from = model.labels_from,
+            "model described"
+        );
+    }
+    for note in &model.notes {
+        tracing::warn!(model = model.name, "{note}");
+    }
     if let Some(wish) = engine.precision
         && wish != spec.precision
     {

@@ -9,7 +9,7 @@ use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
 use crate::engine::Lowering;
-use crate::preprocess::{PreprocessSpec, ResizeMode};
+use crate::preprocess::{Channels, PreprocessSpec, ResizeMode};
 use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
 
@@ -94,6 +94,8 @@ fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
         resize_mode,
         interpolation,
         crop,
+        channels,
+        scale,
         mean,
         std,
     } = spec;
@@ -101,10 +103,18 @@ fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
         ResizeMode::ShorterSide => "shorter side",
         ResizeMode::Stretch => "both sides",
     };
+    let order = match channels {
+        Channels::Rgb => "",
+        Channels::Bgr => ", BGR",
+    };
+    let range = match *scale == 1.0 {
+        true => String::new(),
+        false => format!(" of pixels from 0 to {scale}"),
+    };
     text.row([
         "preprocess",
         &format!(
-            "{side} to {resize} ({}), center crop {crop}, mean {mean:?}, std {std:?}",
+            "{side} to {resize} ({}), center crop {crop}{order}, mean {mean:?}, std {std:?}{range}",
             interpolation.name()
         ),
     ]);
@@ -132,11 +142,24 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
         ),
     ]);
     describe_preprocess(text, &model.preprocess);
+    text.row(["settings from", &model.preprocess_from]);
     let first: Vec<&str> = model.labels.iter().take(3).map(|l| &*l.label).collect();
+    let separator = match first.iter().any(|label| label.contains(',')) {
+        true => "; ",
+        false => ", ",
+    };
     text.row([
         "labels",
-        &format!("{} ({}, …)", model.labels.len(), first.join(", ")),
+        &format!(
+            "{} ({}{separator}…)",
+            model.labels.len(),
+            first.join(separator)
+        ),
     ]);
+    text.row(["labels from", &model.labels_from]);
+    for note in &model.notes {
+        text.row(["note", note]);
+    }
     text.row([
         "runtime",
         &format!(

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, ToDim};
 use tract_onnx::tract_hir::infer::Factoid;
 
+use super::external::WeightsDir;
 use super::lower::{self, Found, Lowered};
 use super::tract::TractModel;
 use super::{EngineOptions, EngineSpec, LoadError, OutputInfo, onnx, quantized, weights};
@@ -28,8 +28,8 @@ const MAX_SIDE: usize = 2048;
 pub struct ModelSource<'a> {
     /// The content of the `.onnx` file; given up as soon as it is decoded.
     pub bytes: Cow<'static, [u8]>,
-    /// Where weights outside of the file may lie; nothing outside of this directory is read.
-    pub dir: Option<&'a Path>,
+    /// Where weights outside of the file may lie; nothing else is read. None if all must be in the file.
+    pub dir: Option<&'a WeightsDir>,
     /// Side of the input in pixels where the file leaves it open.
     pub default_side: usize,
     /// Mean and standard deviation of each channel that images are normalized with; none if they only come normalized.
@@ -47,11 +47,7 @@ fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
     quantized::register(&mut onnx);
     let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
     drop(source.bytes); // decoding has copied the weights
-    let dir = source.dir.map(|d| d.to_string_lossy().into_owned());
-    let model = onnx
-        .parse(&proto, dir.as_deref())
-        .map_err(|e| graph_error(&e))?
-        .model;
+    let model = onnx.parse(&proto, None).map_err(|e| graph_error(&e))?.model;
     drop(proto); // its copy of the weights is as large as the file
     Ok(model)
 }

@@ -4,8 +4,10 @@
 
 mod agreement;
 mod error;
+mod external;
 mod import;
 mod lower;
+mod metadata;
 mod onnx;
 mod options;
 mod precision;
@@ -20,8 +22,10 @@ use kernels::nn::{Precision, StepProfile};
 
 pub use self::agreement::is_distribution;
 pub use self::error::{EngineError, LoadError};
+pub use self::external::WeightsDir;
 pub use self::import::ModelSource;
 pub use self::lower::Lowering;
+pub use self::metadata::metadata_of;
 pub use self::options::EngineOptions;
 pub use self::tract::TractModel;
 

@@ -2,18 +2,17 @@
 //!
 //! Called by `tract`. Reads the decoded protobuf only; tract stays the importer.
 
-use std::path::Path;
-
 use tract_onnx::Onnx;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
+use tract_onnx::pb::{GraphProto, ModelProto};
 
+use super::external::{self, WeightsDir};
 use super::widen::widen_weights;
 use super::{LoadError, quantized};
 
 /// Decodes the protobuf and checks what tract would report without a node's name, or panic on.
 pub(super) fn decode(
     bytes: &[u8],
-    dir: Option<&Path>,
+    dir: Option<&WeightsDir>,
     onnx: &Onnx,
 ) -> Result<ModelProto, LoadError> {
     if bytes.is_empty() {
@@ -22,13 +21,13 @@ pub(super) fn decode(
     let mut proto = <ModelProto as prost::Message>::decode(bytes)
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
     warn_of_untested_opset(&proto);
+    external::bring_in(&mut proto, dir)?;
     let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
         return Err(LoadError::NotOnnx("it holds no graph".into()));
     };
     quantized::rewrite(graph)?;
     check_operators(graph, onnx)?;
     check_edges(graph)?;
-    check_external_data(graph, dir)?;
     quantized::check(graph)?;
     widen_weights(graph);
     Ok(proto)
@@ -117,60 +116,4 @@ fn warn_of_untested_opset(proto: &ModelProto) {
             "the model's ONNX operator set is outside the tested ones, 7 to 21"
         );
     }
-}
-
-fn check_external_data(graph: &GraphProto, dir: Option<&Path>) -> Result<(), LoadError> {
-    let external = graph
-        .initializer
-        .iter()
-        .filter(|t| t.data_location == Some(DataLocation::External as i32));
-    for tensor in external {
-        let refuse = |reason| LoadError::ExternalData {
-            tensor: tensor.name.clone(),
-            reason,
-        };
-        check_external_tensor(tensor, dir).map_err(refuse)?;
-    }
-    Ok(())
-}
-
-/// The file must lie inside the model's directory and hold the range that the tensor names.
-fn check_external_tensor(tensor: &TensorProto, dir: Option<&Path>) -> Result<(), String> {
-    let entry = |key: &str| {
-        tensor
-            .external_data
-            .iter()
-            .find(|e| e.key == key)
-            .map(|e| e.value.as_str())
-    };
-    let number = |key: &str| match entry(key) {
-        None => Ok(0),
-        Some(text) => text
-            .parse::<u64>()
-            .map_err(|_| format!("its {key} is {text:?}, expected a number")),
-    };
-    let location = entry("location").ok_or("the model does not say which")?;
-    let dir = dir.ok_or_else(|| {
-        format!("{location:?}, but this model may have weights in its own file only")
-    })?;
-    let path = Path::new(location);
-    if !path
-        .components()
-        .all(|c| matches!(c, std::path::Component::Normal(_)))
-    {
-        return Err(format!("{location:?} is not inside the model's directory"));
-    }
-    let file = std::fs::metadata(dir.join(path))
-        .ok()
-        .filter(std::fs::Metadata::is_file);
-    let size = file
-        .ok_or_else(|| format!("{location:?} is missing beside the model"))?
-        .len();
-    let end = number("offset")?.saturating_add(number("length")?);
-    if end > size {
-        return Err(format!(
-            "{location:?} ends at byte {size}, the weights at {end}"
-        ));
-    }
-    Ok(())
 }

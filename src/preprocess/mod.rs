@@ -41,7 +41,7 @@ pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
 pub use self::pool::{Pool, PoolClosed, PoolTask};
 pub use self::sniff::{Format, sniff};
 pub use self::spec::{
-    IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
+    Channels, IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
 };
 pub use self::stage::{Pixels, Stage, StageOutput};
 pub use self::watch::Interest;
@@ -107,7 +107,7 @@ impl Preprocessor {
         const SUPPORTED: &str = "an instruction set that this CPU supports";
         let normalize = NormalizeKernel::new(options.isa).expect(SUPPORTED);
         Preprocessor {
-            normalizer: Normalizer::new(normalize, spec.mean, spec.std),
+            normalizer: Normalizer::new(normalize, &spec),
             resample: ResampleKernel::new(options.isa).expect(SUPPORTED),
             spec,
             options,
@@ -165,9 +165,13 @@ impl Preprocessor {
             return Err(PreprocessError::Canceled);
         }
         self.reduce(&mut image);
-        let (crop, resampling) = image.resample(self.plan(image.size()), &watch)?;
+        let (rgb, resampling) = image.resample(self.plan(image.size()), &watch)?;
+        let crop = Crop::new(self.spec.crop as usize, rgb);
         Ok(Preprocessed {
-            image: Crop::new(self.spec.crop as usize, crop),
+            image: match self.spec.channels {
+                Channels::Rgb => crop,
+                Channels::Bgr => crop.with_reversed_channels(),
+            },
             info,
             decode: start.elapsed().saturating_sub(resampling),
             preprocess: resampling,

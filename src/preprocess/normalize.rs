@@ -3,20 +3,39 @@
 //! Called by `Preprocessor::run` with the crop; the last stage before the batcher, unless the network normalizes
 //! itself.
 
+use super::PreprocessSpec;
 use crate::tensor::{Crop, Tensor};
 use kernels::{Normalization, NormalizeKernel};
 
-/// `(x / 255 - mean[c]) / std[c]` for the three channels.
+/// `(x · scale / 255 - mean[c]) / std[c]` for the three channels.
 #[derive(Debug, Clone)]
 pub(super) struct Normalizer {
-    channels: [Normalization; 3],
+    channels: [Channel; 3],
+}
+
+/// What becomes of one channel's bytes.
+#[derive(Debug, Clone)]
+enum Channel {
+    /// Pixels are taken as 0 to 1.
+    ZeroToOne(Normalization),
+    /// The value of each byte, for any other scale.
+    Table(Box<[f32; 256]>),
 }
 
 impl Normalizer {
     /// The three operations in `f32`, in the order and rounding of torchvision's `ToTensor` and `Normalize`.
-    pub(super) fn new(kernel: NormalizeKernel, mean: [f32; 3], std: [f32; 3]) -> Normalizer {
-        let channels = std::array::from_fn(|c| Normalization::new(kernel, mean[c], std[c]));
-        Normalizer { channels }
+    pub(super) fn new(kernel: NormalizeKernel, spec: &PreprocessSpec) -> Normalizer {
+        let channel = |c: usize| match spec.scale == 1.0 {
+            true => Channel::ZeroToOne(Normalization::new(kernel, spec.mean[c], spec.std[c])),
+            false => Channel::Table(Box::new(std::array::from_fn(|x| {
+                // A byte times a short factor is exact in f64, so that the quotient is rounded once.
+                let scaled = (x as f64 * f64::from(spec.scale) / 255.0) as f32;
+                (scaled - spec.mean[c]) / spec.std[c]
+            }))),
+        };
+        Normalizer {
+            channels: std::array::from_fn(channel),
+        }
     }
 
     /// Normalizes a square crop and makes each channel a plane.
@@ -27,9 +46,15 @@ impl Normalizer {
     pub(super) fn run(&self, crop: &Crop) -> Tensor {
         let side = crop.side();
         let mut data = Vec::with_capacity(3 * side * side);
-        for (channel, normalization) in self.channels.iter().enumerate() {
+        for (i, channel) in self.channels.iter().enumerate() {
             for row in crop.bytes().chunks_exact(3 * side) {
-                normalization.append(&row[channel * side..][..side], &mut data);
+                let row = &row[i * side..][..side];
+                match channel {
+                    Channel::ZeroToOne(normalization) => normalization.append(row, &mut data),
+                    Channel::Table(values) => {
+                        data.extend(row.iter().map(|&x| values[usize::from(x)]));
+                    }
+                }
             }
         }
         Tensor::new(vec![3, side, side], data)
@@ -41,11 +66,14 @@ mod tests {
     use super::*;
     use crate::preprocess::{IMAGENET_MEAN, IMAGENET_STD};
 
+    fn normalizer(spec: &PreprocessSpec) -> Normalizer {
+        Normalizer::new(NormalizeKernel::detect(), spec)
+    }
+
     #[test]
     fn channels_are_normalized_and_moved_to_planes() {
         let crop = [0, 128, 255, 10, 20, 30, 40, 50, 60, 70, 80, 90];
-        let normalizer = Normalizer::new(NormalizeKernel::detect(), IMAGENET_MEAN, IMAGENET_STD);
-        let tensor = normalizer.run(&Crop::new(2, crop.to_vec()));
+        let tensor = normalizer(&PreprocessSpec::default()).run(&Crop::new(2, crop.to_vec()));
         assert_eq!(tensor.shape(), [3, 2, 2]);
         for (i, value) in tensor.data().iter().enumerate() {
             let (channel, row, column) = (i / 4, i / 2 % 2, i % 2);
@@ -54,6 +82,61 @@ mod tests {
                 *value,
                 (x / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
             );
+        }
+    }
+
+    /// Every byte once in each channel, normalized.
+    fn all_bytes(spec: &PreprocessSpec) -> Vec<f32> {
+        let rows = (0..16_u8).flat_map(|row| [0; 3].map(|_: u8| row).into_iter());
+        let bytes = rows.flat_map(|row| (0..16).map(move |column| row * 16 + column));
+        let tensor = normalizer(spec).run(&Crop::new(16, bytes.collect()));
+        tensor.into_data()
+    }
+
+    #[test]
+    fn pixels_as_stored_are_whole_numbers_before_the_mean() {
+        // Keras' mode "caffe", OpenVINO's mean and scale values.
+        for (mean, std) in [
+            ([103.939, 116.779, 123.68], [1.0; 3]),
+            ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        ] {
+            let spec = PreprocessSpec {
+                scale: 255.0,
+                mean,
+                std,
+                ..PreprocessSpec::default()
+            };
+            for (i, value) in all_bytes(&spec).into_iter().enumerate() {
+                let (channel, x) = (i / 256, i % 256);
+                let expected = (x as f32 - mean[channel]) / std[channel];
+                assert_eq!(
+                    value.to_bits(),
+                    expected.to_bits(),
+                    "{x} of channel {channel}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_range_is_rounded_once() {
+        // Keras' mode "tf": x / 127.5 - 1; and pixels divided by 256.
+        for (scale, divisor, mean) in [(2.0, 127.5, 1.0), (255.0 / 256.0, 256.0, 0.0)] {
+            let spec = PreprocessSpec {
+                scale,
+                mean: [mean; 3],
+                std: [1.0; 3],
+                ..PreprocessSpec::default()
+            };
+            for (i, value) in all_bytes(&spec).into_iter().enumerate() {
+                let expected = (i % 256) as f32 / divisor - mean;
+                assert_eq!(
+                    value.to_bits(),
+                    expected.to_bits(),
+                    "{} of {divisor}",
+                    i % 256
+                );
+            }
         }
     }
 }

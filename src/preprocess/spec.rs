@@ -45,7 +45,31 @@ impl Interpolation {
     }
 }
 
+/// The order in which a network takes the colors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red, green, blue: PyTorch's, and most others'.
+    #[default]
+    Rgb,
+    /// Blue, green, red: Caffe's, of images that `cv2` reads, and Keras' where it has Caffe's weights.
+    Bgr,
+}
+
+impl Channels {
+    /// The word for it in `model.toml` and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Channels::Rgb => "rgb",
+            Channels::Bgr => "bgr",
+        }
+    }
+}
+
 /// The preprocessing a network expects: `Resize → CenterCrop(crop) → ToTensor → Normalize(mean, std)`.
+///
+/// A channel's value is `(pixel · scale / 255 - mean) / std`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreprocessSpec {
@@ -58,9 +82,13 @@ pub struct PreprocessSpec {
     /// Side in pixels of the square cut out of the middle; the network's input height and width. Equal to `resize`, it
     /// cuts off what the longer side has too much, or nothing of a stretched image.
     pub crop: u32,
-    /// Subtracted per RGB channel after scaling to 0–1.
+    /// The order of the network's channels, and of `mean` and `std`.
+    pub channels: Channels,
+    /// What white is before `mean` and `std`: 1 where pixels are taken as 0 to 1, 255 where they stay as stored.
+    pub scale: f32,
+    /// Subtracted per channel, on the scale of `scale`.
     pub mean: [f32; 3],
-    /// Divided by per RGB channel after subtracting the mean.
+    /// Divided by per channel after subtracting the mean.
     pub std: [f32; 3],
 }
 
@@ -73,6 +101,8 @@ impl Default for PreprocessSpec {
             resize_mode: ResizeMode::ShorterSide,
             interpolation: Interpolation::Bilinear,
             crop: 224,
+            channels: Channels::Rgb,
+            scale: 1.0,
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
         }
@@ -82,6 +112,10 @@ impl Default for PreprocessSpec {
 /// Largest `resize` and `crop` accepted, in pixels: four times the largest input any published ResNet uses (600 or
 /// less), small enough that one tensor stays below 50 MB.
 pub const MAX_SIDE: u32 = 2048;
+
+/// Allowed values of `scale`: whatever the range of pixels was, it had an end, and 16 bits are the most that are stored.
+const MIN_SCALE: f32 = 0.001;
+const MAX_SCALE: f32 = 65535.0;
 
 impl PreprocessSpec {
     /// Checks the values against their ranges.
@@ -102,6 +136,12 @@ impl PreprocessSpec {
                 self.crop, self.resize
             ));
         }
+        if !(MIN_SCALE..=MAX_SCALE).contains(&self.scale) {
+            return Err(format!(
+                "scale is {}, allowed are {MIN_SCALE} to {MAX_SCALE}: 1 for pixels from 0 to 1, 255 for pixels as stored",
+                self.scale
+            ));
+        }
         if let Some(mean) = self.mean.iter().find(|m| !m.is_finite()) {
             return Err(format!("mean holds {mean}, allowed are finite numbers"));
         }
@@ -110,7 +150,37 @@ impl PreprocessSpec {
                 "std holds {std}, allowed are finite numbers above 0"
             ));
         }
-        Ok(())
+        self.validate_range()
+    }
+
+    /// Checks that mean and deviation are numbers of the pixels' range.
+    fn validate_range(&self) -> Result<(), String> {
+        let scale = self.scale;
+        // What is subtracted from pixels of 0 to `scale`, and what divides them, is no more than that; 1 divides by nothing.
+        let above = |limit: f32| move |value: &&f32| value.abs() > limit.max(1.0);
+        let beyond = [("mean", &self.mean), ("std", &self.std)]
+            .into_iter()
+            .find_map(|(name, values)| Some((name, values.iter().find(above(scale))?)));
+        if let Some((name, value)) = beyond {
+            let hint = match scale < 255.0 {
+                true => "; for a network that takes pixels from 0 to 255, write scale = 255",
+                false => "",
+            };
+            return Err(format!(
+                "{name} holds {value}, but pixels are 0 to {scale}{hint}"
+            ));
+        }
+        let is_small = |value: &f32| *value != 0.0 && value.abs() < 1.0;
+        let small = [("mean", &self.mean), ("std", &self.std)]
+            .into_iter()
+            .find(|(_, values)| values.iter().all(is_small));
+        match small {
+            Some((name, values)) if scale >= 100.0 => Err(format!(
+                "{name} is {values:?}, but pixels are 0 to {scale}: give it on that scale, or leave scale out for pixels \
+                 from 0 to 1"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -144,6 +214,65 @@ mod tests {
             let error = toml::from_str::<PreprocessSpec>(text).expect_err(text);
             assert!(error.to_string().contains(choice), "{error}");
         }
+    }
+
+    #[test]
+    fn mean_and_deviation_must_be_of_the_pixels_range() {
+        let of = |text: &str| {
+            let spec: PreprocessSpec = toml::from_str(text).expect(text);
+            spec.validate()
+        };
+        for (text, words) in [
+            (
+                "mean = [123.675, 116.28, 103.53]",
+                "mean holds 123.675, but pixels are 0 to 1; for a network that takes pixels from 0 to 255, write scale = 255",
+            ),
+            (
+                "mean = [0.485, 0.456, 1.5]",
+                "mean holds 1.5, but pixels are 0 to 1",
+            ),
+            ("mean = [-123.0, 0.0, 0.0]", "mean holds -123, but"),
+            (
+                "mean = [0, 0, 0]\nstd = [255, 255, 255]",
+                "std holds 255, but pixels are 0 to 1",
+            ),
+            (
+                "scale = 2\nmean = [2.5, 2.5, 2.5]\nstd = [1, 1, 1]",
+                "mean holds 2.5, but pixels are 0 to 2",
+            ),
+            (
+                "scale = 255",
+                "mean is [0.485, 0.456, 0.406], but pixels are 0 to 255",
+            ),
+            (
+                "scale = 255\nmean = [123.675, 116.28, 103.53]",
+                "std is [0.229, 0.224, 0.225], but pixels are 0 to 255",
+            ),
+            (
+                "scale = 255\nmean = [300, 0, 0]\nstd = [1, 1, 1]",
+                "mean holds 300, but pixels are 0 to 255",
+            ),
+            ("scale = 0", "scale is 0, allowed are 0.001 to 65535"),
+            ("scale = -1", "scale is -1"),
+            ("scale = inf", "scale is inf"),
+        ] {
+            let error = of(text).expect_err(text);
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
+        for text in [
+            "channels = \"bgr\"\nscale = 255\nmean = [103.939, 116.779, 123.68]\nstd = [1, 1, 1]",
+            "scale = 255\nmean = [0, 0, 0]\nstd = [255, 255, 255]",
+            "scale = 255\nmean = [127.5, 127.5, 127.5]\nstd = [127.5, 127.5, 127.5]",
+            "scale = 2\nmean = [1, 1, 1]\nstd = [1, 1, 1]",
+            "mean = [0.5, 0.5, 0.5]\nstd = [1, 1, 1]",
+            "mean = [0, 0, 0]\nstd = [1, 1, 1]",
+            "mean = [1, 1, 1]\nstd = [0.5, 0.5, 0.5]",
+        ] {
+            assert_eq!(of(text), Ok(()), "{text}");
+        }
+        let error =
+            toml::from_str::<PreprocessSpec>("channels = \"gbr\"").expect_err("no such order");
+        assert!(error.to_string().contains("`rgb` or `bgr`"), "{error}");
     }
 
     #[test]

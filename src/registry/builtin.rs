@@ -4,7 +4,7 @@
 
 use crate::preprocess::PreprocessSpec;
 #[cfg(feature = "embedded-model")]
-use crate::preprocess::{Interpolation, ResizeMode};
+use crate::preprocess::{Channels, Interpolation, ResizeMode};
 
 /// A model compiled into the binary.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub static BUILTINS: &[Builtin] = &[
             resize_mode: ResizeMode::ShorterSide,
             interpolation: Interpolation::Bicubic,
             crop: 224,
+            channels: Channels::Rgb,
+            scale: 1.0,
             mean: [0.498_039; 3],
             std: [0.501_961; 3],
         },
@@ -66,6 +68,8 @@ pub static BUILTINS: &[Builtin] = &[
             resize_mode: ResizeMode::ShorterSide,
             interpolation: Interpolation::Bilinear,
             crop: 64,
+            channels: Channels::Rgb,
+            scale: 1.0,
             mean: crate::preprocess::IMAGENET_MEAN,
             std: crate::preprocess::IMAGENET_STD,
         },

@@ -2,20 +2,17 @@
 //!
 //! Called by `cli` at start; hands `LoadedModel` to `classifier`. Refuses what it cannot serve correctly.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::builtin::Builtin;
 use super::labels::Labels;
-use super::spec::{ModelSpec, OutputKind, standard_labels, standard_preprocess};
-use super::{ModelError, ModelRef, Source, sha256_of};
-use crate::engine::{EngineOptions, Model, ModelSource, TractModel};
+use super::parts::parts;
+use super::recipe::Recipes;
+use super::spec::{OutputKind, standard_labels};
+use super::{ModelError, ModelRef, Source};
+use crate::engine::{EngineOptions, Model, ModelSource, TractModel, WeightsDir};
 use crate::preprocess::PreprocessSpec;
-
-/// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
-const MAX_MODEL_BYTES: u64 = 2 << 30;
 
 /// A network ready to serve.
 pub struct LoadedModel {
@@ -31,8 +28,14 @@ pub struct LoadedModel {
     pub license: Option<String>,
     /// How images become its input.
     pub preprocess: PreprocessSpec,
+    /// Which of these settings were taken from where, for people.
+    pub preprocess_from: String,
     /// What its class indices mean; one a class.
     pub labels: Labels,
+    /// Where they were taken from, for people.
+    pub labels_from: String,
+    /// What whoever serves it should know: labels that are equal, files that are not read.
+    pub notes: Vec<String>,
     /// What its output is.
     pub output: OutputKind,
     /// The network.
@@ -48,18 +51,6 @@ impl std::fmt::Debug for LoadedModel {
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
-}
-
-/// A model's parts before its network is imported.
-struct Parts {
-    origin: String,
-    onnx: std::borrow::Cow<'static, [u8]>,
-    dir: Option<PathBuf>,
-    sha256: String,
-    license: Option<String>,
-    preprocess: Option<PreprocessSpec>,
-    labels: Option<Labels>,
-    kind: Option<OutputKind>,
 }
 
 /// Loads the model that `reference` names.
@@ -78,18 +69,19 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         reason,
     };
     let bytes = parts.onnx.len() as u64;
-    let preprocess = parts.preprocess;
-    let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref());
+    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes).map_err(bad_spec)?;
     let model = TractModel::load(source, options).map_err(refuse)?;
     let (side, classes) = (model.spec().side, model.spec().classes());
-    let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
-    let labels = parts.labels.unwrap_or_else(|| standard_labels(classes));
+    let (preprocess, preprocess_from) = parts.recipes.whole(side).map_err(bad_spec)?;
+    let (labels, labels_from) = parts.labels.unwrap_or_else(|| standard_labels(classes));
     if labels.len() != classes {
         return Err(bad_spec(format!(
-            "there are {} labels, the network has {classes} classes",
+            "there are {} labels, the network has {classes} classes ({labels_from} has the labels)",
             labels.len()
         )));
     }
+    let mut notes = parts.notes;
+    notes.extend(equal_labels(&labels));
     let output = match (parts.kind, model.probe().map_err(refuse)?) {
         (Some(kind), _) => kind,
         (None, output) => OutputKind::of(&output),
@@ -101,7 +93,10 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         bytes,
         license: parts.license,
         preprocess,
+        preprocess_from: preprocess_from.to_string(),
         labels,
+        labels_from,
+        notes,
         output,
         model: Arc::new(model),
         load_time: start.elapsed(),
@@ -117,205 +112,54 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
         return Ok(entry.preprocess.clone());
     }
     let parts = parts(reference)?;
-    let source = model_source(parts.onnx, parts.dir.as_deref(), parts.preprocess.as_ref());
+    let origin = PathBuf::from(&parts.origin);
+    let bad_spec = |reason: String| ModelError::BadSpec {
+        path: origin.clone(),
+        reason,
+    };
+    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes).map_err(bad_spec)?;
     let side = TractModel::input_side(source).map_err(|reason| ModelError::Load {
-        origin: parts.origin.clone(),
+        origin: parts.origin,
         reason,
     })?;
-    preprocess_for(side, parts.preprocess).map_err(|reason| ModelError::BadSpec {
-        path: PathBuf::from(parts.origin),
-        reason,
-    })
-}
-
-fn model_source<'a>(
-    bytes: std::borrow::Cow<'static, [u8]>,
-    dir: Option<&'a Path>,
-    preprocess: Option<&PreprocessSpec>,
-) -> ModelSource<'a> {
-    let standard = PreprocessSpec::default(); // of any side, in `preprocess_for` too
-    let PreprocessSpec {
-        crop, mean, std, ..
-    } = preprocess.unwrap_or(&standard);
-    ModelSource {
-        bytes,
-        dir,
-        default_side: *crop as usize,
-        normalization: Some([0, 1, 2].map(|channel| (mean[channel], std[channel]))),
-    }
-}
-
-/// The preprocessing given, or the standard one, checked against the side of the network's input.
-fn preprocess_for(side: usize, given: Option<PreprocessSpec>) -> Result<PreprocessSpec, String> {
-    let preprocess = given.unwrap_or_else(|| standard_preprocess(side));
-    if preprocess.crop as usize != side {
-        return Err(format!(
-            "the preprocessing crops to {}, the network takes {side}×{side}",
-            preprocess.crop
-        ));
-    }
-    preprocess.validate()?;
+    let (preprocess, _) = parts.recipes.whole(side).map_err(bad_spec)?;
     Ok(preprocess)
 }
 
-fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
-    match &reference.source {
-        Source::Builtin(builtin) => builtin_parts(builtin),
-        Source::File(path) => file_parts(path),
-        Source::Catalog(entry, path) => {
-            let parts = file_parts(path)?;
-            if parts.sha256 != entry.sha256 {
-                return Err(ModelError::WrongDigest {
-                    name: entry.name.clone(),
-                    path: path.clone(),
-                    got: parts.sha256,
-                    expected: entry.sha256.clone(),
-                });
-            }
-            let (preprocess, labels) =
-                (Some(entry.preprocess.clone()), Some(entry.labels.labels()));
-            Ok(Parts {
-                preprocess,
-                labels,
-                license: Some(entry.license.clone()),
-                dir: None, // the digest covers one file
-                ..parts
-            })
-        }
-        Source::Directory(dir) => {
-            let spec = read_spec(&dir.join("model.toml"))?;
-            let labels = match (read_labels(&dir.join("labels.txt"))?, spec.output.labels) {
-                (Some(labels), _) => Some(labels),
-                (None, set) => set.map(super::LabelSet::labels),
-            };
-            let path = dir.join("model.onnx");
-            let mut parts = file_parts(&path)?;
-            if let Some(expected) = spec.sha256 {
-                if !expected.eq_ignore_ascii_case(&parts.sha256) {
-                    return Err(ModelError::WrongSpecDigest {
-                        path,
-                        got: parts.sha256,
-                        expected,
-                    });
-                }
-                parts.dir = None; // the digest covers one file
-            }
-            Ok(Parts {
-                preprocess: spec.preprocess,
-                labels,
-                kind: spec.output.kind,
-                ..parts
-            })
-        }
-    }
-}
-
-fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
-    Ok(Parts {
-        origin: "built-in".into(),
-        sha256: digest(builtin.onnx, Path::new("built-in"))?,
-        onnx: builtin.onnx.into(),
-        dir: None,
-        license: Some(builtin.license.into()),
-        preprocess: Some(builtin.preprocess.clone()),
-        labels: Some(
-            Labels::parse(builtin.labels)
-                .expect("the compiled-in labels parse; a unit test reads them"),
-        ),
-        kind: None,
+/// The file for the engine.
+///
+/// # Errors
+/// A sentence, if how colors become values cannot be honoured.
+fn model_source<'a>(
+    bytes: std::borrow::Cow<'static, [u8]>,
+    dir: Option<&'a WeightsDir>,
+    recipes: &Recipes,
+) -> Result<ModelSource<'a>, String> {
+    let colors = recipes.colors()?;
+    // The kernels that normalize bytes take pixels as 0 to 1; any other range comes normalized.
+    let is_usual = colors.scale == 1.0;
+    Ok(ModelSource {
+        bytes,
+        dir,
+        default_side: recipes.open_side(),
+        normalization: is_usual
+            .then(|| [0, 1, 2].map(|channel| (colors.mean[channel], colors.std[channel]))),
     })
 }
 
-fn file_parts(path: &Path) -> Result<Parts, ModelError> {
-    let onnx = read_capped(path, MAX_MODEL_BYTES)?;
-    Ok(Parts {
-        origin: path.display().to_string(),
-        sha256: digest(&onnx, path)?,
-        onnx: onnx.into(),
-        dir: Some(
-            path.parent()
-                .filter(|p| !p.as_os_str().is_empty())
-                .unwrap_or(Path::new("."))
-                .to_owned(),
-        ),
-        license: None,
-        preprocess: None,
-        labels: None,
-        kind: None,
+/// A sentence about classes that nothing tells apart, with the first three of them.
+fn equal_labels(labels: &Labels) -> Option<String> {
+    let repeated = labels.repeated();
+    let shown = |(first, again): &(usize, usize)| {
+        let name = labels.get(*again).map_or("", |label| &label.synset);
+        format!("{first} and {again} are both \"{name}\"")
+    };
+    let examples: Vec<String> = repeated.iter().take(3).map(shown).collect();
+    (!repeated.is_empty()).then(|| {
+        format!(
+            "classes have equal labels, so that answers do not tell them apart by name: {}{}",
+            examples.join(", "),
+            if repeated.len() > 3 { ", …" } else { "" }
+        )
     })
-}
-
-fn digest(bytes: &[u8], path: &Path) -> Result<String, ModelError> {
-    sha256_of(&mut &*bytes).map_err(|e| ModelError::Unreadable {
-        path: path.to_owned(),
-        reason: format!("cannot be hashed: {e}"),
-    })
-}
-
-/// Reads a whole regular file: a pipe or device could block or never end.
-fn read_capped(path: &Path, max: u64) -> Result<Vec<u8>, ModelError> {
-    let refuse = |reason: String| ModelError::Unreadable {
-        path: path.to_owned(),
-        reason,
-    };
-    let meta = std::fs::metadata(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    if !meta.is_file() {
-        return Err(refuse("is not a file".into()));
-    }
-    if meta.len() > max {
-        return Err(refuse(format!(
-            "has {} bytes, allowed are {max}",
-            meta.len()
-        )));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-    let file = std::fs::File::open(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    file.take(max)
-        .read_to_end(&mut bytes)
-        .map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    Ok(bytes)
-}
-
-/// Largest `model.toml` and `labels.txt`, in bytes.
-const MAX_TEXT_BYTES: u64 = 16 << 20;
-
-/// The file's text, or `None` if there is no such file.
-fn read_text(path: &Path) -> Result<Option<String>, ModelError> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = String::from_utf8(read_capped(path, MAX_TEXT_BYTES)?);
-    text.map(Some).map_err(|e| ModelError::BadSpec {
-        path: path.to_owned(),
-        reason: format!("is not UTF-8: {e}"),
-    })
-}
-
-fn read_spec(path: &Path) -> Result<ModelSpec, ModelError> {
-    let refuse = |reason: String| ModelError::BadSpec {
-        path: path.to_owned(),
-        reason,
-    };
-    let Some(text) = read_text(path)? else {
-        return Ok(ModelSpec::default());
-    };
-    let spec: ModelSpec = toml::from_str(&text).map_err(|e| {
-        let line = e
-            .span()
-            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        refuse(format!("line {line}: {}", e.message()))
-    })?;
-    spec.validate().map_err(refuse)?;
-    Ok(spec)
-}
-
-fn read_labels(path: &Path) -> Result<Option<Labels>, ModelError> {
-    let Some(text) = read_text(path)? else {
-        return Ok(None);
-    };
-    let refuse = |e: super::LabelsError| ModelError::BadSpec {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    };
-    Labels::parse(&text).map(Some).map_err(refuse)
 }

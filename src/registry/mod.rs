@@ -2,19 +2,24 @@
 //!
 //! Called by `cli`; hands `LoadedModel`s to `classifier`. The only room that reads model files.
 
+mod beside;
 mod builtin;
 mod catalog;
 mod error;
+mod exporters;
 mod fetch;
 mod fetch_error;
 mod fetch_options;
 mod labels;
 mod load;
 mod part;
+mod parts;
+mod recipe;
 mod reference;
 mod spec;
 mod store;
 mod target;
+mod text;
 
 pub use self::builtin::{BUILTINS, Builtin};
 pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet};
@@ -23,5 +28,5 @@ pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySett
 pub use self::labels::{Label, Labels, LabelsError};
 pub use self::load::{LoadedModel, load, preprocess_of};
 pub use self::reference::{ModelRef, Source};
-pub use self::spec::{ModelSpec, OutputKind};
+pub use self::spec::OutputKind;
 pub use self::store::{ModelState, Store, Verdict, sha256_of};

@@ -2,6 +2,7 @@
 //!
 //! Called by `cli` for every `--model`; hands a `ModelRef` to `load`. Reads no file's content.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::builtin::{BUILTINS, Builtin};
@@ -112,19 +113,39 @@ fn path_source(target: &str, catalog: &Catalog) -> Result<Source, ModelError> {
     }
 }
 
-/// The file's stem, or the directory's name; also for `dir/model.onnx`, whose stem says nothing.
+/// The file's stem, or the directory's name, as they were written: links are not followed.
+///
+/// A name that says nothing gives way to that of the directory above: `model` and `onnx`, which every model has, and
+/// hidden ones, such as the `..data` of a Kubernetes volume.
 fn name_of(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let stem = if path.is_dir() {
-        path.file_name()
-    } else {
-        path.file_stem()
+    // `.` and `..` have no name of their own.
+    let written = match path.file_name() {
+        Some(_) => std::path::absolute(path),
+        None => path.canonicalize(),
     };
-    let stem = match stem {
-        Some(s) if s == "model" => path.parent().and_then(Path::file_name).or(stem),
-        other => other,
+    let written = written.unwrap_or_else(|_| path.to_owned());
+    let text = |name: Option<&OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
+    let (own, directories) = match path.is_dir() {
+        true => (None, Some(&*written)),
+        false => (Some(text(written.file_stem())), written.parent()),
     };
-    stem.unwrap_or_default().to_string_lossy().into_owned()
+    if let Some(own) = own.as_ref().filter(|name| !is_common(name)) {
+        return own.clone();
+    }
+    let directories = directories.into_iter().flat_map(Path::ancestors);
+    let names: Vec<String> = directories.map(|dir| text(dir.file_name())).collect();
+    let telling = |name: &&String| !is_common(name) && !name.starts_with('.') && !name.is_empty();
+    let name = names
+        .iter()
+        .find(telling)
+        .or(own.as_ref())
+        .or(names.first());
+    name.cloned().unwrap_or_default()
+}
+
+/// Whether a name is one that files and directories of any model have.
+fn is_common(name: &str) -> bool {
+    matches!(name, "model" | "onnx")
 }
 
 fn check_name(name: &str) -> Result<(), ModelError> {
@@ -165,6 +186,75 @@ mod tests {
             of("missing.onnx"),
             Err(ModelError::Unreadable { .. })
         ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn model_is_called_what_was_written_wherever_links_lead() {
+        use std::fs;
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| root.path().join(path);
+        for file in [
+            "volume/..2026_11_29/model.onnx",
+            "volume/..2026_11_29/birds.onnx",
+            "git/.worktrees/0a1b/trees.onnx",
+            "git/.worktrees/0a1b/model.onnx",
+            "shop/releases/3/model.onnx",
+            "hub/models--some--birds/blobs/4f5e",
+            "runs/epoch_9.onnx",
+            "cats/onnx/model.onnx",
+            "model/model.onnx",
+        ] {
+            fs::create_dir_all(at(file).parent().expect("below")).expect("writable");
+            fs::write(at(file), "x").expect("writable");
+        }
+        fs::create_dir_all(at("hub/models--some--birds/snapshots/34c2")).expect("writable");
+        for (target, link) in [
+            ("..2026_11_29", "volume/..data"),
+            ("..data/model.onnx", "volume/model.onnx"),
+            ("..data/birds.onnx", "volume/birds.onnx"),
+            (".worktrees/0a1b", "git/link"),
+            ("releases/3", "shop/current"),
+            (
+                "../../blobs/4f5e",
+                "hub/models--some--birds/snapshots/34c2/fowl.onnx",
+            ),
+            (
+                "../../blobs/4f5e",
+                "hub/models--some--birds/snapshots/34c2/model.onnx",
+            ),
+            ("runs/epoch_9.onnx", "best.onnx"),
+        ] {
+            symlink(target, at(link)).expect("writable");
+        }
+        for (path, name) in [
+            ("volume/birds.onnx", "birds"),
+            ("volume/model.onnx", "volume"),
+            ("volume", "volume"),
+            ("volume/..data", "volume"),
+            ("volume/..data/model.onnx", "volume"),
+            ("volume/..data/birds.onnx", "birds"),
+            ("git/link", "link"),
+            ("git/link/", "link"),
+            ("git/link/.", "link"),
+            ("git/link/trees.onnx", "trees"),
+            ("git/link/model.onnx", "link"),
+            ("shop/current", "current"),
+            ("shop/current/model.onnx", "current"),
+            ("shop/releases/3/model.onnx", "3"),
+            ("hub/models--some--birds/snapshots/34c2/fowl.onnx", "fowl"),
+            ("hub/models--some--birds/snapshots/34c2/model.onnx", "34c2"),
+            ("best.onnx", "best"),
+            ("cats/onnx/model.onnx", "cats"),
+            ("cats/onnx", "cats"),
+            ("cats", "cats"),
+            ("volume/../cats/onnx/model.onnx", "cats"),
+            ("cats/onnx/..", "cats"),
+        ] {
+            let reference = parse(&at(path).to_string_lossy(), root.path());
+            assert_eq!(reference.expect(path).name, name, "{path}");
+        }
     }
 
     #[test]

@@ -1,44 +1,61 @@
 //! `model.toml`: what a user's own model was trained with, and what it answers.
 //!
-//! Read by `load`; a missing file or field means the ImageNet standard.
+//! Read by `parts`; a missing file or field leaves it to what else is known of the model.
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::ModelError;
 use super::catalog::LabelSet;
 use super::labels::Labels;
+use super::recipe::Given;
+use super::text::read_text;
 use crate::engine::is_distribution;
 use crate::hex;
-use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
 /// The content of a `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ModelSpec {
+pub(super) struct ModelSpec {
     /// SHA-256 of `model.onnx` in hex; what has another one is refused, and so are weights in other files, which it
     /// would not cover.
-    pub sha256: Option<String>,
-    /// Resize, crop and normalization; fields left out are ImageNet's.
-    pub preprocess: Option<PreprocessSpec>,
+    pub(super) sha256: Option<String>,
+    /// Resize, crop and normalization.
+    pub(super) preprocess: Option<Given>,
     /// What the output is.
     #[serde(default)]
-    pub output: OutputSpec,
+    pub(super) output: OutputSpec,
 }
 
 impl ModelSpec {
-    /// Checks what no type says.
+    /// Reads the file.
     ///
     /// # Errors
-    /// A sentence naming the field, the value and what is allowed.
-    pub(super) fn validate(&self) -> Result<(), String> {
-        let is_digest = |text: &String| hex::decode::<32>(text).is_some();
+    /// [`ModelError`], with the file, and the line or the field.
+    pub(super) fn read(path: &Path) -> Result<ModelSpec, ModelError> {
+        let refuse = |reason: String| ModelError::BadSpec {
+            path: path.to_owned(),
+            reason,
+        };
+        let text = read_text(path)?;
+        let spec: ModelSpec = toml::from_str(&text).map_err(|e| {
+            let line = e
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            refuse(format!("line {line}: {}", e.message()))
+        })?;
+        spec.validate().map_err(refuse)?;
+        Ok(spec)
+    }
+
+    /// Checks what no type says; the preprocessing is checked with the network.
+    fn validate(&self) -> Result<(), String> {
         match &self.sha256 {
-            Some(text) if !is_digest(text) => Err(format!(
+            Some(text) if hex::decode::<32>(text).is_none() => Err(format!(
                 "sha256 is \"{text}\", allowed are 64 hexadecimal digits"
             )),
-            _ => self
-                .preprocess
-                .as_ref()
-                .map_or(Ok(()), PreprocessSpec::validate),
+            _ => Ok(()),
         }
     }
 }
@@ -46,11 +63,11 @@ impl ModelSpec {
 /// The `[output]` table of a `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OutputSpec {
+pub(super) struct OutputSpec {
     /// Logits or probabilities; found out with a test image if left out.
-    pub kind: Option<OutputKind>,
+    pub(super) kind: Option<OutputKind>,
     /// A compiled-in list of labels, instead of a `labels.txt`.
-    pub labels: Option<LabelSet>,
+    pub(super) labels: Option<LabelSet>,
 }
 
 /// Whether a network answers raw logits or already probabilities.
@@ -83,29 +100,15 @@ impl OutputKind {
     }
 }
 
-/// The standard preprocessing for a square input of `side` pixels.
-///
-/// ImageNet's ratio of resize to crop, 256 to 224, holds for other sizes too.
-pub(super) fn standard_preprocess(side: usize) -> PreprocessSpec {
-    let side = u32::try_from(side).unwrap_or(u32::MAX);
-    let standard = PreprocessSpec::default();
-    let resize = (u64::from(side) * u64::from(standard.resize)).div_ceil(u64::from(standard.crop));
-    PreprocessSpec {
-        resize: u32::try_from(resize)
-            .unwrap_or(u32::MAX)
-            .min(MAX_SIDE.max(side)),
-        crop: side,
-        ..standard
-    }
-}
-
-/// ImageNet's labels if the network has its 1000 classes, class numbers otherwise.
-pub(super) fn standard_labels(classes: usize) -> Labels {
+/// ImageNet's labels if the network has its 1000 classes, class numbers otherwise; and why.
+pub(super) fn standard_labels(classes: usize) -> (Labels, String) {
     let imagenet = Labels::imagenet1k();
     if classes == imagenet.len() {
-        imagenet
+        let reason = "ImageNet's, as nothing says otherwise and there are 1000 classes";
+        (imagenet, reason.into())
     } else {
-        Labels::numbers(classes)
+        let reason = "class numbers, as nothing names them";
+        (Labels::numbers(classes), reason.into())
     }
 }
 
@@ -121,25 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn standard_preprocessing_keeps_the_ratio() {
-        assert_eq!(standard_preprocess(224), PreprocessSpec::default());
-        assert_eq!(standard_preprocess(64).resize, 74);
-        assert_eq!(standard_preprocess(1).resize, 2);
-    }
-
-    #[test]
     fn model_toml_is_strict() {
         let spec: ModelSpec = toml::from_str(
             "[preprocess]\nresize = 232\n[output]\nkind = \"probabilities\"\nlabels = \"imagenet1k\"\n",
         )
         .expect("valid");
-        assert_eq!(
-            spec.preprocess,
-            Some(PreprocessSpec {
-                resize: 232,
-                ..PreprocessSpec::default()
-            })
-        );
+        assert!(spec.preprocess.is_some());
         assert_eq!(spec.output.kind, Some(OutputKind::Probabilities));
         let error =
             toml::from_str::<ModelSpec>("[preprocess]\nresise = 232\n").expect_err("a typo");

@@ -117,7 +117,10 @@ impl FakeModel {
                 std: [1.0; 3],
                 ..PreprocessSpec::default()
             },
+            preprocess_from: "test".into(),
             labels: Labels::numbers(2),
+            labels_from: "test".into(),
+            notes: Vec::new(),
             output: OutputKind::Logits,
             model: Arc::new(FakeModel {
                 spec,

@@ -319,7 +319,7 @@ fn directory_brings_its_preprocessing_and_labels() {
     let last = predictions.iter().find(|p| p["class_index"] == 6).unwrap();
     assert_eq!(
         (last["label"].as_str(), last["synset"].as_str()),
-        (Some("g"), Some("g, the last"))
+        (Some("g, the last"), Some("g, the last"))
     );
     assert!(last.get("wnid").is_none());
 }

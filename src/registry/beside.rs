@@ -1,0 +1,330 @@
+//! Which files beside a model belong to it.
+//!
+//! Called by `parts`. A directory that is named belongs to one model. A file that is named shares its directory with
+//! others: what lies there belongs to it under its own name, and else where it is the only model there.
+
+use std::path::{Path, PathBuf};
+
+use super::ModelError;
+
+/// Names of a list of labels, in the order in which they are looked for.
+const LABELS: [&str; 7] = [
+    "labels.txt",
+    "labels.csv",
+    "labels.json",
+    "classes.txt",
+    "classes.json",
+    "id2label.json",
+    "imagenet_class_index.json",
+];
+
+/// Files that belong to one model; each is there.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// `model.toml`.
+    pub(super) spec: Option<PathBuf>,
+    /// The list of its labels.
+    pub(super) labels: Option<PathBuf>,
+    /// Hugging Face's `preprocessor_config.json`.
+    pub(super) preprocessor: Option<PathBuf>,
+    /// Hugging Face's or timm's `config.json`.
+    pub(super) config: Option<PathBuf>,
+    /// What lies there and is not read, with the reason.
+    pub(super) note: Option<String>,
+}
+
+impl Beside {
+    /// What belongs to the model of a directory.
+    pub(super) fn of_directory(dir: &Path) -> Beside {
+        Beside::in_directory(dir)
+    }
+
+    /// What belongs to a file by its own name, or because there is no other model.
+    pub(super) fn of_file(model: &Path) -> Beside {
+        let dir = parent(model);
+        let own = Beside::by_name(model);
+        let shared = Beside::in_directory(&dir);
+        let above = repository_of(&dir).map_or_else(Beside::default, |repository| {
+            Beside::in_directory(&repository)
+        });
+        let models = models_in(&dir);
+        if models.len() <= 1 {
+            let note = match (&own.spec, &shared.spec) {
+                (Some(own), Some(other)) if own != other => Some(format!(
+                    "{} beside it is not read, because {} is there",
+                    file_name(other),
+                    file_name(own)
+                )),
+                _ => None,
+            };
+            let all = own.or(shared).or(above);
+            return Beside { note, ..all };
+        }
+        // Hub's repositories have the same network in several precisions: model.onnx, model_quantized.onnx, …
+        let is_variant = |path: &PathBuf| stem(path).starts_with("model");
+        if models.iter().all(is_variant) {
+            let described = |beside: Beside| Beside {
+                spec: None,
+                ..beside
+            };
+            return own.or(described(shared)).or(described(above));
+        }
+        let left = [
+            &shared.spec,
+            &shared.labels,
+            &shared.preprocessor,
+            &shared.config,
+        ];
+        let left: Vec<String> = left
+            .into_iter()
+            .flatten()
+            .filter(|path| {
+                ![&own.spec, &own.labels]
+                    .into_iter()
+                    .flatten()
+                    .any(|known| known == *path)
+            })
+            .map(|path| file_name(path))
+            .collect();
+        let note = (!left.is_empty()).then(|| {
+            let (stem, count) = (stem(model), models.len());
+            format!(
+                "{} beside it is not read, because there are {count} .onnx files; its own would be {stem}.toml and {stem}.labels.txt",
+                left.join(", ")
+            )
+        });
+        Beside { note, ..own }
+    }
+
+    /// What has the model's own name.
+    fn by_name(model: &Path) -> Beside {
+        let stem = stem(model);
+        let dir = parent(model);
+        let labels =
+            ["labels.txt", "labels.csv", "labels.json"].map(|name| format!("{stem}.{name}"));
+        Beside {
+            spec: existing(&dir, &[format!("{stem}.toml")]),
+            labels: existing(&dir, &labels),
+            ..Beside::default()
+        }
+    }
+
+    fn in_directory(dir: &Path) -> Beside {
+        Beside {
+            spec: existing(dir, &["model.toml"]),
+            labels: existing(dir, &LABELS),
+            preprocessor: existing(dir, &["preprocessor_config.json"]),
+            config: existing(dir, &["config.json"]),
+            note: None,
+        }
+    }
+
+    fn or(self, other: Beside) -> Beside {
+        Beside {
+            spec: self.spec.or(other.spec),
+            labels: self.labels.or(other.labels),
+            preprocessor: self.preprocessor.or(other.preprocessor),
+            config: self.config.or(other.config),
+            note: self.note.or(other.note),
+        }
+    }
+}
+
+/// The model file of a directory: `model.onnx`, the same in `onnx`, or the only one that there is.
+///
+/// # Errors
+/// [`ModelError::Unreadable`] if there is none, or a choice.
+pub(super) fn model_in(dir: &Path) -> Result<PathBuf, ModelError> {
+    let usual = dir.join("model.onnx");
+    let nested = dir.join("onnx").join("model.onnx");
+    if usual.exists() {
+        return Ok(usual);
+    }
+    match &models_in(dir)[..] {
+        [only] => Ok(only.clone()),
+        [] if nested.exists() => Ok(nested),
+        [] => Ok(usual), // whoever reads it says why it cannot be read
+        several => {
+            let names: Vec<String> = several.iter().map(|path| file_name(path)).collect();
+            Err(ModelError::Unreadable {
+                path: dir.to_owned(),
+                reason: format!(
+                    "has no model.onnx, but {}: name one of these files",
+                    names.join(", ")
+                ),
+            })
+        }
+    }
+}
+
+/// The directory that a path names a file in.
+pub(super) fn parent(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// A file's name, for people.
+pub(super) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// The first of some names that is there.
+fn existing<T: AsRef<str>>(dir: &Path, names: &[T]) -> Option<PathBuf> {
+    let paths = names.iter().map(|name| dir.join(name.as_ref()));
+    paths.into_iter().find(|path| path.exists())
+}
+
+/// The `.onnx` files of a directory, by name; none if it cannot be listed.
+fn models_in(dir: &Path) -> Vec<PathBuf> {
+    let is_model = |path: &PathBuf| {
+        let extension = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+        extension && !file_name(path).starts_with('.') && path.is_file()
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut models: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_model).collect();
+    models.sort();
+    models
+}
+
+/// The directory above one named `onnx`, in which hubs' repositories keep their models.
+fn repository_of(dir: &Path) -> Option<PathBuf> {
+    let full = std::path::absolute(dir).ok()?;
+    let is_nested = full.file_name().is_some_and(|name| name == "onnx");
+    is_nested
+        .then(|| full.parent().map(Path::to_owned))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        for name in names {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("inside")).expect("writable");
+            std::fs::write(path, "").expect("writable");
+        }
+        dir
+    }
+
+    /// The names of what belongs to a file, in the order spec, labels, preprocessor, config.
+    fn names(beside: &Beside) -> String {
+        let paths = [
+            &beside.spec,
+            &beside.labels,
+            &beside.preprocessor,
+            &beside.config,
+        ];
+        let names: Vec<String> = paths
+            .into_iter()
+            .flatten()
+            .map(|path| file_name(path))
+            .collect();
+        names.join(" ")
+    }
+
+    #[test]
+    fn only_model_of_a_directory_has_all_that_lies_there() {
+        let files = [
+            "birds.onnx",
+            "model.toml",
+            "labels.txt",
+            "preprocessor_config.json",
+            "config.json",
+            "w.bin",
+        ];
+        let dir = directory(&files);
+        let beside = Beside::of_file(&dir.path().join("birds.onnx"));
+        assert_eq!(
+            names(&beside),
+            "model.toml labels.txt preprocessor_config.json config.json"
+        );
+        assert_eq!(beside.note, None);
+    }
+
+    #[test]
+    fn own_name_comes_before_the_common_one() {
+        let dir = directory(&[
+            "birds.onnx",
+            "birds.toml",
+            "birds.labels.json",
+            "model.toml",
+            "labels.txt",
+        ]);
+        let beside = Beside::of_file(&dir.path().join("birds.onnx"));
+        assert_eq!(names(&beside), "birds.toml birds.labels.json");
+        let note = "model.toml beside it is not read, because birds.toml is there";
+        assert_eq!(beside.note.as_deref(), Some(note));
+    }
+
+    #[test]
+    fn among_other_models_only_its_own_name_counts_and_the_rest_is_said() {
+        let dir = directory(&["a.onnx", "b.onnx", "a.toml", "model.toml", "labels.txt"]);
+        let a = Beside::of_file(&dir.path().join("a.onnx"));
+        assert_eq!(names(&a), "a.toml");
+        let note = a.note.expect("something is left");
+        assert!(
+            note.starts_with(
+                "model.toml, labels.txt beside it is not read, because there are 2 .onnx files"
+            ),
+            "{note}"
+        );
+        let dir = directory(&["model.onnx", "b.onnx", "model.toml"]);
+        let model = Beside::of_file(&dir.path().join("model.onnx"));
+        assert_eq!((names(&model).as_str(), model.note), ("model.toml", None));
+        assert_eq!(names(&Beside::of_directory(dir.path())), "model.toml");
+    }
+
+    #[test]
+    fn variants_in_a_hubs_repository_share_its_description() {
+        let files = [
+            "onnx/model.onnx",
+            "onnx/model_quantized.onnx",
+            "config.json",
+            "preprocessor_config.json",
+        ];
+        let dir = directory(&files);
+        for model in ["onnx/model.onnx", "onnx/model_quantized.onnx"] {
+            let beside = Beside::of_file(&dir.path().join(model));
+            assert_eq!(
+                names(&beside),
+                "preprocessor_config.json config.json",
+                "{model}"
+            );
+        }
+        assert_eq!(
+            model_in(dir.path()).expect("one"),
+            dir.path().join("onnx/model.onnx")
+        );
+    }
+
+    #[test]
+    fn directory_has_one_model_or_is_asked_for_it() {
+        let dir = directory(&["birds.onnx"]);
+        assert_eq!(
+            model_in(dir.path()).expect("one"),
+            dir.path().join("birds.onnx")
+        );
+        let dir = directory(&["a.onnx", "b.onnx"]);
+        let error = model_in(dir.path()).expect_err("two").to_string();
+        assert!(
+            error.ends_with("has no model.onnx, but a.onnx, b.onnx: name one of these files"),
+            "{error}"
+        );
+        let dir = directory(&["a.onnx", "model.onnx"]);
+        assert_eq!(
+            model_in(dir.path()).expect("one"),
+            dir.path().join("model.onnx")
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! timm's `config.json`, in which `pretrained_cfg` says what the weights were trained with.
+//!
+//! The size that an image is resized to depends on the side of the exported network, not on the one in the file: timm
+//! divides it by `crop_pct`.
+
+use serde_json::Value;
+
+use super::{FILTERS, Table, interpolation, per_channel, refused, setting};
+use crate::preprocess::ResizeMode;
+use crate::registry::recipe::{Recipe, Resize, Setting};
+
+/// What a `config.json` says of preprocessing; of Hugging Face's that is no more than the side of the input.
+pub(in crate::registry) fn config_recipe(source: String, config: &Table) -> Recipe {
+    let nested = config.get("pretrained_cfg").and_then(Value::as_object);
+    let own = (config.contains_key("input_size") && config.contains_key("mean")).then_some(config);
+    match nested.or(own) {
+        Some(config) => recipe(source, config),
+        None => Recipe {
+            side: config.get("image_size").and_then(square_side),
+            source,
+            ..Recipe::default()
+        },
+    }
+}
+
+/// What a `pretrained_cfg` says.
+pub(super) fn recipe(source: String, config: &Table) -> Recipe {
+    let side = |key: &str| config.get(key).and_then(square_side);
+    let share = |key: &str| config.get(key).and_then(Value::as_f64);
+    let positive = |value: &Value| value.as_f64().filter(|share| *share > 0.0);
+    let test = side("test_input_size").map(|test| {
+        let share = share("test_crop_pct").or(share("crop_pct"));
+        (test, share.unwrap_or(DEFAULT_CROP_PCT))
+    });
+    let resize = match setting(config, "crop_pct", positive, "expected a number above 0") {
+        Setting::Silent => Setting::Said(Resize::Share(DEFAULT_CROP_PCT, test)),
+        Setting::Said(share) => Setting::Said(Resize::Share(share, test)),
+        Setting::Refused(reason) => Setting::Refused(reason),
+    };
+    Recipe {
+        source,
+        resize,
+        resize_mode: match config.get("crop_mode").unwrap_or(&Value::Null) {
+            Value::Null => Setting::Said(ResizeMode::ShorterSide),
+            mode => match mode.as_str() {
+                Some("center") => Setting::Said(ResizeMode::ShorterSide),
+                Some("squash") => Setting::Said(ResizeMode::Stretch),
+                _ => refused("crop_mode", mode, "allowed are \"center\" and \"squash\""),
+            },
+        },
+        interpolation: setting(config, "interpolation", interpolation, FILTERS),
+        crop: Setting::Silent,
+        channels: Setting::Said(Default::default()),
+        scale: Setting::Said(1.0),
+        mean: setting(config, "mean", per_channel, "expected three numbers"),
+        std: setting(config, "std", per_channel, "expected three numbers"),
+        side: side("input_size"),
+        unread: Vec::new(),
+    }
+}
+
+/// timm's own default.
+///
+/// Source: `DEFAULT_CROP_PCT` in `timm/data/constants.py`.
+const DEFAULT_CROP_PCT: f64 = 0.875;
+
+/// A side, or the last of two or three equal ones: `[3, 224, 224]`.
+fn square_side(size: &Value) -> Option<u32> {
+    match size {
+        Value::Array(sides) => match &sides[..] {
+            [.., height, width] if height == width => super::side(height),
+            _ => None,
+        },
+        _ => super::side(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preprocess::{Interpolation, PreprocessSpec};
+    use crate::registry::recipe::Recipes;
+    use serde_json::json;
+
+    fn whole(config: &Value, side: usize) -> Result<PreprocessSpec, String> {
+        let recipe = config_recipe("config.json".into(), config.as_object().expect("a table"));
+        Ok(Recipes(vec![recipe]).whole(side)?.0)
+    }
+
+    fn resnet50() -> Value {
+        json!({"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": {
+            "input_size": [3, 224, 224], "fixed_input_size": false, "interpolation": "bicubic", "crop_pct": 0.95,
+            "crop_mode": "center", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "num_classes": 1000,
+            "test_input_size": [3, 288, 288], "test_crop_pct": 1.0}})
+    }
+
+    #[test]
+    fn pretrained_cfg_is_scaled_to_the_side_of_the_network() {
+        for (side, resize) in [(224, 235), (288, 288), (160, 168)] {
+            let spec = whole(&resnet50(), side).expect("honoured");
+            assert_eq!((spec.crop as usize, spec.resize), (side, resize));
+            assert_eq!(spec.interpolation, Interpolation::Bicubic);
+            assert_eq!((spec.mean, spec.std), ([0.5; 3], [0.5; 3]));
+        }
+        let flat = resnet50()["pretrained_cfg"].clone();
+        assert_eq!(whole(&flat, 224), whole(&resnet50(), 224));
+        let mut squash = resnet50();
+        squash["pretrained_cfg"]["crop_mode"] = json!("squash");
+        let spec = whole(&squash, 224).expect("honoured");
+        assert_eq!(spec.resize_mode, ResizeMode::Stretch);
+    }
+
+    #[test]
+    fn side_of_an_open_network_is_said() {
+        let recipe =
+            |config: &Value| config_recipe(String::new(), config.as_object().expect("a table"));
+        assert_eq!(recipe(&resnet50()).side, Some(224));
+        assert_eq!(recipe(&json!({"image_size": 384})).side, Some(384));
+        assert_eq!(recipe(&json!({"image_size": [192, 192]})).side, Some(192));
+        assert_eq!(recipe(&json!({"image_size": [192, 256]})).side, None);
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_by_key_and_value() {
+        for (key, value, words) in [
+            ("crop_mode", json!("border"), "crop_mode is \"border\""),
+            (
+                "interpolation",
+                json!("lanczos"),
+                "interpolation is \"lanczos\"",
+            ),
+            (
+                "mean",
+                json!([0.5]),
+                "mean is [0.5], expected three numbers",
+            ),
+            ("crop_pct", json!(0), "crop_pct is 0"),
+        ] {
+            let mut config = resnet50();
+            config["pretrained_cfg"][key] = value;
+            let error = whole(&config, 224).expect_err(key);
+            assert!(
+                error.starts_with(&format!("config.json: {words}")),
+                "{error}"
+            );
+        }
+    }
+}

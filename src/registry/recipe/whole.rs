@@ -1,0 +1,312 @@
+//! The whole of what several sources say: each setting from the first that says it.
+//!
+//! What none says is ImageNet's, scaled to the network's input.
+
+use std::fmt;
+
+use super::{Recipe, Resize, Setting};
+use crate::preprocess::{Channels, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
+
+/// Which settings come from where: `resize, crop: model.toml; mean, std: ImageNet's`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::registry) struct Provenance(Vec<(String, Vec<&'static str>)>);
+
+impl Provenance {
+    fn add(&mut self, source: &str, setting: &'static str) {
+        match self.0.iter_mut().find(|(known, _)| known == source) {
+            Some((_, settings)) => settings.push(setting),
+            None => self.0.push((source.to_owned(), vec![setting])),
+        }
+    }
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part =
+            |(source, settings): &(String, Vec<&str>)| format!("{}: {source}", settings.join(", "));
+        let parts: Vec<String> = self.0.iter().map(part).collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// How colors become a network's values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::registry) struct Colors {
+    pub(in crate::registry) channels: Channels,
+    pub(in crate::registry) scale: f32,
+    pub(in crate::registry) mean: [f32; 3],
+    pub(in crate::registry) std: [f32; 3],
+}
+
+impl Colors {
+    fn with_geometry_of(self, geometry: &PreprocessSpec) -> PreprocessSpec {
+        PreprocessSpec {
+            channels: self.channels,
+            scale: self.scale,
+            mean: self.mean,
+            std: self.std,
+            ..geometry.clone()
+        }
+    }
+}
+
+/// What all sources say of one model, the first to be asked first.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(in crate::registry) struct Recipes(pub(in crate::registry) Vec<Recipe>);
+
+/// Where what no source says comes from.
+const ASSUMED: &str = "ImageNet's, as nothing says otherwise";
+
+impl Recipes {
+    /// The side of the input where the network leaves it open.
+    pub(in crate::registry) fn open_side(&self) -> usize {
+        let side = self.0.iter().find_map(|recipe| match recipe.crop {
+            Setting::Said(crop) => Some(crop),
+            _ => recipe.side,
+        });
+        side.unwrap_or(PreprocessSpec::default().crop) as usize
+    }
+
+    /// Sentences about what nothing here knows.
+    pub(in crate::registry) fn notes(&self) -> impl Iterator<Item = String> {
+        let unread = self.0.iter().filter(|recipe| !recipe.unread.is_empty());
+        unread.map(|recipe| {
+            let keys = recipe.unread.join(", ");
+            format!("{} has what is not known here: {keys}", recipe.source)
+        })
+    }
+
+    /// How colors become a network's values.
+    ///
+    /// # Errors
+    /// A sentence with the source, its key and value.
+    pub(in crate::registry) fn colors(&self) -> Result<Colors, String> {
+        self.colors_from(&mut Provenance::default())
+    }
+
+    fn colors_from(&self, from: &mut Provenance) -> Result<Colors, String> {
+        let channels = self.pick("channels", |r| &r.channels, from)?;
+        let scale = self.pick("scale", |r| &r.scale, from)?.unwrap_or(1.0);
+        let mean = self.pick("mean", |r| &r.mean, from)?;
+        let std = self.pick("std", |r| &r.std, from)?;
+        if scale > 0.0 && scale != 1.0 && (mean.is_none() || std.is_none()) {
+            let missing = if mean.is_none() { "mean" } else { "std" };
+            return Err(format!(
+                "scale is {scale}, but {missing} is not given: give mean and std as numbers of pixels from 0 to {scale}, \
+                 mean = [0, 0, 0] and std = [1, 1, 1] where the network takes these pixels as they are"
+            ));
+        }
+        let colors = Colors {
+            channels: channels.unwrap_or_default(),
+            scale,
+            mean: mean.unwrap_or(IMAGENET_MEAN),
+            std: std.unwrap_or(IMAGENET_STD),
+        };
+        let alone = colors.with_geometry_of(&PreprocessSpec::default());
+        alone
+            .validate()
+            .map_err(|reason| format!("{reason} ({from})"))?;
+        Ok(colors)
+    }
+
+    /// The whole for a network whose input has this side, and where each setting comes from.
+    ///
+    /// # Errors
+    /// A sentence with the source, its key and value, if a setting cannot be honoured or contradicts the network.
+    pub(in crate::registry) fn whole(
+        &self,
+        side: usize,
+    ) -> Result<(PreprocessSpec, Provenance), String> {
+        let mut from = Provenance::default();
+        let side = u32::try_from(side).unwrap_or(u32::MAX);
+        let resize = self.pick("resize", |r| &r.resize, &mut from)?;
+        let resize_mode = self.pick("resize_mode", |r| &r.resize_mode, &mut from)?;
+        let interpolation = self.pick("interpolation", |r| &r.interpolation, &mut from)?;
+        let crop = self.find(|r| &r.crop)?;
+        from.add(
+            crop.map_or("the network's input", |(_, source)| source),
+            "crop",
+        );
+        if let Some((crop, source)) = crop.filter(|(crop, _)| *crop != side) {
+            return Err(format!(
+                "the preprocessing crops to {crop}, the network takes {side}×{side} ({source} says crop)"
+            ));
+        }
+        let colors = self.colors_from(&mut from)?;
+        let spec = colors.with_geometry_of(&PreprocessSpec {
+            resize: resize.map_or_else(|| standard_resize(side), |r| r.pixels(side)),
+            resize_mode: resize_mode.unwrap_or_default(),
+            interpolation: interpolation.unwrap_or_default(),
+            crop: side,
+            ..PreprocessSpec::default()
+        });
+        match spec.validate() {
+            Ok(()) => Ok((spec, from)),
+            Err(reason) => Err(format!("{reason} ({from})")),
+        }
+    }
+
+    /// The first source's value of a setting, which is noted under its name.
+    fn pick<T: Copy>(
+        &self,
+        name: &'static str,
+        setting: fn(&Recipe) -> &Setting<T>,
+        from: &mut Provenance,
+    ) -> Result<Option<T>, String> {
+        let found = self.find(setting)?;
+        from.add(found.map_or(ASSUMED, |(_, source)| source), name);
+        Ok(found.map(|(value, _)| value))
+    }
+
+    fn find<T: Copy>(
+        &self,
+        setting: fn(&Recipe) -> &Setting<T>,
+    ) -> Result<Option<(T, &str)>, String> {
+        for recipe in &self.0 {
+            match setting(recipe) {
+                Setting::Silent => {}
+                Setting::Said(value) => return Ok(Some((*value, &recipe.source))),
+                Setting::Refused(reason) => return Err(format!("{}: {reason}", recipe.source)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Resize {
+    fn pixels(self, crop: u32) -> u32 {
+        match self {
+            Resize::Pixels(pixels) => pixels,
+            Resize::Share(share, at) => {
+                let share = at
+                    .filter(|(side, _)| *side == crop)
+                    .map_or(share, |(_, share)| share);
+                (f64::from(crop) / share) as u32
+            }
+        }
+    }
+}
+
+/// ImageNet's ratio of resize to crop, 256 to 224, for other sizes.
+fn standard_resize(side: u32) -> u32 {
+    let standard = PreprocessSpec::default();
+    let resize = (u64::from(side) * u64::from(standard.resize)).div_ceil(u64::from(standard.crop));
+    u32::try_from(resize)
+        .unwrap_or(u32::MAX)
+        .min(MAX_SIDE.max(side))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Given;
+    use super::*;
+    use crate::preprocess::Interpolation;
+
+    fn toml(text: &str) -> Recipe {
+        let given: Given = toml::from_str(text).expect(text);
+        Recipe::of_given("model.toml".into(), &given)
+    }
+
+    #[test]
+    fn what_nobody_says_is_imagenets_for_the_networks_size() {
+        let (spec, from) = Recipes::default().whole(224).expect("the standard");
+        assert_eq!(spec, PreprocessSpec::default());
+        assert_eq!(
+            from.to_string(),
+            "resize, resize_mode, interpolation, channels, scale, mean, std: ImageNet's, as nothing says otherwise; \
+             crop: the network's input"
+        );
+        for (side, resize) in [(64, 74), (1, 2), (32, 37), (299, 342), (2048, 2048)] {
+            let (spec, _) = Recipes::default().whole(side).expect("the standard");
+            assert_eq!((spec.crop as usize, spec.resize), (side, resize));
+        }
+    }
+
+    #[test]
+    fn each_left_out_setting_follows_the_network() {
+        for text in [
+            "",
+            "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]",
+            "interpolation = \"bicubic\"",
+            "resize_mode = \"stretch\"",
+            "channels = \"bgr\"",
+            "scale = 255\nmean = [0, 0, 0]\nstd = [1, 1, 1]",
+            "crop = 32",
+        ] {
+            let (spec, _) = Recipes(vec![toml(text)]).whole(32).expect(text);
+            assert_eq!((spec.crop, spec.resize), (32, 37), "{text}");
+        }
+        let (spec, from) = Recipes(vec![toml("resize = 40")]).whole(32).expect("fits");
+        assert_eq!((spec.crop, spec.resize), (32, 40));
+        assert!(
+            from.to_string().starts_with("resize: model.toml; "),
+            "{from}"
+        );
+    }
+
+    #[test]
+    fn first_source_wins_setting_by_setting() {
+        let exporter = Recipe {
+            source: "config.json".into(),
+            resize: Setting::Said(Resize::Share(0.9, None)),
+            interpolation: Setting::Refused("interpolation is \"lanczos\"".into()),
+            mean: Setting::Said([0.1; 3]),
+            std: Setting::Said([0.2; 3]),
+            ..Recipe::default()
+        };
+        let own = toml("interpolation = \"bicubic\"\nmean = [0.3, 0.3, 0.3]");
+        let (spec, from) = Recipes(vec![own, exporter.clone()])
+            .whole(224)
+            .expect("fits");
+        assert_eq!(
+            (spec.resize, spec.mean, spec.std, spec.interpolation),
+            (248, [0.3; 3], [0.2; 3], Interpolation::Bicubic)
+        );
+        let from = from.to_string();
+        assert!(from.contains("interpolation, mean: model.toml; "), "{from}");
+        assert!(from.contains("resize, std: config.json; "), "{from}");
+        let error = Recipes(vec![exporter])
+            .whole(224)
+            .expect_err("no such filter");
+        assert_eq!(error, "config.json: interpolation is \"lanczos\"");
+    }
+
+    #[test]
+    fn share_is_that_of_the_side_where_there_are_two() {
+        let share = Resize::Share(0.95, Some((288, 1.0)));
+        assert_eq!((share.pixels(224), share.pixels(288)), (235, 288));
+    }
+
+    #[test]
+    fn scale_needs_numbers_of_that_scale() {
+        for (text, missing) in [
+            ("scale = 255", "mean"),
+            ("scale = 2\nstd = [1, 1, 1]", "mean"),
+            ("scale = 255\nmean = [103.939, 116.779, 123.68]", "std"),
+        ] {
+            let error = Recipes(vec![toml(text)]).colors().expect_err(text);
+            assert!(
+                error.contains(&format!("but {missing} is not given")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn contradiction_names_the_source() {
+        let error = Recipes(vec![toml("crop = 48")])
+            .whole(32)
+            .expect_err("48 of 32");
+        assert!(
+            error.contains("crops to 48, the network takes 32×32 (model.toml says crop)"),
+            "{error}"
+        );
+        let error = Recipes(vec![toml("mean = [123, 117, 104]")])
+            .whole(32)
+            .expect_err("of 0 to 255");
+        assert!(
+            error.contains("write scale = 255") && error.contains("mean: model.toml"),
+            "{error}"
+        );
+    }
+}
