@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
-use crate::engine::EngineOptions;
+use crate::engine::{EngineOptions, OutputWish, RefusedNode};
 use crate::metrics::Metrics;
 use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
 use crate::registry::{self, LoadedModel, ModelRef};
@@ -51,6 +51,22 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
         load_ms = millis(model.load_time),
         "model loaded"
     );
+    if spec.output_reason != OutputWish::ONLY {
+        tracing::info!(
+            model = model.name,
+            output = spec.output_name(),
+            because = model.output_reason,
+            "one of the model's outputs is served"
+        );
+    }
+    for RefusedNode { node, reason } in &spec.lowering.refused {
+        tracing::warn!(
+            model = model.name,
+            node,
+            reason,
+            "the node is left to tract"
+        );
+    }
     if let Some(wish) = engine.precision
         && wish != spec.precision
     {

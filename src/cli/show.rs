@@ -8,7 +8,7 @@ use indicatif::DecimalBytes;
 use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
-use crate::engine::Lowering;
+use crate::engine::{Lowering, RefusedNode};
 use crate::preprocess::{PreprocessSpec, ResizeMode};
 use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
@@ -125,10 +125,11 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row([
         "output",
         &format!(
-            "{} [N, {}] {}",
+            "{} [N, {}] {} ({})",
             spec.output_name(),
             spec.classes(),
-            model.output.name()
+            model.output.name(),
+            model.output_reason
         ),
     ]);
     describe_preprocess(text, &model.preprocess);
@@ -148,6 +149,9 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row(["precision", &spec.precision_reason]);
     text.row(["instructions", &spec.instructions]);
     text.row(["operators", &operators(&spec.lowering)]);
+    for line in not_ours(&spec.lowering.refused) {
+        text.row(["not ours", &line]);
+    }
 }
 
 /// Which operators are ours and which stay tract's, on one line.
@@ -156,6 +160,7 @@ pub(super) fn operators(lowering: &Lowering) -> String {
         steps,
         replaced,
         left,
+        ..
     } = lowering;
     let left = match left.is_empty() {
         true => "none".into(),
@@ -168,6 +173,23 @@ pub(super) fn operators(lowering: &Lowering) -> String {
         0 => "all are tract's".into(),
         _ => format!("{steps} of ours for {replaced} of tract's; tract's remain: {left}"),
     }
+}
+
+/// Nodes that could be ours and are not, those with the same reason on one line.
+fn not_ours(refused: &[RefusedNode]) -> Vec<String> {
+    let mut lines: Vec<(&str, Vec<&str>)> = Vec::new();
+    for RefusedNode { node, reason } in refused {
+        match lines.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, nodes)) => nodes.push(node),
+            None => lines.push((reason, vec![node])),
+        }
+    }
+    let line = |(reason, nodes): (&str, Vec<&str>)| match &nodes[..] {
+        [one] => format!("{one}: {reason}"),
+        [first, more @ ..] => format!("{first} and {} more: {reason}", more.len()),
+        [] => reason.to_owned(),
+    };
+    lines.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -186,5 +208,16 @@ mod tests {
         );
         lowering.left = vec![("Softmax".into(), 1), ("Sigmoid".into(), 16)];
         assert!(operators(&lowering).ends_with("remain: 1 Softmax, 16 Sigmoid"));
+    }
+
+    #[test]
+    fn nodes_with_the_same_reason_share_a_line() {
+        let refused = |node: &str, reason: &str| RefusedNode {
+            node: node.into(),
+            reason: reason.into(),
+        };
+        let nodes = [refused("a", "no"), refused("b", "why"), refused("c", "no")];
+        assert_eq!(not_ours(&nodes), ["a and 1 more: no", "b: why"]);
+        assert!(not_ours(&[]).is_empty());
     }
 }

@@ -3,11 +3,13 @@
 //! Called by `batcher` on an `engine-N` thread. Synchronous, knows no request, no file and no label.
 
 mod agreement;
+mod caught;
 mod error;
 mod import;
 mod lower;
 mod onnx;
 mod options;
+mod outputs;
 mod precision;
 mod probes;
 mod quantized;
@@ -19,10 +21,13 @@ use crate::tensor::Image;
 use kernels::nn::{Precision, StepProfile};
 
 pub use self::agreement::is_distribution;
+pub use self::caught::is_expected as is_expected_panic;
 pub use self::error::{EngineError, LoadError};
 pub use self::import::ModelSource;
-pub use self::lower::Lowering;
+pub use self::lower::{Lowering, RefusedNode};
+pub use self::onnx::Ending;
 pub use self::options::EngineOptions;
+pub use self::outputs::{OutputWish, Single};
 pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.
@@ -32,6 +37,10 @@ pub struct EngineSpec {
     pub input_name: String,
     /// What the network gives; at least one. The first are the classes' logits or probabilities, of rank one.
     pub outputs: Vec<OutputInfo>,
+    /// Why the first of them is that one of the file's; for people.
+    pub output_reason: String,
+    /// What makes the numbers of the first.
+    pub ending: Ending,
     /// Height and width of the square RGB input, in pixels.
     pub side: usize,
     /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any

@@ -234,6 +234,8 @@ mod tests {
                     name: "output".into(),
                     shape: vec![output.len()],
                 }],
+                output_reason: String::new(),
+                ending: crate::engine::Ending::Linear,
                 side: 4,
                 plan_batch: None,
                 takes_bytes: false,

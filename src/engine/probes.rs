@@ -1,6 +1,6 @@
 //! Made-up images of different character, on which a network's precisions are compared at load.
 //!
-//! Called by `precision`. Nothing is read: the same side always gives the same images. Their values spread as those of
+//! Called by `precision`, and by `tract` for what a network answers. Nothing is read: the same side always gives the same images. Their values spread as those of
 //! normalized photos do, so that every layer sees the range it was trained for.
 
 use crate::tensor::{Image, Tensor};
@@ -14,6 +14,18 @@ const PICTURES: [Picture; 4] = [gradients, shapes, stripes, clouds];
 /// One image a picture, each `[3, side, side]`, normalized with about ImageNet's mean and deviation.
 pub(super) fn images(side: usize) -> Vec<Image> {
     PICTURES.iter().map(|p| image(*p, side).into()).collect()
+}
+
+/// The same images behind one that spans all that a normalized pixel can be: what a network answers to any of them tells
+/// its kind.
+pub(super) fn of_any_range(side: usize) -> impl Iterator<Item = Image> {
+    // A gradient over the range of normalized pixels.
+    let data = (0..3 * side * side)
+        .map(|i| (i % 255) as f32 / 64.0 - 2.0)
+        .collect();
+    let gradient = Tensor::new(vec![3, side, side], data).into();
+    let pictures = PICTURES.iter().rev();
+    std::iter::once(gradient).chain(pictures.map(move |p| image(*p, side).into()))
 }
 
 fn image(picture: Picture, side: usize) -> Tensor {

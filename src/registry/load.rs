@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::builtin::Builtin;
 use super::labels::Labels;
-use super::spec::{ModelSpec, OutputKind, standard_labels, standard_preprocess};
-use super::{ModelError, ModelRef, Source, sha256_of};
-use crate::engine::{EngineOptions, Model, ModelSource, TractModel};
+use super::spec::{ModelSpec, fitted_labels, standard_labels, standard_preprocess};
+use super::{ModelError, ModelRef, OutputKind, Source, sha256_of};
+use crate::engine::{EngineOptions, Model, ModelSource, OutputWish, Single, TractModel};
 use crate::preprocess::PreprocessSpec;
 
 /// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
@@ -35,6 +35,8 @@ pub struct LoadedModel {
     pub labels: Labels,
     /// What its output is.
     pub output: OutputKind,
+    /// Where that was taken from; for people.
+    pub output_reason: String,
     /// The network.
     pub model: Arc<dyn Model>,
     /// Time from file to plan.
@@ -59,7 +61,22 @@ struct Parts {
     license: Option<String>,
     preprocess: Option<PreprocessSpec>,
     labels: Option<Labels>,
+    output_name: Option<String>,
     kind: Option<OutputKind>,
+}
+
+impl Parts {
+    /// What the engine is told of the output.
+    fn output_wish(&self) -> OutputWish {
+        OutputWish {
+            name: self.output_name.clone(),
+            classes: self.labels.as_ref().map(Labels::len),
+            single: self.kind.map(|kind| match kind {
+                OutputKind::Logits => Single::Logit,
+                OutputKind::Probabilities | OutputKind::Scores => Single::Probability,
+            }),
+        }
+    }
 }
 
 /// Loads the model that `reference` names.
@@ -78,21 +95,29 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         reason,
     };
     let bytes = parts.onnx.len() as u64;
+    let wish = parts.output_wish();
     let preprocess = parts.preprocess;
-    let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref());
+    let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref(), wish);
     let model = TractModel::load(source, options).map_err(refuse)?;
     let (side, classes) = (model.spec().side, model.spec().classes());
     let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
-    let labels = parts.labels.unwrap_or_else(|| standard_labels(classes));
+    let labels = match parts.labels {
+        Some(labels) => fitted_labels(labels, classes),
+        None => standard_labels(classes),
+    };
     if labels.len() != classes {
         return Err(bad_spec(format!(
             "there are {} labels, the network has {classes} classes",
             labels.len()
         )));
     }
-    let output = match (parts.kind, model.probe().map_err(refuse)?) {
-        (Some(kind), _) => kind,
-        (None, output) => OutputKind::of(&output),
+    let outputs = model.probe().map_err(refuse)?;
+    let (output, kind_reason) = match parts.kind {
+        Some(kind) => (kind, "by model.toml".to_owned()),
+        None => {
+            let kind = OutputKind::of(model.spec().ending, &outputs).map_err(bad_spec)?;
+            (kind, format!("by {} test images", outputs.len()))
+        }
     };
     Ok(LoadedModel {
         name: reference.name.clone(),
@@ -103,6 +128,7 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         preprocess,
         labels,
         output,
+        output_reason: format!("{}; {kind_reason}", model.spec().output_reason),
         model: Arc::new(model),
         load_time: start.elapsed(),
     })
@@ -117,7 +143,13 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
         return Ok(entry.preprocess.clone());
     }
     let parts = parts(reference)?;
-    let source = model_source(parts.onnx, parts.dir.as_deref(), parts.preprocess.as_ref());
+    let wish = parts.output_wish();
+    let source = model_source(
+        parts.onnx,
+        parts.dir.as_deref(),
+        parts.preprocess.as_ref(),
+        wish,
+    );
     let side = TractModel::input_side(source).map_err(|reason| ModelError::Load {
         origin: parts.origin.clone(),
         reason,
@@ -132,6 +164,7 @@ fn model_source<'a>(
     bytes: std::borrow::Cow<'static, [u8]>,
     dir: Option<&'a Path>,
     preprocess: Option<&PreprocessSpec>,
+    output: OutputWish,
 ) -> ModelSource<'a> {
     let standard = PreprocessSpec::default(); // of any side, in `preprocess_for` too
     let PreprocessSpec {
@@ -142,6 +175,7 @@ fn model_source<'a>(
         dir,
         default_side: *crop as usize,
         normalization: Some([0, 1, 2].map(|channel| (mean[channel], std[channel]))),
+        output,
     }
 }
 
@@ -203,6 +237,7 @@ fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
             Ok(Parts {
                 preprocess: spec.preprocess,
                 labels,
+                output_name: spec.output.name,
                 kind: spec.output.kind,
                 ..parts
             })
@@ -222,6 +257,7 @@ fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
             Labels::parse(builtin.labels)
                 .expect("the compiled-in labels parse; a unit test reads them"),
         ),
+        output_name: None,
         kind: None,
     })
 }
@@ -241,6 +277,7 @@ fn file_parts(path: &Path) -> Result<Parts, ModelError> {
         license: None,
         preprocess: None,
         labels: None,
+        output_name: None,
         kind: None,
     })
 }

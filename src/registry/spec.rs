@@ -2,11 +2,11 @@
 //!
 //! Read by `load`; a missing file or field means the ImageNet standard.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::catalog::LabelSet;
 use super::labels::Labels;
-use crate::engine::is_distribution;
+use super::output_kind::OutputKind;
 use crate::hex;
 use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
@@ -47,40 +47,12 @@ impl ModelSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
-    /// Logits or probabilities; found out with a test image if left out.
+    /// Which of the network's outputs gives the classes, where the file has several that can.
+    pub name: Option<String>,
+    /// What its numbers are; found out with test images if left out.
     pub kind: Option<OutputKind>,
     /// A compiled-in list of labels, instead of a `labels.txt`.
     pub labels: Option<LabelSet>,
-}
-
-/// Whether a network answers raw logits or already probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputKind {
-    /// Unbounded scores, on which softmax is still due.
-    Logits,
-    /// Non-negative values that sum to one.
-    Probabilities,
-}
-
-impl OutputKind {
-    /// The word for it in `model.toml`, answers and the log.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            OutputKind::Logits => "logits",
-            OutputKind::Probabilities => "probabilities",
-        }
-    }
-
-    /// Tells the kind from one output.
-    #[must_use]
-    pub fn of(output: &[f32]) -> OutputKind {
-        match is_distribution(output) {
-            true => OutputKind::Probabilities,
-            false => OutputKind::Logits,
-        }
-    }
 }
 
 /// The standard preprocessing for a square input of `side` pixels.
@@ -99,13 +71,22 @@ pub(super) fn standard_preprocess(side: usize) -> PreprocessSpec {
     }
 }
 
-/// ImageNet's labels if the network has its 1000 classes, class numbers otherwise.
+/// ImageNet's labels if the network has its 1000 classes, or these behind one for the background; class numbers
+/// otherwise.
 pub(super) fn standard_labels(classes: usize) -> Labels {
     let imagenet = Labels::imagenet1k();
-    if classes == imagenet.len() {
-        imagenet
-    } else {
-        Labels::numbers(classes)
+    match classes.checked_sub(imagenet.len()) {
+        Some(0) => imagenet,
+        Some(1) => imagenet.behind_background(),
+        _ => Labels::numbers(classes),
+    }
+}
+
+/// The labels given, behind one for the background where they are ImageNet's and the network has one class more.
+pub(super) fn fitted_labels(given: Labels, classes: usize) -> Labels {
+    match classes == given.len() + 1 && given == Labels::imagenet1k() {
+        true => given.behind_background(),
+        false => given,
     }
 }
 
@@ -114,10 +95,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kind_is_told_from_an_output() {
-        assert_eq!(OutputKind::of(&[0.2, 0.3, 0.5]), OutputKind::Probabilities);
-        assert_eq!(OutputKind::of(&[0.2, 0.3, 0.6]), OutputKind::Logits);
-        assert_eq!(OutputKind::of(&[-0.5, 1.5]), OutputKind::Logits);
+    fn imagenet_has_the_background_first_in_1001_classes() {
+        let imagenet = Labels::imagenet1k();
+        let first = |labels: Labels| labels.get(0).unwrap().label.to_string();
+        assert_eq!(standard_labels(1000), imagenet);
+        for labels in [standard_labels(1001), fitted_labels(imagenet.clone(), 1001)] {
+            assert_eq!(labels.len(), 1001);
+            assert_eq!(labels.get(1), imagenet.get(0));
+            assert_eq!(first(labels), "background");
+        }
+        assert_eq!(fitted_labels(imagenet.clone(), 1000), imagenet);
+        assert_eq!(first(standard_labels(1002)), "0");
+        let others = Labels::numbers(1000);
+        assert_eq!(fitted_labels(others.clone(), 1001), others);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use kernels::nn::Precision;
-use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model, OutputInfo};
+use resnet::engine::{Ending, Engine, EngineError, EngineSpec, Lowering, Model, OutputInfo};
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Image;
@@ -95,6 +95,8 @@ impl FakeModel {
                     shape: vec![3, 2, 2],
                 },
             ],
+            output_reason: "it is a fake".into(),
+            ending: Ending::Linear,
             side: 2,
             plan_batch: None,
             takes_bytes: false,
@@ -119,6 +121,7 @@ impl FakeModel {
             },
             labels: Labels::numbers(2),
             output: OutputKind::Logits,
+            output_reason: "it is a fake".into(),
             model: Arc::new(FakeModel {
                 spec,
                 gate: Arc::clone(&gate),

@@ -3,7 +3,7 @@
 
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Features, Isa};
-use resnet::engine::{EngineOptions, LoadError, Model, ModelSource, TractModel};
+use resnet::engine::{EngineOptions, LoadError, Model, ModelSource, OutputWish, TractModel};
 use resnet::tensor::{Image, Tensor};
 
 use crate::harness::{fixture, fixture_json};
@@ -18,6 +18,7 @@ fn load(file: &str, options: &EngineOptions) -> Result<TractModel, LoadError> {
         dir: None,
         default_side: SIDE,
         normalization: None,
+        output: OutputWish::default(),
     };
     TractModel::load(source, options)
 }
@@ -144,6 +145,7 @@ fn what_is_not_quantized_is_not_int8() {
             dir: None,
             default_side: SIDE,
             normalization: None,
+            output: OutputWish::default(),
         };
         TractModel::load(source, &options(Features::detect(), precision))
     };

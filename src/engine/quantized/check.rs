@@ -29,7 +29,7 @@ pub(in crate::engine) fn check(graph: &GraphProto) -> Result<(), LoadError> {
 }
 
 /// Tensors by name: initializers, and those in nodes of their own.
-pub(super) fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
+pub(in crate::engine) fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
     let stored = graph.initializer.iter().map(|t| (t.name.as_str(), t));
     let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
     let of_nodes = nodes.filter_map(|n| {

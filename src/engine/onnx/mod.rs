@@ -1,41 +1,86 @@
-//! An ONNX file decoded and checked before tract translates it, so that a refusal can name the node.
+//! An ONNX file decoded, said in the operators that the runtime has, and checked before tract translates it, so that a
+//! refusal can name the node.
 //!
-//! Called by `tract`. Reads the decoded protobuf only; tract stays the importer.
+//! Called by `import`. Works on the decoded protobuf only; tract stays the importer. The order of the passes is that of
+//! [`decode`]; each has a file of its own.
 
+mod ending;
+mod external;
+mod floats;
+mod functions;
+mod log_softmax;
+mod operators;
+mod tensors;
+mod training;
+
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use tract_onnx::Onnx;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataLocation,
+};
 
 use super::widen::widen_weights;
 use super::{LoadError, quantized};
 
-/// Decodes the protobuf and checks what tract would report without a node's name, or panic on.
+pub use self::ending::Ending;
+
+/// A file as the importer gets it, and what its operators say of the outputs.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) proto: ModelProto,
+    /// How each output ends, by name.
+    pub(super) endings: HashMap<String, Ending>,
+    /// Names of the outputs that others are computed from.
+    pub(super) inner_outputs: HashSet<String>,
+}
+
+/// The importer with our operators in place of those that it lacks or computes otherwise.
+pub(super) fn importer() -> Onnx {
+    // value_info repeats shapes that tract infers, for the batch size of the export only.
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    quantized::register(&mut onnx);
+    log_softmax::register(&mut onnx);
+    onnx
+}
+
+/// Decodes the protobuf, says it in operators that the importer has, and checks what tract would report without a node's
+/// name, or panic on.
 pub(super) fn decode(
     bytes: &[u8],
     dir: Option<&Path>,
     onnx: &Onnx,
-) -> Result<ModelProto, LoadError> {
+) -> Result<Decoded, LoadError> {
     if bytes.is_empty() {
         return Err(LoadError::Empty);
     }
     let mut proto = <ModelProto as prost::Message>::decode(bytes)
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
-    warn_of_untested_opset(&proto);
-    let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
+    let version = opset(&proto);
+    warn_of_untested_opset(version);
+    if proto.graph.as_ref().is_none_or(|g| g.node.is_empty()) {
         return Err(LoadError::NotOnnx("it holds no graph".into()));
-    };
-    quantized::rewrite(graph)?;
-    check_operators(graph, onnx)?;
-    check_edges(graph)?;
+    }
+    functions::inline(&mut proto, bytes)?;
+    let graph = proto.graph.as_mut().expect("seen above");
+    operators::check(graph, onnx)?;
     check_external_data(graph, dir)?;
+    floats::widen(graph, dir)?;
+    training::settle(graph, version.unwrap_or(1))?;
+    quantized::rewrite(graph)?;
+    check_edges(graph)?;
     quantized::check(graph)?;
     widen_weights(graph);
-    Ok(proto)
+    Ok(Decoded {
+        endings: ending::endings(graph),
+        inner_outputs: ending::inner_outputs(graph),
+        proto,
+    })
 }
 
 /// Unnamed nodes go by their first output, as tract names them.
-pub(super) fn node_name(node: &tract_onnx::pb::NodeProto) -> String {
+pub(super) fn node_name(node: &NodeProto) -> String {
     if node.name.is_empty() {
         node.output.first().cloned().unwrap_or_default()
     } else {
@@ -43,25 +88,21 @@ pub(super) fn node_name(node: &tract_onnx::pb::NodeProto) -> String {
     }
 }
 
-fn check_operators(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
-    let unknown = graph
-        .node
-        .iter()
-        .find(|n| !onnx.op_register.0.contains_key(&n.op_type));
-    match unknown {
-        None => Ok(()),
-        Some(n) => {
-            let op = if n.domain.is_empty() {
-                n.op_type.clone()
-            } else {
-                format!("{} (domain {})", n.op_type, n.domain)
-            };
-            Err(LoadError::UnsupportedOperator {
-                node: node_name(n),
-                op,
-            })
-        }
+/// A domain as nodes name it: that of ONNX's own operators has two names.
+fn domain(name: &str) -> &str {
+    match name {
+        "ai.onnx" => "",
+        name => name,
     }
+}
+
+/// The graphs inside of a node.
+fn graphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
+    attribute.g.iter().chain(&attribute.graphs)
+}
+
+fn graphs_mut(attribute: &mut AttributeProto) -> impl Iterator<Item = &mut GraphProto> {
+    attribute.g.iter_mut().chain(&mut attribute.graphs)
 }
 
 /// Every value that is read must be produced by an input, a weight or a node.
@@ -102,16 +143,16 @@ fn check_edges(graph: &GraphProto) -> Result<(), LoadError> {
 /// Operator sets that the fixtures and the catalogue cover.
 const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
 
+/// The version of ONNX's own operators.
+fn opset(proto: &ModelProto) -> Option<i64> {
+    let mut imports = proto.opset_import.iter();
+    let own = imports.find(|o| domain(&o.domain).is_empty());
+    own.map(|o| o.version)
+}
+
 /// A set outside the tested ones may still work, so that is said and not refused.
-fn warn_of_untested_opset(proto: &ModelProto) {
-    let own = proto
-        .opset_import
-        .iter()
-        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
-    if let Some(opset) = own
-        .map(|o| o.version)
-        .filter(|v| !TESTED_OPSETS.contains(v))
-    {
+fn warn_of_untested_opset(version: Option<i64>) {
+    if let Some(opset) = version.filter(|v| !TESTED_OPSETS.contains(v)) {
         tracing::warn!(
             opset,
             "the model's ONNX operator set is outside the tested ones, 7 to 21"
