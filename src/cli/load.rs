@@ -59,6 +59,17 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
             "one of the model's outputs is served"
         );
     }
+    if let Some((mean, std)) = spec.pixels.mean_and_std() {
+        tracing::info!(
+            model = model.name,
+            mean,
+            std,
+            "the network takes pixels as they are, by its type or because it normalizes them itself"
+        );
+    }
+    for note in &spec.notes {
+        tracing::warn!(model = model.name, "{note}");
+    }
     for RefusedNode { node, reason } in &spec.lowering.refused {
         tracing::warn!(
             model = model.name,

@@ -8,7 +8,7 @@ use indicatif::DecimalBytes;
 use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
-use crate::engine::{Lowering, RefusedNode};
+use crate::engine::{EngineSpec, InputForm, Lowering, Pixels, RefusedNode};
 use crate::preprocess::{PreprocessSpec, ResizeMode};
 use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
@@ -117,11 +117,15 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row([
         "input",
         &format!(
-            "{} [N, 3, {side}, {side}] float32",
+            "{} [N, 3, {side}, {side}] float32{}",
             spec.input_name,
+            file_form(spec),
             side = spec.side
         ),
     ]);
+    for note in &spec.notes {
+        text.row(["note", note]);
+    }
     text.row([
         "output",
         &format!(
@@ -172,6 +176,34 @@ pub(super) fn operators(lowering: &Lowering) -> String {
     match steps {
         0 => "all are tract's".into(),
         _ => format!("{steps} of ours for {replaced} of tract's; tract's remain: {left}"),
+    }
+}
+
+/// What the file itself takes, where that is something else.
+fn file_form(spec: &EngineSpec) -> String {
+    let InputForm {
+        channels_last,
+        without_batch,
+        bytes,
+        grey,
+    } = spec.input_form;
+    let own = match spec.pixels {
+        Pixels::Normalized => None,
+        Pixels::Unit => Some("normalizes pixels from 0 to 1 itself"),
+        Pixels::Bytes if bytes => None,
+        Pixels::Bytes => Some("normalizes pixels from 0 to 255 itself"),
+    };
+    let forms = [
+        channels_last.then_some("channels last"),
+        without_batch.then_some("no batch"),
+        bytes.then_some("uint8"),
+        grey.then_some("grey"),
+        own,
+    ];
+    let forms: Vec<&str> = forms.into_iter().flatten().collect();
+    match forms.is_empty() {
+        true => String::new(),
+        false => format!(" (in the file: {})", forms.join(", ")),
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) fn catch<T>(run: impl FnOnce() -> Result<T, LoadError>) -> Result<T, 
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         let text = text.map_or_else(String::new, |text| super::import::one_line(&text));
-        Err(LoadError::BadGraph(format!("the importer gave up on it ({text})")))
+        Err(LoadError::BadGraph(format!(
+            "the importer gave up on it ({text})"
+        )))
     })
 }
 
@@ -45,6 +47,9 @@ mod tests {
         });
         assert!(!is_expected());
         let text = caught.unwrap_err().to_string();
-        assert!(text.ends_with("the importer gave up on it (two lines of 7)"), "{text}");
+        assert!(
+            text.ends_with("the importer gave up on it (two lines of 7)"),
+            "{text}"
+        );
     }
 }

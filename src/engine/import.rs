@@ -17,7 +17,10 @@ use super::lower::{self, Found, Lowered};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, Numbers, Output, OutputWish, Single};
 use super::tract::TractModel;
-use super::{Ending, EngineOptions, EngineSpec, LoadError, OutputInfo, weights};
+use super::{
+    Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo, Pixels,
+    weights,
+};
 use crate::ops::{self, Region, Share};
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Normalization, NormalizeKernel};
@@ -36,6 +39,8 @@ pub struct ModelSource<'a> {
     pub default_side: usize,
     /// Mean and standard deviation of each channel that images are normalized with; none if they only come normalized.
     pub normalization: Option<[(f32, f32); 3]>,
+    /// Whether that was given by nobody, so that a network which normalizes images itself gets them as they are.
+    pub may_normalize_itself: bool,
     /// What is known of the output.
     pub output: OutputWish,
 }
@@ -45,6 +50,15 @@ struct Parsed {
     model: InferenceModel,
     endings: HashMap<String, Ending>,
     inner_outputs: HashSet<String>,
+    about: About,
+}
+
+/// What a file is, for the registry and for people.
+#[derive(Debug, Clone)]
+struct About {
+    form: InputForm,
+    pixels: Pixels,
+    notes: Vec<String>,
 }
 
 fn parse(bytes: Cow<'static, [u8]>, dir: Option<&Path>) -> Result<Parsed, LoadError> {
@@ -53,6 +67,9 @@ fn parse(bytes: Cow<'static, [u8]>, dir: Option<&Path>) -> Result<Parsed, LoadEr
         proto,
         endings,
         inner_outputs,
+        form,
+        pixels,
+        notes,
     } = onnx::decode(&bytes, dir, &onnx)?;
     drop(bytes); // decoding has copied the weights
     let dir = dir.map(|d| d.to_string_lossy().into_owned());
@@ -65,15 +82,24 @@ fn parse(bytes: Cow<'static, [u8]>, dir: Option<&Path>) -> Result<Parsed, LoadEr
         model,
         endings,
         inner_outputs,
+        about: About {
+            form,
+            pixels,
+            notes,
+        },
     })
 }
 
-/// The side of the network's square input, in pixels.
-pub(super) fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
-    let default_side = source.default_side;
+/// What the network takes.
+pub(super) fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> {
     let parsed = parse(source.bytes, source.dir)?;
-    let (_, input) = classifier_input(&parsed.model, default_side)?;
-    Ok(input.side)
+    let (name, input) = classifier_input(&parsed.model, source.default_side)?;
+    Ok(NetworkInput {
+        name,
+        side: input.side,
+        form: parsed.about.form,
+        pixels: parsed.about.pixels,
+    })
 }
 
 /// A network whose graph is known, before weights are packed for a precision.
@@ -84,6 +110,7 @@ pub(super) struct Prepared {
     output_reason: String,
     ending: Ending,
     single: Option<Single>,
+    about: About,
     side: usize,
     batch: Batch,
     normalization: Option<[(f32, f32); 3]>,
@@ -93,8 +120,13 @@ pub(super) struct Prepared {
 
 /// The file's graph, with regions around what our operators compute.
 pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
-    let (default_side, normalization) = (source.default_side, source.normalization);
+    let default_side = source.default_side;
     let parsed = parse(source.bytes, source.dir)?;
+    let about = parsed.about.clone();
+    let normalization = match about.pixels.mean_and_std() {
+        Some(all) if source.may_normalize_itself => Some([all; 3]),
+        _ => source.normalization,
+    };
     weights::check(&parsed.model)?;
     let (input_name, input) = classifier_input(&parsed.model, default_side)?;
     let Chosen {
@@ -115,6 +147,7 @@ pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
         output_reason: reason,
         ending,
         single,
+        about,
         side: input.side,
         batch,
         normalization,
@@ -133,8 +166,12 @@ fn chosen_output(
         model,
         endings,
         inner_outputs,
+        ..
     } = parsed;
-    let outlets = model.output_outlets().map_err(|e| graph_error(&e))?.to_vec();
+    let outlets = model
+        .output_outlets()
+        .map_err(|e| graph_error(&e))?
+        .to_vec();
     let name = |outlet: &OutletId| {
         let label = model.outlet_label(*outlet);
         label.unwrap_or(&model.node(outlet.node).name).to_owned()
@@ -149,15 +186,17 @@ fn chosen_output(
         ));
     }
     let outlets = names.into_iter().zip(outlets);
-    let outputs = outlets.filter(|(name, _)| wished(name)).map(|(name, outlet)| {
-        let typed = typed(&model, input, outlet)
-            .map(|(typed, batch, numbers)| ((typed, batch), numbers));
-        Output {
-            ending: endings.get(&name).copied().unwrap_or(Ending::Other),
-            name,
-            typed,
-        }
-    });
+    let outputs = outlets
+        .filter(|(name, _)| wished(name))
+        .map(|(name, outlet)| {
+            let typed = typed(&model, input, outlet)
+                .map(|(typed, batch, numbers)| ((typed, batch), numbers));
+            Output {
+                ending: endings.get(&name).copied().unwrap_or(Ending::Other),
+                name,
+                typed,
+            }
+        });
     outputs::choose(outputs.collect(), &inner_outputs, wish)
 }
 
@@ -195,6 +234,9 @@ impl Prepared {
             outputs: vec![self.output],
             output_reason: self.output_reason,
             ending: self.ending,
+            input_form: self.about.form,
+            pixels: self.about.pixels,
+            notes: self.about.notes,
             side: self.side,
             plan_batch,
             takes_bytes: bytes_plan.is_some(),
@@ -240,8 +282,7 @@ fn typed(
 ) -> Result<(TypedModel, Batch, Numbers), LoadError> {
     // A constant in the file may hold the batch size; tract then contradicts itself, or panics.
     let attempt = |batch: Batch| {
-        let (typed, numbers) =
-            catch(|| typed_for(model.clone(), &batch, input.side, output))?;
+        let (typed, numbers) = catch(|| typed_for(model.clone(), &batch, input.side, output))?;
         Ok((typed, batch, numbers))
     };
     let any = Batch::Any(model.symbols.new_with_prefix("N"));

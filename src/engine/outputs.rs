@@ -113,7 +113,7 @@ pub(super) fn choose<T>(
     wish: &OutputWish,
 ) -> Result<Chosen<T>, LoadError> {
     let count = outputs.len();
-    if count == 1 || wish.name.is_some() {
+    if count <= 1 || wish.name.is_some() {
         let Some(output) = outputs.into_iter().next() else {
             return refuse("it has no output".into());
         };
@@ -177,7 +177,7 @@ fn accept<T>(output: Output<T>, wish: &OutputWish, reason: String) -> Result<Cho
         (Numbers::One, None, Ending::Sigmoid) => (2, Some(Single::Probability)),
         (Numbers::One, None, _) => {
             return refuse(format!(
-                "its output \"{name}\" has 1 class, expected at least 2; if the number is the logit of the second of two \
+                "its output has 1 class, expected at least 2; if the number of \"{name}\" is the logit of the second of two \
                 classes, say so in model.toml: [output] kind = \"logits\""
             ));
         }

@@ -10,7 +10,8 @@ use tract_onnx::tract_core::internal::bail;
 use super::caught::catch;
 use super::import::{self, ModelSource};
 use super::{
-    Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, Single, precision, probes,
+    Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, NetworkInput, Single,
+    precision, probes,
 };
 use crate::tensor::Image;
 use kernels::nn::{Precision, Program, StepProfile};
@@ -44,12 +45,12 @@ impl TractModel {
         catch(|| precision::load(import::prepare(source)?, options))
     }
 
-    /// The side of the network's square input, in pixels; reads the file without optimizing or running it.
+    /// What a network takes; reads the file without optimizing or running it.
     ///
     /// # Errors
     /// [`LoadError`] if it is not ONNX or its input is not that of an image classifier.
-    pub fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
-        catch(|| import::input_side(source))
+    pub fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> {
+        catch(|| import::input(source))
     }
 
     /// The raw outputs for test images; they tell logits from probabilities, damaged weights from sound ones, and a
@@ -67,7 +68,7 @@ impl TractModel {
             .spawn()
             .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?;
         let mut outputs = Vec::new();
-        for image in probes::of_any_range(self.spec.side) {
+        for image in probes::of_any_range(self.spec.side, self.spec.pixels) {
             let output = engine
                 .run(&[image])
                 .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?

@@ -9,9 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::builtin::Builtin;
 use super::labels::Labels;
-use super::spec::{ModelSpec, fitted_labels, standard_labels, standard_preprocess};
+use super::spec::{
+    ModelSpec, fitted_labels, fitted_preprocess, has_standard_colors, standard_labels,
+    standard_preprocess,
+};
 use super::{ModelError, ModelRef, OutputKind, Source, sha256_of};
-use crate::engine::{EngineOptions, Model, ModelSource, OutputWish, Single, TractModel};
+use crate::engine::{
+    EngineOptions, Model, ModelSource, NetworkInput, OutputWish, Single, TractModel,
+};
 use crate::preprocess::PreprocessSpec;
 
 /// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
@@ -99,8 +104,8 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     let preprocess = parts.preprocess;
     let source = model_source(parts.onnx, parts.dir.as_deref(), preprocess.as_ref(), wish);
     let model = TractModel::load(source, options).map_err(refuse)?;
-    let (side, classes) = (model.spec().side, model.spec().classes());
-    let preprocess = preprocess_for(side, preprocess).map_err(bad_spec)?;
+    let classes = model.spec().classes();
+    let preprocess = preprocess_for(&model.spec().input(), preprocess).map_err(bad_spec)?;
     let labels = match parts.labels {
         Some(labels) => fitted_labels(labels, classes),
         None => standard_labels(classes),
@@ -150,11 +155,11 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
         parts.preprocess.as_ref(),
         wish,
     );
-    let side = TractModel::input_side(source).map_err(|reason| ModelError::Load {
+    let input = TractModel::input(source).map_err(|reason| ModelError::Load {
         origin: parts.origin.clone(),
         reason,
     })?;
-    preprocess_for(side, parts.preprocess).map_err(|reason| ModelError::BadSpec {
+    preprocess_for(&input, parts.preprocess).map_err(|reason| ModelError::BadSpec {
         path: PathBuf::from(parts.origin),
         reason,
     })
@@ -167,10 +172,12 @@ fn model_source<'a>(
     output: OutputWish,
 ) -> ModelSource<'a> {
     let standard = PreprocessSpec::default(); // of any side, in `preprocess_for` too
+    let preprocess = preprocess.unwrap_or(&standard);
     let PreprocessSpec {
         crop, mean, std, ..
-    } = preprocess.unwrap_or(&standard);
+    } = preprocess;
     ModelSource {
+        may_normalize_itself: has_standard_colors(preprocess),
         bytes,
         dir,
         default_side: *crop as usize,
@@ -180,7 +187,11 @@ fn model_source<'a>(
 }
 
 /// The preprocessing given, or the standard one, checked against the side of the network's input.
-fn preprocess_for(side: usize, given: Option<PreprocessSpec>) -> Result<PreprocessSpec, String> {
+fn preprocess_for(
+    input: &NetworkInput,
+    given: Option<PreprocessSpec>,
+) -> Result<PreprocessSpec, String> {
+    let side = input.side;
     let preprocess = given.unwrap_or_else(|| standard_preprocess(side));
     if preprocess.crop as usize != side {
         return Err(format!(
@@ -189,7 +200,7 @@ fn preprocess_for(side: usize, given: Option<PreprocessSpec>) -> Result<Preproce
         ));
     }
     preprocess.validate()?;
-    Ok(preprocess)
+    fitted_preprocess(preprocess, input)
 }
 
 fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {

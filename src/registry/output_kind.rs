@@ -89,7 +89,12 @@ mod tests {
 
     #[test]
     fn numbers_that_sum_to_one_are_probabilities_whatever_makes_them() {
-        for ending in [Ending::Softmax, Ending::Sigmoid, Ending::Linear, Ending::Other] {
+        for ending in [
+            Ending::Softmax,
+            Ending::Sigmoid,
+            Ending::Linear,
+            Ending::Other,
+        ] {
             let got = kind(ending, [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]);
             assert_eq!(got, Ok(OutputKind::Probabilities));
         }
@@ -111,14 +116,23 @@ mod tests {
             assert_eq!(kind(ending, outputs), Ok(OutputKind::Scores), "{outputs:?}");
         }
         let rounded = [[0.203_125, 0.296_875, 0.484_375], [0.996_093_75, 0.0, 0.0]];
-        assert_eq!(kind(Ending::Softmax, rounded), Ok(OutputKind::Probabilities));
+        assert_eq!(
+            kind(Ending::Softmax, rounded),
+            Ok(OutputKind::Probabilities)
+        );
     }
 
     #[test]
     fn what_may_be_either_is_asked_for_by_the_line_that_decides() {
         let error = kind(Ending::Other, [[0.9, 0.8, 0.1], [0.0, 0.5, 0.3]]).unwrap_err();
-        assert!(error.contains("[output] kind = \"scores\" or \"logits\""), "{error}");
-        for outputs in [[[0.9, -0.1, 0.1], [0.0, 0.5, 0.3]], [[0.9, 1.1, 0.1], [0.0, 0.5, 0.3]]] {
+        assert!(
+            error.contains("[output] kind = \"scores\" or \"logits\""),
+            "{error}"
+        );
+        for outputs in [
+            [[0.9, -0.1, 0.1], [0.0, 0.5, 0.3]],
+            [[0.9, 1.1, 0.1], [0.0, 0.5, 0.3]],
+        ] {
             assert_eq!(kind(Ending::Other, outputs), Ok(OutputKind::Logits));
         }
         let small = [[0.9, 0.8, 0.1], [0.0, 0.5, 0.3]];

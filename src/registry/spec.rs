@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::catalog::LabelSet;
 use super::labels::Labels;
 use super::output_kind::OutputKind;
+use crate::engine::NetworkInput;
 use crate::hex;
 use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
@@ -68,6 +69,31 @@ pub(super) fn standard_preprocess(side: usize) -> PreprocessSpec {
             .min(MAX_SIDE.max(side)),
         crop: side,
         ..standard
+    }
+}
+
+/// Whether pixels are normalized as nobody has said otherwise.
+pub(super) fn has_standard_colors(spec: &PreprocessSpec) -> bool {
+    let standard = PreprocessSpec::default();
+    (spec.mean, spec.std) == (standard.mean, standard.std)
+}
+
+/// The preprocessing for a network that may normalize pixels itself, or take grey ones.
+pub(super) fn fitted_preprocess(
+    mut given: PreprocessSpec,
+    input: &NetworkInput,
+) -> Result<PreprocessSpec, String> {
+    if let (Some((mean, std)), true) = (input.pixels.mean_and_std(), has_standard_colors(&given)) {
+        (given.mean, given.std) = ([mean; 3], [std; 3]);
+    }
+    let of_one = |all: [f32; 3]| all.iter().all(|v| *v == all[0]);
+    match input.form.grey && !(of_one(given.mean) && of_one(given.std)) {
+        true => Err(format!(
+            "its input \"{}\" is grey, of one channel: give the mean and the deviation that it was trained with in \
+            model.toml, each three times, as [preprocess] mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]",
+            input.name
+        )),
+        false => Ok(given),
     }
 }
 

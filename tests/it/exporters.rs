@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use kernels::nn::Precision;
 use resnet::engine::EngineOptions;
-use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
+use resnet::registry::{Catalog, LoadedModel, ModelRef, load, preprocess_of};
 use resnet::tensor::{Image, Tensor};
 use serde_json::Value;
 
@@ -21,6 +22,10 @@ impl Given {
         let dir = tempfile::Builder::new().prefix("model").tempdir().unwrap();
         let file = fixture(&format!("exporters/{name}.onnx"));
         std::fs::copy(file, dir.path().join("model.onnx")).unwrap();
+        if let Some(beside) = about["beside"].as_str() {
+            let file = fixture(&format!("exporters/{beside}"));
+            std::fs::copy(file, dir.path().join(beside)).unwrap();
+        }
         if let Some(toml) = about["toml"].as_str() {
             std::fs::write(dir.path().join("model.toml"), toml).unwrap();
         }
@@ -36,9 +41,13 @@ impl Given {
     }
 
     fn load(&self) -> Result<LoadedModel, String> {
+        self.load_in(&EngineOptions::default())
+    }
+
+    fn load_in(&self, options: &EngineOptions) -> Result<LoadedModel, String> {
         let value = format!("m={}", self.dir.path().display());
         let reference = ModelRef::parse(&value, &Catalog::builtin(), None).unwrap();
-        load(&reference, &EngineOptions::default()).map_err(|e| e.to_string())
+        load(&reference, options).map_err(|e| e.to_string())
     }
 }
 
@@ -47,10 +56,17 @@ fn expected(what: &str) -> serde_json::Map<String, Value> {
     expected[what].as_object().unwrap().clone()
 }
 
-/// The formula of `make_models.py`.
-fn images(count: usize) -> Vec<Image> {
+/// The formula of `make_models.py`, spread over the pixels that the network takes.
+fn images(count: usize, pixels: Option<&str>) -> Vec<Image> {
     let area = SIDE * SIDE;
-    let value = |i: usize| ((i * 7919) % (1000 - 100 * (i / area % 7))) as f32 / 500.0 - 1.0;
+    let value = |i: usize| {
+        let value = ((i * 7919) % (1000 - 100 * (i / area % 7))) as f32 / 500.0 - 1.0;
+        match pixels {
+            Some("bytes") => ((value + 1.0) * 127.0).round_ties_even(),
+            Some(_) => (value + 1.0) / 2.0,
+            None => value,
+        }
+    };
     let image = |n: usize| (n * 3 * area..(n + 1) * 3 * area).map(value).collect();
     (0..count)
         .map(|n| Tensor::new(vec![3, SIDE, SIDE], image(n)).into())
@@ -58,13 +74,32 @@ fn images(count: usize) -> Vec<Image> {
 }
 
 fn numbers(value: &Value) -> Vec<Vec<f64>> {
-    let row = |row: &Value| row.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let row = |row: &Value| {
+        row.as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect()
+    };
     value.as_array().unwrap().iter().map(row).collect()
+}
+
+/// The precision of a quantized file itself, and of any other `f32`.
+fn own_precision(name: &str) -> EngineOptions {
+    EngineOptions {
+        precision: (!name.starts_with('q')).then_some(Precision::F32),
+        ..EngineOptions::default()
+    }
 }
 
 /// Compares a graph's answers with those due; what is wrong with them.
 fn compare(name: &str, about: &Value) -> Result<(), String> {
-    let model = Given::new(name, about).load()?;
+    let given = Given::new(name, about);
+    compare_model(&given.load()?, about)?;
+    compare_model(&given.load_in(&own_precision(name))?, about)
+}
+
+fn compare_model(model: &LoadedModel, about: &Value) -> Result<(), String> {
     if let Some(kind) = about["kind"].as_str()
         && model.output.name() != kind
     {
@@ -76,7 +111,19 @@ fn compare(name: &str, about: &Value) -> Result<(), String> {
         return Err(format!("output {}, expected {output}", spec.output_name()));
     }
     let want = numbers(&about["output"]);
-    let images = images(want.len());
+    let pixels = about["pixels"].as_str();
+    let (mean, std) = match pixels {
+        Some("bytes") => ([0.0; 3], [1.0 / 255.0; 3]),
+        Some("unit") => ([0.0; 3], [1.0; 3]),
+        _ => (model.preprocess.mean, model.preprocess.std),
+    };
+    if (model.preprocess.mean, model.preprocess.std) != (mean, std) {
+        return Err(format!(
+            "{:?}, expected {mean:?}, {std:?}",
+            model.preprocess
+        ));
+    }
+    let images = images(want.len(), pixels);
     let mut engine = model.model.spawn().unwrap();
     let together = engine.run(&images).map_err(|e| e.to_string())?;
     let tolerance = about["tolerance"].as_f64().unwrap();
@@ -131,7 +178,7 @@ fn layer_that_no_kernel_has_leaves_those_around_it_to_ours_and_is_named() {
             continue;
         };
         let given = Given::new(&name, &about);
-        let model = given.load().unwrap();
+        let model = given.load_in(&own_precision(&name)).unwrap();
         let lowering = &model.model.spec().lowering;
         assert!(lowering.steps >= 3, "{name}: {lowering:?}");
         let refused: Vec<&str> = lowering.refused.iter().map(|r| r.node.as_str()).collect();
@@ -139,7 +186,11 @@ fn layer_that_no_kernel_has_leaves_those_around_it_to_ours_and_is_named() {
         assert_eq!(left, refused == [layer], "{name}: {lowering:?}");
         let output = resnet().arg("show").arg(given.path()).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(left, text.contains(&format!("not ours      {layer}: ")), "{text}");
+        assert_eq!(
+            left,
+            text.contains(&format!("not ours      {layer}: ")),
+            "{text}"
+        );
     }
 }
 
@@ -153,12 +204,32 @@ fn answer_says_what_its_numbers_are_and_leaves_scores_as_they_are() {
         let image = std::fs::read(fixture("photos/espresso.png")).unwrap();
         let answer = server.post("/classify?top_k=2", &image).ok();
         assert_eq!(answer["output_kind"], about["kind"], "{name}: {answer}");
-        assert_eq!(server.get("/models/m").ok()["output"]["kind"], about["kind"]);
+        assert_eq!(
+            server.get("/models/m").ok()["output"]["kind"],
+            about["kind"]
+        );
         let first = answer["predictions"][0]["probability"].as_f64().unwrap();
         let range = match name {
             "percentages" => 20.0..=100.0, // of five classes that sum to 100
             _ => 0.2..=1.0,
         };
         assert!(range.contains(&first), "{name}: {answer}");
+    }
+}
+
+/// `resnet preprocess` gives what the network is given.
+#[test]
+fn preprocess_command_knows_networks_that_take_pixels_as_they_are() {
+    for (name, about) in expected("good") {
+        let given = Given::new(&name, &about);
+        let Some(pixels) = about["pixels"].as_str() else {
+            continue;
+        };
+        let value = format!("m={}", given.path().display());
+        let reference = ModelRef::parse(&value, &Catalog::builtin(), None).unwrap();
+        let spec = preprocess_of(&reference).unwrap();
+        assert_eq!(spec, given.load().unwrap().preprocess, "{name}");
+        let std = if pixels == "bytes" { 1.0 / 255.0 } else { 1.0 };
+        assert_eq!(spec.std, [std; 3], "{name}");
     }
 }

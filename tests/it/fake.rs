@@ -4,7 +4,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use kernels::nn::Precision;
-use resnet::engine::{Ending, Engine, EngineError, EngineSpec, Lowering, Model, OutputInfo};
+use resnet::engine::{
+    Ending, Engine, EngineError, EngineSpec, InputForm, Lowering, Model, OutputInfo, Pixels,
+};
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Image;
@@ -85,6 +87,9 @@ impl FakeModel {
         let gate = Arc::new(Gate::default());
         let spec = EngineSpec {
             input_name: "input".into(),
+            input_form: InputForm::default(),
+            pixels: Pixels::default(),
+            notes: Vec::new(),
             outputs: vec![
                 OutputInfo {
                     name: "logits".into(),

@@ -19,6 +19,7 @@ fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
         dir: None,
         default_side: 32,
         normalization: None,
+        may_normalize_itself: false,
         output: OutputWish::default(),
     };
     TractModel::load(source, &options).unwrap()

@@ -57,6 +57,8 @@ pub(super) struct Found {
     colours: Vec<usize>,
     words: HashMap<usize, Words>,
     refused: Vec<RefusedNode>,
+    /// Whether all is meant to be tract's.
+    unwanted: bool,
 }
 
 /// Draws the regions on a graph as it was imported or, where something has no words there, as tract simplifies it: that
@@ -104,6 +106,7 @@ fn find(model: &TypedModel) -> TractResult<Found> {
         colours: Vec::new(),
         words,
         refused: Vec::new(),
+        unwanted: false,
     };
     found.draw(model);
     Ok(found)
@@ -198,6 +201,7 @@ impl Found {
     /// Draws no region at all.
     pub(super) fn nothing(mut self) -> Found {
         self.words.clear();
+        self.unwanted = true;
         self
     }
 

@@ -126,7 +126,7 @@ impl Found {
     /// The nodes that could be ours and are not: those refused, and convolutions that have no words.
     pub(super) fn refused(&self, model: &TypedModel) -> Vec<RefusedNode> {
         let mut refused = self.refused.clone();
-        for node in self.left(model) {
+        for node in self.left(model).filter(|_| !self.unwanted) {
             let known = refused.iter().any(|r| r.node == node.name);
             if let Some(conv) = node.op_as::<Conv>().filter(|_| !known) {
                 refused.push(RefusedNode {
@@ -170,7 +170,9 @@ fn without_words(model: &TypedModel, node: &TypedNode, conv: &Conv) -> String {
         matches!(fact, Some(Ok(fact)) if fact.konst.is_some())
     };
     let dilations = |pool: &PoolSpec| -> Vec<usize> {
-        (0..pool.kernel_shape.len()).map(|d| pool.dilation(d)).collect()
+        (0..pool.kernel_shape.len())
+            .map(|d| pool.dilation(d))
+            .collect()
     };
     let pool = &conv.pool_spec;
     let is_fixed = |outlet: &OutletId| match model.outlet_fact(*outlet) {
@@ -178,7 +180,10 @@ fn without_words(model: &TypedModel, node: &TypedNode, conv: &Conv) -> String {
         Err(_) => false,
     };
     if pool.kernel_shape.len() != 2 {
-        format!("its kernel has {} axes, ours have 2", pool.kernel_shape.len())
+        format!(
+            "its kernel has {} axes, ours have 2",
+            pool.kernel_shape.len()
+        )
     } else if dilations(pool).iter().any(|d| *d != 1) {
         format!("its dilations are {:?}, ours are 1", dilations(pool))
     } else if !is_constant(1) {

@@ -95,6 +95,10 @@ impl Walk<'_> {
             "Cast" | "DequantizeLinear" | "Dropout" | "Flatten" | "Gather" | "Identity"
             | "QuantizeLinear" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose"
             | "Unsqueeze" => self.ending(first(), steps),
+            // Means and largest of the same, and functions that are not bounded.
+            "AveragePool" | "Elu" | "GlobalAveragePool" | "GlobalMaxPool" | "HardSwish"
+            | "LeakyRelu" | "MaxPool" | "PRelu" | "ReduceMax" | "ReduceMean" | "Relu"
+            | "Softplus" => self.ending(first(), steps),
             "Clip" => self.clip(node, steps),
             "Div" if self.is_share(node) => Ending::Softmax,
             "Div" | "Reciprocal" if self.is_logistic(node) => Ending::Sigmoid,
@@ -144,7 +148,8 @@ impl Walk<'_> {
         };
         let divides = node.input.last().is_some_and(|last| self.is_computed(last));
         let sum = computed(node).filter(|sum| divides && sum.op_type == "Add");
-        sum.and_then(computed).is_some_and(|power| power.op_type == "Exp")
+        sum.and_then(computed)
+            .is_some_and(|power| power.op_type == "Exp")
     }
 
     /// A clip to an interval from 0 up is a hard sigmoid; any other changes little of what it clips.
@@ -217,8 +222,16 @@ mod tests {
                     ("QuantizeLinear", &["a", "k", "k"], "b"),
                     ("DequantizeLinear", &["b", "k", "k"], "y"),
                 ]),
-                ending(&[first, ("Mul", &["a", "k"], "b"), ("Slice", &["b", "k"], "y")]),
-                ending(&[first, ("Sub", &["k", "a"], "b"), ("Concat", &["a", "b"], "y")]),
+                ending(&[
+                    first,
+                    ("Mul", &["a", "k"], "b"),
+                    ("Slice", &["b", "k"], "y"),
+                ]),
+                ending(&[
+                    first,
+                    ("Sub", &["k", "a"], "b"),
+                    ("Concat", &["a", "b"], "y"),
+                ]),
             ]
         };
         assert_eq!(of("Softmax"), [Ending::Softmax; 5]);
@@ -232,11 +245,32 @@ mod tests {
     #[test]
     fn swish_and_sums_of_different_kinds_are_something_else() {
         let (gemm, sigmoid) = (("Gemm", &["x"][..], "a"), ("Sigmoid", &["a"][..], "b"));
-        assert_eq!(ending(&[gemm, sigmoid, ("Mul", &["a", "b"], "y")]), Ending::Other);
-        assert_eq!(ending(&[gemm, sigmoid, ("Add", &["a", "b"], "y")]), Ending::Other);
+        assert_eq!(
+            ending(&[gemm, sigmoid, ("Mul", &["a", "b"], "y")]),
+            Ending::Other
+        );
+        assert_eq!(
+            ending(&[gemm, sigmoid, ("Add", &["a", "b"], "y")]),
+            Ending::Other
+        );
         assert_eq!(ending(&[gemm, ("Mul", &["a", "a"], "y")]), Ending::Other);
-        let mean = [("Softmax", &["x"][..], "a"), ("Softmax", &["z"], "b"), ("Add", &["a", "b"], "c")];
-        assert_eq!(ending(&[mean[0], mean[1], mean[2], ("Div", &["c", "k"], "y")]), Ending::Softmax);
+        let mean = [
+            ("Softmax", &["x"][..], "a"),
+            ("Softmax", &["z"], "b"),
+            ("Add", &["a", "b"], "c"),
+        ];
+        assert_eq!(
+            ending(&[mean[0], mean[1], mean[2], ("Div", &["c", "k"], "y")]),
+            Ending::Softmax
+        );
+        assert_eq!(
+            ending(&[
+                gemm,
+                ("Relu", &["a"], "b"),
+                ("GlobalAveragePool", &["b"], "y")
+            ]),
+            Ending::Linear
+        );
         assert_eq!(ending(&[gemm, ("TopK", &["a", "k"], "y")]), Ending::Sorted);
         assert_eq!(ending(&[]), Ending::Other);
     }
@@ -244,12 +278,27 @@ mod tests {
     #[test]
     fn functions_in_parts_are_known_by_their_division() {
         let (exp, sum) = (("Exp", &["x"][..], "a"), ("ReduceSum", &["a"][..], "b"));
-        assert_eq!(ending(&[exp, sum, ("Div", &["a", "b"], "y")]), Ending::Softmax);
-        assert_eq!(ending(&[exp, sum, ("Div", &["b", "a"], "y")]), Ending::Other);
+        assert_eq!(
+            ending(&[exp, sum, ("Div", &["a", "b"], "y")]),
+            Ending::Softmax
+        );
+        assert_eq!(
+            ending(&[exp, sum, ("Div", &["b", "a"], "y")]),
+            Ending::Other
+        );
         let one_more = ("Add", &["a", "k"][..], "b");
-        assert_eq!(ending(&[exp, one_more, ("Div", &["k", "b"], "y")]), Ending::Sigmoid);
-        assert_eq!(ending(&[exp, one_more, ("Reciprocal", &["b"], "y")]), Ending::Sigmoid);
-        assert_eq!(ending(&[exp, one_more, ("Div", &["b", "k"], "y")]), Ending::Other);
+        assert_eq!(
+            ending(&[exp, one_more, ("Div", &["k", "b"], "y")]),
+            Ending::Sigmoid
+        );
+        assert_eq!(
+            ending(&[exp, one_more, ("Reciprocal", &["b"], "y")]),
+            Ending::Sigmoid
+        );
+        assert_eq!(
+            ending(&[exp, one_more, ("Div", &["b", "k"], "y")]),
+            Ending::Other
+        );
     }
 
     #[test]

@@ -30,10 +30,15 @@ fn read_inside(tensor: &TensorProto, dir: Option<&Path>) -> Result<Vec<u8>, Stri
     let number = |key: &str| entry(key).and_then(|text| text.parse::<u64>().ok());
     let location = entry("location").unwrap_or_default();
     let unreadable = |e: std::io::Error| format!("{location:?} cannot be read: {e}");
-    let dir = dir.unwrap_or(Path::new(".")).canonicalize().map_err(unreadable)?;
+    let dir = dir
+        .unwrap_or(Path::new("."))
+        .canonicalize()
+        .map_err(unreadable)?;
     let path = dir.join(location).canonicalize().map_err(unreadable)?;
     if !path.starts_with(&dir) {
-        return Err(format!("{location:?} is a link out of the model's directory"));
+        return Err(format!(
+            "{location:?} is a link out of the model's directory"
+        ));
     }
     let mut file = std::fs::File::open(path).map_err(unreadable)?;
     let offset = number("offset").unwrap_or(0);

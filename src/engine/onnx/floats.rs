@@ -49,7 +49,10 @@ pub(super) fn widen(graph: &mut GraphProto, dir: Option<&Path>) -> Result<(), Lo
 
 fn widen_node(node: &mut NodeProto, dir: Option<&Path>) -> Result<(), LoadError> {
     let names_type = |attribute: &AttributeProto| {
-        matches!(attribute.name.as_str(), "to" | "dtype" | "output_dtype" | "stash_type")
+        matches!(
+            attribute.name.as_str(),
+            "to" | "dtype" | "output_dtype" | "stash_type"
+        )
     };
     for attribute in &mut node.attribute {
         if names_type(attribute) && is_other_float(attribute.i as i32) {
@@ -162,7 +165,10 @@ mod tests {
         let bfloats = [0x3FC0_u16, 0xC000];
         let raw: Vec<u8> = bfloats.iter().flat_map(|b| b.to_le_bytes()).collect();
         assert_eq!(numbers(tensor(DataType::Bfloat16, &raw)), [1.5, -2.0]);
-        let raw: Vec<u8> = [0.1, f64::MIN].iter().flat_map(|d: &f64| d.to_le_bytes()).collect();
+        let raw: Vec<u8> = [0.1, f64::MIN]
+            .iter()
+            .flat_map(|d: &f64| d.to_le_bytes())
+            .collect();
         assert_eq!(numbers(tensor(DataType::Double, &raw)), [0.1, f32::MIN]);
         let mut stored = tensor(DataType::Double, &[]);
         stored.double_data = vec![0.1, f64::INFINITY];

@@ -8,8 +8,10 @@ mod ending;
 mod external;
 mod floats;
 mod functions;
+mod input;
 mod log_softmax;
 mod operators;
+mod pixels;
 mod tensors;
 mod training;
 
@@ -25,6 +27,8 @@ use super::widen::widen_weights;
 use super::{LoadError, quantized};
 
 pub use self::ending::Ending;
+pub use self::input::InputForm;
+pub use self::pixels::Pixels;
 
 /// A file as the importer gets it, and what its operators say of the outputs.
 #[derive(Debug)]
@@ -34,6 +38,12 @@ pub(super) struct Decoded {
     pub(super) endings: HashMap<String, Ending>,
     /// Names of the outputs that others are computed from.
     pub(super) inner_outputs: HashSet<String>,
+    /// In which form the file takes images; it is [`Decoded::proto`]'s no longer.
+    pub(super) form: InputForm,
+    /// What numbers it takes for a pixel.
+    pub(super) pixels: Pixels,
+    /// What it computes otherwise than it says, for people.
+    pub(super) notes: Vec<String>,
 }
 
 /// The importer with our operators in place of those that it lacks or computes otherwise.
@@ -47,11 +57,7 @@ pub(super) fn importer() -> Onnx {
 
 /// Decodes the protobuf, says it in operators that the importer has, and checks what tract would report without a node's
 /// name, or panic on.
-pub(super) fn decode(
-    bytes: &[u8],
-    dir: Option<&Path>,
-    onnx: &Onnx,
-) -> Result<Decoded, LoadError> {
+pub(super) fn decode(bytes: &[u8], dir: Option<&Path>, onnx: &Onnx) -> Result<Decoded, LoadError> {
     if bytes.is_empty() {
         return Err(LoadError::Empty);
     }
@@ -67,12 +73,21 @@ pub(super) fn decode(
     operators::check(graph, onnx)?;
     check_external_data(graph, dir)?;
     floats::widen(graph, dir)?;
-    training::settle(graph, version.unwrap_or(1))?;
+    let notes = training::settle(graph, version.unwrap_or(1))?;
     quantized::rewrite(graph)?;
     check_edges(graph)?;
     quantized::check(graph)?;
     widen_weights(graph);
+    let form = input::settle(graph, version.unwrap_or(1));
+    let pixels = match (form.bytes, graph.input.first()) {
+        (true, _) => Pixels::Bytes,
+        (false, Some(input)) => pixels::of(graph, &input.name),
+        (false, None) => Pixels::Normalized,
+    };
     Ok(Decoded {
+        form,
+        pixels,
+        notes: notes.into_iter().collect(),
         endings: ending::endings(graph),
         inner_outputs: ending::inner_outputs(graph),
         proto,

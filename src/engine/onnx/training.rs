@@ -12,17 +12,15 @@ use super::super::LoadError;
 use super::super::quantized::constants;
 use super::{node_name, tensors};
 
-/// Says every dropout and batch normalization of training by one of inference; `version` is that of the operator set.
+/// Says every dropout and batch normalization of training by one of inference, and what is to be said of them; `version`
+/// is that of the operator set.
 ///
 /// # Errors
 /// [`LoadError::BadNode`] where there are no running statistics, something reads what only training computes, or the
 /// weights normalized are not in one row.
-pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<(), LoadError> {
-    settle_dropout(graph);
+pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<Option<String>, LoadError> {
+    let mut changed = settle_dropout(graph);
     let trains = |node: &NodeProto| trains(node, version);
-    if !graph.node.iter().any(trains) {
-        return Ok(());
-    }
     let images = images(graph);
     let read: HashSet<String> = (graph.node.iter().flat_map(|n| &n.input))
         .chain(graph.output.iter().map(|o| &o.name))
@@ -55,11 +53,7 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<(), LoadErr
                             .into(),
                     ));
                 }
-                tracing::warn!(
-                    node = node_name(node),
-                    "the model was exported in training mode: this batch normalization uses its running statistics, \
-                    as after eval()"
-                );
+                changed.push(node_name(node));
                 of_running_statistics(node)
             }
             false => of_weights(node, graph, &constants).map_err(refuse)?,
@@ -69,28 +63,44 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<(), LoadErr
     for (i, node) in settled {
         graph.node[i] = node;
     }
-    Ok(())
+    Ok(note(&changed))
 }
 
-/// Drops nothing, unless something reads what was dropped.
-fn settle_dropout(graph: &mut GraphProto) {
+/// What is said of nodes that are computed otherwise than the file has them.
+fn note(changed: &[String]) -> Option<String> {
+    let (first, more) = changed.split_first()?;
+    let more = match more.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "it was exported in training mode; node \"{first}\"{more}: computed as after eval(), with running statistics and \
+        without dropout"
+    ))
+}
+
+/// Drops nothing; the names of the nodes that would.
+fn settle_dropout(graph: &mut GraphProto) -> Vec<String> {
     let constants = constants(graph);
     let on = |tensor: &&TensorProto| {
         let raw = tensor.raw_data.iter().any(|byte| *byte != 0);
         raw || tensor.int32_data.iter().any(|value| *value != 0)
     };
     let trains = |node: &NodeProto| {
-        let mode = node.input.get(2).and_then(|name| constants.get(name.as_str()));
+        let mode = node
+            .input
+            .get(2)
+            .and_then(|name| constants.get(name.as_str()));
         node.op_type == "Dropout" && mode.is_some_and(on)
     };
     let found: Vec<bool> = graph.node.iter().map(trains).collect();
-    for (node, _) in graph.node.iter_mut().zip(found).filter(|(_, trains)| *trains) {
-        tracing::warn!(
-            node = node_name(node),
-            "the model was exported in training mode: this dropout drops nothing, as after eval()"
-        );
+    let nodes = graph.node.iter_mut().zip(found);
+    let mut changed = Vec::new();
+    for (node, _) in nodes.filter(|(_, trains)| *trains) {
+        changed.push(node_name(node));
         node.input.truncate(1);
     }
+    changed
 }
 
 /// Whether a node normalizes as in training. Before operator set 14 that was said by its further outputs.
@@ -123,7 +133,8 @@ fn images(graph: &GraphProto) -> HashSet<String> {
 fn of_running_statistics(node: &NodeProto) -> NodeProto {
     let mut node = node.clone();
     node.output.truncate(1);
-    node.attribute.retain(|a| a.name != "training_mode" && a.name != "is_test");
+    node.attribute
+        .retain(|a| a.name != "training_mode" && a.name != "is_test");
     node
 }
 
@@ -138,7 +149,10 @@ fn of_weights(
     let first = match (maker, constants.get(input.as_str())) {
         (_, Some(tensor)) => tensor.dims.first().copied(),
         (Some(maker), None) if maker.op_type == "Reshape" => {
-            let shape = maker.input.get(1).and_then(|name| constants.get(name.as_str()));
+            let shape = maker
+                .input
+                .get(1)
+                .and_then(|name| constants.get(name.as_str()));
             shape.and_then(|t| tensors::integers(t)?.first().copied())
         }
         _ => None,

@@ -112,15 +112,24 @@ fn function_that_is_none_is_refused() {
     let call = || vec![node("call", "own", "F", &["x"], &["y"])];
     let reason = |nodes| inlined(call(), function(&["a"], &["b"], nodes)).unwrap_err();
     let own_input = reason(vec![node("n", "", "Neg", &["a"], &["a"])]);
-    assert!(own_input.contains("computes its own input \"a\""), "{own_input}");
+    assert!(
+        own_input.contains("computes its own input \"a\""),
+        "{own_input}"
+    );
     let twice = reason(vec![
         node("n", "", "Neg", &["a"], &["b"]),
         node("n", "", "Abs", &["a"], &["b"]),
     ]);
     assert!(twice.contains("computes \"b\" twice"), "{twice}");
     let missing = reason(vec![node("n", "", "Neg", &["q"], &["b"])]);
-    assert!(missing.contains("\"q\" is produced by no node"), "{missing}");
+    assert!(
+        missing.contains("\"q\" is produced by no node"),
+        "{missing}"
+    );
     for error in [own_input, twice, missing] {
-        assert!(error.starts_with("node \"call\": it calls function \"F\" (domain own)"), "{error}");
+        assert!(
+            error.starts_with("node \"call\": it calls function \"F\" (domain own)"),
+            "{error}"
+        );
     }
 }

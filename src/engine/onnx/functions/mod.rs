@@ -80,7 +80,10 @@ fn functions(
         );
         let text = format!("function \"{}\" (domain {})", key.1, key.0);
         let defaults = defaults.next().unwrap_or_default();
-        if functions.insert(key, Function { proto, defaults }).is_some() {
+        if functions
+            .insert(key, Function { proto, defaults })
+            .is_some()
+        {
             return Err(LoadError::BadGraph(format!(
                 "it has {text} twice, and overloads are not supported: export without functions"
             )));
@@ -145,7 +148,10 @@ impl<'f> Inliner<'f> {
             };
             let refuse = |reason: String| LoadError::BadNode {
                 node: node_name(&node),
-                reason: format!("it calls function \"{}\" (domain {}), {reason}", key.1, key.0),
+                reason: format!(
+                    "it calls function \"{}\" (domain {}), {reason}",
+                    key.1, key.0
+                ),
             };
             if calls.contains(&key) {
                 return Err(refuse("which calls itself".into()));
@@ -247,9 +253,9 @@ impl<'f> Inliner<'f> {
         for name in node.input.iter_mut().chain(&mut node.output) {
             if !name.is_empty() {
                 let known = values.get(name);
-                *name = known.cloned().ok_or_else(|| {
-                    format!("in which \"{name}\" is produced by no node")
-                })?;
+                *name = known
+                    .cloned()
+                    .ok_or_else(|| format!("in which \"{name}\" is produced by no node"))?;
             }
         }
         let own = std::mem::take(&mut node.attribute);
