@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::show;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
-use crate::engine::{EngineOptions, OutputWish, RefusedNode};
+use crate::engine::{EngineOptions, OutputWish};
 use crate::metrics::Metrics;
 use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
 use crate::registry::{self, LoadedModel, ModelRef};
@@ -70,13 +71,8 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
     for note in &spec.notes {
         tracing::warn!(model = model.name, "{note}");
     }
-    for RefusedNode { node, reason } in &spec.lowering.refused {
-        tracing::warn!(
-            model = model.name,
-            node,
-            reason,
-            "the node is left to tract"
-        );
+    for line in show::not_ours(&spec.lowering.refused) {
+        tracing::warn!(model = model.name, "left to tract: {line}");
     }
     if let Some(wish) = engine.precision
         && wish != spec.precision

@@ -208,7 +208,7 @@ fn file_form(spec: &EngineSpec) -> String {
 }
 
 /// Nodes that could be ours and are not, those with the same reason on one line.
-fn not_ours(refused: &[RefusedNode]) -> Vec<String> {
+pub(super) fn not_ours(refused: &[RefusedNode]) -> Vec<String> {
     let mut lines: Vec<(&str, Vec<&str>)> = Vec::new();
     for RefusedNode { node, reason } in refused {
         match lines.iter_mut().find(|(known, _)| known == reason) {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::catalog::LabelSet;
 use super::labels::Labels;
 use super::output_kind::OutputKind;
-use crate::engine::NetworkInput;
+use crate::engine::{NetworkInput, Pixels};
 use crate::hex;
 use crate::preprocess::{MAX_SIDE, PreprocessSpec};
 
@@ -86,6 +86,13 @@ pub(super) fn fitted_preprocess(
     if let (Some((mean, std)), true) = (input.pixels.mean_and_std(), has_standard_colors(&given)) {
         (given.mean, given.std) = ([mean; 3], [std; 3]);
     }
+    let raw = Pixels::Bytes.mean_and_std();
+    if input.form.bytes && raw.is_some_and(|raw| (given.mean[0], given.std[0]) != raw) {
+        return Err(format!(
+            "its input \"{}\" is uint8 and takes pixels from 0 to 255 as they are: leave mean and std out of model.toml",
+            input.name
+        ));
+    }
     let of_one = |all: [f32; 3]| all.iter().all(|v| *v == all[0]);
     match input.form.grey && !(of_one(given.mean) && of_one(given.std)) {
         true => Err(format!(
@@ -119,6 +126,48 @@ pub(super) fn fitted_labels(given: Labels, classes: usize) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::InputForm;
+
+    #[test]
+    fn network_that_takes_pixels_as_they_are_gets_them_so() {
+        let input = |form: InputForm, pixels| NetworkInput {
+            name: "x".into(),
+            side: 224,
+            form,
+            pixels,
+        };
+        let float = InputForm::default();
+        let bytes = InputForm {
+            bytes: true,
+            ..float
+        };
+        let standard = PreprocessSpec::default;
+        let own = PreprocessSpec {
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            ..standard()
+        };
+        let fitted = |given, form, pixels| fitted_preprocess(given, &input(form, pixels));
+        assert_eq!(
+            fitted(standard(), float, Pixels::Normalized),
+            Ok(standard())
+        );
+        for form in [float, bytes] {
+            let raw = fitted(standard(), form, Pixels::Bytes).unwrap();
+            assert_eq!((raw.mean, raw.std), ([0.0; 3], [1.0 / 255.0; 3]));
+        }
+        // What model.toml says counts, where it can be meant.
+        assert_eq!(fitted(own.clone(), float, Pixels::Bytes), Ok(own.clone()));
+        let error = fitted(own.clone(), bytes, Pixels::Bytes).unwrap_err();
+        assert!(error.contains("leave mean and std out"), "{error}");
+        let grey = InputForm {
+            grey: true,
+            ..float
+        };
+        assert_eq!(fitted(own.clone(), grey, Pixels::Normalized), Ok(own));
+        let error = fitted(standard(), grey, Pixels::Normalized).unwrap_err();
+        assert!(error.contains("is grey"), "{error}");
+    }
 
     #[test]
     fn imagenet_has_the_background_first_in_1001_classes() {

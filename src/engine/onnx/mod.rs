@@ -68,7 +68,8 @@ pub(super) fn decode(bytes: &[u8], dir: Option<&Path>, onnx: &Onnx) -> Result<De
     if proto.graph.as_ref().is_none_or(|g| g.node.is_empty()) {
         return Err(LoadError::NotOnnx("it holds no graph".into()));
     }
-    functions::inline(&mut proto, bytes)?;
+    let is_operator = |domain: &str, name: &str| operators::is_known(domain, name, onnx);
+    functions::inline(&mut proto, bytes, &is_operator)?;
     let graph = proto.graph.as_mut().expect("seen above");
     operators::check(graph, onnx)?;
     check_external_data(graph, dir)?;
@@ -96,11 +97,16 @@ pub(super) fn decode(bytes: &[u8], dir: Option<&Path>, onnx: &Onnx) -> Result<De
 
 /// Unnamed nodes go by their first output, as tract names them.
 pub(super) fn node_name(node: &NodeProto) -> String {
-    if node.name.is_empty() {
-        node.output.first().cloned().unwrap_or_default()
-    } else {
-        node.name.clone()
+    let output = || node.output.first().map(String::as_str);
+    match node.name.as_str() {
+        "" => printable(output().unwrap_or_default()),
+        name => printable(name),
     }
+}
+
+/// A name of the file in a message of one line.
+fn printable(name: &str) -> String {
+    name.replace(char::is_control, "\u{fffd}")
 }
 
 /// A domain as nodes name it: that of ONNX's own operators has two names.

@@ -20,15 +20,23 @@ const MAX_DEPTH: usize = 64;
 
 /// Writes out every call of a function of the file; `bytes` is the file, for what tract's protobuf leaves out.
 ///
+/// An operator that is known by domain and name stays one, as for ONNX Runtime: a function of its name is how others may
+/// compute it.
+///
 /// # Errors
 /// [`LoadError::BadNode`] for a call of a function within itself, or one that does not fit it; [`LoadError::BadGraph`]
 /// for functions that cannot be told apart, or too many nodes.
-pub(super) fn inline(proto: &mut ModelProto, bytes: &[u8]) -> Result<(), LoadError> {
+pub(super) fn inline(
+    proto: &mut ModelProto,
+    bytes: &[u8],
+    is_operator: &dyn Fn(&str, &str) -> bool,
+) -> Result<(), LoadError> {
     if proto.functions.is_empty() {
         return Ok(());
     }
     let version = default_version(&proto.opset_import);
-    let functions = functions(std::mem::take(&mut proto.functions), bytes)?;
+    let mut functions = functions(std::mem::take(&mut proto.functions), bytes)?;
+    functions.retain(|(domain, name), _| !is_operator(domain, name));
     let Some(graph) = proto.graph.as_mut() else {
         return Ok(());
     };

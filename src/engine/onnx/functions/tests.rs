@@ -40,7 +40,7 @@ fn inlined(nodes: Vec<NodeProto>, function: FunctionProto) -> Result<Vec<NodePro
         ..ModelProto::default()
     };
     let bytes = proto.encode_to_vec();
-    inline(&mut proto, &bytes).map_err(|e| e.to_string())?;
+    inline(&mut proto, &bytes, &|_, _| false).map_err(|e| e.to_string())?;
     Ok(proto.graph.unwrap().node)
 }
 
