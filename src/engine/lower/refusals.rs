@@ -179,7 +179,9 @@ fn without_words(model: &TypedModel, node: &TypedNode, conv: &Conv) -> String {
         Ok(fact) => fact.shape.iter().skip(1).all(|d| d.to_usize().is_ok()),
         Err(_) => false,
     };
-    if pool.kernel_shape.len() != 2 {
+    if conv.q_params.is_some() {
+        "it is on integers whose meaning is computed with every image".into()
+    } else if pool.kernel_shape.len() != 2 {
         format!(
             "its kernel has {} axes, ours have 2",
             pool.kernel_shape.len()
