@@ -9,13 +9,15 @@ use crate::engine::EngineError;
 use crate::metrics::Metrics;
 use crate::postprocess::NotFinite;
 use crate::preprocess::{ImageInfo, PreprocessError};
-use crate::registry::Label;
+use crate::registry::{Label, OutputKind};
 
 /// The answer for one image.
 #[derive(Debug)]
 pub struct Classification {
     /// Most probable first.
     pub predictions: Vec<Prediction>,
+    /// What the network's numbers are, and so what the predictions' are.
+    pub kind: OutputKind,
     /// What the image is.
     pub image: ImageInfo,
     /// The network's raw output, one value a class.
@@ -29,7 +31,7 @@ pub struct Classification {
 pub struct Prediction {
     /// Position in the network's output.
     pub class_index: usize,
-    /// 0 to 1.
+    /// 0 to 1; of scores, the network's own number.
     pub probability: f32,
     /// The names of the class.
     pub label: Label,

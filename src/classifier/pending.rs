@@ -46,7 +46,7 @@ impl Pending {
         let info = &self.model.info;
         let ranked = match info.output {
             OutputKind::Logits => postprocess::rank_logits(&answer.output, self.options.top_k)?,
-            OutputKind::Probabilities => {
+            OutputKind::Probabilities | OutputKind::Scores => {
                 postprocess::rank_probabilities(&answer.output, self.options.top_k)?
             }
         };
@@ -68,6 +68,7 @@ impl Pending {
         let predictions = ranked.into_iter().map(name).collect();
         Ok(Classification {
             predictions,
+            kind: info.output,
             image: prepared.image,
             output: answer.output,
             timings,

@@ -13,6 +13,7 @@ use super::offline::{NoAnswer, OfflineArgs};
 use super::output::{UsageError, complain, print};
 use crate::classifier::{Classification, ClassifyOptions};
 use crate::http::{AnswerBody, ApiError, Problem};
+use crate::registry::OutputKind;
 
 /// The flags of `resnet classify`.
 #[derive(Debug, Args)]
@@ -127,14 +128,14 @@ fn table(file: &str, classification: &Classification) -> String {
     );
     for p in &classification.predictions {
         let wnid = p.label.wnid.as_deref().unwrap_or("");
+        let number = match classification.kind {
+            OutputKind::Scores => format!("{:7.4}", p.probability),
+            OutputKind::Logits | OutputKind::Probabilities => {
+                format!("{:6.2}%", p.probability * 100.0)
+            }
+        };
         // Writing into a string does not fail.
-        let _ = writeln!(
-            text,
-            "  {:6.2}%  {:<9}  {}",
-            p.probability * 100.0,
-            wnid,
-            p.label.synset
-        );
+        let _ = writeln!(text, "  {number}  {wnid:<9}  {}", p.label.synset);
     }
     text
 }

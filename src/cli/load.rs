@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::show;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
-use crate::engine::EngineOptions;
+use crate::engine::{EngineOptions, OutputWish};
 use crate::metrics::Metrics;
 use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
 use crate::registry::{self, LoadedModel, ModelRef};
@@ -60,8 +61,19 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
             "model described"
         );
     }
-    for note in &model.notes {
+    if spec.output_reason != OutputWish::ONLY {
+        tracing::info!(
+            model = model.name,
+            output = spec.output_name(),
+            because = model.output_reason,
+            "one of the model's outputs is served"
+        );
+    }
+    for note in model.notes.iter().chain(&spec.notes) {
         tracing::warn!(model = model.name, "{note}");
+    }
+    for line in show::not_ours(&spec.lowering.refused) {
+        tracing::warn!(model = model.name, "left to tract: {line}");
     }
     if let Some(wish) = engine.precision
         && wish != spec.precision

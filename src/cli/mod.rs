@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use self::output::{ReaderGone, UsageError};
+use crate::engine::is_expected_panic;
 
 /// Serves pretrained ResNets on CPUs: POST a photo, get ImageNet classes
 #[derive(Debug, Parser)]
@@ -81,6 +82,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         #[cfg(feature = "fail-points")]
         crate::faults::arm(&std::env::var("RESNET_FAULTS").unwrap_or_default());
+        // The commands with a log send panics to it instead.
+        std::panic::set_hook(Box::new(|panic| {
+            if !is_expected_panic() {
+                output::complain(&format!("error: {panic}"));
+            }
+        }));
         let result = match self.command {
             Command::Serve(args) => serve::run(&args),
             Command::Classify(args) => classify::run(&args),

@@ -8,7 +8,7 @@ use indicatif::DecimalBytes;
 use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
-use crate::engine::Lowering;
+use crate::engine::{EngineSpec, InputForm, Lowering, Pixels, RefusedNode};
 use crate::preprocess::{Channels, PreprocessSpec, ResizeMode};
 use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
@@ -127,18 +127,23 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row([
         "input",
         &format!(
-            "{} [N, 3, {side}, {side}] float32",
+            "{} [N, 3, {side}, {side}] float32{}",
             spec.input_name,
+            file_form(spec),
             side = spec.side
         ),
     ]);
+    for note in &spec.notes {
+        text.row(["note", note]);
+    }
     text.row([
         "output",
         &format!(
-            "{} [N, {}] {}",
+            "{} [N, {}] {} ({})",
             spec.output_name(),
             spec.classes(),
-            model.output.name()
+            model.output.name(),
+            model.output_reason
         ),
     ]);
     describe_preprocess(text, &model.preprocess);
@@ -171,6 +176,9 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row(["precision", &spec.precision_reason]);
     text.row(["instructions", &spec.instructions]);
     text.row(["operators", &operators(&spec.lowering)]);
+    for line in not_ours(&spec.lowering.refused) {
+        text.row(["not ours", &line]);
+    }
 }
 
 /// Which operators are ours and which stay tract's, on one line.
@@ -179,6 +187,7 @@ pub(super) fn operators(lowering: &Lowering) -> String {
         steps,
         replaced,
         left,
+        ..
     } = lowering;
     let left = match left.is_empty() {
         true => "none".into(),
@@ -191,6 +200,51 @@ pub(super) fn operators(lowering: &Lowering) -> String {
         0 => "all are tract's".into(),
         _ => format!("{steps} of ours for {replaced} of tract's; tract's remain: {left}"),
     }
+}
+
+/// What the file itself takes, where that is something else.
+fn file_form(spec: &EngineSpec) -> String {
+    let InputForm {
+        channels_last,
+        without_batch,
+        bytes,
+        grey,
+    } = spec.input_form;
+    let own = match spec.pixels {
+        Pixels::Normalized => None,
+        Pixels::Unit => Some("normalizes pixels from 0 to 1 itself"),
+        Pixels::Bytes if bytes => None,
+        Pixels::Bytes => Some("normalizes pixels from 0 to 255 itself"),
+    };
+    let forms = [
+        channels_last.then_some("channels last"),
+        without_batch.then_some("no batch"),
+        bytes.then_some("uint8"),
+        grey.then_some("grey"),
+        own,
+    ];
+    let forms: Vec<&str> = forms.into_iter().flatten().collect();
+    match forms.is_empty() {
+        true => String::new(),
+        false => format!(" (in the file: {})", forms.join(", ")),
+    }
+}
+
+/// Nodes that could be ours and are not, those with the same reason on one line.
+pub(super) fn not_ours(refused: &[RefusedNode]) -> Vec<String> {
+    let mut lines: Vec<(&str, Vec<&str>)> = Vec::new();
+    for RefusedNode { node, reason } in refused {
+        match lines.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, nodes)) => nodes.push(node),
+            None => lines.push((reason, vec![node])),
+        }
+    }
+    let line = |(reason, nodes): (&str, Vec<&str>)| match &nodes[..] {
+        [one] => format!("{one}: {reason}"),
+        [first, more @ ..] => format!("{first} and {} more: {reason}", more.len()),
+        [] => reason.to_owned(),
+    };
+    lines.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -209,5 +263,16 @@ mod tests {
         );
         lowering.left = vec![("Softmax".into(), 1), ("Sigmoid".into(), 16)];
         assert!(operators(&lowering).ends_with("remain: 1 Softmax, 16 Sigmoid"));
+    }
+
+    #[test]
+    fn nodes_with_the_same_reason_share_a_line() {
+        let refused = |node: &str, reason: &str| RefusedNode {
+            node: node.into(),
+            reason: reason.into(),
+        };
+        let nodes = [refused("a", "no"), refused("b", "why"), refused("c", "no")];
+        assert_eq!(not_ours(&nodes), ["a and 1 more: no", "b: why"]);
+        assert!(not_ours(&[]).is_empty());
     }
 }

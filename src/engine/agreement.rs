@@ -33,8 +33,9 @@ impl Agreement {
         };
         for (expected, got) in expected.iter().zip(got) {
             agreement.same_class += usize::from(largest(expected) == largest(got));
-            // What f32 gives decides for both: rounding must not turn a distribution into logits.
-            let (expected, got) = match is_distribution(expected) {
+            // What f32 gives decides for both: rounding must not turn probabilities, or scores like them, into logits.
+            let is_probability = |v: &f32| (0.0..=1.0).contains(v);
+            let (expected, got) = match expected.iter().all(is_probability) {
                 true => (expected.clone(), got.clone()),
                 false => (softmax(expected), softmax(got)),
             };
@@ -96,6 +97,14 @@ mod tests {
         let moved = Agreement::of(&expected, &[vec![2.5, 0.0], vec![0.0, 3.0]]);
         assert!((moved.difference - 0.0433).abs() < 1e-3, "{moved}");
         assert!(moved.is_close());
+    }
+
+    #[test]
+    fn scores_of_independent_classes_are_compared_as_they_are() {
+        let scores = [vec![0.9, 0.8, 0.1]];
+        let moved = Agreement::of(&scores, &[vec![0.84, 0.8, 0.1]]);
+        assert!((moved.difference - 0.06).abs() < 1e-6, "{moved}");
+        assert!(!moved.is_close());
     }
 
     #[test]

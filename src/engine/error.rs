@@ -68,6 +68,17 @@ pub enum LoadError {
         /// NaN or an infinity, as text.
         value: String,
     },
+    /// It gives the same numbers for images that have nothing in common.
+    #[error(
+        "it answers the same to {images} different test images, {value} for the first class: its weights are damaged, or \
+        its last layers are exported so that they do not depend on the image"
+    )]
+    SameAnswer {
+        /// How many images.
+        images: usize,
+        /// The first number of the answer.
+        value: f32,
+    },
     /// The weights are damaged: a test image gives no finite numbers.
     #[error("output {class_index} for a test image is {value}: the weights are damaged")]
     NotFinite {

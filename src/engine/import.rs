@@ -4,20 +4,25 @@
 //! operators compute, and tract optimize what is left.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, ToDim};
 use tract_onnx::tract_hir::infer::Factoid;
 
+use super::caught::catch;
 use super::external::WeightsDir;
 use super::lower::{self, Found, Lowered};
+use super::onnx::{self, Decoded};
+use super::outputs::{self, Chosen, Numbers, Output, OutputWish, Single};
 use super::tract::TractModel;
-use super::{EngineOptions, EngineSpec, LoadError, OutputInfo, onnx, quantized, weights};
+use super::{
+    Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo, Pixels,
+    weights,
+};
 use crate::ops::{self, Region, Share};
-use kernels::nn::{Arithmetic, Precision, Program};
+use kernels::nn::{Arithmetic, Precision};
 use kernels::{Normalization, NormalizeKernel};
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
@@ -34,38 +39,75 @@ pub struct ModelSource<'a> {
     pub default_side: usize,
     /// Mean and standard deviation of each channel that images are normalized with; none if they only come normalized.
     pub normalization: Option<[(f32, f32); 3]>,
-}
-
-pub(super) fn gave_up() -> LoadError {
-    LoadError::BadGraph("the importer gave up on it (the log has the reason)".into())
+    /// Whether that was given by nobody, so that a network which normalizes images itself gets them as they are.
+    pub may_normalize_itself: bool,
+    /// What is known of the output.
+    pub output: OutputWish,
 }
 
 /// The file as tract's graph, before any optimization.
-fn parse(source: ModelSource<'_>) -> Result<InferenceModel, LoadError> {
-    // value_info repeats shapes that tract infers, for the batch size of the export only.
-    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
-    quantized::register(&mut onnx);
-    let proto = onnx::decode(&source.bytes, source.dir, &onnx)?;
-    drop(source.bytes); // decoding has copied the weights
-    let model = onnx.parse(&proto, None).map_err(|e| graph_error(&e))?.model;
-    drop(proto); // its copy of the weights is as large as the file
-    Ok(model)
+struct Parsed {
+    model: InferenceModel,
+    endings: HashMap<String, Ending>,
+    inner_outputs: HashSet<String>,
+    about: About,
 }
 
-/// The side of the network's square input, in pixels.
-pub(super) fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
-    let default_side = source.default_side;
-    let (_, input) = classifier_input(&parse(source)?, default_side)?;
-    Ok(input.side)
+/// What a file is, for the registry and for people.
+#[derive(Debug, Clone)]
+struct About {
+    form: InputForm,
+    pixels: Pixels,
+    notes: Vec<String>,
+}
+
+fn parse(bytes: Cow<'static, [u8]>, dir: Option<&WeightsDir>) -> Result<Parsed, LoadError> {
+    let onnx = onnx::importer();
+    let Decoded {
+        proto,
+        endings,
+        inner_outputs,
+        form,
+        pixels,
+        notes,
+    } = onnx::decode(&bytes, dir, &onnx)?;
+    drop(bytes); // decoding has copied the weights
+    let model = onnx.parse(&proto, None).map_err(|e| graph_error(&e))?.model;
+    drop(proto); // its copy of the weights is as large as the file
+    Ok(Parsed {
+        model,
+        endings,
+        inner_outputs,
+        about: About {
+            form,
+            pixels,
+            notes,
+        },
+    })
+}
+
+/// What the network takes.
+pub(super) fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> {
+    let parsed = parse(source.bytes, source.dir)?;
+    let (name, input) = classifier_input(&parsed.model, source.default_side)?;
+    Ok(NetworkInput {
+        name,
+        side: input.side,
+        form: parsed.about.form,
+        pixels: parsed.about.pixels,
+    })
 }
 
 /// A network whose graph is known, before weights are packed for a precision.
 #[derive(Debug, Clone)]
 pub(super) struct Prepared {
     input_name: String,
-    output_name: String,
+    output: OutputInfo,
+    output_reason: String,
+    ending: Ending,
+    single: Option<Single>,
+    about: About,
     side: usize,
-    classes: usize,
     batch: Batch,
     normalization: Option<[(f32, f32); 3]>,
     model: TypedModel,
@@ -74,23 +116,84 @@ pub(super) struct Prepared {
 
 /// The file's graph, with regions around what our operators compute.
 pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
-    let (default_side, normalization) = (source.default_side, source.normalization);
-    let model = parse(source)?;
-    weights::check(&model)?;
-    let (input_name, input) = classifier_input(&model, default_side)?;
-    let output_name = output_name(&model)?;
-    let (model, batch, classes) = typed(model, &input)?;
+    let default_side = source.default_side;
+    let parsed = parse(source.bytes, source.dir)?;
+    let about = parsed.about.clone();
+    let normalization = match about.pixels.mean_and_std() {
+        Some(all) if source.may_normalize_itself => Some([all; 3]),
+        _ => source.normalization,
+    };
+    weights::check(&parsed.model)?;
+    let (input_name, input) = classifier_input(&parsed.model, default_side)?;
+    let Chosen {
+        name,
+        ending,
+        typed: (model, batch),
+        classes,
+        single,
+        reason,
+    } = chosen_output(parsed, &input, &source.output)?;
     let (model, found) = lower::prepare(model).map_err(|e| graph_error(&e))?;
     Ok(Prepared {
         input_name,
-        output_name,
+        output: OutputInfo {
+            name,
+            shape: vec![classes],
+        },
+        output_reason: reason,
+        ending,
+        single,
+        about,
         side: input.side,
-        classes,
         batch,
         normalization,
         model,
         found,
     })
+}
+
+/// The output that gives the classes, and the graph typed for it.
+fn chosen_output(
+    parsed: Parsed,
+    input: &InputShape,
+    wish: &OutputWish,
+) -> Result<Chosen<(TypedModel, Batch)>, LoadError> {
+    let Parsed {
+        model,
+        endings,
+        inner_outputs,
+        ..
+    } = parsed;
+    let outlets = model
+        .output_outlets()
+        .map_err(|e| graph_error(&e))?
+        .to_vec();
+    let name = |outlet: &OutletId| {
+        let label = model.outlet_label(*outlet);
+        label.unwrap_or(&model.node(outlet.node).name).to_owned()
+    };
+    let names: Vec<String> = outlets.iter().map(name).collect();
+    let wished = |name: &String| wish.name.as_ref().is_none_or(|wish| wish == name);
+    if !names.is_empty() && !names.iter().any(wished) {
+        return not_a_classifier(format!(
+            "it has no output \"{}\", allowed are {}",
+            wish.name.as_deref().unwrap_or_default(),
+            names.join(", ")
+        ));
+    }
+    let outlets = names.into_iter().zip(outlets);
+    let outputs = outlets
+        .filter(|(name, _)| wished(name))
+        .map(|(name, outlet)| {
+            let typed = typed(&model, input, outlet)
+                .map(|(typed, batch, numbers)| ((typed, batch), numbers));
+            Output {
+                ending: endings.get(&name).copied().unwrap_or(Ending::Other),
+                name,
+                typed,
+            }
+        });
+    outputs::choose(outputs.collect(), &inner_outputs, wish)
 }
 
 impl Prepared {
@@ -114,7 +217,7 @@ impl Prepared {
             normalization: normalizations(self.normalization, options),
             options,
         };
-        let (lowered, programs) = lower(model, found, &lowering).map_err(|e| graph_error(&e))?;
+        let lowered = lower(model, found, &lowering).map_err(|e| graph_error(&e))?;
         let plan = |model| optimize(model, self.batch.clone(), lowered.elementwise_rest);
         let bytes = lower::for_bytes(&lowered.model).map(plan);
         let (plan, plan_batch) = plan(lowered.model)?;
@@ -124,10 +227,12 @@ impl Prepared {
         };
         let spec = EngineSpec {
             input_name: self.input_name,
-            outputs: vec![OutputInfo {
-                name: self.output_name,
-                shape: vec![self.classes],
-            }],
+            outputs: vec![self.output],
+            output_reason: self.output_reason,
+            ending: self.ending,
+            input_form: self.about.form,
+            pixels: self.about.pixels,
+            notes: self.about.notes,
             side: self.side,
             plan_batch,
             takes_bytes: bytes_plan.is_some(),
@@ -139,9 +244,10 @@ impl Prepared {
         };
         Ok(TractModel {
             spec,
+            single: self.single,
             plan,
             bytes_plan,
-            programs,
+            programs: lowered.programs,
             max_batch: options.max_batch.max(1),
         })
     }
@@ -164,30 +270,25 @@ impl Batch {
     }
 }
 
-/// The graph with all shapes known, for any batch if possible; and the number of classes.
+/// The graph with all shapes known, for any batch if possible; and what one of its outputs gives.
 fn typed(
-    model: InferenceModel,
+    model: &InferenceModel,
     input: &InputShape,
-) -> Result<(TypedModel, Batch, usize), LoadError> {
-    let any = Batch::Any(model.symbols.new_with_prefix("N"));
+    output: OutletId,
+) -> Result<(TypedModel, Batch, Numbers), LoadError> {
     // A constant in the file may hold the batch size; tract then contradicts itself, or panics.
-    let attempt = catch_unwind(AssertUnwindSafe(|| {
-        typed_for(model.clone(), &any, input.side)
-    }));
-    if let Ok(Ok((typed, classes))) = attempt {
-        return Ok((typed, any, classes));
-    }
-    let one = Batch::Fixed(1);
-    match input.fixed_batch {
-        Some(n) if n > 1 => match typed_for(model.clone(), &one, input.side) {
-            Ok((typed, classes)) => Ok((typed, one, classes)),
-            Err(_) => {
-                let fixed = Batch::Fixed(n);
-                typed_for(model, &fixed, input.side).map(|(typed, c)| (typed, fixed, c))
-            }
-        },
-        _ => typed_for(model, &one, input.side).map(|(typed, classes)| (typed, one, classes)),
-    }
+    let attempt = |batch: Batch| {
+        let (typed, numbers) = catch(|| typed_for(model.clone(), &batch, input.side, output))?;
+        Ok((typed, batch, numbers))
+    };
+    let any = Batch::Any(model.symbols.new_with_prefix("N"));
+    attempt(any).or_else(|_: LoadError| {
+        let one = attempt(Batch::Fixed(1));
+        match input.fixed_batch {
+            Some(n) if n > 1 => one.or_else(|_| attempt(Batch::Fixed(n))),
+            _ => one,
+        }
+    })
 }
 
 /// How regions are to be computed.
@@ -207,21 +308,16 @@ fn normalizations(
     Some(mean_std?.map(|(mean, std)| Normalization::new(kernel, mean, std)))
 }
 
-/// Replaces what our operators compute; their programs are beside it.
-fn lower(
-    model: TypedModel,
-    found: Found,
-    plan: &LoweringPlan<'_>,
-) -> TractResult<(Lowered, Vec<Arc<Program>>)> {
-    let mut programs = Vec::new();
+/// Replaces what our operators compute.
+fn lower(model: TypedModel, found: Found, plan: &LoweringPlan<'_>) -> TractResult<Lowered> {
     let Some(arithmetic) = plan.arithmetic else {
         let nothing = &mut |_: &_, _| unreachable!("there is no region");
-        return Ok((found.nothing().replace(model, nothing)?, programs));
+        return found.nothing().replace(model, nothing);
     };
     let options = plan.options;
     let floats = Arithmetic::new(Precision::F32, plan.options.features).unwrap_or(arithmetic);
-    let lowered = found.replace(model, &mut |graph, outputs| {
-        let program = Arc::new(ops::compile(
+    found.replace(model, &mut |graph, outputs| {
+        let program = ops::compile(
             graph,
             // Parts of a quantized network may be on numbers.
             match arithmetic.precision() == Precision::Int8 && !graph.is_quantized() {
@@ -231,15 +327,13 @@ fn lower(
             options.max_batch,
             options.threads_per_worker,
             plan.normalization.clone(),
-        )?);
-        programs.push(Arc::clone(&program));
+        )?;
         let share = Share {
             team: Arc::clone(&options.team),
             threads: options.threads_per_worker,
         };
-        Ok(Region::new(program, share, outputs))
-    })?;
-    Ok((lowered, programs))
+        Ok(Region::new(Arc::new(program), share, outputs))
+    })
 }
 
 /// The plan, and the batch that it is for if not for any.
@@ -341,27 +435,17 @@ fn dtype_name(dtype: Option<DatumType>) -> String {
     dtype.map_or_else(|| "of unknown type".into(), |d| format!("{d:?}"))
 }
 
-fn output_name(model: &InferenceModel) -> Result<String, LoadError> {
-    match model.output_outlets().map_err(|e| graph_error(&e))?.first() {
-        None => not_a_classifier("it has no output".into()),
-        Some(&o) => Ok(model
-            .outlet_label(o)
-            .unwrap_or(&model.node(o.node).name)
-            .to_owned()),
-    }
-}
-
-/// Fixes the input to `[batch, 3, side, side]` and infers all shapes; only the first output is kept.
+/// Fixes the input to `[batch, 3, side, side]` and infers all shapes; only one output is kept.
 fn typed_for(
     mut model: InferenceModel,
     batch: &Batch,
     side: usize,
-) -> Result<(TypedModel, usize), LoadError> {
+    output: OutletId,
+) -> Result<(TypedModel, Numbers), LoadError> {
     let refuse = |e: TractError| graph_error(&e);
-    let first = model.output_outlets().map_err(refuse)?[0];
-    model.select_output_outlets(&[first]).map_err(refuse)?;
+    model.select_output_outlets(&[output]).map_err(refuse)?;
     model
-        .set_outlet_fact(first, InferenceFact::default())
+        .set_outlet_fact(output, InferenceFact::default())
         .map_err(refuse)?;
     let batch = batch.dim();
     let shape = tvec!(batch.clone(), 3.to_dim(), side.to_dim(), side.to_dim());
@@ -369,32 +453,9 @@ fn typed_for(
     model.set_input_fact(0, fact).map_err(refuse)?;
     let model = model.into_typed().map_err(refuse)?;
     let fact = model.output_fact(0).map_err(refuse)?;
-    if fact.datum_type != f32::datum_type() {
-        return not_a_classifier(format!(
-            "its output is {}, expected float32",
-            dtype_name(Some(fact.datum_type))
-        ));
-    }
-    let classes = match &fact.shape[..] {
-        // [N, classes], or the same with a spatial size of one behind it
-        [n, classes, rest @ ..] if *n == batch && rest.iter().all(|d| *d == 1.to_dim()) => {
-            classes.to_usize().ok()
-        }
-        _ => None,
-    };
-    match classes {
-        Some(classes @ 2..) => Ok((model, classes)),
-        Some(classes) => not_a_classifier(format!(
-            "its output has {classes} class, expected at least 2"
-        )),
-        None => not_a_classifier(format!(
-            "for input [{batch}, 3, {side}, {side}] its output is [{}], expected [{batch}, classes]",
-            fact.shape
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        )),
+    match outputs::numbers(fact, &batch) {
+        Ok(numbers) => Ok((model, numbers)),
+        Err(reason) => not_a_classifier(format!("its output {reason}")),
     }
 }
 
@@ -416,7 +477,7 @@ fn quoted_node(text: &str) -> Option<String> {
 }
 
 /// The first 300 characters, without line breaks.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() > 300 {
         text.chars().take(300).chain("…".chars()).collect()

@@ -3,6 +3,7 @@
 //! Called by `batcher` on an `engine-N` thread. Synchronous, knows no request, no file and no label.
 
 mod agreement;
+mod caught;
 mod error;
 mod external;
 mod import;
@@ -10,6 +11,7 @@ mod lower;
 mod metadata;
 mod onnx;
 mod options;
+mod outputs;
 mod precision;
 mod probes;
 mod quantized;
@@ -21,12 +23,15 @@ use crate::tensor::Image;
 use kernels::nn::{Precision, StepProfile};
 
 pub use self::agreement::is_distribution;
+pub use self::caught::is_expected as is_expected_panic;
 pub use self::error::{EngineError, LoadError};
 pub use self::external::WeightsDir;
 pub use self::import::ModelSource;
-pub use self::lower::Lowering;
+pub use self::lower::{Lowering, RefusedNode};
 pub use self::metadata::metadata_of;
+pub use self::onnx::{Ending, InputForm, Pixels};
 pub use self::options::EngineOptions;
+pub use self::outputs::{OutputWish, Single};
 pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.
@@ -34,8 +39,18 @@ pub use self::tract::TractModel;
 pub struct EngineSpec {
     /// Name of the network's input.
     pub input_name: String,
+    /// The form in which the file takes images; the engine takes `[N, 3, side, side]`, and puts them into it.
+    pub input_form: InputForm,
+    /// The numbers that the file takes for a pixel.
+    pub pixels: Pixels,
+    /// What is computed otherwise than the file says; for people.
+    pub notes: Vec<String>,
     /// What the network gives; at least one. The first are the classes' logits or probabilities, of rank one.
     pub outputs: Vec<OutputInfo>,
+    /// Why the first of them is that one of the file's; for people.
+    pub output_reason: String,
+    /// What makes the numbers of the first.
+    pub ending: Ending,
     /// Height and width of the square RGB input, in pixels.
     pub side: usize,
     /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
@@ -56,6 +71,19 @@ pub struct EngineSpec {
     pub instructions: String,
 }
 
+/// What a network takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkInput {
+    /// Name of its input.
+    pub name: String,
+    /// Height and width of the square RGB input, in pixels.
+    pub side: usize,
+    /// The form in which the file takes images.
+    pub form: InputForm,
+    /// The numbers that the file takes for a pixel.
+    pub pixels: Pixels,
+}
+
 /// One of a network's outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputInfo {
@@ -70,6 +98,17 @@ impl EngineSpec {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.outputs[0].shape.iter().product()
+    }
+
+    /// What the network takes.
+    #[must_use]
+    pub fn input(&self) -> NetworkInput {
+        NetworkInput {
+            name: self.input_name.clone(),
+            side: self.side,
+            form: self.input_form,
+            pixels: self.pixels,
+        }
     }
 
     /// Name of the first output.

@@ -143,7 +143,7 @@ fn choose<M: Model>(
         let choice = choice(&exact, Precision::F32, String::new());
         return Ok((exact, choice));
     }
-    let images = probes::images(exact.spec().side);
+    let images = probes::images(exact.spec().side, exact.spec().pixels);
     let run = |model: &M| -> Result<Vec<Vec<f32>>, LoadError> {
         let refuse = |e: EngineError| LoadError::BadGraph(format!("a probe image fails: {e}"));
         answers(model, &images, options.threads_per_worker).map_err(refuse)
@@ -230,10 +230,15 @@ mod tests {
         Fixed {
             spec: EngineSpec {
                 input_name: "input".into(),
+                input_form: crate::engine::InputForm::default(),
+                pixels: crate::engine::Pixels::default(),
+                notes: Vec::new(),
                 outputs: vec![OutputInfo {
                     name: "output".into(),
                     shape: vec![output.len()],
                 }],
+                output_reason: String::new(),
+                ending: crate::engine::Ending::Linear,
                 side: 4,
                 plan_batch: None,
                 takes_bytes: false,

@@ -1,8 +1,9 @@
 //! Made-up images of different character, on which a network's precisions are compared at load.
 //!
-//! Called by `precision`. Nothing is read: the same side always gives the same images. Their values spread as those of
+//! Called by `precision`, and by `tract` for what a network answers. Nothing is read: the same side always gives the same images. Their values spread as those of
 //! normalized photos do, so that every layer sees the range it was trained for.
 
+use super::Pixels;
 use crate::tensor::{Image, Tensor};
 
 /// Colors of one point of a picture, red, green and blue from 0 to 1; `x` and `y` go from 0 to 1.
@@ -11,9 +12,37 @@ type Picture = fn(x: f32, y: f32) -> [f32; 3];
 /// A smooth one, one with a few shapes, one of regular texture, one of chance.
 const PICTURES: [Picture; 4] = [gradients, shapes, stripes, clouds];
 
-/// One image a picture, each `[3, side, side]`, normalized with about ImageNet's mean and deviation.
-pub(super) fn images(side: usize) -> Vec<Image> {
-    PICTURES.iter().map(|p| image(*p, side).into()).collect()
+/// One image a picture, each `[3, side, side]`: normalized with about ImageNet's mean and deviation, or the pixels that
+/// the network takes instead.
+pub(super) fn images(side: usize, pixels: Pixels) -> Vec<Image> {
+    let images = PICTURES.iter().map(|p| image(*p, side));
+    images.map(|image| taken(&image, 1.0, pixels)).collect()
+}
+
+/// Images that tell the kind of a network by its answers: one that spans all that a normalized pixel can be, the pictures,
+/// and these far too bright and too dark, for what has a single answer to all that is possible.
+pub(super) fn of_any_range(side: usize, pixels: Pixels) -> impl Iterator<Item = Image> {
+    let gradient = (0..3 * side * side)
+        .map(|i| (i % 255) as f32 / 64.0 - 2.0)
+        .collect();
+    let gradient = Tensor::new(vec![3, side, side], gradient);
+    let first = std::iter::once(taken(&gradient, 1.0, pixels));
+    let more = [1.0, 8.0, -8.0].into_iter().flat_map(move |factor| {
+        let pictures = PICTURES.iter().rev();
+        pictures.map(move |p| taken(&image(*p, side), factor, pixels))
+    });
+    first.chain(more)
+}
+
+/// A normalized image, times a factor, in the numbers that the network takes.
+fn taken(image: &Tensor, factor: f32, pixels: Pixels) -> Image {
+    let value = |v: f32| match pixels {
+        Pixels::Normalized => v * factor,
+        Pixels::Unit => v * factor * 0.225 + 0.45,
+        Pixels::Bytes => (v * factor * 0.225 + 0.45) * 255.0,
+    };
+    let data = image.data().iter().map(|v| value(*v)).collect();
+    Tensor::new(image.shape().to_vec(), data).into()
 }
 
 fn image(picture: Picture, side: usize) -> Tensor {
@@ -98,6 +127,21 @@ fn chance(x: u32, y: u32, seed: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_are_of_the_pixels_that_the_network_takes() {
+        for (pixels, range) in [(Pixels::Unit, -0.01..1.01), (Pixels::Bytes, -1.0..256.0)] {
+            for image in images(16, pixels) {
+                let Image::Tensor(image) = image else {
+                    panic!("an image is a tensor")
+                };
+                let data = image.data();
+                assert!(data.iter().all(|v| range.contains(v)), "{pixels:?}");
+                assert!(data.iter().any(|v| *v > range.end / 3.0), "{pixels:?}");
+            }
+        }
+        assert_eq!(of_any_range(8, Pixels::Normalized).count(), 13);
+    }
 
     #[test]
     fn images_differ_and_spread_as_normalized_photos() {

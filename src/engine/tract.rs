@@ -2,21 +2,26 @@
 //!
 //! Called by `registry` to load and by `batcher` to run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::bail;
 
+use super::caught::catch;
 use super::import::{self, ModelSource};
-use super::{Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, precision};
-use crate::tensor::{self, Image};
+use super::{
+    Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, NetworkInput, Single,
+    precision, probes,
+};
+use crate::tensor::Image;
 use kernels::nn::{Precision, Program, StepProfile};
 
 /// A network imported and optimized by tract.
 #[derive(Debug)]
 pub struct TractModel {
     pub(super) spec: EngineSpec,
+    /// What the number of an output is that gives but one.
+    pub(super) single: Option<Single>,
     pub(super) plan: Arc<TypedRunnableModel>,
     /// The same for images of bytes, where [`EngineSpec::takes_bytes`].
     pub(super) bytes_plan: Option<Arc<TypedRunnableModel>>,
@@ -37,41 +42,52 @@ impl TractModel {
     /// # Errors
     /// [`LoadError`], naming the node where there is one.
     pub fn load(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
-        let loaded = catch_unwind(AssertUnwindSafe(|| {
-            precision::load(import::prepare(source)?, options)
-        }));
-        loaded.unwrap_or_else(|_| Err(import::gave_up()))
+        catch(|| precision::load(import::prepare(source)?, options))
     }
 
-    /// The side of the network's square input, in pixels; reads the file without optimizing or running it.
+    /// What a network takes; reads the file without optimizing or running it.
     ///
     /// # Errors
     /// [`LoadError`] if it is not ONNX or its input is not that of an image classifier.
-    pub fn input_side(source: ModelSource<'_>) -> Result<usize, LoadError> {
-        let parsed = catch_unwind(AssertUnwindSafe(|| import::input_side(source)));
-        parsed.unwrap_or_else(|_| Err(import::gave_up()))
+    pub fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> {
+        catch(|| import::input(source))
     }
 
-    /// The raw output for a test image; tells logits from probabilities, and damaged weights from sound ones.
+    /// The raw outputs for test images; they tell logits from probabilities, damaged weights from sound ones, and a
+    /// network from one that answers the same to whatever it sees.
     ///
     /// # Errors
-    /// [`LoadError::NotFinite`] if the output is not finite, [`LoadError::BadGraph`] if the run fails.
-    pub fn probe(&self) -> Result<Vec<f32>, LoadError> {
-        let refuse = |e: EngineError| LoadError::BadGraph(format!("a test image fails: {e}"));
-        let side = self.spec.side;
-        // A gradient over the range of normalized pixels: no network maps it to the same value everywhere.
-        let data = (0..3 * side * side)
-            .map(|i| (i % 255) as f32 / 64.0 - 2.0)
-            .collect();
-        let mut engine = self.spawn().map_err(refuse)?;
-        let output = engine
-            .run(&[tensor::Tensor::new(vec![3, side, side], data).into()])
-            .map_err(refuse)?
-            .remove(0);
-        match output.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-            Some((class_index, &value)) => Err(LoadError::NotFinite { class_index, value }),
-            None => Ok(output),
+    /// [`LoadError::NotFinite`] if an output is not finite, [`LoadError::SameAnswer`] if all are the same,
+    /// [`LoadError::BadGraph`] if the run fails.
+    pub fn probe(&self) -> Result<Vec<Vec<f32>>, LoadError> {
+        catch(|| self.answers_to_probes())
+    }
+
+    fn answers_to_probes(&self) -> Result<Vec<Vec<f32>>, LoadError> {
+        let mut engine = self
+            .spawn()
+            .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?;
+        let mut outputs = Vec::new();
+        for image in probes::of_any_range(self.spec.side, self.spec.pixels) {
+            let output = engine
+                .run(&[image])
+                .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?
+                .remove(0);
+            if let Some((class_index, &value)) =
+                output.iter().enumerate().find(|(_, v)| !v.is_finite())
+            {
+                return Err(LoadError::NotFinite { class_index, value });
+            }
+            outputs.push(output);
+            // Three decide, unless they agree.
+            if outputs.len() >= 3 && outputs.iter().any(|o| *o != outputs[0]) {
+                return Ok(outputs);
+            }
         }
+        Err(LoadError::SameAnswer {
+            images: outputs.len(),
+            value: outputs[0][0],
+        })
     }
 }
 
@@ -106,6 +122,7 @@ impl Model for TractModel {
             tensors: Running::new(&self.plan),
             bytes: self.bytes_plan.as_ref().map(Running::new),
             spec: self.spec.clone(),
+            single: self.single,
             max_batch: self.max_batch,
         }))
     }
@@ -148,6 +165,7 @@ struct TractEngine {
     tensors: Running,
     bytes: Option<Running>,
     spec: EngineSpec,
+    single: Option<Single>,
     max_batch: usize,
 }
 
@@ -168,7 +186,10 @@ impl Engine for TractEngine {
             for chunk in alike.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
                 let result = self.run_alike(chunk).map_err(failed)?;
                 for (&output, values) in outputs.iter().zip(&mut values) {
-                    let size = self.spec.outputs[output].shape.iter().product();
+                    let size = match self.single {
+                        Some(_) => 1,
+                        None => self.spec.outputs[output].shape.iter().product(),
+                    };
                     let result = result[output]
                         .to_plain_array_view::<f32>()
                         .map_err(failed)?;
@@ -176,7 +197,10 @@ impl Engine for TractEngine {
                         .as_slice()
                         .ok_or_else(|| EngineError::Failed("output is not contiguous".into()))?;
                     let images = result.chunks_exact(size).take(chunk.len());
-                    values.extend(images.map(<[f32]>::to_vec));
+                    values.extend(images.map(|numbers| match (self.single, numbers) {
+                        (Some(single), [number]) => single.both(*number),
+                        _ => numbers.to_vec(),
+                    }));
                 }
             }
         }

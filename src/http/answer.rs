@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::error::{ApiError, Problem};
 use crate::classifier::{Classification, Prediction, Timings};
+use crate::registry::OutputKind;
 
 /// The answer for one image, whose body took so long to arrive.
 pub(super) fn single(model: &str, classification: &Classification, read: Duration) -> Response {
@@ -64,6 +65,7 @@ impl<'a> ItemBody<'a> {
 #[derive(Debug, Serialize)]
 pub struct AnswerBody<'a> {
     predictions: Vec<PredictionBody<'a>>,
+    output_kind: OutputKind,
     image: ImageBody,
 }
 
@@ -98,6 +100,7 @@ impl<'a> AnswerBody<'a> {
         let image = &classification.image;
         AnswerBody {
             predictions: classification.predictions.iter().map(prediction).collect(),
+            output_kind: classification.kind,
             image: ImageBody {
                 format: image.format.name(),
                 width: image.width,

@@ -75,6 +75,16 @@ impl Region {
         }
     }
 
+    /// What it runs; none where tests have nested loops in place of kernels.
+    #[must_use]
+    pub fn program(&self) -> Option<Arc<Program>> {
+        match &self.body {
+            Body::Program(program) => Some(Arc::clone(program)),
+            #[cfg(test)]
+            Body::Reference(_) => None,
+        }
+    }
+
     fn memory(&self) -> Option<Memory> {
         match &self.body {
             Body::Program(program) => Some(program.memory()),

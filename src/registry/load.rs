@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::labels::Labels;
-use super::parts::parts;
+use super::parts::{Parts, parts};
 use super::recipe::Recipes;
-use super::spec::{OutputKind, standard_labels};
-use super::{ModelError, ModelRef, Source};
-use crate::engine::{EngineOptions, Model, ModelSource, TractModel, WeightsDir};
+use super::spec::{check_preprocess, fitted_labels, standard_labels};
+use super::{ModelError, ModelRef, OutputKind, Source};
+use crate::engine::{
+    EngineOptions, Model, ModelSource, NetworkInput, OutputWish, Single, TractModel, WeightsDir,
+};
 use crate::preprocess::PreprocessSpec;
 
 /// A network ready to serve.
@@ -38,6 +40,8 @@ pub struct LoadedModel {
     pub notes: Vec<String>,
     /// What its output is.
     pub output: OutputKind,
+    /// Where that was taken from; for people.
+    pub output_reason: String,
     /// The network.
     pub model: Arc<dyn Model>,
     /// Time from file to plan.
@@ -69,11 +73,16 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         reason,
     };
     let bytes = parts.onnx.len() as u64;
-    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes).map_err(bad_spec)?;
-    let model = TractModel::load(source, options).map_err(refuse)?;
-    let (side, classes) = (model.spec().side, model.spec().classes());
-    let (preprocess, preprocess_from) = parts.recipes.whole(side).map_err(bad_spec)?;
-    let (labels, labels_from) = parts.labels.unwrap_or_else(|| standard_labels(classes));
+    let wish = output_wish(&parts);
+    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes, wish);
+    let model = TractModel::load(source.map_err(bad_spec)?, options).map_err(refuse)?;
+    let classes = model.spec().classes();
+    let (preprocess, preprocess_from) =
+        preprocess_for(&model.spec().input(), &parts.recipes).map_err(bad_spec)?;
+    let (labels, labels_from) = match parts.labels {
+        Some((labels, from)) => (fitted_labels(labels, classes), from),
+        None => standard_labels(classes),
+    };
     if labels.len() != classes {
         return Err(bad_spec(format!(
             "there are {} labels, the network has {classes} classes ({labels_from} has the labels)",
@@ -82,9 +91,13 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     }
     let mut notes = parts.notes;
     notes.extend(equal_labels(&labels));
-    let output = match (parts.kind, model.probe().map_err(refuse)?) {
-        (Some(kind), _) => kind,
-        (None, output) => OutputKind::of(&output),
+    let outputs = model.probe().map_err(refuse)?;
+    let (output, kind_reason) = match parts.kind {
+        Some(kind) => (kind, "by model.toml".to_owned()),
+        None => {
+            let kind = OutputKind::of(model.spec().ending, &outputs).map_err(bad_spec)?;
+            (kind, format!("by {} test images", outputs.len()))
+        }
     };
     Ok(LoadedModel {
         name: reference.name.clone(),
@@ -93,11 +106,12 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         bytes,
         license: parts.license,
         preprocess,
-        preprocess_from: preprocess_from.to_string(),
+        preprocess_from,
         labels,
         labels_from,
         notes,
         output,
+        output_reason: format!("{}; {kind_reason}", model.spec().output_reason),
         model: Arc::new(model),
         load_time: start.elapsed(),
     })
@@ -117,13 +131,27 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
         path: origin.clone(),
         reason,
     };
-    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes).map_err(bad_spec)?;
-    let side = TractModel::input_side(source).map_err(|reason| ModelError::Load {
-        origin: parts.origin,
-        reason,
-    })?;
-    let (preprocess, _) = parts.recipes.whole(side).map_err(bad_spec)?;
+    let wish = output_wish(&parts);
+    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes, wish);
+    let input =
+        TractModel::input(source.map_err(bad_spec)?).map_err(|reason| ModelError::Load {
+            origin: parts.origin,
+            reason,
+        })?;
+    let (preprocess, _) = preprocess_for(&input, &parts.recipes).map_err(bad_spec)?;
     Ok(preprocess)
+}
+
+/// What the engine is told of the output.
+fn output_wish(parts: &Parts) -> OutputWish {
+    OutputWish {
+        name: parts.output_name.clone(),
+        classes: parts.labels.as_ref().map(|(labels, _)| labels.len()),
+        single: parts.kind.map(|kind| match kind {
+            OutputKind::Logits => Single::Logit,
+            OutputKind::Probabilities | OutputKind::Scores => Single::Probability,
+        }),
+    }
 }
 
 /// The file for the engine.
@@ -134,6 +162,7 @@ fn model_source<'a>(
     bytes: std::borrow::Cow<'static, [u8]>,
     dir: Option<&'a WeightsDir>,
     recipes: &Recipes,
+    output: OutputWish,
 ) -> Result<ModelSource<'a>, String> {
     let colors = recipes.colors()?;
     // The kernels that normalize bytes take pixels as 0 to 1; any other range comes normalized.
@@ -142,9 +171,21 @@ fn model_source<'a>(
         bytes,
         dir,
         default_side: recipes.open_side(),
+        may_normalize_itself: !recipes.say_colors(),
         normalization: is_usual
             .then(|| [0, 1, 2].map(|channel| (colors.mean[channel], colors.std[channel]))),
+        output,
     })
+}
+
+/// The preprocessing for a network's input, and where it comes from.
+fn preprocess_for(
+    input: &NetworkInput,
+    recipes: &Recipes,
+) -> Result<(PreprocessSpec, String), String> {
+    let (preprocess, from) = recipes.whole(input.side, input.pixels.mean_and_std())?;
+    check_preprocess(&preprocess, input)?;
+    Ok((preprocess, from.to_string()))
 }
 
 /// A sentence about classes that nothing tells apart, with the first three of them.

@@ -12,9 +12,9 @@ use super::builtin::Builtin;
 use super::exporters::{self, Metadata, Table};
 use super::labels::Labels;
 use super::recipe::{Recipe, Recipes};
-use super::spec::{ModelSpec, OutputKind};
+use super::spec::ModelSpec;
 use super::text::{read_capped, read_text};
-use super::{LabelSet, LabelsError, ModelError, ModelRef, Source, sha256_of};
+use super::{LabelSet, LabelsError, ModelError, ModelRef, OutputKind, Source, sha256_of};
 use crate::engine::{WeightsDir, metadata_of};
 
 /// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
@@ -31,6 +31,8 @@ pub(super) struct Parts {
     pub(super) recipes: Recipes,
     /// With where they come from.
     pub(super) labels: Option<(Labels, String)>,
+    /// Which of the network's outputs gives the classes.
+    pub(super) output_name: Option<String>,
     pub(super) kind: Option<OutputKind>,
     /// What whoever starts the server should know.
     pub(super) notes: Vec<String>,
@@ -82,6 +84,7 @@ fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
         license: Some(builtin.license.into()),
         recipes: Recipes(vec![Recipe::of_known(BUILT_IN, &builtin.preprocess)]),
         labels: Some((labels, BUILT_IN.into())),
+        output_name: None,
         kind: None,
         notes: Vec::new(),
     })
@@ -98,6 +101,7 @@ fn file_parts(path: &Path) -> Result<Parts, ModelError> {
         license: None,
         recipes: Recipes::default(),
         labels: None,
+        output_name: None,
         kind: None,
         notes: Vec::new(),
     })
@@ -159,6 +163,7 @@ fn described_parts(path: &Path, beside: Beside) -> Result<Parts, ModelError> {
         notes: beside.note.into_iter().chain(recipes.notes()).collect(),
         recipes,
         labels,
+        output_name: spec.output.name,
         kind: spec.output.kind,
         ..parts
     })

@@ -4,15 +4,17 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::ModelError;
 use super::catalog::LabelSet;
 use super::labels::Labels;
+use super::output_kind::OutputKind;
 use super::recipe::Given;
 use super::text::read_text;
-use crate::engine::is_distribution;
+use crate::engine::{NetworkInput, Pixels};
 use crate::hex;
+use crate::preprocess::PreprocessSpec;
 
 /// The content of a `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -64,63 +66,128 @@ impl ModelSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutputSpec {
-    /// Logits or probabilities; found out with a test image if left out.
+    /// Which of the network's outputs gives the classes, where the file has several that can.
+    pub(super) name: Option<String>,
+    /// What its numbers are; found out with test images if left out.
     pub(super) kind: Option<OutputKind>,
     /// A compiled-in list of labels, instead of a `labels.txt`.
     pub(super) labels: Option<LabelSet>,
 }
 
-/// Whether a network answers raw logits or already probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputKind {
-    /// Unbounded scores, on which softmax is still due.
-    Logits,
-    /// Non-negative values that sum to one.
-    Probabilities,
-}
-
-impl OutputKind {
-    /// The word for it in `model.toml`, answers and the log.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            OutputKind::Logits => "logits",
-            OutputKind::Probabilities => "probabilities",
-        }
+/// The preprocessing for a network that takes bytes, or grey pixels, checked against that.
+pub(super) fn check_preprocess(given: &PreprocessSpec, input: &NetworkInput) -> Result<(), String> {
+    let PreprocessSpec {
+        mean, std, scale, ..
+    } = given;
+    let raw = Pixels::Bytes.mean_and_std();
+    let is_raw = (*mean == [0.0; 3] && *std == [1.0; 3] && *scale == 255.0)
+        || raw.is_some_and(|raw| (mean[0], std[0]) == raw && *scale == 1.0);
+    if input.form.bytes && !is_raw {
+        return Err(format!(
+            "its input \"{}\" is uint8 and takes pixels from 0 to 255 as they are: leave mean and std out of model.toml",
+            input.name
+        ));
     }
-
-    /// Tells the kind from one output.
-    #[must_use]
-    pub fn of(output: &[f32]) -> OutputKind {
-        match is_distribution(output) {
-            true => OutputKind::Probabilities,
-            false => OutputKind::Logits,
-        }
+    let of_one = |all: &[f32; 3]| all.iter().all(|v| *v == all[0]);
+    match input.form.grey && !(of_one(mean) && of_one(std)) {
+        true => Err(format!(
+            "its input \"{}\" is grey, of one channel: give the mean and the deviation that it was trained with in \
+            model.toml, each three times, as [preprocess] mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]",
+            input.name
+        )),
+        false => Ok(()),
     }
 }
 
-/// ImageNet's labels if the network has its 1000 classes, class numbers otherwise; and why.
+/// ImageNet's labels if the network has its 1000 classes, or these behind one for the background; class numbers
+/// otherwise; and why.
 pub(super) fn standard_labels(classes: usize) -> (Labels, String) {
     let imagenet = Labels::imagenet1k();
-    if classes == imagenet.len() {
-        let reason = "ImageNet's, as nothing says otherwise and there are 1000 classes";
-        (imagenet, reason.into())
-    } else {
-        let reason = "class numbers, as nothing names them";
-        (Labels::numbers(classes), reason.into())
+    match classes.checked_sub(imagenet.len()) {
+        Some(0) => {
+            let reason = "ImageNet's, as nothing says otherwise and there are 1000 classes";
+            (imagenet, reason.into())
+        }
+        Some(1) => {
+            let reason = "ImageNet's behind one for the background, as nothing says otherwise and there are 1001 classes";
+            (imagenet.behind_background(), reason.into())
+        }
+        _ => {
+            let reason = "class numbers, as nothing names them";
+            (Labels::numbers(classes), reason.into())
+        }
+    }
+}
+
+/// The labels given, behind one for the background where they are ImageNet's and the network has one class more.
+pub(super) fn fitted_labels(given: Labels, classes: usize) -> Labels {
+    match classes == given.len() + 1 && given == Labels::imagenet1k() {
+        true => given.behind_background(),
+        false => given,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::InputForm;
 
     #[test]
-    fn kind_is_told_from_an_output() {
-        assert_eq!(OutputKind::of(&[0.2, 0.3, 0.5]), OutputKind::Probabilities);
-        assert_eq!(OutputKind::of(&[0.2, 0.3, 0.6]), OutputKind::Logits);
-        assert_eq!(OutputKind::of(&[-0.5, 1.5]), OutputKind::Logits);
+    fn bytes_and_grey_want_a_preprocessing_that_fits() {
+        let check = |given: &PreprocessSpec, form| {
+            let input = NetworkInput {
+                name: "x".into(),
+                side: 224,
+                form,
+                pixels: Pixels::Normalized,
+            };
+            check_preprocess(given, &input)
+        };
+        let float = InputForm::default();
+        let bytes = InputForm {
+            bytes: true,
+            ..float
+        };
+        let grey = InputForm {
+            grey: true,
+            ..float
+        };
+        let standard = PreprocessSpec::default();
+        let spec = |mean: f32, std: f32, scale: f32| PreprocessSpec {
+            mean: [mean; 3],
+            std: [std; 3],
+            scale,
+            ..PreprocessSpec::default()
+        };
+        assert_eq!(check(&standard, float), Ok(()));
+        assert_eq!(check(&spec(0.0, 1.0 / 255.0, 1.0), bytes), Ok(()));
+        assert_eq!(check(&spec(0.0, 1.0, 255.0), bytes), Ok(()));
+        for wrong in [standard.clone(), spec(0.5, 0.5, 1.0), spec(0.0, 1.0, 1.0)] {
+            let error = check(&wrong, bytes).expect_err("no pixels as they are");
+            assert!(error.contains("leave mean and std out"), "{error}");
+        }
+        assert_eq!(check(&spec(0.5, 0.5, 1.0), grey), Ok(()));
+        let error = check(&standard, grey).expect_err("three channels' numbers");
+        assert!(error.contains("is grey"), "{error}");
+    }
+
+    #[test]
+    fn imagenet_has_the_background_first_in_1001_classes() {
+        let imagenet = Labels::imagenet1k();
+        let first = |labels: Labels| labels.get(0).unwrap().label.to_string();
+        assert_eq!(standard_labels(1000).0, imagenet);
+        for labels in [
+            standard_labels(1001).0,
+            fitted_labels(imagenet.clone(), 1001),
+        ] {
+            assert_eq!(labels.len(), 1001);
+            assert_eq!(labels.get(1), imagenet.get(0));
+            assert_eq!(first(labels), "background");
+        }
+        assert_eq!(fitted_labels(imagenet.clone(), 1000), imagenet);
+        assert_eq!(first(standard_labels(1002).0), "0");
+        let others = Labels::numbers(1000);
+        assert_eq!(fitted_labels(others.clone(), 1001), others);
     }
 
     #[test]

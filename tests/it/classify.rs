@@ -73,6 +73,7 @@ fn one_answer_has_the_documented_form() {
                 "class_index": 193, "wnid": "n07920052", "label": "espresso", "synset": "espresso",
                 "probability": probability,
             }],
+            "output_kind": "logits",
             "image": {"format": "png", "width": 299, "height": 299},
         })
     );

@@ -4,7 +4,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use kernels::nn::Precision;
-use resnet::engine::{Engine, EngineError, EngineSpec, Lowering, Model, OutputInfo};
+use resnet::engine::{
+    Ending, Engine, EngineError, EngineSpec, InputForm, Lowering, Model, OutputInfo, Pixels,
+};
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
 use resnet::tensor::Image;
@@ -85,6 +87,9 @@ impl FakeModel {
         let gate = Arc::new(Gate::default());
         let spec = EngineSpec {
             input_name: "input".into(),
+            input_form: InputForm::default(),
+            pixels: Pixels::default(),
+            notes: Vec::new(),
             outputs: vec![
                 OutputInfo {
                     name: "logits".into(),
@@ -95,6 +100,8 @@ impl FakeModel {
                     shape: vec![3, 2, 2],
                 },
             ],
+            output_reason: "it is a fake".into(),
+            ending: Ending::Linear,
             side: 2,
             plan_batch: None,
             takes_bytes: false,
@@ -122,6 +129,7 @@ impl FakeModel {
             labels_from: "test".into(),
             notes: Vec::new(),
             output: OutputKind::Logits,
+            output_reason: "it is a fake".into(),
             model: Arc::new(FakeModel {
                 spec,
                 gate: Arc::clone(&gate),

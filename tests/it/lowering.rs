@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use kernels::{Features, Isa};
-use resnet::engine::{EngineOptions, Model, ModelSource, TractModel};
+use resnet::engine::{EngineOptions, Model, ModelSource, OutputWish, TractModel};
 use resnet::tensor::{Image, Tensor};
 
 use crate::harness::fixture;
@@ -19,6 +19,8 @@ fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
         dir: None,
         default_side: 32,
         normalization: None,
+        may_normalize_itself: false,
+        output: OutputWish::default(),
     };
     TractModel::load(source, &options).unwrap()
 }

@@ -23,6 +23,7 @@ mod connections;
 mod digests;
 mod drain;
 mod eval;
+mod exporters;
 mod formats;
 mod hostile;
 mod http2;

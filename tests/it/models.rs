@@ -115,13 +115,11 @@ fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
         ),
         ("detector.onnx", "its output is [1, 100, 4]"),
         ("text.onnx", "input \"tokens\" is I64"),
-        ("grey.onnx", "has shape [?, 1, 32, 32]"),
+        ("grey.onnx", "its input \"data\" is grey, of one channel"),
         ("two_inputs.onnx", "it has 2 inputs (data, mask)"),
-        ("double_input.onnx", "input \"data\" is F64"),
         ("no_output.onnx", "it has no output"),
         ("class_number.onnx", "its output is I64"),
         ("one_class.onnx", "its output has 1 class"),
-        ("nhwc.onnx", "has shape [?, 32, 32, 3]"),
         (
             "bad_edge.onnx",
             "node \"block_add\": its input \"nobody_makes_this\" is produced by no node",
@@ -170,9 +168,11 @@ fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
         .as_object()
         .unwrap()
         .len();
-    assert_eq!(bad, reasons.len() + 1);
-    load(&reference("future_opset.onnx"), &EngineOptions::default())
-        .expect("an untested operator set is only warned of");
+    let served = ["future_opset.onnx", "double_input.onnx", "nhwc.onnx"];
+    assert_eq!(bad, reasons.len() + served.len());
+    for path in served {
+        load(&reference(path), &EngineOptions::default()).expect(path);
+    }
 }
 
 #[test]
@@ -357,8 +357,8 @@ fn specs_that_do_not_fit_are_refused() {
             "unknown variant `area`, expected `bilinear` or `bicubic`",
         ),
         (
-            vec![("model.toml", "[output]\nkind = \"scores\"\n")],
-            "unknown variant `scores`",
+            vec![("model.toml", "[output]\nkind = \"odds\"\n")],
+            "unknown variant `odds`",
         ),
         (vec![("model.toml", "not toml")], "line 1"),
     ];

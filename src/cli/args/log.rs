@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::output::UsageError;
+use crate::engine::is_expected_panic;
 
 /// How the log looks.
 #[derive(Debug, Clone, Args)]
@@ -70,6 +71,9 @@ impl LogArgs {
             log.with_ansi(terminal && !no_color).init();
         }
         std::panic::set_hook(Box::new(|panic| {
+            if is_expected_panic() {
+                return tracing::debug!("while loading: {panic}");
+            }
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("?");
             // A decoder that panics is caught, and an image brought it about: worth a look, no failure of the service.

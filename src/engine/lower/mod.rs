@@ -7,11 +7,12 @@
 mod bytes;
 mod quantized;
 mod recognize;
+mod refusals;
 mod replace;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
@@ -34,6 +35,17 @@ pub struct Lowering {
     pub replaced: usize,
     /// Operators that stay tract's: name and count, the most frequent first.
     pub left: Vec<(String, usize)>,
+    /// Nodes that could be ours and are not.
+    pub refused: Vec<RefusedNode>,
+}
+
+/// A node of tract's graph that no kernel of ours computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedNode {
+    /// Its name in the file.
+    pub node: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A graph with regions around what has words.
@@ -44,6 +56,9 @@ pub(super) struct Found {
     /// By node.
     colours: Vec<usize>,
     words: HashMap<usize, Words>,
+    refused: Vec<RefusedNode>,
+    /// Whether all is meant to be tract's.
+    unwanted: bool,
 }
 
 /// Draws the regions on a graph as it was imported or, where something has no words there, as tract simplifies it: that
@@ -53,6 +68,7 @@ pub(super) struct Found {
 /// tract's, if the graph is none.
 pub(super) fn prepare(mut model: TypedModel) -> TractResult<(TypedModel, Found)> {
     quantized::fold_biases(&mut model)?;
+    quantized::fold_moved_weights(&mut model)?;
     model.prop_consts()?;
     let mut found = find(&model)?;
     if !found.is_all_there_is(&model) {
@@ -62,55 +78,37 @@ pub(super) fn prepare(mut model: TypedModel) -> TractResult<(TypedModel, Found)>
     Ok((model, found))
 }
 
-/// Draws the regions.
-///
-/// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's, or between bytes and
-/// numbers. Colours never fall
-/// along an edge, so what is ours of one colour can run at once: no path leaves it and comes back.
+/// Finds what has words, and draws the regions.
 ///
 /// # Errors
 /// tract's, if the graph is none.
 fn find(model: &TypedModel) -> TractResult<Found> {
     let mut words = HashMap::new();
     let mut order = Vec::new();
+    let mut of_images = HashSet::new();
     for id in model.eval_order()? {
         let node = model.node(id);
+        let depends = node.inputs.iter().any(|i| of_images.contains(&i.node));
+        if depends || node.op_is::<TypedSource>() {
+            of_images.insert(id);
+        }
         if !computes(model, id) {
             continue;
         }
         order.push(id);
-        if let Some(found) = recognize(model, node) {
+        // The first axis of anything else is no batch.
+        if depends && let Some(found) = recognize(model, node) {
             words.insert(id, found);
         }
     }
-    let on_bytes = quantized::on_bytes(model, &order, &words);
-    let mut colours = vec![0; model.nodes.len()];
-    // What a node is computed on, if it is ours.
-    let kind = |id: usize| words.contains_key(&id).then(|| on_bytes.contains(&id));
-    for &id in &order {
-        let inputs = model.node(id).inputs.iter().map(|i| i.node);
-        colours[id] = inputs
-            .filter(|i| computes(model, *i))
-            .map(|i| colours[i] + usize::from(kind(i) != kind(id)))
-            .max()
-            .unwrap_or(0);
-    }
-    order.sort_by_key(|id| colours[*id]);
     let mut found = Found {
         order,
-        colours,
+        colours: Vec::new(),
         words,
+        refused: Vec::new(),
+        unwanted: false,
     };
-    for colour in found.regions().into_keys() {
-        let members = found.members(colour);
-        let convolves = |id: &usize| {
-            let steps = &found.words[id].steps;
-            steps.iter().any(|s| matches!(s, Step::Conv { .. }))
-        };
-        if !members.iter().any(convolves) {
-            found.give_up(&members);
-        }
-    }
+    found.draw(model);
     Ok(found)
 }
 
@@ -134,6 +132,39 @@ fn is_elementwise(node: &TypedNode) -> bool {
 }
 
 impl Found {
+    /// Draws the regions around what has words; a region without a convolution is left to tract.
+    ///
+    /// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's, or between bytes
+    /// and numbers. Colours never fall along an edge, so what is ours of one colour can run at once: no path leaves it
+    /// and comes back.
+    fn draw(&mut self, model: &TypedModel) {
+        let words = &self.words;
+        let on_bytes = quantized::on_bytes(model, &self.order, words);
+        let mut colours = vec![0; model.nodes.len()];
+        // What a node is computed on, if it is ours.
+        let kind = |id: usize| words.contains_key(&id).then(|| on_bytes.contains(&id));
+        for &id in &self.order {
+            let inputs = model.node(id).inputs.iter().map(|i| i.node);
+            colours[id] = inputs
+                .filter(|i| computes(model, *i))
+                .map(|i| colours[i] + usize::from(kind(i) != kind(id)))
+                .max()
+                .unwrap_or(0);
+        }
+        self.order.sort_by_key(|id| colours[*id]);
+        self.colours = colours;
+        for colour in self.regions().into_keys() {
+            let members = self.members(colour);
+            let convolves = |id: &usize| {
+                let steps = &self.words[id].steps;
+                steps.iter().any(|s| matches!(s, Step::Conv { .. }))
+            };
+            if !members.iter().any(convolves) {
+                self.give_up(&members);
+            }
+        }
+    }
+
     /// Regions by colour, with the number of their nodes.
     fn regions(&self) -> BTreeMap<usize, usize> {
         let mut regions = BTreeMap::new();
@@ -170,6 +201,7 @@ impl Found {
     /// Draws no region at all.
     pub(super) fn nothing(mut self) -> Found {
         self.words.clear();
+        self.unwanted = true;
         self
     }
 

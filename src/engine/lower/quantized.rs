@@ -5,6 +5,8 @@
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::konst::Const;
 
 use super::recognize::{Step, Words, constant_input};
@@ -70,6 +72,17 @@ pub(super) fn fold_biases(model: &mut TypedModel) -> TractResult<()> {
         input.is_some_and(|tensor| tensor.datum_type() == i32::datum_type())
     };
     fold(model, is_bias)
+}
+
+/// Folds weights that something else than a layer reads, as a change of their axes: they are constants behind it then.
+pub(super) fn fold_moved_weights(model: &mut TypedModel) -> TractResult<()> {
+    fold(model, |model, id| {
+        let mut successors = model.node(id).outputs[0].successors.iter();
+        successors.any(|s| {
+            let reader = model.node(s.node);
+            !reader.op_is::<Conv>() && !reader.op_is::<EinSum>()
+        })
+    })
 }
 
 /// Folds all weights but those that only nodes of `is_taken` read.

@@ -3,6 +3,7 @@
 //! Called by `engine::import` with what makes an operator of a region.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, TypedOp};
@@ -10,9 +11,11 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::recognize::{self, Step};
+use super::refusals::Made;
 use super::{Found, Lowering, is_elementwise, quantized};
 use crate::ops::graph::{Conv, Graph, Node, Op, Shape, ValueId};
-use crate::ops::{CompileError, Region, fuse};
+use crate::ops::{CompileError, Region};
+use kernels::nn::Program;
 
 /// Makes an operator of a region's graph and the shapes of its outputs behind the batch.
 pub(super) type Make<'a> = dyn FnMut(&Graph, Vec<Vec<usize>>) -> Result<Region, CompileError> + 'a;
@@ -22,61 +25,47 @@ pub(super) type Make<'a> = dyn FnMut(&Graph, Vec<Vec<usize>>) -> Result<Region, 
 pub(in crate::engine) struct Lowered {
     pub(in crate::engine) model: TypedModel,
     pub(in crate::engine) lowering: Lowering,
+    /// Of the regions.
+    pub(in crate::engine) programs: Vec<Arc<Program>>,
     /// Whether all that stays tract's works on single numbers, so that a batch is a batch of independent images.
     pub(in crate::engine) elementwise_rest: bool,
 }
 
 /// A region's graph, and where it meets tract's.
 #[derive(Debug)]
-struct Part {
-    graph: Graph,
+pub(super) struct Part {
+    pub(super) graph: Graph,
     inputs: Vec<OutletId>,
     outputs: Vec<OutletId>,
     /// Each output's shape behind the batch.
-    shapes: Vec<Vec<usize>>,
+    pub(super) shapes: Vec<Vec<usize>>,
 }
 
 impl Found {
     /// The graph in which regions stand for what was found.
     ///
-    /// A region that `make` does not support stays tract's.
+    /// A node that `make` does not support stays tract's.
     ///
     /// # Errors
-    /// What `make` refuses for another reason; or tract's.
+    /// tract's, if the graph is none.
     pub(in crate::engine) fn replace(
         mut self,
         mut model: TypedModel,
         make: &mut Make<'_>,
     ) -> TractResult<Lowered> {
-        let mut regions = HashMap::new();
-        let mut lowering = Lowering::default();
-        let mut refused = Vec::new();
-        for (colour, nodes) in self.regions() {
-            let members = self.members(colour);
-            if !self.meets_in_numbers(&model, &members) {
-                tracing::info!("a part of the model is left to tract: it takes or gives bytes");
-                self.give_up(&members);
-                continue;
-            }
-            let mut part = self.part(&model, &members);
-            part.graph = fuse(std::mem::take(&mut part.graph));
-            match make(&part.graph, std::mem::take(&mut part.shapes)) {
-                Ok(region) => {
-                    lowering.steps += part.graph.nodes.iter().filter(|n| computes(n)).count();
-                    lowering.replaced += nodes;
-                    part.graph = Graph::default();
-                    regions.insert(colour, (region, part));
-                }
-                Err(e) => {
-                    refused.push(e.to_string());
-                    self.give_up(&members);
-                }
-            }
-        }
-        if let [first, ..] = &refused[..] {
-            let parts = refused.len();
-            tracing::info!(parts, %first, "parts of the model are left to tract");
-        }
+        let Made {
+            regions,
+            steps,
+            replaced,
+        } = self.make(&model, make);
+        let mut lowering = Lowering {
+            steps,
+            replaced,
+            refused: self.refused(&model),
+            ..Lowering::default()
+        };
+        let programs = regions.values().filter_map(|(region, _)| region.program());
+        let programs = programs.collect();
         let mut left = BTreeMap::<String, usize>::new();
         let mut elementwise_rest = true;
         for node in self.left(&model) {
@@ -94,12 +83,13 @@ impl Found {
         Ok(Lowered {
             model,
             lowering,
+            programs,
             elementwise_rest,
         })
     }
 
     /// Whether all that a region takes and gives is `f32`.
-    fn meets_in_numbers(&self, model: &TypedModel, members: &[usize]) -> bool {
+    pub(super) fn meets_in_numbers(&self, model: &TypedModel, members: &[usize]) -> bool {
         let is_number = |outlet: &OutletId| {
             let fact = &model.node(outlet.node).outputs[outlet.slot].fact;
             fact.datum_type == f32::datum_type()
@@ -116,7 +106,7 @@ impl Found {
     }
 
     /// A region in words, before fusion.
-    fn part(&self, model: &TypedModel, members: &[usize]) -> Part {
+    pub(super) fn part(&self, model: &TypedModel, members: &[usize]) -> Part {
         let mut graph = Graph::default();
         let mut values: HashMap<OutletId, ValueId> = HashMap::new();
         let mut inputs = Vec::new();
@@ -207,14 +197,6 @@ impl Found {
         target.model.select_output_outlets(&outputs)?;
         Ok(target.model)
     }
-}
-
-/// Whether a node is a step of its own: not what comes from outside, nor what is part of the steps beside it.
-fn computes(node: &Node) -> bool {
-    !matches!(
-        node.op,
-        Op::Input(_) | Op::Quantize { .. } | Op::Dequantize { .. }
-    )
 }
 
 /// A graph under construction, and where each outlet of the old one is in it.

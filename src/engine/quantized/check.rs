@@ -29,7 +29,7 @@ pub(in crate::engine) fn check(graph: &GraphProto) -> Result<(), LoadError> {
 }
 
 /// Tensors by name: initializers, and those in nodes of their own.
-pub(super) fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
+pub(in crate::engine) fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
     let stored = graph.initializer.iter().map(|t| (t.name.as_str(), t));
     let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
     let of_nodes = nodes.filter_map(|n| {
@@ -43,9 +43,17 @@ fn check_node(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Resu
     let quantizes = node.op_type == "QuantizeLinear";
     let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
     if attribute("block_size").unwrap_or(0) != 0 {
-        return Err(
-            "it has a scale for each block, allowed is one for each index of an axis".into(),
-        );
+        let values = node.input.iter().step_by(2).rev(); // the zero point has their type too
+        let of = values
+            .filter_map(|name| constants.get(name.as_str()))
+            .next();
+        return Err(format!(
+            "it has a scale for each block{}, allowed is one for each index of an axis, of uint8 or int8",
+            of.map_or_else(String::new, |of| format!(
+                " of {} values",
+                type_name(of.data_type)
+            ))
+        ));
     }
     if let Some(kind) = attribute("output_dtype").filter(|kind| *kind != 0) {
         allowed(kind as i32, "its output")?;
@@ -87,7 +95,7 @@ fn check_node(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Resu
     }
     if let Some(value) = value {
         if !quantizes && value.data_type != DataType::Int32 as i32 {
-            allowed(value.data_type, "its values")?;
+            allowed(value.data_type, "the type of its values")?;
         }
         check_axis(&value.dims, attribute("axis").unwrap_or(1), scales.len())?;
     }

@@ -7,6 +7,6 @@ mod check;
 mod import;
 mod qoperator;
 
-pub(super) use self::check::check;
+pub(super) use self::check::{check, constants};
 pub(super) use self::import::register;
 pub(super) use self::qoperator::rewrite;

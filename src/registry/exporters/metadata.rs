@@ -186,7 +186,7 @@ mod tests {
 
     fn whole(pairs: &[(&str, &str)], side: usize) -> Result<PreprocessSpec, String> {
         let recipe = metadata(pairs).recipe("metadata".into());
-        Ok(Recipes(vec![recipe]).whole(side)?.0)
+        Ok(Recipes(vec![recipe]).whole(side, None)?.0)
     }
 
     #[test]

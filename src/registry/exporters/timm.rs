@@ -84,7 +84,7 @@ mod tests {
 
     fn whole(config: &Value, side: usize) -> Result<PreprocessSpec, String> {
         let recipe = config_recipe("config.json".into(), config.as_object().expect("a table"));
-        Ok(Recipes(vec![recipe]).whole(side)?.0)
+        Ok(Recipes(vec![recipe]).whole(side, None)?.0)
     }
 
     fn resnet50() -> Value {

@@ -118,6 +118,22 @@ impl Labels {
         }
     }
 
+    /// Returns the same classes behind one for the background, as the networks of 1001 classes have them.
+    #[must_use]
+    pub fn behind_background(&self) -> Labels {
+        let name: Arc<str> = "background".into();
+        let background = Label {
+            wnid: None,
+            label: name.clone(),
+            synset: name,
+        };
+        Labels {
+            labels: std::iter::once(background)
+                .chain(self.labels.iter().cloned())
+                .collect(),
+        }
+    }
+
     /// Returns the number of classes.
     pub fn len(&self) -> usize {
         self.labels.len()

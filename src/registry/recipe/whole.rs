@@ -81,12 +81,37 @@ impl Recipes {
     /// # Errors
     /// A sentence with the source, its key and value.
     pub(in crate::registry) fn colors(&self) -> Result<Colors, String> {
-        self.colors_from(&mut Provenance::default())
+        self.colors_from(None, &mut Provenance::default())
     }
 
-    fn colors_from(&self, from: &mut Provenance) -> Result<Colors, String> {
+    /// Whether any source says how pixels become a network's values.
+    pub(in crate::registry) fn say_colors(&self) -> bool {
+        let said = |r: &Recipe| {
+            !matches!(
+                (&r.scale, &r.mean, &r.std),
+                (Setting::Silent, Setting::Silent, Setting::Silent)
+            )
+        };
+        self.0.iter().any(said)
+    }
+
+    fn colors_from(
+        &self,
+        own: Option<(f32, f32)>,
+        from: &mut Provenance,
+    ) -> Result<Colors, String> {
         let channels = self.pick("channels", |r| &r.channels, from)?;
         let scale = self.pick("scale", |r| &r.scale, from)?.unwrap_or(1.0);
+        if let Some((mean, std)) = own.filter(|_| !self.say_colors()) {
+            from.add("the network, which takes pixels as they are", "mean");
+            from.add("the network, which takes pixels as they are", "std");
+            return Ok(Colors {
+                channels: channels.unwrap_or_default(),
+                scale,
+                mean: [mean; 3],
+                std: [std; 3],
+            });
+        }
         let mean = self.pick("mean", |r| &r.mean, from)?;
         let std = self.pick("std", |r| &r.std, from)?;
         if scale > 0.0 && scale != 1.0 && (mean.is_none() || std.is_none()) {
@@ -109,13 +134,16 @@ impl Recipes {
         Ok(colors)
     }
 
-    /// The whole for a network whose input has this side, and where each setting comes from.
+    /// The whole for a network whose input has this side, and where each setting comes from. `own` are mean and
+    /// deviation for a network that takes pixels as they are, by its type or because it normalizes them itself; what a
+    /// source says counts before them.
     ///
     /// # Errors
     /// A sentence with the source, its key and value, if a setting cannot be honoured or contradicts the network.
     pub(in crate::registry) fn whole(
         &self,
         side: usize,
+        own: Option<(f32, f32)>,
     ) -> Result<(PreprocessSpec, Provenance), String> {
         let mut from = Provenance::default();
         let side = u32::try_from(side).unwrap_or(u32::MAX);
@@ -132,7 +160,7 @@ impl Recipes {
                 "the preprocessing crops to {crop}, the network takes {side}×{side} ({source} says crop)"
             ));
         }
-        let colors = self.colors_from(&mut from)?;
+        let colors = self.colors_from(own, &mut from)?;
         let spec = colors.with_geometry_of(&PreprocessSpec {
             resize: resize.map_or_else(|| standard_resize(side), |r| r.pixels(side)),
             resize_mode: resize_mode.unwrap_or_default(),
@@ -209,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_nobody_says_is_imagenets_for_the_networks_size() {
-        let (spec, from) = Recipes::default().whole(224).expect("the standard");
+        let (spec, from) = Recipes::default().whole(224, None).expect("the standard");
         assert_eq!(spec, PreprocessSpec::default());
         assert_eq!(
             from.to_string(),
@@ -217,7 +245,7 @@ mod tests {
              crop: the network's input"
         );
         for (side, resize) in [(64, 74), (1, 2), (32, 37), (299, 342), (2048, 2048)] {
-            let (spec, _) = Recipes::default().whole(side).expect("the standard");
+            let (spec, _) = Recipes::default().whole(side, None).expect("the standard");
             assert_eq!((spec.crop as usize, spec.resize), (side, resize));
         }
     }
@@ -233,10 +261,12 @@ mod tests {
             "scale = 255\nmean = [0, 0, 0]\nstd = [1, 1, 1]",
             "crop = 32",
         ] {
-            let (spec, _) = Recipes(vec![toml(text)]).whole(32).expect(text);
+            let (spec, _) = Recipes(vec![toml(text)]).whole(32, None).expect(text);
             assert_eq!((spec.crop, spec.resize), (32, 37), "{text}");
         }
-        let (spec, from) = Recipes(vec![toml("resize = 40")]).whole(32).expect("fits");
+        let (spec, from) = Recipes(vec![toml("resize = 40")])
+            .whole(32, None)
+            .expect("fits");
         assert_eq!((spec.crop, spec.resize), (32, 40));
         assert!(
             from.to_string().starts_with("resize: model.toml; "),
@@ -256,7 +286,7 @@ mod tests {
         };
         let own = toml("interpolation = \"bicubic\"\nmean = [0.3, 0.3, 0.3]");
         let (spec, from) = Recipes(vec![own, exporter.clone()])
-            .whole(224)
+            .whole(224, None)
             .expect("fits");
         assert_eq!(
             (spec.resize, spec.mean, spec.std, spec.interpolation),
@@ -266,7 +296,7 @@ mod tests {
         assert!(from.contains("interpolation, mean: model.toml; "), "{from}");
         assert!(from.contains("resize, std: config.json; "), "{from}");
         let error = Recipes(vec![exporter])
-            .whole(224)
+            .whole(224, None)
             .expect_err("no such filter");
         assert_eq!(error, "config.json: interpolation is \"lanczos\"");
     }
@@ -295,14 +325,14 @@ mod tests {
     #[test]
     fn contradiction_names_the_source() {
         let error = Recipes(vec![toml("crop = 48")])
-            .whole(32)
+            .whole(32, None)
             .expect_err("48 of 32");
         assert!(
             error.contains("crops to 48, the network takes 32×32 (model.toml says crop)"),
             "{error}"
         );
         let error = Recipes(vec![toml("mean = [123, 117, 104]")])
-            .whole(32)
+            .whole(32, None)
             .expect_err("of 0 to 255");
         assert!(
             error.contains("write scale = 255") && error.contains("mean: model.toml"),

@@ -12,7 +12,7 @@ use tract_onnx::tract_core::internal::ToDim;
 
 use self::net::Net;
 use super::{Lowering, prepare};
-use crate::ops::graph::{Graph, Op};
+use crate::ops::graph::{Graph, Node, Op};
 use crate::ops::{CompileError, Region};
 
 /// The graph typed for any batch, and the symbol of the batch.
@@ -150,6 +150,48 @@ fn refused_region_stays_tracts_and_the_others_are_ours() {
         for (got, want) in got.iter().zip(&want) {
             assert!((got - want).abs() <= 2e-5, "{refused}: {got} {want}");
         }
+    }
+}
+
+#[test]
+fn refused_node_stays_tracts_with_its_kind_and_those_around_it_are_ours() {
+    let mut net = Net::new();
+    let x = net.stem();
+    let x = net.conv_bn_relu(&x, 8, 8, 3, 1);
+    let x = net.conv(&x, 8, 8, 5, [1, 1], 1);
+    let x = net.relu(&x);
+    let x = net.conv(&x, 8, 8, 5, [1, 1], 1);
+    let x = net.conv_bn_relu(&x, 8, 8, 3, 1);
+    let x = net.head(&x, 8);
+    let (typed, n) = typed(net.finish(&x).model(), net::SIDE);
+    let (model, found) = prepare(typed.clone()).unwrap();
+    let (mut refusals, mut convolutions) = (0, Vec::new());
+    let lowered = found
+        .replace(model, &mut |graph, outputs| {
+            let is_wide = |n: &Node| matches!(&n.op, Op::Conv(c) if c.window.kernel == [5, 5]);
+            if let Some(node) = graph.nodes.iter().find(|n| is_wide(n)) {
+                refusals += 1;
+                return Err(CompileError {
+                    node: node.name.clone(),
+                    reason: "it is wide".into(),
+                });
+            }
+            convolutions.push(census(std::slice::from_ref(graph))[0]);
+            Ok(Region::reference(graph.clone(), outputs))
+        })
+        .unwrap();
+    // the second of its kind goes with the first; what only stands between them is no region
+    assert_eq!((refusals, &convolutions[..]), (1, &[2, 2][..]));
+    let lowering = &lowered.lowering;
+    let wide = left(lowering).into_iter().find(|(op, _)| *op == "Conv");
+    assert_eq!(wide, Some(("Conv", 2)));
+    let reasons: Vec<&str> = lowering.refused.iter().map(|r| r.reason.as_str()).collect();
+    assert_eq!(reasons, ["it is wide"; 2]);
+    let one = HashMap::from([(n, 1.to_dim())]);
+    let want = run(typed.set_symbols(&one).unwrap(), 1, net::SIDE);
+    let got = run(lowered.model, 1, net::SIDE);
+    for (got, want) in got.iter().zip(&want) {
+        assert!((got - want).abs() <= 2e-5, "{got} {want}");
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
             "preprocessor_config.json".into(),
             config.as_object().expect("a table"),
         );
-        Ok(Recipes(vec![recipe]).whole(side)?.0)
+        Ok(Recipes(vec![recipe]).whole(side, None)?.0)
     }
 
     pub(super) fn with(mut config: Value, changes: &[(&str, Value)]) -> Value {

@@ -1,0 +1,266 @@
+//! The input of a file as `[N, 3, height, width]` of `f32`, whatever form the file takes images in.
+//!
+//! Called by `onnx` on the decoded file. The nodes between the two are the file's own kind, so that the importer cancels
+//! what the file does to change it back.
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto,
+    attribute_proto::AttributeType, type_proto,
+};
+
+use super::graphs_mut;
+
+/// The form in which a file takes images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InputForm {
+    /// `[N, height, width, channels]`.
+    pub channels_last: bool,
+    /// Without the axis of images.
+    pub without_batch: bool,
+    /// Bytes from 0 to 255.
+    pub bytes: bool,
+    /// One channel; it gets the luminance.
+    pub grey: bool,
+}
+
+/// Of red, green and blue in grey, as Pillow has them.
+const LUMINANCE: [f32; 3] = [0.299, 0.587, 0.114];
+
+/// Puts an input of `[N, 3, height, width]` in the place of the file's only one; anything that is no form of an image
+/// stays as it is. `version` is that of the operator set.
+pub(super) fn settle(graph: &mut GraphProto, version: i64) -> InputForm {
+    let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let mut inputs = (0..graph.input.len()).filter(|i| !weights.contains(&*graph.input[*i].name));
+    let (Some(at), None) = (inputs.next(), inputs.next()) else {
+        return InputForm::default();
+    };
+    let Some((form, image)) = form(&graph.input[at]) else {
+        return InputForm::default();
+    };
+    if form == InputForm::default() {
+        return form;
+    }
+    let name = graph.input[at].name.clone();
+    let mut chain = Chain {
+        names: names(graph),
+        name: name.clone(),
+        last: name.clone(),
+        nodes: Vec::new(),
+        constants: Vec::new(),
+    };
+    if form.grey {
+        let weights = chain.constant(
+            &[1, 3, 1, 1],
+            DataType::Float,
+            &LUMINANCE.map(f32::to_le_bytes),
+        );
+        chain.push("Conv", &[&weights], &[]);
+    }
+    // What the file does to bring channels to the front is left out, rather than undone.
+    if form.channels_last && (form.without_batch || !drop_transposes(graph, &name)) {
+        chain.push("Transpose", &[], &[("perm", &[0, 2, 3, 1])]);
+    }
+    if form.without_batch {
+        match version {
+            13.. => {
+                let axes = chain.constant(&[1], DataType::Int64, &[0_i64.to_le_bytes()]);
+                chain.push("Squeeze", &[&axes], &[]);
+            }
+            _ => chain.push("Squeeze", &[], &[("axes", &[0])]),
+        }
+    }
+    if form.bytes && !is_cast_to_float(graph, &name, MAX_STEPS) {
+        chain.push("Round", &[], &[]);
+        let to_bytes = integer("to", DataType::Uint8 as i64);
+        chain.push("Cast", &[], &[]);
+        chain
+            .nodes
+            .last_mut()
+            .expect("pushed above")
+            .attribute
+            .push(to_bytes);
+    }
+    rename_reads(graph, &name, &chain.last);
+    graph.node.splice(0..0, chain.nodes);
+    graph.initializer.extend(chain.constants);
+    graph.input[at] = image;
+    form
+}
+
+/// The form of an input, and the one of `[N, 3, height, width]` in its place.
+fn form(input: &ValueInfoProto) -> Option<(InputForm, ValueInfoProto)> {
+    let type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+    let dims = &tensor.shape.as_ref()?.dim;
+    let size = |d: &Dimension| match d.value {
+        Some(dimension::Value::DimValue(n)) => Some(n),
+        _ => None,
+    };
+    let sizes: Vec<Option<i64>> = dims.iter().map(size).collect();
+    let is_channels = |size: Option<i64>| matches!(size, Some(1 | 3));
+    let without_batch = match sizes[..] {
+        [_, _, _, _] => false,
+        [a, _, c] if is_channels(a) || is_channels(c) => true,
+        _ => return None,
+    };
+    let (batch, image) = dims.split_at(dims.len() - 3);
+    let first = size(&image[0]);
+    let channels_last = !is_channels(first) && is_channels(size(&image[2]));
+    let (channels, height, width) = match channels_last {
+        true => (size(&image[2]), &image[0], &image[1]),
+        false => (first, &image[1], &image[2]),
+    };
+    let form = InputForm {
+        channels_last,
+        without_batch,
+        bytes: tensor.elem_type == DataType::Uint8 as i32,
+        grey: channels == Some(1),
+    };
+    let known = |n| Dimension {
+        value: Some(dimension::Value::DimValue(n)),
+        ..Dimension::default()
+    };
+    let batch = batch.first().cloned().unwrap_or_else(|| known(1));
+    let mut image = input.clone();
+    if let Some(type_proto::Value::TensorType(tensor)) =
+        image.r#type.as_mut().and_then(|t| t.value.as_mut())
+    {
+        if form.bytes {
+            tensor.elem_type = DataType::Float as i32;
+        }
+        tensor.shape = Some(TensorShapeProto {
+            dim: vec![batch, known(3), height.clone(), width.clone()],
+        });
+    }
+    Some((form, image))
+}
+
+/// Nodes behind one another from the input on.
+struct Chain {
+    /// Every name of the graph.
+    names: HashSet<String>,
+    name: String,
+    last: String,
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+}
+
+impl Chain {
+    fn push(&mut self, op_type: &str, more: &[&str], attributes: &[(&str, &[i64])]) {
+        let output = self.fresh(&op_type.to_lowercase());
+        let read = std::mem::replace(&mut self.last, output.clone());
+        let more = more.iter().map(|name| (*name).to_owned());
+        let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
+            name: (*name).into(),
+            ints: ints.to_vec(),
+            r#type: AttributeType::Ints as i32,
+            ..AttributeProto::default()
+        };
+        self.nodes.push(NodeProto {
+            name: output.clone(),
+            op_type: op_type.into(),
+            input: std::iter::once(read).chain(more).collect(),
+            output: vec![output],
+            attribute: attributes.iter().map(attribute).collect(),
+            ..NodeProto::default()
+        });
+    }
+
+    fn constant<const N: usize>(
+        &mut self,
+        dims: &[i64],
+        of: DataType,
+        numbers: &[[u8; N]],
+    ) -> String {
+        let name = self.fresh("constant");
+        self.constants.push(TensorProto {
+            name: name.clone(),
+            dims: dims.to_vec(),
+            data_type: of as i32,
+            raw_data: numbers.concat(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    fn fresh(&mut self, what: &str) -> String {
+        let mut name = format!("{}/{what}", self.name);
+        while !self.names.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+}
+
+fn integer(name: &str, i: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        i,
+        r#type: AttributeType::Int as i32,
+        ..AttributeProto::default()
+    }
+}
+
+fn names(graph: &GraphProto) -> HashSet<String> {
+    let weights = graph.initializer.iter().map(|t| &t.name);
+    let inputs = graph.input.iter().map(|v| &v.name);
+    let of_nodes = graph
+        .node
+        .iter()
+        .flat_map(|n| n.output.iter().chain([&n.name]));
+    weights.chain(inputs).chain(of_nodes).cloned().collect()
+}
+
+/// Makes the identity of the nodes that bring the channels of an input to the front, if nothing else reads it.
+fn drop_transposes(graph: &mut GraphProto, input: &str) -> bool {
+    let reads = |node: &NodeProto| node.input.iter().any(|i| i == input);
+    let is_to_front = |node: &NodeProto| {
+        let perm = node.attribute.iter().find(|a| a.name == "perm");
+        node.op_type == "Transpose" && perm.is_some_and(|a| a.ints == [0, 3, 1, 2])
+    };
+    if !graph.node.iter().filter(|n| reads(n)).all(is_to_front) {
+        return false;
+    }
+    for node in graph.node.iter_mut().filter(|n| reads(n)) {
+        node.op_type = "Identity".into();
+        node.attribute.clear();
+    }
+    true
+}
+
+/// Most nodes looked at behind one another.
+const MAX_STEPS: usize = 4;
+
+/// Whether all that reads the bytes of a value makes floats of them, perhaps in another order.
+fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
+    let mut readers = graph
+        .node
+        .iter()
+        .filter(|n| n.input.iter().any(|i| i == input));
+    readers.all(|node| {
+        let to = node.attribute.iter().find(|a| a.name == "to");
+        match node.op_type.as_str() {
+            "Cast" => to.is_some_and(|a| a.i == DataType::Float as i64),
+            "Identity" | "Transpose" if steps > 0 => {
+                let mut outputs = node.output.iter();
+                outputs.all(|output| is_cast_to_float(graph, output, steps - 1))
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Lets all that reads one value read another.
+fn rename_reads(graph: &mut GraphProto, from: &str, to: &str) {
+    for node in &mut graph.node {
+        for input in node.input.iter_mut().filter(|input| *input == from) {
+            to.clone_into(input);
+        }
+        for inner in node.attribute.iter_mut().flat_map(graphs_mut) {
+            rename_reads(inner, from, to);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! An ONNX file decoded, said in the operators that the runtime has, and checked before tract translates it, so that a
+//! refusal can name the node.
+//!
+//! Called by `import`. Works on the decoded protobuf only; tract stays the importer. The order of the passes is that of
+//! [`decode`]; each has a file of its own.
+
+mod ending;
+mod floats;
+mod functions;
+mod input;
+mod log_softmax;
+mod operators;
+mod pixels;
+mod tensors;
+mod training;
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::Onnx;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
+
+use super::external::{self, WeightsDir};
+use super::widen::widen_weights;
+use super::{LoadError, quantized};
+
+pub use self::ending::Ending;
+pub use self::input::InputForm;
+pub use self::pixels::Pixels;
+
+/// A file as the importer gets it, and what its operators say of the outputs.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) proto: ModelProto,
+    /// How each output ends, by name.
+    pub(super) endings: HashMap<String, Ending>,
+    /// Names of the outputs that others are computed from.
+    pub(super) inner_outputs: HashSet<String>,
+    /// In which form the file takes images; it is [`Decoded::proto`]'s no longer.
+    pub(super) form: InputForm,
+    /// What numbers it takes for a pixel.
+    pub(super) pixels: Pixels,
+    /// What it computes otherwise than it says, for people.
+    pub(super) notes: Vec<String>,
+}
+
+/// The importer with our operators in place of those that it lacks or computes otherwise.
+pub(super) fn importer() -> Onnx {
+    // value_info repeats shapes that tract infers, for the batch size of the export only.
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    quantized::register(&mut onnx);
+    log_softmax::register(&mut onnx);
+    onnx
+}
+
+/// Decodes the protobuf, says it in operators that the importer has, and checks what tract would report without a node's
+/// name, or panic on.
+pub(super) fn decode(
+    bytes: &[u8],
+    dir: Option<&WeightsDir>,
+    onnx: &Onnx,
+) -> Result<Decoded, LoadError> {
+    if bytes.is_empty() {
+        return Err(LoadError::Empty);
+    }
+    let mut proto = <ModelProto as prost::Message>::decode(bytes)
+        .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
+    let version = opset(&proto);
+    warn_of_untested_opset(version);
+    external::bring_in(&mut proto, dir)?;
+    if proto.graph.as_ref().is_none_or(|g| g.node.is_empty()) {
+        return Err(LoadError::NotOnnx("it holds no graph".into()));
+    }
+    let is_operator = |domain: &str, name: &str| operators::is_known(domain, name, onnx);
+    functions::inline(&mut proto, bytes, &is_operator)?;
+    let graph = proto.graph.as_mut().expect("seen above");
+    operators::check(graph, onnx)?;
+    floats::widen(graph)?;
+    let notes = training::settle(graph, version.unwrap_or(1))?;
+    quantized::rewrite(graph)?;
+    check_edges(graph)?;
+    quantized::check(graph)?;
+    widen_weights(graph);
+    let form = input::settle(graph, version.unwrap_or(1));
+    let pixels = match (form.bytes, graph.input.first()) {
+        (true, _) => Pixels::Bytes,
+        (false, Some(input)) => pixels::of(graph, &input.name),
+        (false, None) => Pixels::Normalized,
+    };
+    Ok(Decoded {
+        form,
+        pixels,
+        notes: notes.into_iter().collect(),
+        endings: ending::endings(graph),
+        inner_outputs: ending::inner_outputs(graph),
+        proto,
+    })
+}
+
+/// Unnamed nodes go by their first output, as tract names them.
+pub(super) fn node_name(node: &NodeProto) -> String {
+    let output = || node.output.first().map(String::as_str);
+    match node.name.as_str() {
+        "" => printable(output().unwrap_or_default()),
+        name => printable(name),
+    }
+}
+
+/// A name of the file in a message of one line.
+fn printable(name: &str) -> String {
+    name.replace(char::is_control, "\u{fffd}")
+}
+
+/// A domain as nodes name it: that of ONNX's own operators has two names.
+fn domain(name: &str) -> &str {
+    match name {
+        "ai.onnx" => "",
+        name => name,
+    }
+}
+
+/// The graphs inside of a node.
+fn graphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
+    attribute.g.iter().chain(&attribute.graphs)
+}
+
+fn graphs_mut(attribute: &mut AttributeProto) -> impl Iterator<Item = &mut GraphProto> {
+    attribute.g.iter_mut().chain(&mut attribute.graphs)
+}
+
+/// Every value that is read must be produced by an input, a weight or a node.
+fn check_edges(graph: &GraphProto) -> Result<(), LoadError> {
+    let inputs = graph.input.iter().map(|i| i.name.as_str());
+    let weights = graph.initializer.iter().map(|t| t.name.as_str());
+    let outputs = graph
+        .node
+        .iter()
+        .flat_map(|n| n.output.iter().map(String::as_str));
+    let known: std::collections::HashSet<&str> = inputs.chain(weights).chain(outputs).collect();
+    for node in &graph.node {
+        if let Some(missing) = node
+            .input
+            .iter()
+            .find(|i| !i.is_empty() && !known.contains(i.as_str()))
+        {
+            let reason = format!("its input \"{missing}\" is produced by no node");
+            return Err(LoadError::BadNode {
+                node: node_name(node),
+                reason,
+            });
+        }
+    }
+    match graph
+        .output
+        .iter()
+        .find(|o| !known.contains(o.name.as_str()))
+    {
+        None => Ok(()),
+        Some(o) => Err(LoadError::BadGraph(format!(
+            "its output \"{}\" is produced by no node",
+            o.name
+        ))),
+    }
+}
+
+/// Operator sets that the fixtures and the catalogue cover.
+const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+
+/// The version of ONNX's own operators.
+fn opset(proto: &ModelProto) -> Option<i64> {
+    let mut imports = proto.opset_import.iter();
+    let own = imports.find(|o| domain(&o.domain).is_empty());
+    own.map(|o| o.version)
+}
+
+/// A set outside the tested ones may still work, so that is said and not refused.
+fn warn_of_untested_opset(version: Option<i64>) {
+    if let Some(opset) = version.filter(|v| !TESTED_OPSETS.contains(v)) {
+        tracing::warn!(
+            opset,
+            "the model's ONNX operator set is outside the tested ones, 7 to 21"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! Which of a network's outputs gives the classes.
+//!
+//! Called by `import` with the graph typed for each output. What a file does not say is not guessed: where several
+//! outputs can be class scores, whoever serves the model names one.
+
+use std::collections::HashSet;
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{DimLike, ToDim};
+
+use super::{Ending, LoadError};
+
+/// What whoever serves a model says of its output.
+#[derive(Debug, Clone, Default)]
+pub struct OutputWish {
+    /// Its name, where the file has several.
+    pub name: Option<String>,
+    /// How many classes have labels.
+    pub classes: Option<usize>,
+    /// What an output of a single number is.
+    pub single: Option<Single>,
+}
+
+impl OutputWish {
+    /// The reason for an output where the file has no other.
+    pub const ONLY: &str = "the only output";
+}
+
+/// What the single number of an output says of the second of two classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Single {
+    /// Its probability.
+    Probability,
+    /// Its logit, where the other's is zero.
+    Logit,
+}
+
+impl Single {
+    /// The numbers of both classes.
+    pub(super) fn both(self, number: f32) -> Vec<f32> {
+        match self {
+            Single::Probability => vec![1.0 - number, number],
+            Single::Logit => vec![0.0, number],
+        }
+    }
+}
+
+/// What an output gives for one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// One for each class.
+    Classes(usize),
+    One,
+}
+
+/// Numbers of an output of this type for a batch of images.
+///
+/// # Errors
+/// What it is instead, behind "its output".
+pub(super) fn numbers(fact: &TypedFact, batch: &TDim) -> Result<Numbers, String> {
+    if fact.datum_type != f32::datum_type() {
+        return Err(format!("is {:?}, expected float32", fact.datum_type));
+    }
+    let is_batch = |dims: &[TDim]| dims.first().is_some_and(|n| n == batch);
+    let rest = match &fact.shape[..] {
+        dims if is_batch(dims) => &dims[1..],
+        // An output for one image may have no batch.
+        dims if *batch == 1.to_dim() => dims,
+        dims => return Err(wrong_shape(dims)),
+    };
+    let mut sizes = rest.iter().filter(|d| **d != 1.to_dim());
+    match (sizes.next().map(|d| d.to_usize().ok()), sizes.next()) {
+        (None, _) => Ok(Numbers::One),
+        (Some(Some(classes)), None) if classes > 1 => Ok(Numbers::Classes(classes)),
+        _ => Err(wrong_shape(&fact.shape)),
+    }
+}
+
+fn wrong_shape(dims: &[TDim]) -> String {
+    format!("is [{}], expected [N, classes]", shown(dims))
+}
+
+fn shown(dims: &[TDim]) -> String {
+    let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+    dims.join(", ")
+}
+
+/// An output for which the graph could be typed, or why not.
+pub(super) struct Output<T> {
+    pub(super) name: String,
+    pub(super) ending: Ending,
+    pub(super) typed: Result<(T, Numbers), LoadError>,
+}
+
+/// An output that was chosen, and why.
+pub(super) struct Chosen<T> {
+    pub(super) name: String,
+    pub(super) ending: Ending,
+    pub(super) typed: T,
+    pub(super) classes: usize,
+    /// Where there is but one number.
+    pub(super) single: Option<Single>,
+    pub(super) reason: String,
+}
+
+/// Chooses among a file's outputs; `inner` are those that others are computed from.
+///
+/// # Errors
+/// [`LoadError::NotAClassifier`] if none can be class scores, or several can; what is wrong with the only one.
+pub(super) fn choose<T>(
+    outputs: Vec<Output<T>>,
+    inner: &HashSet<String>,
+    wish: &OutputWish,
+) -> Result<Chosen<T>, LoadError> {
+    let count = outputs.len();
+    if count <= 1 || wish.name.is_some() {
+        let Some(output) = outputs.into_iter().next() else {
+            return refuse("it has no output".into());
+        };
+        let reason = match &wish.name {
+            Some(_) => "named in model.toml".into(),
+            None => OutputWish::ONLY.into(),
+        };
+        return accept(output, wish, reason);
+    }
+    let listed: Vec<String> = outputs.iter().map(listed).collect();
+    let listed = listed.join("; ");
+    let (mut fits, _): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| {
+        matches!(&output.typed, Ok((_, Numbers::Classes(_)))) && output.ending != Ending::Sorted
+    });
+    if fits.is_empty() {
+        return refuse(format!(
+            "none of its {count} outputs gives one number for each class: {listed}"
+        ));
+    }
+    let mut reason = format!("the only one of {count} that can be class scores");
+    if fits.len() > 1 {
+        let of_labels = |output: &Output<T>| match (&output.typed, wish.classes) {
+            (Ok((_, Numbers::Classes(classes))), Some(labels)) => *classes == labels,
+            _ => false,
+        };
+        let is_last = |output: &Output<T>| !inner.contains(&output.name);
+        if fits.iter().filter(|o| of_labels(o)).count() == 1 {
+            fits.retain(|o| of_labels(o));
+            reason = format!("the only one of {count} with as many numbers as there are labels");
+        } else if fits.iter().filter(|o| is_last(o)).count() == 1 {
+            fits.retain(|o| is_last(o));
+            reason = format!("of {count} outputs the one that the others lead to");
+        }
+    }
+    match <[Output<T>; 1]>::try_from(fits) {
+        Ok([output]) => accept(output, wish, reason),
+        Err(fits) => refuse(format!(
+            "{} of its outputs can be class scores: {listed}; choose one in model.toml: [output] name = \"{}\"",
+            fits.len(),
+            fits[fits.len() - 1].name
+        )),
+    }
+}
+
+fn accept<T>(output: Output<T>, wish: &OutputWish, reason: String) -> Result<Chosen<T>, LoadError> {
+    let Output {
+        name,
+        ending,
+        typed,
+    } = output;
+    let (typed, numbers) = typed?;
+    if ending == Ending::Sorted {
+        return refuse(format!(
+            "its output \"{name}\" gives the largest numbers in their order, expected one for each class in that of the \
+            classes: export it without TopK"
+        ));
+    }
+    let (classes, single) = match (numbers, wish.single, ending) {
+        (Numbers::Classes(classes), ..) => (classes, None),
+        (Numbers::One, Some(single), _) => (2, Some(single)),
+        (Numbers::One, None, Ending::Sigmoid) => (2, Some(Single::Probability)),
+        (Numbers::One, None, _) => {
+            return refuse(format!(
+                "its output has 1 class, expected at least 2; if the number of \"{name}\" is the logit of the second of two \
+                classes, say so in model.toml: [output] kind = \"logits\""
+            ));
+        }
+    };
+    Ok(Chosen {
+        name,
+        ending,
+        typed,
+        classes,
+        single,
+        reason,
+    })
+}
+
+fn listed<T>(output: &Output<T>) -> String {
+    let name = &output.name;
+    match &output.typed {
+        Ok(_) if output.ending == Ending::Sorted => format!("\"{name}\" is sorted"),
+        Ok((_, Numbers::Classes(classes))) => format!("\"{name}\" is [N, {classes}]"),
+        Ok((_, Numbers::One)) => format!("\"{name}\" is [N, 1]"),
+        Err(LoadError::NotAClassifier(reason)) => {
+            format!("\"{name}\" {}", reason.trim_start_matches("its output "))
+        }
+        Err(e) => format!("\"{name}\": {e}"),
+    }
+}
+
+fn refuse<T>(reason: String) -> Result<T, LoadError> {
+    Err(LoadError::NotAClassifier(reason))
+}
