@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn numbers(mut tensor: TensorProto) -> Vec<f32> {
-        widen_tensor(&mut tensor, None).unwrap();
+        widen_tensor(&mut tensor).unwrap();
         assert_eq!(tensor.data_type, FLOAT);
         let (numbers, _) = tensor.raw_data.as_chunks::<4>();
         numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()
@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn tensor_that_is_too_short_is_refused_and_integers_stay() {
-        let error = widen_tensor(&mut tensor(DataType::Float16, &[0, 1, 2]), None).unwrap_err();
+        let error = widen_tensor(&mut tensor(DataType::Float16, &[0, 1, 2])).unwrap_err();
         assert!(error.to_string().contains("holds 1 numbers"), "{error}");
         let mut bytes = tensor(DataType::Int8, &[1, 2]);
-        widen_tensor(&mut bytes, None).unwrap();
+        widen_tensor(&mut bytes).unwrap();
         assert_eq!(bytes, tensor(DataType::Int8, &[1, 2]));
     }
 }
