@@ -21,12 +21,13 @@ pub(super) use self::timm::config_recipe;
 /// A table of JSON.
 pub(super) type Table = Map<String, Value>;
 
-/// Three numbers, one a channel; a single number stands for all.
+/// Three numbers, one a channel; a single one, of a grey picture, stands for all.
 fn per_channel(value: &Value) -> Option<[f32; 3]> {
     let number = |value: &Value| value.as_f64().map(|v| v as f32);
     match value {
         Value::Array(values) => match &values[..] {
             [r, g, b] => Some([number(r)?, number(g)?, number(b)?]),
+            [grey] => number(grey).map(|v| [v; 3]),
             _ => None,
         },
         _ => number(value).map(|v| [v; 3]),

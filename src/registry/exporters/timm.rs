@@ -131,8 +131,8 @@ mod tests {
             ),
             (
                 "mean",
-                json!([0.5]),
-                "mean is [0.5], expected three numbers",
+                json!([0.5, 0.5]),
+                "mean is [0.5,0.5], expected three numbers",
             ),
             ("crop_pct", json!(0), "crop_pct is 0"),
         ] {

@@ -11,6 +11,7 @@ pub(super) fn is_meant(text: &str) -> bool {
     let mut chars = text.chars().filter(|c| !c.is_whitespace());
     match chars.next() {
         Some('{') => matches!(chars.next(), Some('"' | '\'' | '}' | '0'..='9')),
+        // `[0] cat` is a line of text.
         Some('[') => matches!(chars.next(), Some('"' | '\'' | '[' | '{' | '(' | ']')),
         _ => false,
     }
@@ -108,9 +109,10 @@ fn of_table(table: &Map<String, Value>) -> Result<Vec<Label>, String> {
 
 /// A class's name: text, or as torchvision and Keras keep it, a synset id and a name.
 fn label(number: u64, value: &Value) -> Result<Label, String> {
-    let text = |value: &Value| {
-        let text = value.as_str().map(str::trim);
-        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     };
     let label = match value {
         Value::Array(pair) => match &pair[..] {
@@ -192,6 +194,8 @@ mod tests {
             read(r#"{"cat": "0", "owl": "1"}"#).as_deref(),
             Ok("cat|owl")
         );
+        let numbers = Labels::parse_json("[10, 20]").unwrap();
+        assert_eq!(&*numbers.get(1).unwrap().label, "20");
         assert_eq!(read(r#"{"0": "1", "1": "0"}"#).as_deref(), Ok("1|0"));
         assert_eq!(read(r#"{"0": 0, "1": 1}"#).as_deref(), Ok("0|1"));
         assert_eq!(

@@ -74,9 +74,7 @@ impl Labels {
             true => json::parse(text)?,
             false => lines::parse(text)?,
         };
-        Ok(Labels {
-            labels: labels.into(),
-        })
+        Ok(Labels::of(labels))
     }
 
     /// Reads a list that must be JSON, or the same as Python prints it.
@@ -86,9 +84,7 @@ impl Labels {
     pub(super) fn parse_json(text: &str) -> Result<Labels, LabelsError> {
         match text.trim().is_empty() {
             true => Err(LabelsError::Empty),
-            false => Ok(Labels {
-                labels: json::parse(text)?.into(),
-            }),
+            false => Ok(Labels::of(json::parse(text)?)),
         }
     }
 
@@ -98,9 +94,20 @@ impl Labels {
     /// [`LabelsError::Json`], naming the class.
     pub(super) fn of_json(value: &Value) -> Result<Labels, LabelsError> {
         let labels = json::labels(value).map_err(LabelsError::Json)?;
-        Ok(Labels {
-            labels: labels.into(),
-        })
+        Ok(Labels::of(labels))
+    }
+
+    /// The labels, with ImageNet's synset ids where all names are those of its list.
+    fn of(labels: Vec<Label>) -> Labels {
+        let names = imagenet_synsets().map(|(_, names)| names);
+        let known = labels.iter().map(|label| &*label.synset);
+        let has_no_ids = labels.iter().all(|label| label.wnid.is_none());
+        match has_no_ids && known.eq(names) {
+            true => Labels::imagenet1k(),
+            false => Labels {
+                labels: labels.into(),
+            },
+        }
     }
 
     /// Returns the numbers 0 to `classes - 1` as names, for a network whose classes are unknown.
@@ -207,12 +214,15 @@ fn is_wnid(word: &str) -> bool {
         .is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// The ids and names of ImageNet-1k, in the order of its classes.
+fn imagenet_synsets() -> impl Iterator<Item = (&'static str, &'static str)> {
+    IMAGENET1K.lines().filter_map(|line| line.split_once(' '))
+}
+
 /// Whether these are all names of one class of ImageNet-1k, as its list spells them.
 fn is_imagenet_synset(names: &str) -> bool {
-    static SYNSETS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-        let names = IMAGENET1K.lines().filter_map(|line| line.split_once(' '));
-        names.map(|(_, names)| names).collect()
-    });
+    static SYNSETS: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| imagenet_synsets().map(|(_, names)| names).collect());
     SYNSETS.contains(names)
 }
 
@@ -294,6 +304,21 @@ mod tests {
             (small.0.as_deref(), &*small.2),
             (Some("n02084071"), "dog, small")
         );
+    }
+
+    #[test]
+    fn imagenets_names_alone_get_their_ids() {
+        let names: Vec<&str> = imagenet_synsets().map(|(_, names)| names).collect();
+        let table: serde_json::Map<String, Value> = (0..1000)
+            .map(|i: usize| (i.to_string(), names[i].into()))
+            .collect();
+        let of_json = Labels::of_json(&Value::Object(table)).unwrap();
+        assert_eq!(of_json, Labels::imagenet1k());
+        let of_text = Labels::parse(&names.join("\n")).unwrap();
+        assert_eq!(of_text, Labels::imagenet1k());
+        let other = Labels::parse(&names[1..].join("\n")).unwrap();
+        assert_eq!(other.get(0).unwrap().wnid, None);
+        assert_eq!(other.repeated(), [(133, 516)]);
     }
 
     #[test]

@@ -266,8 +266,8 @@ mod tests {
             ),
             (
                 "image_mean",
-                json!([0.5]),
-                "image_mean is [0.5], expected three numbers",
+                json!([0.5, 0.5]),
+                "image_mean is [0.5,0.5], expected three numbers",
             ),
             (
                 "image_mean",
