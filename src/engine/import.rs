@@ -391,7 +391,7 @@ fn classifier_input(
     let dtype = fact.datum_type.concretize();
     if dtype.is_some_and(|d| d != DatumType::F32) {
         return not_a_classifier(format!(
-            "input \"{name}\" is {}, expected float32",
+            "input \"{name}\" is {}, expected float32, float16, double or uint8",
             dtype_name(dtype)
         ));
     }
@@ -411,7 +411,9 @@ fn classifier_input(
             }
             let side = height.or(width).unwrap_or(default_side);
             if height.unwrap_or(side) != side || width.unwrap_or(side) != side {
-                return wrong("expected equal height and width");
+                return wrong(
+                    "expected equal height and width: export it with a square input, or with open sides",
+                );
             }
             if !(1..=MAX_SIDE).contains(&side) {
                 return wrong("allowed are sides of 1 to 2048 pixels");
