@@ -5,7 +5,9 @@
 mod agreement;
 mod caught;
 mod error;
+mod graph_error;
 mod import;
+mod input;
 mod lower;
 mod onnx;
 mod options;
