@@ -25,7 +25,7 @@ pub(super) fn catch<T>(run: impl FnOnce() -> Result<T, LoadError>) -> Result<T, 
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let text = text.map_or_else(String::new, |text| super::import::one_line(&text));
+        let text = text.map_or_else(String::new, |text| super::graph_error::one_line(&text));
         Err(LoadError::BadGraph(format!(
             "the importer gave up on it ({text})"
         )))

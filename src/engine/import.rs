@@ -8,11 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{DimLike, ToDim};
-use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_core::internal::ToDim;
 
 use super::caught::catch;
 use super::external::WeightsDir;
+use super::graph_error::graph_error;
+use super::input::{InputShape, classifier_input};
 use super::lower::{self, Found, Lowered};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, Numbers, Output, OutputWish, Single};
@@ -24,9 +25,6 @@ use super::{
 use crate::ops::{self, Region, Share};
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Normalization, NormalizeKernel};
-
-/// Largest side of a network's input, in pixels; see `preprocess::spec`.
-const MAX_SIDE: usize = 2048;
 
 /// A model file in memory.
 #[derive(Debug)]
@@ -356,83 +354,8 @@ fn optimize(
     Ok((plan(model).map_err(refuse)?, Some(1)))
 }
 
-struct InputShape {
-    side: usize,
-    fixed_batch: Option<usize>,
-}
-
 fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
     Err(LoadError::NotAClassifier(reason))
-}
-
-/// The single `[N, 3, side, side]` float input.
-fn classifier_input(
-    model: &InferenceModel,
-    default_side: usize,
-) -> Result<(String, InputShape), LoadError> {
-    let inputs = model.input_outlets().map_err(|e| graph_error(&e))?;
-    let &[input] = inputs else {
-        let names: Vec<_> = inputs
-            .iter()
-            .map(|i| model.node(i.node).name.as_str())
-            .collect();
-        return not_a_classifier(format!(
-            "it has {} inputs ({}), expected one",
-            names.len(),
-            names.join(", ")
-        ));
-    };
-    let name = model.node(input.node).name.clone();
-    let fact = model.outlet_fact(input).map_err(|e| graph_error(&e))?;
-    let dtype = fact.datum_type.concretize();
-    if dtype.is_some_and(|d| d != DatumType::F32) {
-        return not_a_classifier(format!(
-            "input \"{name}\" is {}, expected float32",
-            dtype_name(dtype)
-        ));
-    }
-    let dims: Vec<Option<usize>> = fact
-        .shape
-        .dims()
-        .map(|d| d.concretize().and_then(|d| d.to_usize().ok()))
-        .collect();
-    let shown = |d: &Option<usize>| d.map_or_else(|| "?".into(), |d| d.to_string());
-    let shape = dims.iter().map(shown).collect::<Vec<_>>().join(", ");
-    let wrong =
-        |why: &str| not_a_classifier(format!("input \"{name}\" has shape [{shape}], {why}"));
-    match dims[..] {
-        [batch, channels, height, width] => {
-            if channels.is_some_and(|c| c != 3) {
-                return wrong("expected [N, 3, height, width] (RGB, channels first)");
-            }
-            let side = height.or(width).unwrap_or(default_side);
-            if height.unwrap_or(side) != side || width.unwrap_or(side) != side {
-                return wrong("expected equal height and width");
-            }
-            if !(1..=MAX_SIDE).contains(&side) {
-                return wrong("allowed are sides of 1 to 2048 pixels");
-            }
-            Ok((
-                name,
-                InputShape {
-                    side,
-                    fixed_batch: batch,
-                },
-            ))
-        }
-        [] if fact.shape.is_open() => Ok((
-            name,
-            InputShape {
-                side: default_side,
-                fixed_batch: None,
-            },
-        )),
-        _ => wrong("expected [N, 3, height, width]"),
-    }
-}
-
-fn dtype_name(dtype: Option<DatumType>) -> String {
-    dtype.map_or_else(|| "of unknown type".into(), |d| format!("{d:?}"))
 }
 
 /// Fixes the input to `[batch, 3, side, side]` and infers all shapes; only one output is kept.
@@ -456,32 +379,5 @@ fn typed_for(
     match outputs::numbers(fact, &batch) {
         Ok(numbers) => Ok((model, numbers)),
         Err(reason) => not_a_classifier(format!("its output {reason}")),
-    }
-}
-
-/// tract's error chain as one line; the node it names, if any, is picked out.
-fn graph_error(error: &TractError) -> LoadError {
-    let chain: Vec<String> = error.chain().map(|c| one_line(&c.to_string())).collect();
-    let reason = chain.last().cloned().unwrap_or_default();
-    match chain.iter().rev().find_map(|text| quoted_node(text)) {
-        Some(node) => LoadError::BadNode { node, reason },
-        None => LoadError::BadGraph(chain.join(": ")),
-    }
-}
-
-/// The name in tract's `node #12 "conv1" Conv`.
-fn quoted_node(text: &str) -> Option<String> {
-    let (_, after) = text.split_once("ode #")?;
-    let (_, name) = after.split_once('"')?;
-    Some(name.split_once('"')?.0.to_owned())
-}
-
-/// The first 300 characters, without line breaks.
-pub(super) fn one_line(text: &str) -> String {
-    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() > 300 {
-        text.chars().take(300).chain("…".chars()).collect()
-    } else {
-        text
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> InputForm {
     let (Some(at), None) = (inputs.next(), inputs.next()) else {
         return InputForm::default();
     };
-    let Some((form, image)) = form(&graph.input[at]) else {
+    let Some((form, image)) = form(&graph.input[at], is_turned(graph, &graph.input[at].name))
+    else {
         return InputForm::default();
     };
     if form == InputForm::default() {
@@ -91,8 +92,9 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> InputForm {
     form
 }
 
-/// The form of an input, and the one of `[N, 3, height, width]` in its place.
-fn form(input: &ValueInfoProto) -> Option<(InputForm, ValueInfoProto)> {
+/// The form of an input, and the one of `[N, 3, height, width]` in its place; where no size tells, channels come last if
+/// the file brings them to the front.
+fn form(input: &ValueInfoProto, is_turned: bool) -> Option<(InputForm, ValueInfoProto)> {
     let type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
     let dims = &tensor.shape.as_ref()?.dim;
     let size = |d: &Dimension| match d.value {
@@ -108,9 +110,11 @@ fn form(input: &ValueInfoProto) -> Option<(InputForm, ValueInfoProto)> {
     };
     let (batch, image) = dims.split_at(dims.len() - 3);
     let first = size(&image[0]);
-    let channels_last = !is_channels(first) && is_channels(size(&image[2]));
+    let last = size(&image[2]);
+    let is_open = first.is_none() && last.is_none();
+    let channels_last = !is_channels(first) && is_channels(last) || is_open && is_turned;
     let (channels, height, width) = match channels_last {
-        true => (size(&image[2]), &image[0], &image[1]),
+        true => (last, &image[0], &image[1]),
         false => (first, &image[1], &image[2]),
     };
     let form = InputForm {
@@ -214,17 +218,25 @@ fn names(graph: &GraphProto) -> HashSet<String> {
     weights.chain(inputs).chain(of_nodes).cloned().collect()
 }
 
-/// Makes the identity of the nodes that bring the channels of an input to the front, if nothing else reads it.
-fn drop_transposes(graph: &mut GraphProto, input: &str) -> bool {
-    let reads = |node: &NodeProto| node.input.iter().any(|i| i == input);
-    let is_to_front = |node: &NodeProto| {
+/// Whether all that reads an input brings its channels to the front.
+fn is_turned(graph: &GraphProto, input: &str) -> bool {
+    let mut readers = graph.node.iter().filter(|n| reads(n, input));
+    readers.all(|node| {
         let perm = node.attribute.iter().find(|a| a.name == "perm");
         node.op_type == "Transpose" && perm.is_some_and(|a| a.ints == [0, 3, 1, 2])
-    };
-    if !graph.node.iter().filter(|n| reads(n)).all(is_to_front) {
+    })
+}
+
+fn reads(node: &NodeProto, value: &str) -> bool {
+    node.input.iter().any(|input| input == value)
+}
+
+/// Makes the identity of the nodes that bring the channels of an input to the front, if nothing else reads it.
+fn drop_transposes(graph: &mut GraphProto, input: &str) -> bool {
+    if !is_turned(graph, input) {
         return false;
     }
-    for node in graph.node.iter_mut().filter(|n| reads(n)) {
+    for node in graph.node.iter_mut().filter(|n| reads(n, input)) {
         node.op_type = "Identity".into();
         node.attribute.clear();
     }
@@ -236,10 +248,7 @@ const MAX_STEPS: usize = 4;
 
 /// Whether all that reads the bytes of a value makes floats of them, perhaps in another order.
 fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
-    let mut readers = graph
-        .node
-        .iter()
-        .filter(|n| n.input.iter().any(|i| i == input));
+    let mut readers = graph.node.iter().filter(|n| reads(n, input));
     readers.all(|node| {
         let to = node.attribute.iter().find(|a| a.name == "to");
         match node.op_type.as_str() {

@@ -75,21 +75,21 @@ pub(super) fn decode(
     let graph = proto.graph.as_mut().expect("seen above");
     operators::check(graph, onnx)?;
     floats::widen(graph)?;
-    let notes = training::settle(graph, version.unwrap_or(1))?;
+    let training = training::settle(graph, version.unwrap_or(1))?;
     quantized::rewrite(graph)?;
     check_edges(graph)?;
     quantized::check(graph)?;
     widen_weights(graph);
     let form = input::settle(graph, version.unwrap_or(1));
-    let pixels = match (form.bytes, graph.input.first()) {
-        (true, _) => Pixels::Bytes,
-        (false, Some(input)) => pixels::of(graph, &input.name),
-        (false, None) => Pixels::Normalized,
+    let (own, of_pixels) = match graph.input.first() {
+        Some(input) => pixels::of(graph, &input.name),
+        None => (Pixels::Normalized, None),
     };
+    let pixels = if form.bytes { Pixels::Bytes } else { own };
     Ok(Decoded {
         form,
         pixels,
-        notes: notes.into_iter().collect(),
+        notes: training.into_iter().chain(of_pixels).collect(),
         endings: ending::endings(graph),
         inner_outputs: ending::inner_outputs(graph),
         proto,

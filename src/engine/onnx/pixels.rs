@@ -33,14 +33,20 @@ impl Pixels {
     }
 }
 
+/// What is said of a network that subtracts means in the order of blue, green and red.
+const OF_BGR: &str = "its first operators subtract means in the order of blue, green and red: it may have been trained on \
+    BGR, and it is given RGB";
+
 /// Most operators looked at behind the input.
 const MAX_STEPS: usize = 8;
 
-/// What the first operators of a graph make of its input `name` says of the numbers that it takes.
-pub(super) fn of(graph: &GraphProto, name: &str) -> Pixels {
+/// What the first operators of a graph make of its input `name` says of the numbers that it takes, and what is to be
+/// said of that.
+pub(super) fn of(graph: &GraphProto, name: &str) -> (Pixels, Option<String>) {
     let constants = constants(graph);
     // What is computed is `value × scale + shift`, in each channel about the same.
     let (mut value, mut scale, mut shift) = (name, 1.0_f32, 0.0_f32);
+    let mut note = None;
     for _ in 0..MAX_STEPS {
         let mut readers = graph
             .node
@@ -56,9 +62,16 @@ pub(super) fn of(graph: &GraphProto, name: &str) -> Pixels {
             &*node.op_type,
             "Cast" | "Transpose" | "Identity" | "Squeeze" | "Unsqueeze" | "Resize"
         ) {
-            let Some((number, first)) = operand(node, value, &constants) else {
+            let Some((numbers, first)) = operand(node, value, &constants) else {
                 break;
             };
+            let number = numbers.iter().sum::<f32>() / numbers.len() as f32;
+            if let ("Add" | "Sub", [blue, green, red]) = (&*node.op_type, &numbers[..]) {
+                // As large as they are subtracted; those of photos grow from blue to red.
+                let (blue, green, red) = (blue.abs(), green.abs(), red.abs());
+                let grows = blue < green && green < red && (red - blue) > 0.1 * green;
+                note = note.or(grows.then(|| OF_BGR.to_owned()));
+            }
             (scale, shift) = match (&*node.op_type, first) {
                 ("Mul", _) => (scale * number, shift * number),
                 ("Div", false) => (scale / number, shift / number),
@@ -72,22 +85,23 @@ pub(super) fn of(graph: &GraphProto, name: &str) -> Pixels {
     // A pixel of mean brightness becomes about zero, and a deviation about one.
     let (middle, deviation) = (-shift / scale, 1.0 / scale);
     let near = |low: f32, high: f32| low <= deviation && deviation <= high;
-    match scale > 0.0 && scale.is_finite() {
+    let pixels = match scale > 0.0 && scale.is_finite() {
         _ if scale == 1.0 && shift.abs() < 30.0 => Pixels::Normalized,
         true if near(30.0, 300.0) && (0.0..=140.0).contains(&middle) => Pixels::Bytes,
         true if scale == 1.0 && (30.0..=140.0).contains(&middle) => Pixels::Bytes,
         true if near(0.15, 0.55) && (0.25..=0.6).contains(&middle) => Pixels::Unit,
         _ => Pixels::Normalized,
-    }
+    };
+    (pixels, note.filter(|_| pixels != Pixels::Normalized))
 }
 
-/// The mean of the constant that a node combines a value with, and whether it comes first; none if it is none of one
-/// number or one for each of three channels.
+/// The constant that a node combines a value with, and whether it comes first; none if it is none of one number or one
+/// for each of three channels.
 fn operand(
     node: &NodeProto,
     value: &str,
     constants: &HashMap<&str, &TensorProto>,
-) -> Option<(f32, bool)> {
+) -> Option<(Vec<f32>, bool)> {
     let [a, b] = &node.input[..] else {
         return None;
     };
@@ -97,8 +111,7 @@ fn operand(
         _ => return None,
     };
     let numbers = tensors::floats(constants.get(constant.as_str())?)?;
-    matches!(numbers.len(), 1 | 3)
-        .then(|| (numbers.iter().sum::<f32>() / numbers.len() as f32, first))
+    matches!(numbers.len(), 1 | 3).then_some((numbers, first))
 }
 
 #[cfg(test)]
@@ -107,6 +120,10 @@ mod tests {
 
     /// What is recognized where the network begins with these operators.
     fn pixels(operators: &[(&str, &[f32])]) -> Pixels {
+        recognized(operators).0
+    }
+
+    fn recognized(operators: &[(&str, &[f32])]) -> (Pixels, Option<String>) {
         let mut graph = GraphProto::default();
         let mut value = "x".to_owned();
         for (i, (op, numbers)) in operators.iter().enumerate() {
@@ -154,6 +171,20 @@ mod tests {
             pixels(&[("Mul", &[2.0]), ("Sub", &[1.0])]),
         ];
         assert_eq!(unit, [Pixels::Unit; 2]);
+    }
+
+    #[test]
+    fn means_from_blue_to_red_are_worth_a_word() {
+        let bgr = [103.939, 116.779, 123.68];
+        let (pixels, note) = recognized(&[("Sub", &bgr)]);
+        assert_eq!(pixels, Pixels::Bytes);
+        assert!(note.unwrap().contains("trained on BGR"));
+        let (_, note) = recognized(&[("Add", &bgr.map(|m| -m))]);
+        assert!(note.is_some());
+        let rgb = [123.68, 116.779, 103.939];
+        for none in [&rgb[..], &[127.5], &[116.0, 117.0, 118.0]] {
+            assert_eq!(recognized(&[("Sub", none)]).1, None);
+        }
     }
 
     #[test]
