@@ -4,6 +4,7 @@
 //! Called by `tract`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
 
 use super::agreement::Agreement;
+use super::caught::catch;
 use super::import::Prepared;
 use super::probes;
 use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
@@ -144,10 +145,7 @@ fn choose<M: Model>(
         return Ok((exact, choice));
     }
     let images = probes::images(exact.spec().side, exact.spec().pixels);
-    let run = |model: &M| -> Result<Vec<Vec<f32>>, LoadError> {
-        let refuse = |e: EngineError| LoadError::BadGraph(format!("a probe image fails: {e}"));
-        answers(model, &images, options.threads_per_worker).map_err(refuse)
-    };
+    let run = |model: &M| answers(model, &images, options.threads_per_worker);
     let expected = run(&exact)?;
     drop(exact); // its packed weights are as large as those that follow
     let fast = make(Precision::Bf16, Again::Perhaps)?;
@@ -169,8 +167,14 @@ fn answers<M: Model>(
     model: &M,
     images: &[Image],
     threads: usize,
-) -> Result<Vec<Vec<f32>>, EngineError> {
-    let run = |images: &[Image]| model.spawn()?.run(images);
+) -> Result<Vec<Vec<f32>>, LoadError> {
+    let refuse = |e: EngineError| LoadError::BadGraph(format!("a probe image fails: {e}"));
+    let run = |images: &[Image]| {
+        catch(|| {
+            let mut engine = model.spawn().map_err(refuse)?;
+            engine.run(images).map_err(refuse)
+        })
+    };
     let shares = images.chunks(images.len().div_ceil(threads.max(1)));
     std::thread::scope(|scope| {
         let runs: Vec<_> = shares
@@ -178,7 +182,7 @@ fn answers<M: Model>(
             .collect();
         let mut answers = Vec::with_capacity(images.len());
         for run in runs {
-            answers.extend(run.join().map_err(|_| EngineError::Panicked)??);
+            answers.extend(run.join().map_err(|_| refuse(EngineError::Panicked))??);
         }
         Ok(answers)
     })
@@ -344,6 +348,30 @@ mod tests {
         }
         let (_, choice) = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 0))).expect("auto is f32");
         assert_eq!(choice.precision, Precision::F32);
+    }
+
+    /// A network that cannot run.
+    struct Panics(EngineSpec);
+
+    impl Model for Panics {
+        fn spec(&self) -> &EngineSpec {
+            &self.0
+        }
+
+        fn spawn(&self) -> Result<Box<dyn Engine>, EngineError> {
+            assert!(crate::engine::is_expected_panic());
+            panic!("an index out of bounds")
+        }
+    }
+
+    #[test]
+    fn panic_for_a_probe_image_is_the_reason_for_the_refusal() {
+        let model = Panics(fixed(&[0.0, 1.0], 0).spec);
+        for threads in [1, 3] {
+            let images = probes::images(4, model.0.pixels);
+            let error = answers(&model, &images, threads).unwrap_err().to_string();
+            assert!(error.contains("an index out of bounds"), "{error}");
+        }
     }
 
     #[test]

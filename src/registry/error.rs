@@ -88,12 +88,29 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The network cannot be served.
-    #[error("{origin}: {reason}")]
+    /// The network cannot be served. Names of its file may hold anything, the message is one line.
+    #[error("{origin}: {}", reason.to_string().replace(char::is_control, "\u{fffd}"))]
     Load {
         /// The file, or "built-in model".
         origin: String,
         /// What is wrong with it.
         reason: LoadError,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_file_break_no_line() {
+        let error = ModelError::Load {
+            origin: "m.onnx".into(),
+            reason: LoadError::BadNode {
+                node: "a\nb".into(),
+                reason: "its input \"\r\" is produced by no node".into(),
+            },
+        };
+        assert!(!error.to_string().contains(char::is_control), "{error}");
+    }
 }

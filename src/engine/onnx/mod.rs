@@ -98,16 +98,11 @@ pub(super) fn decode(
 
 /// Unnamed nodes go by their first output, as tract names them.
 pub(super) fn node_name(node: &NodeProto) -> String {
-    let output = || node.output.first().map(String::as_str);
-    match node.name.as_str() {
-        "" => printable(output().unwrap_or_default()),
-        name => printable(name),
+    if node.name.is_empty() {
+        node.output.first().cloned().unwrap_or_default()
+    } else {
+        node.name.clone()
     }
-}
-
-/// A name of the file in a message of one line.
-fn printable(name: &str) -> String {
-    name.replace(char::is_control, "\u{fffd}")
 }
 
 /// A domain as nodes name it: that of ONNX's own operators has two names.

@@ -8,7 +8,7 @@ use tract_onnx::Onnx;
 use tract_onnx::pb::GraphProto;
 
 use super::super::LoadError;
-use super::{domain, graphs, node_name, printable};
+use super::{domain, graphs, node_name};
 
 /// ONNX Runtime's own operators that the importer has, or `quantized` says in ONNX's.
 const MICROSOFT: [&str; 11] = [
@@ -65,10 +65,10 @@ pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
         if !is_known(of, &node.op_type, onnx) {
             return Err(LoadError::UnsupportedOperator {
                 node: node_name(node),
-                op: printable(&match of {
+                op: match of {
                     "" => node.op_type.clone(),
                     of => format!("{} (domain {of})", node.op_type),
-                }),
+                },
             });
         }
         for graph in node.attribute.iter().flat_map(graphs) {
@@ -86,7 +86,7 @@ mod tests {
 
     fn refusal(domain: &str, op_type: &str) -> Option<String> {
         let node = NodeProto {
-            name: "a\nb".into(),
+            name: "a".into(),
             domain: domain.into(),
             op_type: op_type.into(),
             ..NodeProto::default()
@@ -116,14 +116,14 @@ mod tests {
             ("ai.onnx.ml", "Normalizer"),
             ("", "FastGelu"),
             ("", "Normalizer"),
-            ("", "No\nsuch"),
+            ("", "NoSuch"),
         ] {
             let error = refusal(domain, op).expect(op);
+            let start = format!("node \"a\" uses the operator {op}");
             assert!(
-                error.starts_with("node \"a\u{fffd}b\" uses the operator "),
+                error.starts_with(&start) && error.contains(domain),
                 "{error}"
             );
-            assert!(!error.contains('\n'), "{error}");
         }
     }
 }
