@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use kernels::Features;
 use kernels::nn::{
-    Arithmetic, Builder, ConvLayer, Input, Int8Conv, Int8Residual, Moving, Pooling, Precision,
-    Program, Quantization, Team, Value,
+    Arithmetic, Builder, ConvLayer, Input, Int8Conv, Int8Residual, Pooling, Precision, Program,
+    Quantization, SlidingWindow, Team, Value,
 };
 
 /// How long a case runs in a round.
@@ -161,7 +161,7 @@ fn add_int8(
     name: &str,
     from: Option<Value>,
     (conv, weights, bias): (Conv, &[f32], &[f32]),
-    moving: Moving,
+    moving: SlidingWindow,
 ) -> Value {
     let outputs = conv.channels[1];
     let each = weights.len() / outputs;
@@ -206,7 +206,7 @@ fn add(builder: &mut Builder, name: &str, from: Option<Value>, conv: Conv) -> Va
     let mut weights = noise(seed, outputs * fan_in);
     weights.iter_mut().for_each(|w| *w *= scale);
     let bias = noise(seed + 1, outputs);
-    let moving = Moving {
+    let moving = SlidingWindow {
         kernel: [conv.kernel; 2],
         stride: [conv.stride; 2],
         pad_before: [conv.kernel / 2; 2],
@@ -246,7 +246,7 @@ fn resnet50(arithmetic: Arithmetic, batch: usize, threads: usize) -> Program {
         relu: true,
     };
     let stem = add(&mut builder, "conv1", None, plain);
-    let window = Moving {
+    let window = SlidingWindow {
         kernel: [3; 2],
         stride: [2; 2],
         pad_before: [1; 2],

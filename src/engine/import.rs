@@ -22,7 +22,7 @@ use super::{
     Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo, Pixels,
     weights,
 };
-use crate::ops::{self, Region, Share};
+use crate::ops::{self, Region, SharedTeam};
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Normalization, NormalizeKernel};
 
@@ -326,7 +326,7 @@ fn lower(model: TypedModel, found: Found, plan: &LoweringPlan<'_>) -> TractResul
             options.threads_per_worker,
             plan.normalization.clone(),
         )?;
-        let share = Share {
+        let share = SharedTeam {
             team: Arc::clone(&options.team),
             threads: options.threads_per_worker,
         };

@@ -4,7 +4,7 @@ use super::compile_int8::compile_int8;
 use super::graph::{Graph, Node, Op, ValueId, Window};
 use kernels::Normalization;
 use kernels::nn::{
-    Arithmetic, Builder, ConvLayer, Moving, Pooling, Precision, Program, Refusal, Value,
+    Arithmetic, Builder, ConvLayer, Pooling, Precision, Program, SlidingWindow, Unsupported, Value,
 };
 
 /// Planes of at most so many pixels are computed for all images of a batch at once: their weights outweigh them.
@@ -59,7 +59,7 @@ pub fn compile(
             (&borders, borders[i]),
             exact,
         );
-        let error = |Refusal(reason)| CompileError {
+        let error = |Unsupported(reason)| CompileError {
             node: node.name.clone(),
             reason,
         };
@@ -103,8 +103,8 @@ pub(super) fn batch_from(graph: &Graph) -> usize {
 }
 
 /// How a node's window moves over its input.
-pub(super) fn moving(window: &Window, node: &Node) -> Moving {
-    Moving {
+pub(super) fn moving(window: &Window, node: &Node) -> SlidingWindow {
+    SlidingWindow {
         kernel: window.kernel,
         stride: window.stride,
         pad_before: window.pad_before,
@@ -119,7 +119,7 @@ fn add(
     values: &[Option<Value>],
     (borders, border): (&[usize], usize),
     exact: bool,
-) -> Result<Value, Refusal> {
+) -> Result<Value, Unsupported> {
     let name = node.name.as_str();
     let moving = |window: &Window| moving(window, node);
     let value = |id: &ValueId| values[id.0].expect("only images have no value");
@@ -180,7 +180,9 @@ fn add(
             };
             builder.pool(name, value(input), pooling, moving(window), border)
         }
-        Op::Quantize { .. } | Op::Dequantize { .. } => Err(Refusal("bytes among numbers".into())),
+        Op::Quantize { .. } | Op::Dequantize { .. } => {
+            Err(Unsupported("bytes among numbers".into()))
+        }
         Op::GlobalAvgPool { input } => {
             let shape = graph.nodes[input.0].shape;
             match shape.height * shape.width {

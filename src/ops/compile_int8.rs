@@ -8,7 +8,7 @@ use super::compile::{CompileError, MAX_IMAGE_CHANNELS, batch_from, borders, buil
 use super::graph::{Conv, Graph, Node, Op, ValueId};
 use kernels::Normalization;
 use kernels::nn::{
-    Arithmetic, Builder, Int8Conv, Int8Residual, Program, Quantization, Refusal, Value,
+    Arithmetic, Builder, Int8Conv, Int8Residual, Program, Quantization, Unsupported, Value,
 };
 
 /// See [`super::compile`].
@@ -36,7 +36,7 @@ pub(super) fn compile_int8(
             compiler.builder.begin_batch();
         }
         let value = compiler.node(ValueId(i), node);
-        compiler.values[i] = value.map_err(|Refusal(reason)| CompileError {
+        compiler.values[i] = value.map_err(|Unsupported(reason)| CompileError {
             node: node.name.clone(),
             reason,
         })?;
@@ -50,7 +50,7 @@ pub(super) fn compile_int8(
         };
         match read.and_then(|()| compiler.value(*output)) {
             Ok(value) => compiler.builder.leave(name, value),
-            Err(Refusal(reason)) => {
+            Err(Unsupported(reason)) => {
                 return Err(CompileError {
                     node: name.clone(),
                     reason,
@@ -61,8 +61,8 @@ pub(super) fn compile_int8(
     Ok(compiler.builder.finish())
 }
 
-fn refuse<T>(reason: &str) -> Result<T, Refusal> {
-    Err(Refusal(reason.to_owned()))
+fn refuse<T>(reason: &str) -> Result<T, Unsupported> {
+    Err(Unsupported(reason.to_owned()))
 }
 
 /// How many read each value, outputs included.
@@ -110,14 +110,14 @@ impl Compiler<'_> {
     }
 
     /// The bytes of a value that has been computed, or its numbers if it has no bytes.
-    fn value(&self, value: ValueId) -> Result<Value, Refusal> {
+    fn value(&self, value: ValueId) -> Result<Value, Unsupported> {
         match self.values[root(self.graph, value).0] {
             Some(value) => Ok(value),
             None => refuse("it reads what is not stored as bytes"),
         }
     }
 
-    fn node(&mut self, id: ValueId, node: &Node) -> Result<Option<Value>, Refusal> {
+    fn node(&mut self, id: ValueId, node: &Node) -> Result<Option<Value>, Unsupported> {
         match &node.op {
             Op::Quantize {
                 input,
@@ -137,7 +137,7 @@ impl Compiler<'_> {
         id: ValueId,
         input: ValueId,
         quantization: Quantization,
-    ) -> Result<Option<Value>, Refusal> {
+    ) -> Result<Option<Value>, Unsupported> {
         if !quantization.is_valid() {
             return refuse("its scale is no step");
         }
@@ -162,7 +162,7 @@ impl Compiler<'_> {
         id: ValueId,
         quantization: Quantization,
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let graph = self.graph;
         let node = &graph.nodes[id.0];
         if self.readers[id.0] > 1 && !matches!(node.op, Op::Input(_) | Op::Dequantize { .. }) {
@@ -211,7 +211,7 @@ impl Compiler<'_> {
     }
 
     /// What the bytes of a value mean.
-    fn quantization(&self, value: ValueId) -> Result<Quantization, Refusal> {
+    fn quantization(&self, value: ValueId) -> Result<Quantization, Unsupported> {
         match (self.op(value), self.op(root(self.graph, value))) {
             (
                 Op::Dequantize {
@@ -295,7 +295,7 @@ impl Compiler<'_> {
         inputs: [ValueId; 2],
         relu: bool,
         (border, quantization): (usize, Quantization),
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let graph = self.graph;
         for input in inputs {
             self.quantization(input)?;
@@ -313,7 +313,7 @@ impl Compiler<'_> {
             unreachable!("a value that a sum takes is quantized")
         };
         let other = inputs.into_iter().find(|i| root(graph, *i) != own);
-        let other = other.ok_or_else(|| Refusal("it adds a value to itself".into()))?;
+        let other = other.ok_or_else(|| Unsupported("it adds a value to itself".into()))?;
         let conv_node = &graph.nodes[conv.0];
         let Op::Conv(conv) = &conv_node.op else {
             unreachable!("a value that a sum takes is a convolution's")
@@ -333,7 +333,7 @@ impl Compiler<'_> {
         conv: &Conv,
         (border, output): (usize, Option<Quantization>),
         sum: Option<(Int8Residual, bool)>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let input = self.quantization(conv.input)?;
         let Some((weights, scales)) = conv.weights.as_int8() else {
             return refuse("its weights are no bytes");
@@ -375,7 +375,7 @@ impl Compiler<'_> {
 }
 
 /// The bias in steps of the input's scale times the weights'.
-fn bias(conv: &Conv, input: Quantization, scales: &[f32]) -> Result<Vec<i32>, Refusal> {
+fn bias(conv: &Conv, input: Quantization, scales: &[f32]) -> Result<Vec<i32>, Unsupported> {
     if conv.bias.len() != scales.len() {
         return refuse("its bias does not fit its channels");
     }
@@ -383,7 +383,7 @@ fn bias(conv: &Conv, input: Quantization, scales: &[f32]) -> Result<Vec<i32>, Re
         let steps = (f64::from(*bias) / (f64::from(input.scale) * f64::from(*scale))).round();
         match steps.abs() < f64::from(i32::MAX) {
             true => Ok(steps as i32),
-            false => Err(Refusal(format!("a bias of {bias} is {steps:e} steps"))),
+            false => Err(Unsupported(format!("a bias of {bias} is {steps:e} steps"))),
         }
     };
     conv.bias.iter().zip(scales).map(step).collect()

@@ -20,5 +20,5 @@ pub use self::compile::{CompileError, compile};
 pub use self::fuse::fuse;
 pub use self::graph::Graph;
 pub use self::linear::{DequantizeLinear, Linear, QuantizeLinear};
-pub use self::region::{Region, Share};
+pub use self::region::{Region, SharedTeam};
 pub use self::weights::{Int8Values, Values, Weights};

@@ -11,9 +11,9 @@ use tract_onnx::tract_core::internal::*;
 use super::Graph;
 use kernels::nn::{Input, Memory, Program, Team};
 
-/// How much of the machine a region may use.
+/// The threads that help an inference, and how many of them.
 #[derive(Debug, Clone)]
-pub struct Share {
+pub struct SharedTeam {
     /// The threads that help.
     pub team: Arc<Team>,
     /// Most threads of one inference.
@@ -28,7 +28,7 @@ pub struct Share {
 #[derive(Debug, Clone)]
 pub struct Region {
     body: Body,
-    share: Share,
+    share: SharedTeam,
     /// Each output's shape behind the batch.
     outputs: Vec<TVec<usize>>,
 }
@@ -44,7 +44,7 @@ enum Body {
 impl Region {
     /// A region that runs `program`; `outputs` are the shapes of one image's outputs.
     #[must_use]
-    pub fn new(program: Arc<Program>, share: Share, outputs: Vec<Vec<usize>>) -> Region {
+    pub fn new(program: Arc<Program>, share: SharedTeam, outputs: Vec<Vec<usize>>) -> Region {
         let outputs = outputs.into_iter().map(TVec::from).collect();
         Region {
             body: Body::Program(program),
@@ -57,7 +57,7 @@ impl Region {
     pub(crate) fn reference(graph: Graph, outputs: Vec<Vec<usize>>) -> Region {
         Region {
             body: Body::Reference(Arc::new(graph)),
-            share: Share {
+            share: SharedTeam {
                 team: Arc::new(Team::new(1)),
                 threads: 1,
             },

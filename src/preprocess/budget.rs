@@ -178,7 +178,8 @@ mod tests {
         let first = share(&budget, 60).expect("free");
         let (tell, told) = mpsc::channel();
         std::thread::scope(|scope| {
-            for (name, bytes) in [("large", 80), ("small", 10)] {
+            // The small one fits beside the first, and not beside the large one, so that only one tells at a time.
+            for (name, bytes) in [("large", 80), ("small", 30)] {
                 let (tell, budget) = (tell.clone(), Arc::clone(&budget));
                 let before = budget.lock().waiting.len();
                 scope.spawn({

@@ -10,7 +10,7 @@ use super::labels::Labels;
 use super::parts::{Parts, parts};
 use super::recipe::Recipes;
 use super::spec::{check_preprocess, fitted_labels, standard_labels};
-use super::{ModelError, ModelRef, OutputKind, Source};
+use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
     EngineOptions, Model, ModelSource, NetworkInput, OutputWish, Single, TractModel, WeightsDir,
 };
@@ -122,7 +122,7 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
 /// # Errors
 /// [`ModelError`], one line naming the file and the reason.
 pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError> {
-    if let Source::Catalog(entry, _) = &reference.source {
+    if let ModelOrigin::Catalog(entry, _) = &reference.source {
         return Ok(entry.preprocess.clone());
     }
     let parts = parts(reference)?;

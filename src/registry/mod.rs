@@ -29,5 +29,5 @@ pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySett
 pub use self::labels::{Label, Labels, LabelsError};
 pub use self::load::{LoadedModel, load, preprocess_of};
 pub use self::output_kind::OutputKind;
-pub use self::reference::{ModelRef, Source};
+pub use self::reference::{ModelOrigin, ModelRef};
 pub use self::store::{ModelState, Store, Verdict, sha256_of};

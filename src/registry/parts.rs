@@ -14,7 +14,7 @@ use super::labels::Labels;
 use super::recipe::{Recipe, Recipes};
 use super::spec::ModelSpec;
 use super::text::{read_capped, read_text};
-use super::{LabelSet, LabelsError, ModelError, ModelRef, OutputKind, Source, sha256_of};
+use super::{LabelSet, LabelsError, ModelError, ModelOrigin, ModelRef, OutputKind, sha256_of};
 use crate::engine::{WeightsDir, metadata_of};
 
 /// Largest model file, in bytes: ten times the largest ResNet of the catalogue.
@@ -44,12 +44,12 @@ pub(super) struct Parts {
 /// [`ModelError`], with the file and the reason.
 pub(super) fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
     match &reference.source {
-        Source::Builtin(builtin) => builtin_parts(builtin),
-        Source::File(path) => described_parts(path, Beside::of_file(path)),
-        Source::Directory(dir) => {
+        ModelOrigin::Builtin(builtin) => builtin_parts(builtin),
+        ModelOrigin::File(path) => described_parts(path, Beside::of_file(path)),
+        ModelOrigin::Directory(dir) => {
             described_parts(&beside::model_in(dir)?, Beside::of_directory(dir))
         }
-        Source::Catalog(entry, path) => {
+        ModelOrigin::Catalog(entry, path) => {
             let parts = file_parts(path)?;
             if parts.sha256 != entry.sha256 {
                 return Err(ModelError::WrongDigest {

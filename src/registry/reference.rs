@@ -15,12 +15,12 @@ pub struct ModelRef {
     /// 1 to 64 letters, digits, `.`, `_` or `-`.
     pub name: String,
     /// Where it comes from.
-    pub source: Source,
+    pub source: ModelOrigin,
 }
 
 /// Where a model comes from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum ModelOrigin {
     /// Compiled into the binary.
     Builtin(&'static Builtin),
     /// A catalogue entry in the store.
@@ -46,7 +46,7 @@ impl ModelRef {
     pub fn builtin(model: &'static Builtin) -> ModelRef {
         ModelRef {
             name: model.name.into(),
-            source: Source::Builtin(model),
+            source: ModelOrigin::Builtin(model),
         }
     }
 
@@ -67,7 +67,7 @@ impl ModelRef {
             _ => (None, value),
         };
         let source = if let Some(builtin) = Builtin::find(target) {
-            Source::Builtin(builtin)
+            ModelOrigin::Builtin(builtin)
         } else if let Some(entry) = catalog.find(target) {
             let store = store.ok_or_else(|| ModelError::NoStore(target.into()))?;
             let path = store.path_of(entry);
@@ -77,21 +77,21 @@ impl ModelRef {
                     path,
                 });
             }
-            Source::Catalog(Box::new(entry.clone()), path)
+            ModelOrigin::Catalog(Box::new(entry.clone()), path)
         } else {
             path_source(target, catalog)?
         };
         let name = match (name, &source) {
             (Some(name), _) => name.to_owned(),
-            (None, Source::File(path) | Source::Directory(path)) => name_of(path),
-            (None, Source::Builtin(_) | Source::Catalog(..)) => target.to_owned(),
+            (None, ModelOrigin::File(path) | ModelOrigin::Directory(path)) => name_of(path),
+            (None, ModelOrigin::Builtin(_) | ModelOrigin::Catalog(..)) => target.to_owned(),
         };
         check_name(&name)?;
         Ok(ModelRef { name, source })
     }
 }
 
-fn path_source(target: &str, catalog: &Catalog) -> Result<Source, ModelError> {
+fn path_source(target: &str, catalog: &Catalog) -> Result<ModelOrigin, ModelError> {
     let path = PathBuf::from(target);
     let unreadable = |reason: String| {
         Err(ModelError::Unreadable {
@@ -100,8 +100,8 @@ fn path_source(target: &str, catalog: &Catalog) -> Result<Source, ModelError> {
         })
     };
     match std::fs::metadata(&path) {
-        Ok(meta) if meta.is_dir() => Ok(Source::Directory(path)),
-        Ok(meta) if meta.is_file() => Ok(Source::File(path)),
+        Ok(meta) if meta.is_dir() => Ok(ModelOrigin::Directory(path)),
+        Ok(meta) if meta.is_file() => Ok(ModelOrigin::File(path)),
         Ok(_) => unreadable("is neither a file nor a directory".into()),
         Err(_) if !target.contains(['/', '\\']) && !target.ends_with(".onnx") => {
             Err(ModelError::Unknown {

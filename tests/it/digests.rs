@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use resnet::engine::EngineOptions;
-use resnet::registry::{Catalog, CatalogEntry, ModelRef, Source, load, sha256_of};
+use resnet::registry::{Catalog, CatalogEntry, ModelOrigin, ModelRef, load, sha256_of};
 
 use crate::harness::{fixture, fixture_bytes, resnet};
 
@@ -25,7 +25,7 @@ fn pulled(path: &Path) -> ModelRef {
     entry.preprocess.crop = 16;
     ModelRef {
         name: "small".into(),
-        source: Source::Catalog(Box::new(entry), path.to_owned()),
+        source: ModelOrigin::Catalog(Box::new(entry), path.to_owned()),
     }
 }
 

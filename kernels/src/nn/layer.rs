@@ -8,7 +8,7 @@ use crate::nn::layout::line::Plane;
 /// Why no step of ours computes a layer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(pub String);
+pub struct Unsupported(pub String);
 
 /// A value of a program under construction: `[channels, height, width]` for each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Value(pub(crate) usize);
 
 /// A window and how it moves; rows first, then columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moving {
+pub struct SlidingWindow {
     /// Height and width.
     pub kernel: [usize; 2],
     /// From one output to the next.
@@ -27,16 +27,16 @@ pub struct Moving {
     pub output: [usize; 2],
 }
 
-impl Moving {
+impl SlidingWindow {
     /// Whether every window of a pool has a pixel of an image of this size.
-    pub(crate) fn check_pool(&self, image: [usize; 2]) -> Result<(), Refusal> {
+    pub(crate) fn check_pool(&self, image: [usize; 2]) -> Result<(), Unsupported> {
         let is_outside = |axis: usize| {
             let last = (self.output[axis] - 1) * self.stride[axis];
             self.pad_before[axis] >= self.kernel[axis]
                 || last >= image[axis] + self.pad_before[axis]
         };
         match is_outside(0) || is_outside(1) {
-            true => Err(Refusal("a window lies outside of the image".into())),
+            true => Err(Unsupported("a window lies outside of the image".into())),
             false => Ok(()),
         }
     }
@@ -46,7 +46,7 @@ impl Moving {
 #[derive(Debug, Clone, Copy)]
 pub struct ConvLayer<'a> {
     /// How its window moves.
-    pub moving: Moving,
+    pub moving: SlidingWindow,
     /// Groups.
     pub groups: usize,
     /// Output channels.
@@ -80,9 +80,9 @@ pub(crate) fn check_weights(
     arithmetic: Arithmetic,
     inputs: usize,
     layer: &ConvLayer<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Unsupported> {
     if arithmetic.precision() == Precision::Int8 {
-        return Err(Refusal("its weights are no bytes".into()));
+        return Err(Unsupported("its weights are no bytes".into()));
     }
     let [rows, columns] = layer.moving.kernel;
     let per_group = inputs / layer.groups.max(1);
@@ -94,7 +94,7 @@ pub(crate) fn check_weights(
         && !layer.moving.stride.contains(&0);
     match fits {
         true => Ok(()),
-        false => Err(Refusal("its weights do not fit its channels".into())),
+        false => Err(Unsupported("its weights do not fit its channels".into())),
     }
 }
 
@@ -110,7 +110,7 @@ pub enum Pooling {
 }
 
 /// Whether all that a window looks at lies inside of the plane and its border.
-pub(crate) fn covers(plane: Plane, moving: &Moving) -> bool {
+pub(crate) fn covers(plane: Plane, moving: &SlidingWindow) -> bool {
     let image = [plane.height, plane.width];
     (0..2).all(|axis| {
         let last = (moving.output[axis] - 1) * moving.stride[axis] + moving.kernel[axis];

@@ -26,7 +26,7 @@ use crate::config::{
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::registry::Source;
+use crate::registry::ModelOrigin;
 use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.
@@ -223,7 +223,7 @@ fn cannot_listen(
 /// Loads on a thread of its own, so that probes are answered meanwhile.
 async fn load_models(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifier> {
     for reference in &plan.references {
-        if let Source::Builtin(model) = reference.source {
+        if let ModelOrigin::Builtin(model) = reference.source {
             tracing::info!(
                 "{} is built in: {}. For ResNet-50: resnet pull resnet50 && resnet serve --model resnet50",
                 model.name,

@@ -11,7 +11,7 @@ use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::plan::{Plan, Size};
 use crate::nn::conv::shape::{ConvShape, ConvUse};
-use crate::nn::layer::Refusal;
+use crate::nn::layer::Unsupported;
 use crate::nn::layout::line::{Line, View};
 use crate::nn::team::Lead;
 
@@ -34,19 +34,19 @@ impl Conv {
     /// Packs the weights.
     ///
     /// # Errors
-    /// [`Refusal`]: groups, unequal strides, sums too large to be exact.
+    /// [`Unsupported`]: groups, unequal strides, sums too large to be exact.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
         about: ConvUse,
         source: &QuantizedWeights<'_>,
         finish: Finish,
-    ) -> Result<Conv, Refusal> {
+    ) -> Result<Conv, Unsupported> {
         if shape.groups != 1 {
-            return Err(Refusal("bytes in groups".into()));
+            return Err(Unsupported("bytes in groups".into()));
         }
         if shape.stride[0] != shape.stride[1] {
-            return Err(Refusal("unequal strides".into()));
+            return Err(Unsupported("unequal strides".into()));
         }
         let window = shape.kernel[0] * shape.kernel[1];
         let order = ByChannels {
@@ -55,7 +55,7 @@ impl Conv {
         };
         let weights = Packed::new(source, &order)?;
         let pixels = Pixels::new(arithmetic, source.kind, shape, about)
-            .ok_or_else(|| Refusal("no kernel for bytes on this CPU".into()))?;
+            .ok_or_else(|| Unsupported("no kernel for bytes on this CPU".into()))?;
         let input = about.input.lines() * shape.inputs.div_ceil(64) * size_of::<Line>();
         let size = Size {
             input,

@@ -14,7 +14,7 @@ use crate::nn::arena::scratch::{Scratch, share};
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::patches::MAX_CHANNELS;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
-use crate::nn::layer::Refusal;
+use crate::nn::layer::Unsupported;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::team::Lead;
@@ -67,7 +67,7 @@ impl FirstConv {
     /// Packs the weights; `quantization` is that of the image.
     ///
     /// # Errors
-    /// [`Refusal`]: groups, unequal strides, more than [`MAX_CHANNELS`], a kernel row of more than 64 numbers, sums too
+    /// [`Unsupported`]: groups, unequal strides, more than [`MAX_CHANNELS`], a kernel row of more than 64 numbers, sums too
     /// large to be exact.
     pub(crate) fn new(
         arithmetic: Arithmetic,
@@ -75,11 +75,11 @@ impl FirstConv {
         about: ConvUse,
         source: &QuantizedWeights<'_>,
         (quantization, finish): (Quantization, Finish),
-    ) -> Result<FirstConv, Refusal> {
+    ) -> Result<FirstConv, Unsupported> {
         let run = shape.inputs * shape.kernel[1];
         let few = shape.inputs <= MAX_CHANNELS && run <= 64;
         if shape.groups != 1 || shape.stride[0] != shape.stride[1] || !few {
-            return Err(Refusal("no kernel reads it from images".into()));
+            return Err(Unsupported("no kernel reads it from images".into()));
         }
         let order = ByRows {
             channels: shape.inputs,
@@ -88,7 +88,7 @@ impl FirstConv {
         let weights = Packed::new(source, &order)?;
         let distance = shape.stride[1] * shape.inputs;
         let pixels = Pixels::of_row(arithmetic, source.kind, about.output.width, distance)
-            .ok_or_else(|| Refusal("no kernel for bytes on this CPU".into()))?;
+            .ok_or_else(|| Unsupported("no kernel for bytes on this CPU".into()))?;
         let mut first = FirstConv {
             vectorized: arithmetic.vectorized(),
             weights,

@@ -4,14 +4,14 @@
 
 use super::requantize::{Finish, Quantization, Residual};
 use super::tile::Kind;
-use crate::nn::layer::Refusal;
-use crate::nn::layer::{Moving, Value};
+use crate::nn::layer::Unsupported;
+use crate::nn::layer::{SlidingWindow, Value};
 
 /// A convolution of bytes to add to a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Int8Conv<'a> {
     /// How its window moves.
-    pub moving: Moving,
+    pub moving: SlidingWindow,
     /// Output channels.
     pub outputs: usize,
     /// `[outputs, inputs, height, width]`, each times its output's scale.
@@ -41,8 +41,8 @@ pub struct Int8Residual {
     pub own_relu: bool,
 }
 
-pub(crate) fn refuse<T>(reason: &str) -> Result<T, Refusal> {
-    Err(Refusal(reason.to_owned()))
+pub(crate) fn refuse<T>(reason: &str) -> Result<T, Unsupported> {
+    Err(Unsupported(reason.to_owned()))
 }
 
 impl Int8Conv<'_> {
@@ -52,7 +52,7 @@ impl Int8Conv<'_> {
         2 * (self.weights.len() * height * width) as u64
     }
 
-    pub(crate) fn check(&self, inputs: usize) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, inputs: usize) -> Result<(), Unsupported> {
         let [rows, columns] = self.moving.kernel;
         let fits = self.weights.len() == self.outputs * inputs * rows * columns
             && self.scales.len() == self.outputs
@@ -70,7 +70,7 @@ impl Int8Conv<'_> {
         &self,
         input: Quantization,
         added: Option<Quantization>,
-    ) -> Result<(Kind, Finish, Vec<f32>), Refusal> {
+    ) -> Result<(Kind, Finish, Vec<f32>), Unsupported> {
         let factors = |step: f32| -> Vec<f32> {
             let factor = |scale: &f32| input.scale * scale / step;
             self.scales.iter().map(factor).collect()

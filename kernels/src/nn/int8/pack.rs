@@ -5,7 +5,7 @@
 use super::requantize::LARGEST_SUM;
 use super::tile::{BLOCK_LINES, Kind, PANEL, lane};
 use crate::nn::arena::memory::Lines;
-use crate::nn::layer::Refusal;
+use crate::nn::layer::Unsupported;
 use crate::nn::layout::line::Line;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
@@ -70,11 +70,11 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// # Errors
-    /// [`Refusal`] if a sum could be larger than what is converted exactly.
+    /// [`Unsupported`] if a sum could be larger than what is converted exactly.
     pub(crate) fn new(
         source: &QuantizedWeights<'_>,
         order: &impl Order,
-    ) -> Result<Packed, Refusal> {
+    ) -> Result<Packed, Unsupported> {
         let outputs = source.bias.len();
         let each = source.inputs * source.window;
         let panels = outputs.div_ceil(64) * 2;
@@ -141,7 +141,11 @@ impl Packed {
 }
 
 /// What an output's sum begins with: the bias, less the products of the input's zero.
-fn offset(source: &QuantizedWeights<'_>, output: usize, weights: &[i8]) -> Result<i32, Refusal> {
+fn offset(
+    source: &QuantizedWeights<'_>,
+    output: usize,
+    weights: &[i8],
+) -> Result<i32, Unsupported> {
     let (mut negative, mut positive) = (0_i64, 0_i64);
     for weight in weights {
         let weight = i64::from(*weight);
@@ -157,7 +161,7 @@ fn offset(source: &QuantizedWeights<'_>, output: usize, weights: &[i8]) -> Resul
     };
     if !range.into_iter().all(fits) || i32::try_from(offset).is_err() {
         let most = range[0].abs().max(range[1].abs());
-        return Err(Refusal(format!(
+        return Err(Unsupported(format!(
             "sums of output {output} reach {most}, times {factor:e}: too large to be exact"
         )));
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::requantize::{Finish, Residual};
 use super::{Int8Conv, Int8Residual, Quantization};
 use crate::Features;
-use crate::nn::{Arithmetic, Builder, Input, Moving, Precision, Program, Team};
+use crate::nn::{Arithmetic, Builder, Input, Precision, Program, SlidingWindow, Team};
 use crate::{Normalization, NormalizeKernel};
 
 /// Everything that multiplies bytes here.
@@ -75,7 +75,7 @@ impl Bytes {
 
 /// A convolution with random weights.
 struct Layer {
-    moving: Moving,
+    moving: SlidingWindow,
     outputs: usize,
     weights: Vec<i8>,
     scales: Vec<f32>,
@@ -99,7 +99,7 @@ impl Layer {
         let output = [0, 1].map(|d| ([height, width][d] + 2 * pad[d] - kernel[d]) / stride + 1);
         let numbers = inputs * kernel[0] * kernel[1];
         Layer {
-            moving: Moving {
+            moving: SlidingWindow {
                 kernel,
                 stride: [stride; 2],
                 pad_before: pad,
@@ -123,7 +123,7 @@ impl Layer {
     }
 
     fn border(&self, [_, height, width]: [usize; 3]) -> usize {
-        let Moving {
+        let SlidingWindow {
             kernel,
             stride,
             pad_before,
@@ -164,7 +164,7 @@ impl Layer {
 
     /// Sums in the naive order.
     fn sum(&self, input: &Bytes, output: usize, [row, column]: [usize; 2]) -> i32 {
-        let Moving {
+        let SlidingWindow {
             kernel: [rows, columns],
             stride,
             pad_before,
@@ -212,7 +212,7 @@ impl Layer {
     }
 }
 
-fn evaluate_max(input: &Bytes, moving: Moving) -> Bytes {
+fn evaluate_max(input: &Bytes, moving: SlidingWindow) -> Bytes {
     let [height, width] = moving.output;
     let [channels, rows, columns] = input.shape;
     input.map([channels, height, width], input.quantization, |c, y, x| {
@@ -237,7 +237,7 @@ struct Network {
     input: Quantization,
     from_images: bool,
     first: Layer,
-    pool: Moving,
+    pool: SlidingWindow,
     beside: Layer,
     inner: Layer,
     last: Layer,
@@ -257,7 +257,7 @@ impl Network {
         let first = Layer::new(random, image, outputs, first_size, first_stride);
         let [height, width] = first.moving.output;
         let stride = 1 + random.below(2);
-        let pool = Moving {
+        let pool = SlidingWindow {
             kernel: [3, 3],
             stride: [stride; 2],
             pad_before: [1, 1],
@@ -467,7 +467,7 @@ fn sums_that_are_not_exact_are_refused() {
     let Some(arithmetic) = arithmetics().pop() else {
         return;
     };
-    let moving = Moving {
+    let moving = SlidingWindow {
         kernel: [1, 1],
         stride: [1, 1],
         pad_before: [0, 0],

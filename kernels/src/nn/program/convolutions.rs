@@ -5,7 +5,7 @@ use super::builder::Builder;
 use crate::nn::conv::first::FirstConv;
 use crate::nn::conv::gather::Gather;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
-use crate::nn::layer::{ConvLayer, Moving, Refusal, Value, check_weights, covers};
+use crate::nn::layer::{ConvLayer, SlidingWindow, Unsupported, Value, check_weights, covers};
 use crate::nn::layout::line::Plane;
 use crate::nn::layout::store::Store;
 
@@ -13,7 +13,7 @@ impl Builder {
     /// The convolution of input number `input`, straight from its images.
     ///
     /// # Errors
-    /// [`Refusal`] if no kernel computes it: it has groups or a residual, or more than four channels.
+    /// [`Unsupported`] if no kernel computes it: it has groups or a residual, or more than four channels.
     ///
     /// # Panics
     /// If there is no such input.
@@ -22,9 +22,9 @@ impl Builder {
         name: &str,
         input: usize,
         layer: &ConvLayer<'_>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         if layer.residual.is_some() {
-            return Err(Refusal("it adds a value".into()));
+            return Err(Unsupported("it adds a value".into()));
         }
         let [inputs, height, width] = self.inputs[input];
         let image = Plane {
@@ -32,7 +32,7 @@ impl Builder {
             width,
             border: 0,
         };
-        let Moving {
+        let SlidingWindow {
             kernel,
             stride,
             pad_before,
@@ -67,7 +67,7 @@ impl Builder {
             across_images: false,
         };
         let first = FirstConv::new(self.arithmetic, shape, about, layer.weights, layer.bias)
-            .ok_or_else(|| Refusal("no kernel reads it from images".into()))?;
+            .ok_or_else(|| Unsupported("no kernel reads it from images".into()))?;
         let first = match &self.normalization {
             Some(normalization) => first.normalizing(normalization.clone()),
             None => first,
@@ -82,16 +82,16 @@ impl Builder {
     /// A convolution.
     ///
     /// # Errors
-    /// [`Refusal`] if no kernel computes it.
+    /// [`Unsupported`] if no kernel computes it.
     pub fn conv(
         &mut self,
         name: &str,
         from: Value,
         layer: &ConvLayer<'_>,
-    ) -> Result<Value, Refusal> {
-        let refuse = |reason: &str| Err(Refusal(reason.to_owned()));
+    ) -> Result<Value, Unsupported> {
+        let refuse = |reason: &str| Err(Unsupported(reason.to_owned()));
         let input = self.values[from.0];
-        let Moving {
+        let SlidingWindow {
             kernel,
             stride,
             pad_before,
@@ -111,7 +111,7 @@ impl Builder {
             && Gather::pays(stride, [height, width])
         {
             let seen = self.gather(name, from, stride, [height, width]);
-            let moving = Moving {
+            let moving = SlidingWindow {
                 stride: [1, 1],
                 ..layer.moving
             };

@@ -2,7 +2,7 @@
 
 use super::Work;
 use super::builder::Builder;
-use crate::nn::layer::{Moving, Pooling, Refusal, Value};
+use crate::nn::layer::{Pooling, SlidingWindow, Unsupported, Value};
 use crate::nn::layout::line::Plane;
 use crate::nn::steps::pointwise::{Add, Affine};
 use crate::nn::steps::pool::{GlobalMean, Pool, PoolKind, PoolWindow};
@@ -11,21 +11,21 @@ impl Builder {
     /// A pool with a window.
     ///
     /// # Errors
-    /// [`Refusal`] if a window lies outside of the image.
+    /// [`Unsupported`] if a window lies outside of the image.
     pub fn pool(
         &mut self,
         name: &str,
         input: Value,
         pooling: Pooling,
-        moving: Moving,
+        moving: SlidingWindow,
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let from = self.values[input.0];
         let [height, width] = moving.output;
         let image = [from.plane.height, from.plane.width];
         moving.check_pool(image)?;
         if from.row {
-            return Err(Refusal("a window over single values".into()));
+            return Err(Unsupported("a window over single values".into()));
         }
         let plane = Plane {
             height,
@@ -85,7 +85,7 @@ impl Builder {
     /// `relu?(value * scale + shift)` by channel, but at most `most`.
     ///
     /// # Errors
-    /// [`Refusal`] if there are not as many factors and addends as channels.
+    /// [`Unsupported`] if there are not as many factors and addends as channels.
     pub fn affine(
         &mut self,
         name: &str,
@@ -93,10 +93,10 @@ impl Builder {
         [scale, shift]: [Vec<f32>; 2],
         (relu, most): (bool, f32),
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let from = self.values[input.0];
         if scale.len() != from.channels || shift.len() != from.channels {
-            return Err(Refusal("its factors do not fit its channels".into()));
+            return Err(Unsupported("its factors do not fit its channels".into()));
         }
         let to = self.value(
             from.channels,
@@ -118,21 +118,21 @@ impl Builder {
     /// `relu?(a + b)`.
     ///
     /// # Errors
-    /// [`Refusal`] if the two have different shapes.
+    /// [`Unsupported`] if the two have different shapes.
     pub fn add(
         &mut self,
         name: &str,
         inputs: [Value; 2],
         relu: bool,
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let [a, b] = inputs.map(|v| self.values[v.0]);
         if a.channels != b.channels
             || a.store != b.store
             || a.row != b.row
             || a.plane.with_border(0) != b.plane.with_border(0)
         {
-            return Err(Refusal("it adds values of different shapes".into()));
+            return Err(Unsupported("it adds values of different shapes".into()));
         }
         let to = self.value(a.channels, a.plane.with_border(border), a.store, a.row);
         let work = Work::Add(Add {

@@ -13,8 +13,8 @@ use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Quantization, Residual};
 use crate::nn::int8::tile::Kind;
 use crate::nn::int8::work::Int8Work;
-use crate::nn::layer::Refusal;
-use crate::nn::layer::{Moving, Value, covers};
+use crate::nn::layer::Unsupported;
+use crate::nn::layer::{SlidingWindow, Value, covers};
 use crate::nn::layout::line::Plane;
 use crate::nn::layout::store::Store;
 use crate::nn::program;
@@ -22,7 +22,7 @@ use crate::nn::steps::pool::PoolWindow;
 
 impl Builder {
     /// What a value's bytes mean.
-    fn quantization(&self, value: Value) -> Result<Quantization, Refusal> {
+    fn quantization(&self, value: Value) -> Result<Quantization, Unsupported> {
         match self.quantizations.get(&value.0) {
             Some(quantization) => Ok(*quantization),
             None => refuse("it reads what is not stored as bytes"),
@@ -80,7 +80,7 @@ impl Builder {
     /// rounded to.
     ///
     /// # Errors
-    /// [`Refusal`] if no kernel computes it.
+    /// [`Unsupported`] if no kernel computes it.
     ///
     /// # Panics
     /// If there is no such input.
@@ -90,7 +90,7 @@ impl Builder {
         input: usize,
         quantization: Quantization,
         layer: &Int8Conv<'_>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let [inputs, height, width] = self.inputs[input];
         layer.check(inputs)?;
         if layer.residual.is_some() || layer.output.is_none() {
@@ -134,17 +134,17 @@ impl Builder {
     /// A convolution of bytes.
     ///
     /// # Errors
-    /// [`Refusal`] if no kernel computes it.
+    /// [`Unsupported`] if no kernel computes it.
     pub fn int8_conv(
         &mut self,
         name: &str,
         from: Value,
         layer: &Int8Conv<'_>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let input = self.values[from.0];
         let quantization = self.quantization(from)?;
         layer.check(input.channels)?;
-        let Moving {
+        let SlidingWindow {
             kernel,
             pad_before,
             output: [height, width],
@@ -163,7 +163,7 @@ impl Builder {
         {
             let seen = self.gather(name, from, layer.moving.stride, [height, width]);
             self.quantizations.insert(seen.0, quantization);
-            let moving = Moving {
+            let moving = SlidingWindow {
                 stride: [1, 1],
                 ..layer.moving
             };
@@ -222,14 +222,14 @@ impl Builder {
     /// The largest value under a window.
     ///
     /// # Errors
-    /// [`Refusal`] if a window lies outside of the image.
+    /// [`Unsupported`] if a window lies outside of the image.
     pub fn int8_max_pool(
         &mut self,
         name: &str,
         input: Value,
-        moving: Moving,
+        moving: SlidingWindow,
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let from = self.values[input.0];
         let quantization = self.quantization(input)?;
         moving.check_pool([from.plane.height, from.plane.width])?;
@@ -259,13 +259,13 @@ impl Builder {
     /// The mean of each channel; begins the part that computes all images at once.
     ///
     /// # Errors
-    /// [`Refusal`] if the scales are too far apart.
+    /// [`Unsupported`] if the scales are too far apart.
     pub fn int8_global_mean(
         &mut self,
         name: &str,
         input: Value,
         output: Quantization,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         self.begin_batch();
         let from = self.values[input.0];
         let quantization = self.quantization(input)?;
@@ -301,7 +301,7 @@ impl Builder {
     /// `relu?(a + b)`.
     ///
     /// # Errors
-    /// [`Refusal`] if the two have different shapes, or scales too far apart.
+    /// [`Unsupported`] if the two have different shapes, or scales too far apart.
     pub fn int8_add(
         &mut self,
         name: &str,
@@ -309,7 +309,7 @@ impl Builder {
         output: Quantization,
         relu: bool,
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let [a, b] = inputs.map(|v| self.values[v.0]);
         let (own, other) = (self.quantization(inputs[0])?, self.quantization(inputs[1])?);
         if a.channels != b.channels
@@ -338,7 +338,7 @@ impl Builder {
     /// Another byte for each, as `of` says of what it means.
     ///
     /// # Errors
-    /// [`Refusal`] if the value has no bytes.
+    /// [`Unsupported`] if the value has no bytes.
     pub fn int8_map(
         &mut self,
         name: &str,
@@ -346,7 +346,7 @@ impl Builder {
         output: Quantization,
         of: impl Fn(f32) -> f32,
         border: usize,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Unsupported> {
         let from = self.values[input.0];
         let quantization = self.quantization(input)?;
         let byte = |i: usize| output.quantize(of(quantization.dequantize(i as u8)));
