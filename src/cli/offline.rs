@@ -17,6 +17,7 @@ use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, Se
 use crate::config::{CpuBudget, EngineConfig, ImageConfig};
 use crate::desk::DeskError;
 use crate::metrics::Metrics;
+use crate::preprocess::sniff;
 
 /// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
 const AHEAD: usize = 64;
@@ -121,23 +122,32 @@ impl Offline {
     }
 }
 
-/// Reads an image file; `-` is standard input.
+/// Bytes that tell what a file is, and what it looks like if it is no image.
+const HEAD: u64 = 4 << 10;
+
+/// Reads an image file; `-` is standard input. What does not begin as an image is not read on: its first bytes are
+/// enough for the refusal.
 ///
 /// # Errors
 /// Why it cannot be read, without its name.
 pub(crate) fn read_image(file: &Path) -> anyhow::Result<Bytes> {
-    let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+    let mut source: Box<dyn Read> = match file == Path::new("-") {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(std::fs::File::open(file).context("cannot be read")?),
     };
-    read.context("cannot be read")?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        bail!("has more than {MAX_FILE_BYTES} bytes");
+    let mut bytes = Vec::new();
+    let mut read = |most: u64| {
+        let most = most.saturating_sub(bytes.len() as u64);
+        let read = (&mut source).take(most).read_to_end(&mut bytes);
+        read.context("cannot be read")
+            .map(|_| (sniff(&bytes).is_some(), bytes.len() as u64))
+    };
+    let (is_image, _) = read(HEAD)?;
+    if is_image {
+        let (_, length) = read(MAX_FILE_BYTES + 1)?;
+        if length > MAX_FILE_BYTES {
+            bail!("has more than {MAX_FILE_BYTES} bytes");
+        }
     }
     Ok(bytes.into())
 }

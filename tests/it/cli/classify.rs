@@ -96,3 +96,22 @@ fn classify_reads_standard_input() {
         (Some("-"), Some("plate"))
     );
 }
+
+#[test]
+fn what_is_no_image_is_not_read_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let zeros = directory.path().join("zeros.jpg");
+    let file = std::fs::File::create(&zeros).unwrap();
+    file.set_len(64 << 30).unwrap();
+    // The device has no end: read on, it would fill the memory and fail in another way.
+    for file in ["/dev/zero", zeros.to_str().unwrap()] {
+        let (code, stdout, _) = run(&["classify", "--json", file]);
+        let line: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(
+            (code, line["code"].as_str()),
+            (1, Some("unsupported_media_type"))
+        );
+        let detail = line["detail"].as_str().unwrap();
+        assert!(detail.contains("nothing but zeros"), "{detail}");
+    }
+}
