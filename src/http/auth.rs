@@ -52,7 +52,9 @@ fn unauthorized(reason: &'static str) -> Response {
 /// # Errors
 /// What the client should know.
 fn presented(headers: &HeaderMap) -> Result<&[u8], &'static str> {
-    let mut plain = headers.get_all(API_KEY).iter().map(|v| v.as_bytes());
+    let plain = headers.get_all(API_KEY).iter().map(|v| v.as_bytes());
+    // Proxies may hand on a header that has no value.
+    let mut plain = plain.filter(|key| !key.is_empty());
     if let Some(key) = plain.next() {
         return match plain.all(|other| other == key) {
             true => Ok(key),

@@ -3,7 +3,7 @@
 //! Read from `/proc` at each scrape. The `prometheus` crate's own collector counts CPU time in whole seconds, so that a
 //! rate over a minute is off by a sixtieth of a CPU.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -15,6 +15,8 @@ const TICKS: f64 = 100.0;
 
 /// The instruments; they hold what the last scrape has read.
 pub(super) struct Process {
+    /// One scrape at a time: two that read at once would both add what has been used since the last.
+    scrape: Mutex<()>,
     cpu: Counter,
     resident: Gauge,
     virtual_memory: Gauge,
@@ -29,6 +31,7 @@ impl Process {
     pub(super) fn new() -> Process {
         let gauge = |name, help| Gauge::with_opts(Opts::new(name, help)).expect("a valid name");
         Process {
+            scrape: Mutex::new(()),
             cpu: Counter::with_opts(Opts::new(
                 "process_cpu_seconds_total",
                 "User and system CPU time, in seconds.",
@@ -51,13 +54,10 @@ impl Process {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         if let Some(Times { cpu, started }) = Times::parse(&text("/proc/self/stat")) {
             self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
-            let uptime = text("/proc/uptime");
-            let uptime = uptime.split(' ').next().and_then(|s| s.parse::<f64>().ok());
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            // Once, or it would move with the rounding of the uptime.
-            if let (Some(uptime), Ok(now), true) = (uptime, now, self.start.get() == 0.0) {
-                self.start
-                    .set((now.as_secs_f64() - uptime + started).round());
+            let stat = text("/proc/stat");
+            let boot = stat.lines().find_map(|line| line.strip_prefix("btime "));
+            if let Some(boot) = boot.and_then(|boot| boot.trim().parse::<f64>().ok()) {
+                self.start.set(boot + started);
             }
         }
         let status = text("/proc/self/status");
@@ -105,6 +105,8 @@ impl Collector for Process {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.read();
         self.instruments()
             .into_iter()
@@ -140,6 +142,8 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
     use super::*;
 
     #[test]

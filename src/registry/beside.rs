@@ -34,9 +34,13 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// What belongs to the model of a directory.
-    pub(super) fn of_directory(dir: &Path) -> Beside {
-        Beside::in_directory(dir)
+    /// What belongs to the model of a directory, `model`: what has its name, what lies in the directory, and what lies
+    /// where the model does.
+    pub(super) fn of_directory(dir: &Path, model: &Path) -> Beside {
+        let (own, named) = (Beside::by_name(model), Beside::in_directory(dir));
+        let note = unread_spec(&own, &named);
+        let all = own.or(named).or(Beside::in_directory(&parent(model)));
+        Beside { note, ..all }
     }
 
     /// What belongs to a file by its own name, or because there is no other model.
@@ -49,25 +53,15 @@ impl Beside {
         });
         let models = models_in(&dir);
         if models.len() <= 1 {
-            let note = match (&own.spec, &shared.spec) {
-                (Some(own), Some(other)) if own != other => Some(format!(
-                    "{} beside it is not read, because {} is there",
-                    file_name(other),
-                    file_name(own)
-                )),
-                _ => None,
-            };
+            let note = unread_spec(&own, &shared);
             let all = own.or(shared).or(above);
             return Beside { note, ..all };
         }
         // Hub's repositories have the same network in several precisions: model.onnx, model_quantized.onnx, …
-        let is_variant = |path: &PathBuf| stem(path).starts_with("model");
-        if models.iter().all(is_variant) {
-            let described = |beside: Beside| Beside {
-                spec: None,
-                ..beside
-            };
-            return own.or(described(shared)).or(described(above));
+        if models.iter().all(|path| is_variant(&stem(path))) {
+            let note = unread_spec(&own, &shared);
+            let all = own.or(shared).or(above);
+            return Beside { note, ..all };
         }
         let left = [
             &shared.spec,
@@ -130,6 +124,37 @@ impl Beside {
     }
 }
 
+/// A sentence about a `model.toml` that another file takes the place of.
+fn unread_spec(own: &Beside, shared: &Beside) -> Option<String> {
+    match (&own.spec, &shared.spec) {
+        (Some(own), Some(other)) if own != other => Some(format!(
+            "{} beside it is not read, because {} is there",
+            file_name(other),
+            file_name(own)
+        )),
+        _ => None,
+    }
+}
+
+/// Whether a file's name is that of one network in one of the precisions that hubs publish: `model`, `model_fp16`, ….
+///
+/// Source: the names that Hugging Face's Optimum and Transformers.js write.
+fn is_variant(stem: &str) -> bool {
+    let precisions = [
+        "",
+        "_bnb4",
+        "_fp16",
+        "_int8",
+        "_optimized",
+        "_q4",
+        "_q4f16",
+        "_quantized",
+        "_uint8",
+    ];
+    stem.strip_prefix("model")
+        .is_some_and(|rest| precisions.contains(&rest))
+}
+
 /// The model file of a directory: `model.onnx`, the same in `onnx`, or the only one that there is.
 ///
 /// # Errors
@@ -177,7 +202,10 @@ fn stem(path: &Path) -> String {
 /// The first of some names that is there.
 fn existing<T: AsRef<str>>(dir: &Path, names: &[T]) -> Option<PathBuf> {
     let paths = names.iter().map(|name| dir.join(name.as_ref()));
-    paths.into_iter().find(|path| path.exists())
+    // A link that leads nowhere is there too: whoever reads it says why it cannot.
+    paths
+        .into_iter()
+        .find(|path| path.symlink_metadata().is_ok())
 }
 
 /// The `.onnx` files of a directory, by name; none if it cannot be listed.
@@ -282,7 +310,45 @@ mod tests {
         let dir = directory(&["model.onnx", "b.onnx", "model.toml"]);
         let model = Beside::of_file(&dir.path().join("model.onnx"));
         assert_eq!((names(&model).as_str(), model.note), ("model.toml", None));
-        assert_eq!(names(&Beside::of_directory(dir.path())), "model.toml");
+        let named = Beside::of_directory(dir.path(), &dir.path().join("model.onnx"));
+        assert_eq!(names(&named), "model.toml");
+    }
+
+    #[test]
+    fn named_directory_has_what_bears_its_models_name_and_what_lies_where_that_does() {
+        let dir = directory(&["birds.onnx", "birds.toml", "birds.labels.txt", "model.toml"]);
+        let model = model_in(dir.path()).expect("the only one");
+        let beside = Beside::of_directory(dir.path(), &model);
+        assert_eq!(names(&beside), "birds.toml birds.labels.txt");
+        assert!(
+            beside
+                .note
+                .is_some_and(|note| note.starts_with("model.toml beside it is not read"))
+        );
+        let dir = directory(&["onnx/model.onnx", "onnx/labels.txt", "config.json"]);
+        let model = model_in(dir.path()).expect("the only one");
+        let beside = Beside::of_directory(dir.path(), &model);
+        assert_eq!(names(&beside), "labels.txt config.json");
+    }
+
+    #[test]
+    fn networks_that_only_begin_alike_are_no_variants() {
+        let dir = directory(&["model_cats.onnx", "model_dogs.onnx", "labels.txt"]);
+        let cats = Beside::of_file(&dir.path().join("model_cats.onnx"));
+        assert_eq!(names(&cats), "");
+        assert!(cats.note.is_some_and(|note| note.starts_with("labels.txt")));
+        let dir = directory(&["model.onnx", "model_quantized.onnx", "model.toml"]);
+        let quantized = Beside::of_file(&dir.path().join("model_quantized.onnx"));
+        assert_eq!(names(&quantized), "model.toml");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn link_that_leads_nowhere_is_there() {
+        let dir = directory(&["model.onnx"]);
+        std::os::unix::fs::symlink("gone", dir.path().join("labels.txt")).expect("writable");
+        let beside = Beside::of_file(&dir.path().join("model.onnx"));
+        assert_eq!(names(&beside), "labels.txt");
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub(super) fn parts(reference: &ModelRef) -> Result<Parts, ModelError> {
         ModelOrigin::Builtin(builtin) => builtin_parts(builtin),
         ModelOrigin::File(path) => described_parts(path, Beside::of_file(path)),
         ModelOrigin::Directory(dir) => {
-            described_parts(&beside::model_in(dir)?, Beside::of_directory(dir))
+            let model = beside::model_in(dir)?;
+            described_parts(&model, Beside::of_directory(dir, &model))
         }
         ModelOrigin::Catalog(entry, path) => {
             let parts = file_parts(path)?;

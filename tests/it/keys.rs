@@ -53,6 +53,7 @@ fn right_key_opens_in_either_header_and_any_case_of_the_scheme() {
         format!("Authorization: Bearer a.gateways.token\r\nX-API-Key: {ALICE}\r\n"),
         format!("Authorization: Bearer {ALICE}\r\nX-API-Key: {ALICE}\r\n"),
         format!("X-API-Key: {ALICE}\r\nX-API-Key: {ALICE}\r\n"),
+        format!("Authorization: Bearer {ALICE}\r\nX-API-Key: \r\n"),
     ] {
         assert_eq!(door(&server, &lines), (200, false), "{lines}");
     }
@@ -83,7 +84,6 @@ fn missing_wrong_and_ambiguous_keys_are_401_with_a_challenge() {
         format!("Authorization: Bearer wrong\r\nAuthorization: Bearer {ALICE}\r\n"),
         format!("X-API-Key: {ALICE}\r\nX-API-Key: {BOB}\r\n"),
         format!("Authorization: Bearer {ALICE}\r\nX-API-Key: wrong\r\n"),
-        format!("Authorization: Bearer {ALICE}\r\nX-API-Key: \r\n"),
     ] {
         let shown: String = lines.chars().take(80).collect();
         assert_eq!(door(&server, &lines), (401, true), "{shown}");

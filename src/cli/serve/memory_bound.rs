@@ -48,9 +48,13 @@ impl MemoryLimits {
     /// The most that can come on top of what the process holds when it is ready.
     fn growth(&self, images: u64) -> u64 {
         let connections = self.connections_memory();
-        [BODY_RESERVE * self.bodies, self.decoding, images]
-            .into_iter()
-            .fold(connections, u64::saturating_add)
+        [
+            BODY_RESERVE.saturating_mul(self.bodies),
+            self.decoding,
+            images,
+        ]
+        .into_iter()
+        .fold(connections, u64::saturating_add)
     }
 
     /// Writes the bound and its parts to the log, and warns if the cgroup allows less.
@@ -89,7 +93,7 @@ impl MemoryLimits {
         let connections = self.connections_memory();
         let mut parts = [
             ("--max-connections", connections),
-            ("--body-memory", BODY_RESERVE * self.bodies),
+            ("--body-memory", BODY_RESERVE.saturating_mul(self.bodies)),
             ("--decode-memory", self.decoding),
             ("--queue-capacity", images),
         ];

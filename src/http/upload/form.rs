@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::parameters::ContentType;
+use super::parameters::Parameterized;
 use super::{Upload, UploadError};
 use crate::preprocess::sniff;
 
@@ -34,8 +34,12 @@ struct Part {
 /// image.
 ///
 /// # Errors
-/// [`UploadError::Multipart`].
-pub(super) fn parse(content_type: &ContentType, body: &Bytes) -> Result<Upload, UploadError> {
+/// [`UploadError::Multipart`], [`UploadError::TooManyImages`].
+pub(super) fn parse(
+    content_type: &Parameterized,
+    body: &Bytes,
+    max_images: usize,
+) -> Result<Upload, UploadError> {
     let wrong = |reason: String| Err(UploadError::Multipart(reason));
     let boundary = match content_type.parameter("boundary") {
         None | Some([]) => return wrong("the content-type has no boundary".into()),
@@ -48,7 +52,7 @@ pub(super) fn parse(content_type: &ContentType, body: &Bytes) -> Result<Upload, 
         Some(boundary) => boundary,
     };
     let (mut images, mut others) = (Vec::new(), Vec::new());
-    let mut empty = false;
+    let (mut empty, mut count) = (false, 0);
     for part in Parts::new(body, boundary)? {
         let part = part?;
         if !IMAGE_FIELDS.contains(&part.name.as_str()) {
@@ -58,7 +62,17 @@ pub(super) fn parse(content_type: &ContentType, body: &Bytes) -> Result<Upload, 
                     "it has more than {MAX_OTHER_FIELDS} fields that hold no image"
                 ));
             }
-        } else if part.bytes.is_empty() && !part.has_file_name {
+            continue;
+        }
+        // Whatever it holds, a body of the smallest parts must not take long.
+        count += 1;
+        if count > max_images + MAX_OTHER_FIELDS {
+            return Err(UploadError::TooManyImages {
+                got: count,
+                max: max_images,
+            });
+        }
+        if part.bytes.is_empty() && !part.has_file_name {
             empty = true;
         } else {
             images.push(part);
@@ -162,7 +176,7 @@ impl<'a> Parts<'a> {
         let from = start + body;
         let search = from - self.line_end.len();
         let end = memmem::find(&self.body[search..], &self.delimiter).ok_or_else(broken)? + search;
-        let disposition = ContentType::parse(&disposition(headers));
+        let disposition = Parameterized::parse(&disposition(headers));
         let name = disposition.parameter("name").unwrap_or(&[]);
         let part = Part {
             name: String::from_utf8_lossy(name).into_owned(),
@@ -222,7 +236,7 @@ mod tests {
 
     fn form(content_type: &str, body: &[u8]) -> Result<Vec<Bytes>, String> {
         let body = Bytes::copy_from_slice(body);
-        let upload = parse(&ContentType::parse(content_type.as_bytes()), &body);
+        let upload = parse(&Parameterized::parse(content_type.as_bytes()), &body, 32);
         let images = upload.map_err(|e| e.to_string())?.images;
         Ok(images
             .into_iter()

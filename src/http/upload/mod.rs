@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 
 pub(super) use self::json::json;
-use self::parameters::ContentType;
+use self::parameters::Parameterized;
 
 /// Why a body, or one image of it, cannot be taken apart. The text is what the client reads.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub(super) fn parse(
 ) -> Result<Upload, UploadError> {
     let content_type = content_type(headers);
     let upload = match content_type.essence.as_str() {
-        "multipart/form-data" => form::parse(&content_type, &body)?,
+        "multipart/form-data" => form::parse(&content_type, &body, max_images)?,
         "application/json" => json(&body, max_images)?,
         _ => Upload {
             images: vec![Ok(body)],
@@ -81,7 +81,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     content_type(headers).essence == "application/json"
 }
 
-fn content_type(headers: &HeaderMap) -> ContentType {
+fn content_type(headers: &HeaderMap) -> Parameterized {
     let value = headers.get(header::CONTENT_TYPE);
-    ContentType::parse(value.map_or(&[], |v| v.as_bytes()))
+    Parameterized::parse(value.map_or(&[], |v| v.as_bytes()))
 }

@@ -5,17 +5,17 @@
 
 /// A media type or a disposition, in lower case, and the parameters behind it in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ContentType {
+pub(super) struct Parameterized {
     /// What stands before the first `;`.
     pub(super) essence: String,
     /// Names in lower case, values without quotes.
     parameters: Vec<(String, Vec<u8>)>,
 }
 
-impl ContentType {
+impl Parameterized {
     /// Reads what is there; what is no parameter is skipped. A value without quotes ends at the next `;`, so that
     /// boundaries with `=`, `/` or `:` are taken although RFC 9110 wants them quoted.
-    pub(super) fn parse(value: &[u8]) -> ContentType {
+    pub(super) fn parse(value: &[u8]) -> Parameterized {
         let (essence, mut rest) = split(value, b';');
         let mut parameters = Vec::new();
         while !rest.is_empty() {
@@ -37,7 +37,7 @@ impl ContentType {
             };
             parameters.push((name, value));
         }
-        ContentType {
+        Parameterized {
             essence: lower(essence),
             parameters,
         }
@@ -145,9 +145,12 @@ mod tests {
                 Some("a b"),
             ),
         ] {
-            let parsed = ContentType::parse(text.as_bytes());
+            let parsed = Parameterized::parse(text.as_bytes());
             assert_eq!(parsed.parameter(name), want.map(str::as_bytes), "{text}");
         }
-        assert_eq!(ContentType::parse(b" Text/HTML ; a=b").essence, "text/html");
+        assert_eq!(
+            Parameterized::parse(b" Text/HTML ; a=b").essence,
+            "text/html"
+        );
     }
 }

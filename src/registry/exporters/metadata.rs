@@ -42,10 +42,18 @@ impl Metadata {
     pub(in crate::registry) fn labels(
         &self,
     ) -> Result<Option<(Labels, &'static str)>, LabelsError> {
-        let found = LABELS.iter().find_map(|key| Some((*key, self.get(key)?)));
-        // A number of classes, or one word, is no list.
-        let is_list = |text: &str| text.starts_with(['[', '{']) || text.contains([',', '\n']);
-        match found.filter(|(_, text)| is_list(text)) {
+        // A number of classes, one word or a sentence is no list.
+        let is_list = |text: &str| {
+            let words = |name: &str| name.split_whitespace().count();
+            text.starts_with(['[', '{'])
+                || text.contains('\n')
+                || (text.contains(',') && !text.split(',').any(|name| words(name) > 4))
+        };
+        let found = LABELS.iter().find_map(|key| {
+            let text = self.get(key).filter(|text| is_list(text))?;
+            Some((*key, text))
+        });
+        match found {
             None => Ok(None),
             Some((key, text)) => {
                 let on_one_line = !text.starts_with(['[', '{']) && !text.contains('\n');

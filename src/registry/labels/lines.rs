@@ -71,13 +71,15 @@ fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
         let rows: Option<Vec<_>> = lines.iter().map(|line| split(line)).collect();
         rows
     };
-    if let Some(names) = rows(number_in_front).and_then(by_number) {
+    let distinct = |names: &[&str]| names.iter().copied().collect::<HashSet<&str>>().len();
+    // "1 star", "2 stars", "3 stars" are names that a number belongs to: most of what is left is the same.
+    let tell_apart = |names: &Vec<&str>| 2 * distinct(names) > names.len();
+    if let Some(names) = rows(number_in_front).and_then(by_number).filter(tell_apart) {
         return Some(names);
     }
     let names = rows(number_behind).and_then(by_number)?;
-    let distinct: HashSet<&str> = names.iter().copied().collect();
-    // "class: 0", "class: 1" are names that a number belongs to.
-    (distinct.len() > 1).then_some(names)
+    // So are "class: 0", "class: 1".
+    (distinct(&names) > 1).then_some(names)
 }
 
 /// The names in the order of their numbers, which are 0 to the last, in any order, or run from 1 with the lines.
@@ -200,6 +202,11 @@ mod tests {
             ("0 cat\n1 dog\nowl", "0 cat|1 dog|owl"),
             ("0,cat\n2,dog", "0,cat|2,dog"),
             ("0,cat\n0,dog", "0,cat|0,dog"),
+            (
+                "1 star\n2 stars\n3 stars\n4 stars\n5 stars",
+                "1 star|2 stars|3 stars|4 stars|5 stars",
+            ),
+            ("0 people\n1 people", "0 people|1 people"),
             ("5 euro\n10 euro\n20 euro", "5 euro|10 euro|20 euro"),
             ("0cat\n1dog", "0cat|1dog"),
             ("2d plan\n3d plan", "2d plan|3d plan"),

@@ -84,15 +84,14 @@ impl Recipes {
         self.colors_from(None, &mut Provenance::default())
     }
 
-    /// Whether any source says how pixels become a network's values.
+    /// Whether any source says how pixels become a network's values. A range from 0 to 1 alone does not: exporters
+    /// write it whether or not the network normalizes pixels itself.
     pub(in crate::registry) fn say_colors(&self) -> bool {
-        let said = |r: &Recipe| {
-            !matches!(
-                (&r.scale, &r.mean, &r.std),
-                (Setting::Silent, Setting::Silent, Setting::Silent)
-            )
+        let says = |r: &Recipe| {
+            let usual = matches!(r.scale, Setting::Silent | Setting::Said(1.0));
+            !usual || r.mean != Setting::Silent || r.std != Setting::Silent
         };
-        self.0.iter().any(said)
+        self.0.iter().any(says)
     }
 
     fn colors_from(
@@ -233,6 +232,30 @@ mod tests {
     fn toml(text: &str) -> Recipe {
         let given: Given = toml::from_str(text).expect(text);
         Recipe::of_given("model.toml".into(), &given)
+    }
+
+    #[test]
+    fn network_that_takes_pixels_as_they_are_gets_them_unless_colors_are_said() {
+        let own = Some((0.0, 1.0 / 255.0));
+        // Exporters write the range of pixels also where they write no mean.
+        let range = Recipe {
+            source: "preprocessor_config.json".into(),
+            scale: Setting::Said(1.0),
+            ..Recipe::default()
+        };
+        for recipes in [Recipes::default(), Recipes(vec![range, toml("")])] {
+            assert!(!recipes.say_colors());
+            let (spec, from) = recipes.whole(224, own).expect("as they are");
+            assert_eq!((spec.mean, spec.std), ([0.0; 3], [1.0 / 255.0; 3]));
+            assert!(
+                from.to_string().contains("mean, std: the network"),
+                "{from}"
+            );
+        }
+        let said = Recipes(vec![toml("mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]")]);
+        assert!(said.say_colors());
+        let (spec, _) = said.whole(224, own).expect("what is said");
+        assert_eq!((spec.mean, spec.std), ([0.5; 3], [0.5; 3]));
     }
 
     #[test]
