@@ -20,7 +20,7 @@ use super::outputs::{self, Chosen, Numbers, Output, OutputWish, Single};
 use super::tract::TractModel;
 use super::{
     Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo, Pixels,
-    weights,
+    strides, weights,
 };
 use crate::ops::{self, Region, SharedTeam};
 use kernels::nn::{Arithmetic, Precision};
@@ -374,7 +374,8 @@ fn typed_for(
     let shape = tvec!(batch.clone(), 3.to_dim(), side.to_dim(), side.to_dim());
     let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
     model.set_input_fact(0, fact).map_err(refuse)?;
-    let model = model.into_typed().map_err(refuse)?;
+    let mut model = model.into_typed().map_err(refuse)?;
+    strides::keep_offsets(&mut model);
     let fact = model.output_fact(0).map_err(refuse)?;
     match outputs::numbers(fact, &batch) {
         Ok(numbers) => Ok((model, numbers)),

@@ -17,6 +17,7 @@ mod outputs;
 mod precision;
 mod probes;
 mod quantized;
+mod strides;
 mod tract;
 mod weights;
 mod widen;

@@ -262,8 +262,13 @@ impl Metrics {
 
     /// The same for a model that is served from now on.
     pub fn serve(&self, model: &str) {
-        for reason in LOAD_REFUSALS {
+        for reason in REFUSALS.iter().chain(&LOAD_REFUSALS) {
             self.requests_rejected.with_label_values(&[reason, model]);
+        }
+        for route in ["/classify", "/models/{name}/classify"] {
+            for status in ["500", "504"] {
+                self.requests.with_label_values(&[route, model, status]);
+            }
         }
     }
 

@@ -106,7 +106,6 @@ impl Collector for Process {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.read();
         self.instruments()
             .into_iter()

@@ -12,6 +12,7 @@ mod linear;
 #[cfg(test)]
 pub(crate) mod oracle;
 mod region;
+mod stride;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -21,4 +22,5 @@ pub use self::fuse::fuse;
 pub use self::graph::Graph;
 pub use self::linear::{DequantizeLinear, Linear, QuantizeLinear};
 pub use self::region::{Region, SharedTeam};
+pub use self::stride::Stride;
 pub use self::weights::{Int8Values, Values, Weights};

@@ -1,6 +1,6 @@
 //! What bytes are that are no accepted image: other formats, and images that a client's program has changed on the way.
 //!
-//! Called by `sniff`, so that a refusal can say what to do. Looks at the first bytes only.
+//! Asked by `sniff`, so that a refusal can say what to do, and by whoever must tell a caption from an image. Looks at the first bytes only.
 
 /// Names that `ftyp` boxes have for their content, the major brand or a compatible one.
 ///
@@ -70,7 +70,15 @@ const SIGNATURES: [(&[u8], &str); 39] = [
 /// turned bytes into other bytes.
 const ACCIDENTS: [(&[&[u8]], &str); 9] = [
     (
-        &[b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR"],
+        &[
+            b"/9j/",
+            b"_9j_",
+            b"iVBORw0KGgo",
+            b"R0lGOD",
+            b"UklGR",
+            b"\"/9j/",
+            b"\"iVBORw0KGgo",
+        ],
         "base64 text; send the bytes, or {\"image\": \"<base64>\"} with content-type application/json",
     ),
     (
@@ -133,13 +141,21 @@ const EXTENSIONS: [&str; 10] = [
 ];
 
 /// What the bytes look like, with what to do where that helps.
-pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
+#[must_use]
+pub fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     // A mark and white space in front of text.
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let accident = |(starts, _): &&(&[&[u8]], &str)| starts.iter().any(|s| text.starts_with(s));
     if let Some((_, what)) = ACCIDENTS.iter().find(accident) {
         return Some(what);
+    }
+    let prints = |start: &&[u8]| text.starts_with(start);
+    if [&b"[object"[..], b"<_io", b"<bytes", b"<open file", b"<PIL"]
+        .iter()
+        .any(prints)
+    {
+        return Some("the printed form of a program's object; send the image's bytes");
     }
     if let [b'{' | b'[', ..] | [0xFF, 0xFE, b'{' | b'[', ..] = text {
         return Some("JSON; send it with content-type application/json");
@@ -204,7 +220,9 @@ fn is_file_name(text: &[u8]) -> bool {
         .trim_end()
         .trim_end_matches(['"', '\''])
         .to_ascii_lowercase();
-    text.len() < 512 && !text.contains('\n') && EXTENSIONS.iter().any(|e| text.ends_with(e))
+    text.len() < 512
+        && !text.contains(char::is_control)
+        && EXTENSIONS.iter().any(|e| text.ends_with(e))
 }
 
 #[cfg(test)]
@@ -237,11 +255,15 @@ mod tests {
             (b"%PDF-1.7", "PDF"),
             (&[0; 100], "zeros"),
         ] {
-            let got = name(bytes).unwrap_or("nothing");
+            let got = looks_like(bytes).unwrap_or("nothing");
             assert!(got.contains(want), "{want}: {got}");
         }
-        assert_eq!(name(b"hello"), None);
-        assert_eq!(name(b"Please classify photo.jpg for me, will you"), None);
+        assert_eq!(looks_like(b"hello"), None);
+        assert_eq!(looks_like(b"\x01\x02\x03 a.jpg"), None);
+        assert_eq!(
+            looks_like(b"Please classify photo.jpg for me, will you"),
+            None
+        );
     }
 
     #[test]
@@ -266,6 +288,9 @@ mod tests {
             ),
             (b"b'\\xff\\xd8\\xff\\xe0'", "Python's bytes"),
             (b"ffd8ffe000104a46", "hexadecimal"),
+            (b"<_io.BufferedReader name='a.jpg'>", "a program's object"),
+            (b"[object File]", "a program's object"),
+            (b"_9j_4AAQSkZJRg", "base64 text"),
             (b"photo.jpg", "-F file=@"),
             (b"C:\\Users\\me\\My Pictures\\IMG_1.JPG\r\n", "-F file=@"),
             (b"@photo.jpg", "-F file=@"),
@@ -273,7 +298,7 @@ mod tests {
             (b"\xEF\xBB\xBF{\"image\": \"iVBO\"}", "application/json"),
             (b"[255, 216, 255]", "application/json"),
         ] {
-            let got = name(bytes).unwrap_or("nothing");
+            let got = looks_like(bytes).unwrap_or("nothing");
             assert!(got.contains(want), "{want}: {got}");
         }
     }

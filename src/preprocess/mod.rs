@@ -37,6 +37,7 @@ use kernels::{NormalizeKernel, ResampleKernel};
 pub use self::budget::MemoryBudget;
 pub use self::error::PreprocessError;
 pub use self::exif::ExifMode;
+pub use self::lookalike::looks_like;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
 pub use self::pool::{Pool, PoolClosed, PoolTask};
 pub use self::sniff::{Format, sniff};

@@ -2,7 +2,7 @@
 //!
 //! Called by `Preprocessor::run`. Never reads past the signature.
 
-use super::{PreprocessError, lookalike};
+use super::{PreprocessError, looks_like};
 
 /// The image formats that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ pub(super) fn accepted_format(bytes: &[u8]) -> Result<Format, PreprocessError> {
         return Err(PreprocessError::Empty);
     }
     sniff(bytes).ok_or_else(|| PreprocessError::UnsupportedFormat {
-        looks_like: lookalike::name(bytes),
+        looks_like: looks_like(bytes),
     })
 }
 

@@ -39,7 +39,9 @@ impl Beside {
     pub(super) fn of_directory(dir: &Path, model: &Path) -> Beside {
         let (own, named) = (Beside::by_name(model), Beside::in_directory(dir));
         let note = unread_spec(&own, &named);
+        let above = repository_of(dir).map(|repository| Beside::in_directory(&repository));
         let all = own.or(named).or(Beside::in_directory(&parent(model)));
+        let all = all.or(above.unwrap_or_default());
         Beside { note, ..all }
     }
 

@@ -149,7 +149,9 @@ impl Server {
     pub async fn run(self, desk: Arc<Desk>, shutdown: impl Future<Output = ()>) -> Drained {
         file_limit::raise();
         self.warn_of_file_limit();
-        let most = i64::from(self.options.max_connections);
+        let wanted = self.options.max_connections;
+        let most = file_limit::connections_allowed(wanted).unwrap_or(wanted.into());
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         desk.metrics().connections_max.set(most);
         let (router, admin_router) = match self.admin {
             Some(_) => (

@@ -46,10 +46,18 @@ const FOREIGN: [&str; 17] = [
     "TreeEnsembleClassifier",
 ];
 
+/// Operators of ONNX that the importer computes otherwise than ONNX says: the norm without its root, and the slope of
+/// another function where `alpha` is not 1.
+const OTHERWISE: [&str; 2] = ["Celu", "GlobalLpPool"];
+
 /// Whether the operator of a domain means what the importer takes it for.
 pub(super) fn is_known(domain: &str, op_type: &str, onnx: &Onnx) -> bool {
     match domain {
-        "" => onnx.op_register.0.contains_key(op_type) && !FOREIGN.contains(&op_type),
+        "" => {
+            onnx.op_register.0.contains_key(op_type)
+                && !FOREIGN.contains(&op_type)
+                && !OTHERWISE.contains(&op_type)
+        }
         "com.microsoft" => MICROSOFT.contains(&op_type),
         _ => false,
     }

@@ -8,7 +8,7 @@ use memchr::memmem;
 
 use super::parameters::Parameterized;
 use super::{Upload, UploadError};
-use crate::preprocess::sniff;
+use crate::preprocess::looks_like;
 
 /// Form fields that hold an image; others are ignored, as browsers and libraries send some of their own.
 const IMAGE_FIELDS: [&str; 6] = ["file", "files", "files[]", "image", "images", "data"];
@@ -78,10 +78,9 @@ pub(super) fn parse(
             images.push(part);
         }
     }
-    // A caption that has an image's name. Alone it stays, so that the answer tells what it is.
-    let is_text = |part: &Part| !part.has_file_name && sniff(&part.bytes).is_none();
-    if !images.iter().all(is_text) {
-        images.retain(|part| !is_text(part));
+    // Alone it stays, so that the answer tells what it is.
+    if !images.iter().all(is_caption) {
+        images.retain(|part| !is_caption(part));
     }
     if images.is_empty() {
         let found = match (empty, others.is_empty()) {
@@ -97,6 +96,16 @@ pub(super) fn parse(
     let is_list = images.len() > 1;
     let images = images.into_iter().map(|part| Ok(part.bytes)).collect();
     Ok(Upload { images, is_list })
+}
+
+/// Whether a field that has an image's name holds a caption: text, and none that an image has become on the way.
+fn is_caption(part: &Part) -> bool {
+    let is_text = std::str::from_utf8(&part.bytes).is_ok_and(|text| {
+        !text
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'))
+    });
+    is_text && !part.has_file_name && looks_like(&part.bytes).is_none()
 }
 
 /// Names for a message: at most five, each cut to 40 characters.
@@ -352,6 +361,11 @@ mod tests {
         assert_eq!(count(&[&caption, &bare]), Ok(1));
         assert_eq!(count(&[&photo, &bare]), Ok(2));
         assert_eq!(count(&[&photo, &empty_file]), Ok(2));
+        // What is no text keeps its place, whatever it is.
+        let avif = part("name=file", b"\0\0\0\x1Cftypavif\0\0\0\0mif1avif");
+        let damaged = part("name=file", b"NG\r\n\x1a\n\0\0\xff");
+        let base64 = part("name=file", b"iVBORw0KGgoAAAANSUhEUgAA");
+        assert_eq!(count(&[&photo, &avif, &damaged, &base64, &bare]), Ok(5));
         assert_eq!(count(&[&caption]), Ok(1));
         let error = count(&[&nothing]).expect_err("no image");
         assert!(error.contains("no file was chosen"), "{error}");
