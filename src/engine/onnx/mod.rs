@@ -81,8 +81,8 @@ pub(super) fn decode(
     quantized::check(graph)?;
     widen_weights(graph);
     let form = input::settle(graph, version.unwrap_or(1));
-    let (own, of_pixels) = match graph.input.first() {
-        Some(input) => pixels::of(graph, &input.name),
+    let (own, of_pixels) = match input::of_images(graph) {
+        Some(at) => pixels::of(graph, &graph.input[at].name),
         None => (Pixels::Normalized, None),
     };
     let pixels = if form.bytes { Pixels::Bytes } else { own };

@@ -24,6 +24,7 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<Option<Stri
     let images = images(graph);
     let read: HashSet<String> = (graph.node.iter().flat_map(|n| &n.input))
         .chain(graph.output.iter().map(|o| &o.name))
+        .filter(|name| !name.is_empty()) // an input that is left out reads no output that is
         .cloned()
         .collect();
     let mut settled = Vec::new();
@@ -172,4 +173,53 @@ fn of_weights(
             .collect(),
         ..node.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::ValueInfoProto;
+
+    #[test]
+    fn output_that_is_left_out_is_read_by_no_input_that_is() {
+        let node = |op: &str, inputs: &[&str], outputs: &[&str]| NodeProto {
+            name: op.into(),
+            op_type: op.into(),
+            input: inputs.iter().map(|i| (*i).into()).collect(),
+            output: outputs.iter().map(|o| (*o).into()).collect(),
+            ..NodeProto::default()
+        };
+        let value = |name: &str| ValueInfoProto {
+            name: name.into(),
+            ..ValueInfoProto::default()
+        };
+        let weight = |name: &str| TensorProto {
+            name: name.into(),
+            data_type: 1,
+            dims: vec![1],
+            float_data: vec![0.5],
+            ..TensorProto::default()
+        };
+        let outputs = ["n", "", "", "mean", "deviation"];
+        let mut graph = GraphProto {
+            node: vec![
+                node("BatchNormalization", &["x", "k", "k", "k", "k"], &outputs),
+                node("Clip", &["n", "", "k"], &["y"]),
+            ],
+            input: vec![value("x")],
+            output: vec![value("y")],
+            initializer: vec![weight("k")],
+            ..GraphProto::default()
+        };
+        let mut reads_mean = graph.clone();
+        let note = settle(&mut graph, 9).expect("nothing reads what training computes");
+        assert!(note.unwrap().contains("BatchNormalization"));
+        assert_eq!(graph.node[0].output, ["n"]);
+        reads_mean.node[1].input[1] = "mean".into();
+        let error = settle(&mut reads_mean, 9).unwrap_err().to_string();
+        assert!(
+            error.contains("it computes \"mean\" as in training"),
+            "{error}"
+        );
+    }
 }
