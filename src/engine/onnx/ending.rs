@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use super::super::outputs::MAX_OUTPUTS;
 use super::super::quantized::constants;
 use super::tensors;
 
@@ -54,6 +55,9 @@ pub(super) fn inner_outputs(graph: &GraphProto) -> HashSet<String> {
     }
     let outputs: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     let mut inner = HashSet::new();
+    if outputs.len() > MAX_OUTPUTS {
+        return inner; // one of them is named, or the file is refused
+    }
     for output in &outputs {
         let mut seen = HashSet::new();
         let mut left = vec![*output];
