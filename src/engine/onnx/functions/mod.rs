@@ -27,6 +27,10 @@ const FREE_BYTES: usize = 64 << 20;
 /// Most bytes of a call's name in the names of what it becomes: those of calls within calls would grow with each.
 const MAX_PREFIX: usize = 256;
 
+/// Most graphs inside one another's nodes, which calls of functions with such nodes pile up. What follows goes into them
+/// by calling itself; a file without functions has at most some 30, by the limit of its decoder.
+const MAX_NESTED: usize = 32;
+
 /// Most calls within calls.
 const MAX_DEPTH: usize = 64;
 
@@ -60,6 +64,7 @@ pub(super) fn inline(
         version,
         names,
         nodes: 0,
+        nested: 0,
         most_bytes,
         bytes: 0,
     };
@@ -92,6 +97,8 @@ struct Inliner<'f> {
     /// Every name of the file, and those made since; with the number from which on one may be free behind it.
     names: HashMap<String, usize>,
     nodes: usize,
+    /// Graphs around the nodes that are written out.
+    nested: usize,
     most_bytes: usize,
     /// Bytes written out.
     bytes: usize,
@@ -99,8 +106,16 @@ struct Inliner<'f> {
 
 impl<'f> Inliner<'f> {
     fn graph(&mut self, graph: &mut GraphProto, calls: &mut Vec<&'f Key>) -> Result<(), LoadError> {
+        if self.nested > MAX_NESTED {
+            return Err(LoadError::BadGraph(format!(
+                "its functions make more than {MAX_NESTED} graphs inside of one another"
+            )));
+        }
+        self.nested += 1;
         let nodes = std::mem::take(&mut graph.node);
-        self.nodes(nodes, &mut graph.node, calls)
+        self.nodes(nodes, &mut graph.node, calls)?;
+        self.nested -= 1;
+        Ok(())
     }
 
     /// Appends the nodes with nothing but operators among them; `calls` are those that they are written out for.

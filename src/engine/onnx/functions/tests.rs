@@ -163,6 +163,34 @@ fn calls_that_leave_nothing_count_as_nodes() {
 }
 
 #[test]
+fn graphs_inside_of_one_another_through_calls_are_limited() {
+    let branch = |of: usize| {
+        let mut branch = node("", "", "If", &[], &[]);
+        branch.attribute.push(AttributeProto {
+            g: Some(GraphProto {
+                node: vec![node("", "own", &(of + 1).to_string(), &[], &[])],
+                ..GraphProto::default()
+            }),
+            ..AttributeProto::default()
+        });
+        branch
+    };
+    let chain = |length: usize| {
+        let named = |i: usize| FunctionProto {
+            name: Some(i.to_string()),
+            ..function(&[], &[], vec![branch(i)])
+        };
+        inlined_all(
+            vec![node("", "own", "0", &[], &[])],
+            (0..length).map(named).collect(),
+        )
+    };
+    assert_eq!(chain(MAX_NESTED).map(|nodes| nodes.len()), Ok(1));
+    let error = chain(MAX_NESTED + 1).unwrap_err();
+    assert!(error.contains("more than 32 graphs inside"), "{error}");
+}
+
+#[test]
 fn constant_in_a_function_that_is_called_often_is_refused_by_its_bytes() {
     let calls = |count: usize, big: usize| {
         let mut constant = node("k", "", "Constant", &[], &["k"]);
