@@ -12,7 +12,7 @@ use tract_onnx::pb::{
     attribute_proto::AttributeType, type_proto,
 };
 
-use super::{graphs, graphs_mut};
+use super::readers::{readers, reads, rename_reads};
 
 /// The form in which a file takes images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -238,35 +238,6 @@ fn is_turned(graph: &GraphProto, input: &str) -> bool {
     !readers.is_empty() && readers.iter().all(turns)
 }
 
-/// The nodes that read a value; none if something else does too: the file's output, or a graph inside of a node.
-fn readers<'g>(graph: &'g GraphProto, value: &str) -> Option<Vec<&'g NodeProto>> {
-    let is_output = graph.output.iter().any(|o| o.name == value);
-    let inside = |node: &NodeProto| {
-        let mut graphs = node.attribute.iter().flat_map(graphs);
-        graphs.any(|graph| is_read_in(graph, value))
-    };
-    if is_output || graph.node.iter().any(inside) {
-        return None;
-    }
-    Some(graph.node.iter().filter(|n| reads(n, value)).collect())
-}
-
-/// Whether a graph inside of a node reads a value from outside, or has one of that name.
-fn is_read_in(graph: &GraphProto, value: &str) -> bool {
-    let mut inner = graph
-        .node
-        .iter()
-        .flat_map(|n| &n.attribute)
-        .flat_map(graphs);
-    graph.output.iter().any(|o| o.name == value)
-        || graph.node.iter().any(|n| reads(n, value))
-        || inner.any(|graph| is_read_in(graph, value))
-}
-
-fn reads(node: &NodeProto, value: &str) -> bool {
-    node.input.iter().any(|input| input == value)
-}
-
 /// Makes the identity of the nodes that bring the channels of an input to the front, if nothing else reads it.
 fn drop_transposes(graph: &mut GraphProto, input: &str) -> bool {
     if !is_turned(graph, input) {
@@ -298,18 +269,6 @@ fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
             _ => false,
         }
     })
-}
-
-/// Lets all that reads one value read another.
-fn rename_reads(graph: &mut GraphProto, from: &str, to: &str) {
-    for node in &mut graph.node {
-        for input in node.input.iter_mut().filter(|input| *input == from) {
-            to.clone_into(input);
-        }
-        for inner in node.attribute.iter_mut().flat_map(graphs_mut) {
-            rename_reads(inner, from, to);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@
 mod ending;
 mod floats;
 mod functions;
+mod inner_outputs;
 mod input;
 mod log_softmax;
 mod operators;
 mod pixels;
+mod readers;
 mod tensors;
 mod training;
 
@@ -91,7 +93,7 @@ pub(super) fn decode(
         pixels,
         notes: training.into_iter().chain(of_pixels).collect(),
         endings: ending::endings(graph),
-        inner_outputs: ending::inner_outputs(graph),
+        inner_outputs: inner_outputs::inner_outputs(graph),
         proto,
     })
 }
