@@ -253,9 +253,12 @@ fn drop_transposes(graph: &mut GraphProto, input: &str) -> bool {
 /// Most nodes looked at behind one another.
 const MAX_STEPS: usize = 4;
 
+/// Most nodes that may read one value there: each is followed.
+const MAX_READERS: usize = 4;
+
 /// Whether all that reads the bytes of a value makes floats of them, perhaps in another order.
 fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
-    let Some(readers) = readers(graph, input) else {
+    let Some(readers) = readers(graph, input).filter(|all| all.len() <= MAX_READERS) else {
         return false;
     };
     readers.iter().all(|node| {
@@ -351,6 +354,23 @@ mod tests {
             [&both.node[1].input[0], &inner.node[0].input[0]],
             [turned; 2]
         );
+    }
+
+    #[test]
+    fn bytes_are_made_where_not_all_that_reads_them_is_followed() {
+        let casts = |count: usize| {
+            let mut cast = node("Cast", "x", &[]);
+            cast.attribute = vec![integer("to", DataType::Float as i64)];
+            let mut graph = graph(&[Some(1), Some(3), Some(8), Some(8)], vec![cast; count]);
+            let of = graph.input[0].r#type.as_mut().unwrap().value.as_mut();
+            let Some(type_proto::Value::TensorType(tensor)) = of else {
+                panic!("the input is a tensor")
+            };
+            tensor.elem_type = DataType::Uint8 as i32;
+            assert!(settle(&mut graph, 17).bytes);
+            operators(&graph).len() - count
+        };
+        assert_eq!([casts(1), casts(4), casts(5)], [0, 0, 2]);
     }
 
     #[test]

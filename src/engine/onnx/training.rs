@@ -4,7 +4,7 @@
 //! running ones are used, as after `eval()`, and nothing is dropped. Of weights, which some networks standardize so, they
 //! are what is meant.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
@@ -29,6 +29,10 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<Option<Stri
         .collect();
     let mut settled = Vec::new();
     let constants = constants(graph);
+    let mut makers: HashMap<&str, &NodeProto> = HashMap::new();
+    for node in &graph.node {
+        makers.extend(node.output.iter().map(|o| (o.as_str(), node)));
+    }
     for (i, node) in graph.node.iter().enumerate().filter(|(_, n)| trains(n)) {
         let refuse = |reason: String| LoadError::BadNode {
             node: node_name(node),
@@ -57,7 +61,7 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<Option<Stri
                 changed.push(node_name(node));
                 of_running_statistics(node)
             }
-            false => of_weights(node, graph, &constants).map_err(refuse)?,
+            false => of_weights(node, &makers, &constants).map_err(refuse)?,
         };
         settled.push((i, node));
     }
@@ -142,12 +146,11 @@ fn of_running_statistics(node: &NodeProto) -> NodeProto {
 /// Weights in one row: each channel by its own mean and variance, which is what an instance normalization computes.
 fn of_weights(
     node: &NodeProto,
-    graph: &GraphProto,
-    constants: &std::collections::HashMap<&str, &TensorProto>,
+    makers: &HashMap<&str, &NodeProto>,
+    constants: &HashMap<&str, &TensorProto>,
 ) -> Result<NodeProto, String> {
     let input = node.input.first().ok_or("it has no input")?;
-    let maker = graph.node.iter().find(|n| n.output.contains(input));
-    let first = match (maker, constants.get(input.as_str())) {
+    let first = match (makers.get(input.as_str()), constants.get(input.as_str())) {
         (_, Some(tensor)) => tensor.dims.first().copied(),
         (Some(maker), None) if maker.op_type == "Reshape" => {
             let shape = maker
