@@ -16,7 +16,7 @@ use super::graph_error::graph_error;
 use super::input::{InputShape, classifier_input};
 use super::lower::{self, Found, Lowered};
 use super::onnx::{self, Decoded};
-use super::outputs::{self, Chosen, Numbers, Output, OutputWish, Single};
+use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
 use super::tract::TractModel;
 use super::{
     Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo, Pixels,
@@ -177,6 +177,13 @@ fn chosen_output(
             "it has no output \"{}\", allowed are {}",
             wish.name.as_deref().unwrap_or_default(),
             names.join(", ")
+        ));
+    }
+    if wish.name.is_none() && names.len() > MAX_OUTPUTS {
+        return not_a_classifier(format!(
+            "it has {} outputs, allowed are {MAX_OUTPUTS} unless one is chosen in model.toml: [output] name = \"{}\"",
+            names.len(),
+            names[names.len() - 1]
         ));
     }
     let outlets = names.into_iter().zip(outlets);

@@ -10,6 +10,9 @@ use tract_onnx::tract_core::internal::{DimLike, ToDim};
 
 use super::{Ending, LoadError};
 
+/// Most outputs that are looked at where none is named: the graph is typed for each. The largest detectors have some ten.
+pub(super) const MAX_OUTPUTS: usize = 64;
+
 /// What whoever serves a model says of its output.
 #[derive(Debug, Clone, Default)]
 pub struct OutputWish {
@@ -35,7 +38,27 @@ pub enum Single {
     Logit,
 }
 
+/// How far a probability may be from 0 to 1: it may be rounded to 8 bits.
+const ROUNDED: f32 = 0.01;
+
 impl Single {
+    /// Whether an image's number, of the output `name`, can be what it is taken for.
+    ///
+    /// # Errors
+    /// [`LoadError::NotAClassifier`] if it is no probability.
+    pub(super) fn check(self, number: f32, name: &str) -> Result<(), LoadError> {
+        match self {
+            Single::Probability if !(-ROUNDED..=1.0 + ROUNDED).contains(&number) => {
+                refuse(format!(
+                    "the only number of its output \"{name}\" is {number} for a test image, expected the probability of the \
+                second of two classes, from 0 to 1: export it as that, or if it is a logit, say so in model.toml: \
+                [output] kind = \"logits\""
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The numbers of both classes.
     pub(super) fn both(self, number: f32) -> Vec<f32> {
         match self {
@@ -207,4 +230,23 @@ fn listed<T>(output: &Output<T>) -> String {
 
 fn refuse<T>(reason: String) -> Result<T, LoadError> {
     Err(LoadError::NotAClassifier(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_outside_of_0_to_1_is_no_probability_and_any_is_a_logit() {
+        for number in [0.0, 0.5, 1.0, 1.004, -0.004] {
+            assert!(Single::Probability.check(number, "y").is_ok(), "{number}");
+        }
+        for number in [40.0, 6.0, 1.02, -0.02, f32::NAN] {
+            let error = Single::Probability.check(number, "y").unwrap_err();
+            let reason =
+                format!("the only number of its output \"y\" is {number} for a test image");
+            assert!(error.to_string().contains(&reason), "{error}");
+            assert!(Single::Logit.check(number, "y").is_ok(), "{number}");
+        }
+    }
 }

@@ -57,6 +57,7 @@ impl TractModel {
     /// network from one that answers the same to whatever it sees.
     ///
     /// # Errors
+    /// [`LoadError::NotAClassifier`] if the only number of an output is taken for a probability and is none,
     /// [`LoadError::NotFinite`] if an output is not finite, [`LoadError::SameAnswer`] if all are the same,
     /// [`LoadError::BadGraph`] if the run fails.
     pub fn probe(&self) -> Result<Vec<Vec<f32>>, LoadError> {
@@ -67,6 +68,12 @@ impl TractModel {
         let mut engine = self
             .spawn()
             .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?;
+        // Three images decide, unless they agree; whether a number can be a probability, all of them.
+        let enough = match self.single {
+            Some(Single::Probability) => usize::MAX,
+            _ => 3,
+        };
+        let differ = |outputs: &[Vec<f32>]| outputs.iter().any(|o| *o != outputs[0]);
         let mut outputs = Vec::new();
         for image in probes::of_any_range(self.spec.side, self.spec.pixels) {
             let output = engine
@@ -78,11 +85,16 @@ impl TractModel {
             {
                 return Err(LoadError::NotFinite { class_index, value });
             }
+            if let (Some(single), [_, number]) = (self.single, &output[..]) {
+                single.check(*number, self.spec.output_name())?;
+            }
             outputs.push(output);
-            // Three decide, unless they agree.
-            if outputs.len() >= 3 && outputs.iter().any(|o| *o != outputs[0]) {
+            if outputs.len() >= enough && differ(&outputs) {
                 return Ok(outputs);
             }
+        }
+        if differ(&outputs) {
+            return Ok(outputs);
         }
         Err(LoadError::SameAnswer {
             images: outputs.len(),

@@ -34,41 +34,15 @@ pub(super) fn endings(graph: &GraphProto) -> HashMap<String, Ending> {
         .iter()
         .flat_map(|node| node.output.iter().map(move |o| (o.as_str(), node)))
         .collect();
-    let walk = Walk {
+    let mut walk = Walk {
         makers,
         constants: constants(graph),
+        known: HashMap::new(),
     };
     let outputs = graph.output.iter().map(|o| o.name.as_str());
     outputs
         .map(|name| (name.to_owned(), walk.ending(name, MAX_STEPS)))
         .collect()
-}
-
-/// Names of the outputs that another one is computed from: by more than a function of its numbers, as features are made
-/// logits.
-pub(super) fn inner_outputs(graph: &GraphProto) -> HashSet<String> {
-    let mut makers: HashMap<&str, &NodeProto> = HashMap::new();
-    for node in &graph.node {
-        makers.extend(node.output.iter().map(|o| (o.as_str(), node)));
-    }
-    let outputs: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-    let mut inner = HashSet::new();
-    for output in &outputs {
-        let mut seen = HashSet::new();
-        let mut left = vec![*output];
-        while let Some(name) = left.pop() {
-            let Some(node) = makers.get(name).filter(|_| seen.insert(name)) else {
-                continue;
-            };
-            for input in node.input.iter().map(String::as_str) {
-                if outputs.contains(input) && input != *output {
-                    inner.insert(input.to_owned());
-                }
-                left.push(input);
-            }
-        }
-    }
-    inner
 }
 
 /// Most operators looked at behind one another, from an output on.
@@ -77,13 +51,25 @@ const MAX_STEPS: usize = 24;
 struct Walk<'g> {
     makers: HashMap<&'g str, &'g NodeProto>,
     constants: HashMap<&'g str, &'g TensorProto>,
+    /// Of values with the steps left there: many ways may lead to one.
+    known: HashMap<(&'g str, usize), Ending>,
 }
 
-impl Walk<'_> {
-    fn ending(&self, value: &str, steps: usize) -> Ending {
-        let (Some(node), Some(steps)) = (self.makers.get(value), steps.checked_sub(1)) else {
+impl<'g> Walk<'g> {
+    fn ending(&mut self, value: &'g str, steps: usize) -> Ending {
+        let (Some(node), Some(left)) = (self.makers.get(value).copied(), steps.checked_sub(1))
+        else {
             return Ending::Other;
         };
+        if let Some(known) = self.known.get(&(value, steps)) {
+            return *known;
+        }
+        let ending = self.of_node(node, left);
+        self.known.insert((value, steps), ending);
+        ending
+    }
+
+    fn of_node(&mut self, node: &'g NodeProto, steps: usize) -> Ending {
         let first = || node.input.first().map(String::as_str).unwrap_or_default();
         match node.op_type.as_str() {
             "Softmax" | "Hardmax" => Ending::Softmax,
@@ -110,9 +96,13 @@ impl Walk<'_> {
     }
 
     /// What several values make together: numbers from 0 to 1 stay such but for a factor, and numbers of any size any.
-    fn joined(&self, node: &NodeProto, steps: usize) -> Ending {
-        let computed = node.input.iter().filter(|i| self.is_computed(i));
-        let endings: HashSet<Ending> = computed.map(|i| self.ending(i, steps)).collect();
+    fn joined(&mut self, node: &'g NodeProto, steps: usize) -> Ending {
+        let mut endings = HashSet::new();
+        for input in &node.input {
+            if self.is_computed(input) {
+                endings.insert(self.ending(input, steps));
+            }
+        }
         let mut endings = endings.into_iter();
         let scales = matches!(&*node.op_type, "Mul" | "Div");
         match (endings.next(), endings.next()) {
@@ -153,7 +143,7 @@ impl Walk<'_> {
     }
 
     /// A clip to an interval from 0 up is a hard sigmoid; any other changes little of what it clips.
-    fn clip(&self, node: &NodeProto, steps: usize) -> Ending {
+    fn clip(&mut self, node: &'g NodeProto, steps: usize) -> Ending {
         let attribute = |name: &str| -> Option<f32> {
             let find = |a: &&AttributeProto| a.name == name;
             node.attribute.iter().find(find).map(|a| a.f)
@@ -240,6 +230,34 @@ mod tests {
         assert_eq!(of("HardSigmoid"), [Ending::Sigmoid; 5]);
         assert_eq!(of("Gemm"), [Ending::Linear; 5]);
         assert_eq!(of("Erf"), [Ending::Other; 5]);
+    }
+
+    #[test]
+    fn value_that_many_ways_lead_to_is_looked_at_once() {
+        let bomb = |op: &str, copies: usize| {
+            let mut graph = GraphProto::default();
+            let mut push = |op: &str, inputs: Vec<String>, output: String| {
+                graph.node.push(NodeProto {
+                    op_type: op.into(),
+                    input: inputs,
+                    output: vec![output],
+                    ..NodeProto::default()
+                });
+            };
+            push("Sigmoid", vec!["x".into()], "0".into());
+            let last = MAX_STEPS - 1;
+            for i in 0..last {
+                push(op, vec![i.to_string(); copies], (i + 1).to_string());
+            }
+            graph.output.push(ValueInfoProto {
+                name: last.to_string(),
+                ..ValueInfoProto::default()
+            });
+            endings(&graph)[&last.to_string()]
+        };
+        assert_eq!(bomb("Add", 2), Ending::Sigmoid);
+        assert_eq!(bomb("Sum", 100), Ending::Sigmoid);
+        assert_eq!(bomb("Concat", 100), Ending::Sigmoid);
     }
 
     #[test]

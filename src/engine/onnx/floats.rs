@@ -99,15 +99,19 @@ fn widen_tensor(tensor: &mut TensorProto) -> Result<(), LoadError> {
             numbers.for_each(|number| push(narrowed(number)));
         }
     }
-    let count = |all: i64, size: &i64| all.checked_mul(*size);
-    let count = tensor.dims.iter().try_fold(4, count);
-    if count != i64::try_from(wide.len()).ok() {
-        return Err(LoadError::BadGraph(format!(
-            "tensor \"{}\" holds {} numbers, which its shape {:?} does not",
-            tensor.name,
-            wide.len() / 4,
-            tensor.dims
-        )));
+    let refuse = |holds: String| {
+        Err(LoadError::BadGraph(format!(
+            "tensor \"{}\" holds {holds}, which its shape {:?} does not",
+            tensor.name, tensor.dims
+        )))
+    };
+    let width = if data_type == DataType::Double { 8 } else { 2 };
+    if !raw.len().is_multiple_of(width) {
+        return refuse(format!("{} bytes of {width} for each number", raw.len()));
+    }
+    let count = |all: usize, size: &i64| all.checked_mul(usize::try_from(*size).ok()?);
+    if tensor.dims.iter().try_fold(4, count) != Some(wide.len()) {
+        return refuse(format!("{} numbers", wide.len() / 4));
     }
     tensor.int32_data.clear();
     tensor.double_data.clear();
@@ -167,9 +171,26 @@ mod tests {
     }
 
     #[test]
-    fn tensor_that_is_too_short_is_refused_and_integers_stay() {
-        let error = widen_tensor(&mut tensor(DataType::Float16, &[0, 1, 2])).unwrap_err();
-        assert!(error.to_string().contains("holds 1 numbers"), "{error}");
+    fn tensor_of_another_size_than_its_shape_is_refused_and_integers_stay() {
+        let error = |mut tensor: TensorProto| widen_tensor(&mut tensor).unwrap_err().to_string();
+        let short = error(tensor(DataType::Float16, &[0, 1]));
+        assert!(short.contains("holds 1 numbers"), "{short}");
+        for (data_type, width, bytes) in [
+            (DataType::Float16, 2, 5),
+            (DataType::Bfloat16, 2, 5),
+            (DataType::Double, 8, 17),
+        ] {
+            let rest = error(tensor(data_type, &vec![0; bytes]));
+            let reason = format!("holds {bytes} bytes of {width} for each number");
+            assert!(rest.contains(&reason), "{rest}");
+        }
+        let mut negative = tensor(DataType::Float16, &[0; 4]);
+        negative.dims = vec![-1, -2];
+        let negative = error(negative);
+        assert!(
+            negative.contains("its shape [-1, -2] does not"),
+            "{negative}"
+        );
         let mut bytes = tensor(DataType::Int8, &[1, 2]);
         widen_tensor(&mut bytes).unwrap();
         assert_eq!(bytes, tensor(DataType::Int8, &[1, 2]));

@@ -12,7 +12,7 @@ use tract_onnx::pb::{
     attribute_proto::AttributeType, type_proto,
 };
 
-use super::graphs_mut;
+use super::readers::{readers, reads, rename_reads};
 
 /// The form in which a file takes images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,9 +33,7 @@ const LUMINANCE: [f32; 3] = [0.299, 0.587, 0.114];
 /// Puts an input of `[N, 3, height, width]` in the place of the file's only one; anything that is no form of an image
 /// stays as it is. `version` is that of the operator set.
 pub(super) fn settle(graph: &mut GraphProto, version: i64) -> InputForm {
-    let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let mut inputs = (0..graph.input.len()).filter(|i| !weights.contains(&*graph.input[*i].name));
-    let (Some(at), None) = (inputs.next(), inputs.next()) else {
+    let Some(at) = of_images(graph) else {
         return InputForm::default();
     };
     let Some((form, image)) = form(&graph.input[at], is_turned(graph, &graph.input[at].name))
@@ -90,6 +88,16 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> InputForm {
     graph.initializer.extend(chain.constants);
     graph.input[at] = image;
     form
+}
+
+/// Which of a file's inputs is the one for images: the only one that is no weight, as which old exporters list those too.
+pub(super) fn of_images(graph: &GraphProto) -> Option<usize> {
+    let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let mut inputs = (0..graph.input.len()).filter(|i| !weights.contains(&*graph.input[*i].name));
+    match (inputs.next(), inputs.next()) {
+        (only, None) => only,
+        _ => None,
+    }
 }
 
 /// The form of an input, and the one of `[N, 3, height, width]` in its place; where no size tells, channels come last if
@@ -218,17 +226,16 @@ fn names(graph: &GraphProto) -> HashSet<String> {
     weights.chain(inputs).chain(of_nodes).cloned().collect()
 }
 
-/// Whether all that reads an input brings its channels to the front.
+/// Whether all that reads an input, and there is something, brings its channels to the front.
 fn is_turned(graph: &GraphProto, input: &str) -> bool {
-    let mut readers = graph.node.iter().filter(|n| reads(n, input));
-    readers.all(|node| {
+    let Some(readers) = readers(graph, input) else {
+        return false;
+    };
+    let turns = |node: &&NodeProto| {
         let perm = node.attribute.iter().find(|a| a.name == "perm");
         node.op_type == "Transpose" && perm.is_some_and(|a| a.ints == [0, 3, 1, 2])
-    })
-}
-
-fn reads(node: &NodeProto, value: &str) -> bool {
-    node.input.iter().any(|input| input == value)
+    };
+    !readers.is_empty() && readers.iter().all(turns)
 }
 
 /// Makes the identity of the nodes that bring the channels of an input to the front, if nothing else reads it.
@@ -246,10 +253,15 @@ fn drop_transposes(graph: &mut GraphProto, input: &str) -> bool {
 /// Most nodes looked at behind one another.
 const MAX_STEPS: usize = 4;
 
+/// Most nodes that may read one value there: each is followed.
+const MAX_READERS: usize = 4;
+
 /// Whether all that reads the bytes of a value makes floats of them, perhaps in another order.
 fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
-    let mut readers = graph.node.iter().filter(|n| reads(n, input));
-    readers.all(|node| {
+    let Some(readers) = readers(graph, input).filter(|all| all.len() <= MAX_READERS) else {
+        return false;
+    };
+    readers.iter().all(|node| {
         let to = node.attribute.iter().find(|a| a.name == "to");
         match node.op_type.as_str() {
             "Cast" => to.is_some_and(|a| a.i == DataType::Float as i64),
@@ -262,14 +274,119 @@ fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
     })
 }
 
-/// Lets all that reads one value read another.
-fn rename_reads(graph: &mut GraphProto, from: &str, to: &str) {
-    for node in &mut graph.node {
-        for input in node.input.iter_mut().filter(|input| *input == from) {
-            to.clone_into(input);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::TypeProto;
+
+    fn node(op_type: &str, input: &str, perm: &[i64]) -> NodeProto {
+        NodeProto {
+            op_type: op_type.into(),
+            input: vec![input.into()],
+            output: vec![format!("{op_type} of {input}")],
+            attribute: vec![AttributeProto {
+                name: "perm".into(),
+                ints: perm.to_vec(),
+                ..AttributeProto::default()
+            }],
+            ..NodeProto::default()
         }
-        for inner in node.attribute.iter_mut().flat_map(graphs_mut) {
-            rename_reads(inner, from, to);
+    }
+
+    fn value(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
+        let dim = |size: &Option<i64>| Dimension {
+            value: size.map(dimension::Value::DimValue),
+            ..Dimension::default()
+        };
+        let tensor = type_proto::Tensor {
+            elem_type: DataType::Float as i32,
+            shape: Some(TensorShapeProto {
+                dim: dims.iter().map(dim).collect(),
+            }),
+        };
+        ValueInfoProto {
+            name: name.into(),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(tensor)),
+                ..TypeProto::default()
+            }),
+            ..ValueInfoProto::default()
         }
+    }
+
+    /// A graph with an input `x` of these sizes.
+    fn graph(dims: &[Option<i64>], nodes: Vec<NodeProto>) -> GraphProto {
+        GraphProto {
+            input: vec![value("x", dims)],
+            node: nodes,
+            ..GraphProto::default()
+        }
+    }
+
+    fn operators(graph: &GraphProto) -> Vec<&str> {
+        graph.node.iter().map(|n| n.op_type.as_str()).collect()
+    }
+
+    const TO_FRONT: [i64; 4] = [0, 3, 1, 2];
+    const LAST: [Option<i64>; 4] = [Some(1), Some(8), Some(8), Some(3)];
+
+    #[test]
+    fn transpose_to_the_front_is_left_out_where_nothing_else_reads_the_input() {
+        let mut alone = graph(&LAST, vec![node("Transpose", "x", &TO_FRONT)]);
+        assert!(settle(&mut alone, 17).channels_last);
+        assert_eq!(operators(&alone), ["Identity"]);
+    }
+
+    #[test]
+    fn graph_inside_of_a_node_gets_the_input_as_the_file_has_it() {
+        let mut branch = node("If", "c", &[]);
+        let inner = GraphProto {
+            node: vec![node("Shape", "x", &[])],
+            ..GraphProto::default()
+        };
+        branch.attribute[0].g = Some(inner);
+        let mut both = graph(&LAST, vec![node("Transpose", "x", &TO_FRONT), branch]);
+        assert!(settle(&mut both, 17).channels_last);
+        assert_eq!(operators(&both), ["Transpose", "Transpose", "If"]);
+        let turned = &both.node[0].output[0];
+        let inner = both.node[2].attribute[0].g.as_ref().unwrap();
+        assert_eq!(
+            [&both.node[1].input[0], &inner.node[0].input[0]],
+            [turned; 2]
+        );
+    }
+
+    #[test]
+    fn bytes_are_made_where_not_all_that_reads_them_is_followed() {
+        let casts = |count: usize| {
+            let mut cast = node("Cast", "x", &[]);
+            cast.attribute = vec![integer("to", DataType::Float as i64)];
+            let mut graph = graph(&[Some(1), Some(3), Some(8), Some(8)], vec![cast; count]);
+            let of = graph.input[0].r#type.as_mut().unwrap().value.as_mut();
+            let Some(type_proto::Value::TensorType(tensor)) = of else {
+                panic!("the input is a tensor")
+            };
+            tensor.elem_type = DataType::Uint8 as i32;
+            assert!(settle(&mut graph, 17).bytes);
+            operators(&graph).len() - count
+        };
+        assert_eq!([casts(1), casts(4), casts(5)], [0, 0, 2]);
+    }
+
+    #[test]
+    fn input_that_is_given_out_is_not_turned() {
+        let mut given = graph(&LAST, vec![node("Transpose", "x", &TO_FRONT)]);
+        given.output.push(value("x", &LAST));
+        settle(&mut given, 17);
+        assert_eq!(operators(&given), ["Transpose", "Transpose"]);
+    }
+
+    #[test]
+    fn open_channels_are_last_only_where_something_turns_them() {
+        let open = [None; 4];
+        let mut turned = graph(&open, vec![node("Transpose", "x", &TO_FRONT)]);
+        assert!(settle(&mut turned, 17).channels_last);
+        let mut unread = graph(&open, vec![node("Relu", "other", &[])]);
+        assert!(!settle(&mut unread, 17).channels_last);
     }
 }

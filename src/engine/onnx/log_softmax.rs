@@ -62,8 +62,10 @@ impl Expansion for Import {
             back if back < 0 => back + rank as i64,
             front => front,
         };
+        // Behind all axes there is none, but nothing to count as one.
+        let end = rank as i64 + i64::from(self.all_behind);
         ensure!(
-            (0..=rank as i64).contains(&axis),
+            (0..end).contains(&axis),
             "axis {} of a value of {rank} axes",
             self.axis
         );
@@ -75,5 +77,30 @@ impl Expansion for Import {
             kind: SoftmaxKind::LogSoftmax,
         };
         target.wire_node(prefix, softmax, inputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wired(axis: i64, all_behind: bool) -> TractResult<TVec<OutletId>> {
+        let mut model = TypedModel::default();
+        let input = model.add_source("x", f32::fact([2, 3]))?;
+        Import { axis, all_behind }.wire("y", &mut model, &[input])
+    }
+
+    #[test]
+    fn axis_that_the_value_does_not_have_is_refused() {
+        for axis in [-2, -1, 0, 1] {
+            assert!(wired(axis, false).is_ok(), "{axis}");
+            assert!(wired(axis, true).is_ok(), "{axis}");
+        }
+        // Of all axes behind the last there is none.
+        assert!(wired(2, true).is_ok());
+        for (axis, all_behind) in [(2, false), (-3, false), (3, true), (-3, true)] {
+            let error = wired(axis, all_behind).unwrap_err().to_string();
+            assert_eq!(error, format!("axis {axis} of a value of 2 axes"));
+        }
     }
 }

@@ -7,10 +7,12 @@
 mod ending;
 mod floats;
 mod functions;
+mod inner_outputs;
 mod input;
 mod log_softmax;
 mod operators;
 mod pixels;
+mod readers;
 mod tensors;
 mod training;
 
@@ -81,8 +83,8 @@ pub(super) fn decode(
     quantized::check(graph)?;
     widen_weights(graph);
     let form = input::settle(graph, version.unwrap_or(1));
-    let (own, of_pixels) = match graph.input.first() {
-        Some(input) => pixels::of(graph, &input.name),
+    let (own, of_pixels) = match input::of_images(graph) {
+        Some(at) => pixels::of(graph, &graph.input[at].name),
         None => (Pixels::Normalized, None),
     };
     let pixels = if form.bytes { Pixels::Bytes } else { own };
@@ -91,7 +93,7 @@ pub(super) fn decode(
         pixels,
         notes: training.into_iter().chain(of_pixels).collect(),
         endings: ending::endings(graph),
-        inner_outputs: ending::inner_outputs(graph),
+        inner_outputs: inner_outputs::inner_outputs(graph),
         proto,
     })
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::super::quantized::constants;
+use super::readers::readers;
 use super::tensors;
 
 /// The numbers that stand for a pixel at the network's input.
@@ -48,11 +49,8 @@ pub(super) fn of(graph: &GraphProto, name: &str) -> (Pixels, Option<String>) {
     let (mut value, mut scale, mut shift) = (name, 1.0_f32, 0.0_f32);
     let mut note = None;
     for _ in 0..MAX_STEPS {
-        let mut readers = graph
-            .node
-            .iter()
-            .filter(|n| n.input.iter().any(|i| i == value));
-        let (Some(node), None) = (readers.next(), readers.next()) else {
+        let readers = readers(graph, value);
+        let Some([node]) = readers.as_deref() else {
             break;
         };
         let Some([output]) = node.output.first_chunk::<1>() else {
@@ -117,6 +115,7 @@ fn operand(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tract_onnx::pb::AttributeProto;
 
     /// What is recognized where the network begins with these operators.
     fn pixels(operators: &[(&str, &[f32])]) -> Pixels {
@@ -171,6 +170,36 @@ mod tests {
             pixels(&[("Mul", &[2.0]), ("Sub", &[1.0])]),
         ];
         assert_eq!(unit, [Pixels::Unit; 2]);
+    }
+
+    #[test]
+    fn graph_inside_of_a_node_that_reads_pixels_takes_them_as_they_come() {
+        let node = |op: &str, inputs: &[&str], output: &str| NodeProto {
+            op_type: op.into(),
+            input: inputs.iter().map(|i| (*i).into()).collect(),
+            output: vec![output.into()],
+            ..NodeProto::default()
+        };
+        let mut graph = GraphProto {
+            node: vec![node("Mul", &["x", "k"], "y"), node("If", &["c"], "z")],
+            initializer: vec![TensorProto {
+                name: "k".into(),
+                data_type: 1,
+                dims: vec![1],
+                float_data: vec![1.0 / 255.0],
+                ..TensorProto::default()
+            }],
+            ..GraphProto::default()
+        };
+        assert_eq!(of(&graph, "x").0, Pixels::Bytes);
+        graph.node[1].attribute.push(AttributeProto {
+            g: Some(GraphProto {
+                node: vec![node("Relu", &["x"], "r")],
+                ..GraphProto::default()
+            }),
+            ..AttributeProto::default()
+        });
+        assert_eq!(of(&graph, "x").0, Pixels::Normalized);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     Some(numbers.iter().map(|b| i64::from_le_bytes(*b)).collect())
 }
 
-fn is_elsewhere(tensor: &TensorProto) -> bool {
+/// Whether a tensor lies in another file.
+pub(super) fn is_elsewhere(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(DataLocation::External as i32)
 }

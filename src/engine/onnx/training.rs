@@ -4,7 +4,7 @@
 //! running ones are used, as after `eval()`, and nothing is dropped. Of weights, which some networks standardize so, they
 //! are what is meant.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
@@ -24,10 +24,15 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<Option<Stri
     let images = images(graph);
     let read: HashSet<String> = (graph.node.iter().flat_map(|n| &n.input))
         .chain(graph.output.iter().map(|o| &o.name))
+        .filter(|name| !name.is_empty()) // an input that is left out reads no output that is
         .cloned()
         .collect();
     let mut settled = Vec::new();
     let constants = constants(graph);
+    let mut makers: HashMap<&str, &NodeProto> = HashMap::new();
+    for node in &graph.node {
+        makers.extend(node.output.iter().map(|o| (o.as_str(), node)));
+    }
     for (i, node) in graph.node.iter().enumerate().filter(|(_, n)| trains(n)) {
         let refuse = |reason: String| LoadError::BadNode {
             node: node_name(node),
@@ -56,7 +61,7 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> Result<Option<Stri
                 changed.push(node_name(node));
                 of_running_statistics(node)
             }
-            false => of_weights(node, graph, &constants).map_err(refuse)?,
+            false => of_weights(node, &makers, &constants).map_err(refuse)?,
         };
         settled.push((i, node));
     }
@@ -141,12 +146,11 @@ fn of_running_statistics(node: &NodeProto) -> NodeProto {
 /// Weights in one row: each channel by its own mean and variance, which is what an instance normalization computes.
 fn of_weights(
     node: &NodeProto,
-    graph: &GraphProto,
-    constants: &std::collections::HashMap<&str, &TensorProto>,
+    makers: &HashMap<&str, &NodeProto>,
+    constants: &HashMap<&str, &TensorProto>,
 ) -> Result<NodeProto, String> {
     let input = node.input.first().ok_or("it has no input")?;
-    let maker = graph.node.iter().find(|n| n.output.contains(input));
-    let first = match (maker, constants.get(input.as_str())) {
+    let first = match (makers.get(input.as_str()), constants.get(input.as_str())) {
         (_, Some(tensor)) => tensor.dims.first().copied(),
         (Some(maker), None) if maker.op_type == "Reshape" => {
             let shape = maker
@@ -172,4 +176,53 @@ fn of_weights(
             .collect(),
         ..node.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::ValueInfoProto;
+
+    #[test]
+    fn output_that_is_left_out_is_read_by_no_input_that_is() {
+        let node = |op: &str, inputs: &[&str], outputs: &[&str]| NodeProto {
+            name: op.into(),
+            op_type: op.into(),
+            input: inputs.iter().map(|i| (*i).into()).collect(),
+            output: outputs.iter().map(|o| (*o).into()).collect(),
+            ..NodeProto::default()
+        };
+        let value = |name: &str| ValueInfoProto {
+            name: name.into(),
+            ..ValueInfoProto::default()
+        };
+        let weight = |name: &str| TensorProto {
+            name: name.into(),
+            data_type: 1,
+            dims: vec![1],
+            float_data: vec![0.5],
+            ..TensorProto::default()
+        };
+        let outputs = ["n", "", "", "mean", "deviation"];
+        let mut graph = GraphProto {
+            node: vec![
+                node("BatchNormalization", &["x", "k", "k", "k", "k"], &outputs),
+                node("Clip", &["n", "", "k"], &["y"]),
+            ],
+            input: vec![value("x")],
+            output: vec![value("y")],
+            initializer: vec![weight("k")],
+            ..GraphProto::default()
+        };
+        let mut reads_mean = graph.clone();
+        let note = settle(&mut graph, 9).expect("nothing reads what training computes");
+        assert!(note.unwrap().contains("BatchNormalization"));
+        assert_eq!(graph.node[0].output, ["n"]);
+        reads_mean.node[1].input[1] = "mean".into();
+        let error = settle(&mut reads_mean, 9).unwrap_err().to_string();
+        assert!(
+            error.contains("it computes \"mean\" as in training"),
+            "{error}"
+        );
+    }
 }

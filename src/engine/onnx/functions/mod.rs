@@ -3,13 +3,15 @@
 //! Called by `onnx` on the decoded file. A function is what its domain and name say together; its nodes take the names
 //! of the call's values, everything inside gets a name that occurs nowhere else.
 
+mod declared;
 mod versions;
 
 use std::collections::{HashMap, HashSet};
 
 use prost::Message;
-use tract_onnx::pb::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
+use self::declared::{Function, Key, functions};
 use self::versions::{check_version, default_version};
 use super::super::LoadError;
 use super::{domain, graphs, graphs_mut, node_name};
@@ -17,6 +19,17 @@ use super::{domain, graphs, graphs_mut, node_name};
 /// Most nodes that a file may have once its functions are written out. The largest networks known have some ten
 /// thousand; functions that call each other twice would make 2^n.
 const MAX_NODES: usize = 1_000_000;
+
+/// Most bytes that functions written out may have beside twice those of the file. Exporters write functions of small
+/// nodes; a constant of weights in one that is called often would fill the memory.
+const FREE_BYTES: usize = 64 << 20;
+
+/// Most bytes of a call's name in the names of what it becomes: those of calls within calls would grow with each.
+const MAX_PREFIX: usize = 256;
+
+/// Most graphs inside one another's nodes, which calls of functions with such nodes pile up. What follows goes into them
+/// by calling itself; a file without functions has at most some 30, by the limit of its decoder.
+const MAX_NESTED: usize = 32;
 
 /// Most calls within calls.
 const MAX_DEPTH: usize = 64;
@@ -28,7 +41,7 @@ const MAX_DEPTH: usize = 64;
 ///
 /// # Errors
 /// [`LoadError::BadNode`] for a call of a function within itself, or one that does not fit it; [`LoadError::BadGraph`]
-/// for functions that cannot be told apart, or too many nodes.
+/// for functions that cannot be told apart, have a default in another file, or are too many nodes.
 pub(super) fn inline(
     proto: &mut ModelProto,
     bytes: &[u8],
@@ -38,95 +51,71 @@ pub(super) fn inline(
         return Ok(());
     }
     let version = default_version(&proto.opset_import);
+    let most_bytes = FREE_BYTES.saturating_add(2 * proto.encoded_len());
     let mut functions = functions(std::mem::take(&mut proto.functions), bytes)?;
     functions.retain(|(domain, name), _| !is_operator(domain, name));
     let Some(graph) = proto.graph.as_mut() else {
         return Ok(());
     };
-    let mut names = HashSet::new();
+    let mut names = HashMap::new();
     collect_names(graph, &mut names);
     let mut inliner = Inliner {
         functions: &functions,
         version,
         names,
         nodes: 0,
+        nested: 0,
+        most_bytes,
+        bytes: 0,
     };
     inliner.graph(graph, &mut Vec::new())
 }
 
-/// A function with the values that its attributes have where a call gives none.
-struct Function {
-    proto: FunctionProto,
-    defaults: Vec<AttributeProto>,
-}
-
-/// Domain and name.
-type Key = (String, String);
-
-/// Of a model what tract's protobuf does not read.
-#[derive(Clone, PartialEq, Message)]
-struct ModelRest {
-    #[prost(message, repeated, tag = "25")]
-    functions: Vec<FunctionRest>,
-}
-
-/// Of a function the same.
-#[derive(Clone, PartialEq, Message)]
-struct FunctionRest {
-    #[prost(message, repeated, tag = "11")]
-    attribute_proto: Vec<AttributeProto>,
-}
-
-fn functions(
-    protos: Vec<FunctionProto>,
-    bytes: &[u8],
-) -> Result<HashMap<Key, Function>, LoadError> {
-    let rest = ModelRest::decode(bytes).map_err(|e| LoadError::NotOnnx(e.to_string()))?;
-    let mut defaults = rest.functions.into_iter().map(|f| f.attribute_proto);
-    let mut functions = HashMap::new();
-    for proto in protos {
-        let key = (
-            domain(proto.domain.as_deref().unwrap_or_default()).to_owned(),
-            proto.name.clone().unwrap_or_default(),
-        );
-        let text = format!("function \"{}\" (domain {})", key.1, key.0);
-        let defaults = defaults.next().unwrap_or_default();
-        if functions
-            .insert(key, Function { proto, defaults })
-            .is_some()
-        {
-            return Err(LoadError::BadGraph(format!(
-                "it has {text} twice, and overloads are not supported: export without functions"
-            )));
-        }
+fn collect_names(graph: &GraphProto, names: &mut HashMap<String, usize>) {
+    let values = graph.input.iter().map(|v| &v.name);
+    let weights = graph.initializer.iter().map(|t| &t.name);
+    let of_nodes = graph
+        .node
+        .iter()
+        .flat_map(|n| n.output.iter().chain([&n.name]));
+    for name in values.chain(weights).chain(of_nodes) {
+        names.insert(name.clone(), FIRST_NUMBER);
     }
-    Ok(functions)
-}
-
-fn collect_names(graph: &GraphProto, names: &mut HashSet<String>) {
-    names.extend(graph.input.iter().map(|v| v.name.clone()));
-    names.extend(graph.initializer.iter().map(|t| t.name.clone()));
     for node in &graph.node {
-        names.insert(node.name.clone());
-        names.extend(node.output.iter().cloned());
         for graph in node.attribute.iter().flat_map(graphs) {
             collect_names(graph, names);
         }
     }
 }
 
+/// What tells the second of a name from the first.
+const FIRST_NUMBER: usize = 2;
+
 struct Inliner<'f> {
     functions: &'f HashMap<Key, Function>,
     version: Option<i64>,
-    /// Every name of the file, and those made since.
-    names: HashSet<String>,
+    /// Every name of the file, and those made since; with the number from which on one may be free behind it.
+    names: HashMap<String, usize>,
     nodes: usize,
+    /// Graphs around the nodes that are written out.
+    nested: usize,
+    most_bytes: usize,
+    /// Bytes written out.
+    bytes: usize,
 }
 
 impl<'f> Inliner<'f> {
     fn graph(&mut self, graph: &mut GraphProto, calls: &mut Vec<&'f Key>) -> Result<(), LoadError> {
+        if self.nested > MAX_NESTED {
+            return Err(LoadError::BadGraph(format!(
+                "its functions make more than {MAX_NESTED} graphs inside of one another"
+            )));
+        }
+        self.nested += 1;
         let nodes = std::mem::take(&mut graph.node);
-        self.nodes(nodes, &mut graph.node, calls)
+        self.nodes(nodes, &mut graph.node, calls)?;
+        self.nested -= 1;
+        Ok(())
     }
 
     /// Appends the nodes with nothing but operators among them; `calls` are those that they are written out for.
@@ -184,7 +173,9 @@ impl<'f> Inliner<'f> {
             }
         }
         check_version(self.version, proto)?;
-        let prefix = node_name(call);
+        self.spend(function.bytes)?;
+        let mut prefix = node_name(call);
+        prefix.truncate(prefix.floor_char_boundary(MAX_PREFIX));
         let mut values = HashMap::new();
         for (i, name) in proto.input.iter().enumerate() {
             values.insert(name.clone(), call.input.get(i).cloned().unwrap_or_default());
@@ -197,19 +188,23 @@ impl<'f> Inliner<'f> {
             };
             match values.get(name) {
                 None => drop(values.insert(name.clone(), to.clone())),
-                Some(from) => copies.push((from.clone(), to.clone())),
+                Some(from) => {
+                    self.spend(from.len() + to.len())?;
+                    copies.push((from.clone(), to.clone()));
+                }
             }
         }
+        let inputs: HashSet<&String> = proto.input.iter().collect();
         let mut made = HashSet::new();
         for name in proto.node.iter().flat_map(|n| &n.output) {
-            if proto.input.contains(name) && !name.is_empty() {
+            if inputs.contains(name) && !name.is_empty() {
                 return Err(format!("which computes its own input \"{name}\""));
             }
             if !name.is_empty() && !made.insert(name) {
                 return Err(format!("which computes \"{name}\" twice"));
             }
             if !name.is_empty() && !values.contains_key(name) {
-                let fresh = self.fresh(&prefix, name);
+                let fresh = self.fresh(&prefix, name)?;
                 values.insert(name.clone(), fresh);
             }
         }
@@ -222,7 +217,7 @@ impl<'f> Inliner<'f> {
         }
         for (from, to) in copies {
             body.push(NodeProto {
-                name: self.fresh(&prefix, "copy"),
+                name: self.fresh(&prefix, "copy")?,
                 op_type: "Identity".into(),
                 input: vec![from],
                 output: vec![to],
@@ -232,16 +227,32 @@ impl<'f> Inliner<'f> {
         Ok(body)
     }
 
+    /// Counts bytes that are written out.
+    fn spend(&mut self, bytes: usize) -> Result<(), String> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.bytes <= self.most_bytes {
+            true => Ok(()),
+            false => Err(format!(
+                "and with the calls before makes the file larger than the {} bytes that are allowed: export it without \
+                functions",
+                self.most_bytes
+            )),
+        }
+    }
+
     /// A name that occurs nowhere.
-    fn fresh(&mut self, prefix: &str, name: &str) -> String {
-        let name = format!("{prefix}/{name}");
-        let numbered = (2..).map(|i| format!("{name}_{i}"));
-        let mut names = std::iter::once(name.clone()).chain(numbered);
-        let fresh = names
-            .find(|name| !self.names.contains(name))
-            .expect("numbers do not end");
-        self.names.insert(fresh.clone());
-        fresh
+    fn fresh(&mut self, prefix: &str, name: &str) -> Result<String, String> {
+        let mut fresh = format!("{prefix}/{name}");
+        if let Some(&first) = self.names.get(&fresh) {
+            let free = (first..).find(|i| !self.names.contains_key(&format!("{fresh}_{i}")));
+            let free = free.expect("numbers do not end");
+            let numbered = format!("{fresh}_{free}");
+            self.names.insert(fresh, free + 1);
+            fresh = numbered;
+        }
+        self.spend(fresh.len())?;
+        self.names.insert(fresh.clone(), FIRST_NUMBER);
+        Ok(fresh)
     }
 
     /// Gives a node of a function the names and attributes of a call.
@@ -253,20 +264,27 @@ impl<'f> Inliner<'f> {
         attributes: &Attributes<'_>,
     ) -> Result<(), String> {
         if !node.name.is_empty() {
-            node.name = self.fresh(prefix, &node.name);
+            node.name = self.fresh(prefix, &node.name)?;
         }
         for name in node.input.iter_mut().chain(&mut node.output) {
             if !name.is_empty() {
-                let known = values.get(name);
-                *name = known
-                    .cloned()
+                let known = values
+                    .get(name)
                     .ok_or_else(|| format!("in which \"{name}\" is produced by no node"))?;
+                self.spend(known.len())?;
+                name.clone_from(known);
             }
         }
         let own = std::mem::take(&mut node.attribute);
         for mut attribute in own {
             if !attribute.ref_attr_name.is_empty() {
-                node.attribute.extend(attributes.value(&attribute));
+                if let Some(value) = attributes.value(&attribute) {
+                    self.spend(value.encoded_len())?;
+                    node.attribute.push(AttributeProto {
+                        name: attribute.name,
+                        ..value.clone()
+                    });
+                }
                 continue;
             }
             for graph in graphs_mut(&mut attribute) {
@@ -289,9 +307,10 @@ impl<'f> Inliner<'f> {
         let weights = graph.initializer.iter().map(|t| &t.name);
         let made = graph.node.iter().flat_map(|n| &n.output);
         let locals: HashSet<String> = inputs.chain(weights).chain(made).cloned().collect();
+        self.spend(outside.iter().map(|(from, to)| from.len() + to.len()).sum())?;
         let mut values = outside.clone();
         for name in locals.into_iter().filter(|name| !name.is_empty()) {
-            let fresh = self.fresh(prefix, &name);
+            let fresh = self.fresh(prefix, &name)?;
             values.insert(name, fresh);
         }
         let inputs = graph.input.iter_mut().map(|v| &mut v.name);
@@ -320,14 +339,10 @@ struct Attributes<'a> {
 
 impl Attributes<'_> {
     /// What a reference stands for; none if the call leaves it to the operator's own default.
-    fn value(&self, reference: &AttributeProto) -> Option<AttributeProto> {
+    fn value(&self, reference: &AttributeProto) -> Option<&AttributeProto> {
         let name = &reference.ref_attr_name;
-        let given = self.call.attribute.iter().chain(&self.function.defaults);
-        let value = given.into_iter().find(|a| a.name == *name)?;
-        Some(AttributeProto {
-            name: reference.name.clone(),
-            ..value.clone()
-        })
+        let mut given = self.call.attribute.iter().chain(&self.function.defaults);
+        given.find(|a| a.name == *name)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Names that a call must not touch, and values that it must find; what whole functions compute, `tests/it` compares.
 
+use super::declared::{FunctionRest, ModelRest};
 use super::*;
-use tract_onnx::pb::{OperatorSetIdProto, ValueInfoProto};
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::{FunctionProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 
 fn node(name: &str, domain: &str, op_type: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     NodeProto {
@@ -27,12 +29,19 @@ fn function(inputs: &[&str], outputs: &[&str], nodes: Vec<NodeProto>) -> Functio
 
 /// The graph's nodes once the function is written out.
 fn inlined(nodes: Vec<NodeProto>, function: FunctionProto) -> Result<Vec<NodeProto>, String> {
+    inlined_all(nodes, vec![function])
+}
+
+fn inlined_all(
+    nodes: Vec<NodeProto>,
+    functions: Vec<FunctionProto>,
+) -> Result<Vec<NodeProto>, String> {
     let mut proto = ModelProto {
         graph: Some(GraphProto {
             node: nodes,
             ..GraphProto::default()
         }),
-        functions: vec![function],
+        functions,
         opset_import: vec![OperatorSetIdProto {
             domain: "ai.onnx".into(),
             version: 17,
@@ -132,4 +141,161 @@ fn function_that_is_none_is_refused() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn calls_that_leave_nothing_count_as_nodes() {
+    let nothing = FunctionProto {
+        name: Some("G".into()),
+        ..function(&[], &[], Vec::new())
+    };
+    let calls = vec![node("", "own", "G", &[], &[]); 1000];
+    let times = |count: usize| {
+        let outer = vec![node("", "own", "F", &[], &[]); count];
+        inlined_all(
+            outer,
+            vec![function(&[], &[], calls.clone()), nothing.clone()],
+        )
+    };
+    assert_eq!(times(900), Ok(Vec::new()));
+    let error = times(1000).unwrap_err();
+    assert!(error.contains("more than 1000000 times"), "{error}");
+}
+
+#[test]
+fn graphs_inside_of_one_another_through_calls_are_limited() {
+    let branch = |of: usize| {
+        let mut branch = node("", "", "If", &[], &[]);
+        branch.attribute.push(AttributeProto {
+            g: Some(GraphProto {
+                node: vec![node("", "own", &(of + 1).to_string(), &[], &[])],
+                ..GraphProto::default()
+            }),
+            ..AttributeProto::default()
+        });
+        branch
+    };
+    let chain = |length: usize| {
+        let named = |i: usize| FunctionProto {
+            name: Some(i.to_string()),
+            ..function(&[], &[], vec![branch(i)])
+        };
+        inlined_all(
+            vec![node("", "own", "0", &[], &[])],
+            (0..length).map(named).collect(),
+        )
+    };
+    assert_eq!(chain(MAX_NESTED).map(|nodes| nodes.len()), Ok(1));
+    let error = chain(MAX_NESTED + 1).unwrap_err();
+    assert!(error.contains("more than 32 graphs inside"), "{error}");
+}
+
+#[test]
+fn constant_in_a_function_that_is_called_often_is_refused_by_its_bytes() {
+    let calls = |count: usize, big: usize| {
+        let mut constant = node("k", "", "Constant", &[], &["k"]);
+        constant.attribute.push(AttributeProto {
+            name: "value".into(),
+            t: Some(TensorProto {
+                raw_data: vec![0; big],
+                ..TensorProto::default()
+            }),
+            ..AttributeProto::default()
+        });
+        let body = vec![constant, node("n", "", "Add", &["a", "k"], &["b"])];
+        let call = |i: usize| {
+            let (from, to) = (i.to_string(), (i + 1).to_string());
+            node("call", "own", "F", &[&from], &[&to])
+        };
+        inlined(
+            (0..count).map(call).collect(),
+            function(&["a"], &["b"], body),
+        )
+    };
+    assert_eq!(calls(40, 1 << 20).map(|nodes| nodes.len()), Ok(80));
+    let error = calls(80, 1 << 20).unwrap_err();
+    assert!(
+        error.starts_with("node \"call\": it calls function \"F\" (domain own)")
+            && error.contains("bytes that are allowed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn name_of_a_value_that_a_function_reads_often_counts() {
+    let long = "x".repeat(1 << 20);
+    let body = vec![node("n", "", "Sum", &["a"; 80], &["b"])];
+    let call = vec![node("call", "own", "F", &[&long], &["y"])];
+    let error = inlined(call, function(&["a"], &["b"], body)).unwrap_err();
+    assert!(error.contains("bytes that are allowed"), "{error}");
+}
+
+#[test]
+fn attribute_that_a_function_uses_often_counts() {
+    let uses = |i: usize| {
+        let mut constant = node("", "", "Constant", &[], &[&format!("k{i}")]);
+        constant.attribute.push(AttributeProto {
+            name: "value_string".into(),
+            ref_attr_name: "of".into(),
+            ..AttributeProto::default()
+        });
+        constant
+    };
+    let mut body: Vec<NodeProto> = (0..80).map(uses).collect();
+    body.push(node("n", "", "Neg", &["a"], &["b"]));
+    let mut call = node("call", "own", "F", &["x"], &["y"]);
+    call.attribute.push(AttributeProto {
+        name: "of".into(),
+        s: vec![0; 1 << 20],
+        ..AttributeProto::default()
+    });
+    let error = inlined(vec![call], function(&["a"], &["b"], body)).unwrap_err();
+    assert!(error.contains("bytes that are allowed"), "{error}");
+}
+
+/// With a search from the first number on for each, this would take minutes.
+#[test]
+fn names_of_many_calls_are_found_at_once_and_stay_short() {
+    let body = vec![
+        node("n", "", "Neg", &["a"], &["t"]),
+        node("n", "", "Abs", &["t"], &["b"]),
+    ];
+    let name = "é".repeat(1000);
+    let call = |i: usize| node(&name, "own", "F", &["x"], &[&i.to_string()]);
+    let got = inlined(
+        (0..20_000).map(call).collect(),
+        function(&["a"], &["b"], body),
+    )
+    .unwrap();
+    let names: HashSet<&str> = got.iter().map(|n| n.name.as_str()).collect();
+    assert_eq!(names.len(), 40_000);
+    assert!(names.iter().all(|name| name.len() < MAX_PREFIX + 16));
+}
+
+#[test]
+fn default_in_another_file_is_refused() {
+    // tract's protobuf has no defaults, so they are put behind the file's bytes by hand.
+    let rest = ModelRest {
+        functions: vec![FunctionRest {
+            attribute_proto: vec![AttributeProto {
+                name: "value".into(),
+                t: Some(TensorProto {
+                    data_location: Some(DataLocation::External as i32),
+                    ..TensorProto::default()
+                }),
+                ..AttributeProto::default()
+            }],
+        }],
+    };
+    let protos = vec![function(&["a"], &["b"], Vec::new())];
+    let error = functions(protos, &rest.encode_to_vec())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains(
+            "function \"F\" (domain own) has the default of its attribute \"value\" in another file"
+        ),
+        "{error}"
+    );
 }
