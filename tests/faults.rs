@@ -198,9 +198,9 @@ fn worker_that_cannot_be_replaced_ends_the_server_with_the_reason() {
 #[test]
 fn probes_are_answered_while_a_large_json_body_is_taken_apart() {
     let server = serve("large-json=1*sleep(2000)", &[]);
-    // Behind the photo come 300 KiB of spaces, which base64 may have.
+    // Behind the photo come 300 KiB of line ends, which base64 may have.
     let photo = base64::engine::general_purpose::STANDARD.encode(photo());
-    let body = serde_json::json!({ "image": photo + &" ".repeat(300 << 10) }).to_string();
+    let body = serde_json::json!({ "image": photo + &"\n".repeat(300 << 10) }).to_string();
     let url = format!("http://{}/classify", server.address);
     let slowest = thread::scope(|scope| {
         let request = agent().post(url).content_type("application/json");

@@ -382,7 +382,7 @@ fn typed_for(
     let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
     model.set_input_fact(0, fact).map_err(refuse)?;
     let mut model = model.into_typed().map_err(refuse)?;
-    strides::keep_offsets(&mut model);
+    strides::keep_offsets(&mut model).map_err(refuse)?;
     let fact = model.output_fact(0).map_err(refuse)?;
     match outputs::numbers(fact, &batch) {
         Ok(numbers) => Ok((model, numbers)),

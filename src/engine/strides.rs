@@ -4,11 +4,16 @@
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::Downsample;
+use tract_onnx::tract_core::ops::array::StridedSlice;
 
 use crate::ops::Stride;
 
 /// Puts our operator in the place of each `Downsample` that walks forward by more than one.
-pub(super) fn keep_offsets(model: &mut TypedModel) {
+///
+/// # Errors
+/// tract's, for a slice that contradicts its input.
+pub(super) fn keep_offsets(model: &mut TypedModel) -> TractResult<()> {
+    take_apart(model)?;
     for node in &mut model.nodes {
         let Some(down) = node.op_as::<Downsample>() else {
             continue;
@@ -20,18 +25,32 @@ pub(super) fn keep_offsets(model: &mut TypedModel) {
             });
         }
     }
+    Ok(())
+}
+
+/// Makes of ONNX's slices a `Slice` and a `Downsample` for each axis, as tract does when it rewrites them.
+fn take_apart(model: &mut TypedModel) -> TractResult<()> {
+    for id in model.eval_order()? {
+        let node = model.node(id);
+        if !node.op_is::<StridedSlice>() {
+            continue;
+        }
+        if let Some(patch) = node.op.declutter(model, node)? {
+            patch.apply(model)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::tract_core::ops::array::Slice;
     use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
     use tract_onnx::tract_core::ops::nn::DataFormat;
 
     use super::*;
 
     /// A convolution, and from an element of an axis on every other one.
-    fn network(axis: usize, start: usize, step: isize) -> TypedModel {
+    fn network(axis: i64, start: i64, step: i64) -> TypedModel {
         let mut model = TypedModel::default();
         let input = model
             .add_source("image", f32::fact([1, 1, 9, 9]))
@@ -59,11 +78,28 @@ mod tests {
         let conv = model
             .wire_node("conv", conv, &[input, weights, bias])
             .expect("it fits");
-        let slice = Slice::new(axis, start, 7);
-        let slice = model.wire_node("slice", slice, &conv).expect("it fits");
-        let down = Downsample::new(axis, step, 0);
-        let down = model.wire_node("down", down, &slice).expect("it fits");
-        model.select_output_outlets(&down).expect("an output");
+        let mut constant = |name: &str, number: i64| {
+            model
+                .add_const(name, tensor1(&[number]))
+                .expect("a constant")
+        };
+        let inputs = [
+            conv[0],
+            constant("starts", start),
+            constant("ends", 7),
+            constant("axes", axis),
+            constant("steps", step),
+        ];
+        // As the importer makes it of ONNX's Slice.
+        let slice = StridedSlice {
+            optional_axes_input: Some(3),
+            optional_steps_input: Some(4),
+            begin_mask: 0,
+            end_mask: 0,
+            shrink_axis_mask: 0,
+        };
+        let slice = model.wire_node("slice", slice, &inputs).expect("it fits");
+        model.select_output_outlets(&slice).expect("an output");
         model
     }
 
@@ -83,7 +119,7 @@ mod tests {
                     };
                     let plain = run(network(axis, start, step));
                     let mut kept = network(axis, start, step);
-                    keep_offsets(&mut kept);
+                    keep_offsets(&mut kept).expect("slices that fit");
                     let kept = run(kept.into_decluttered().expect("it is simpler"));
                     assert_eq!(kept, plain, "axis {axis}, start {start}, step {step}");
                 }
