@@ -1,7 +1,6 @@
 //! The units of the layout: lines of 64 bytes, planes of lines, and views of a value in a worker's memory.
 
-/// One pixel's values of one block of channels, the unit of all layouts: 64 bytes, which a
-/// [`Store`](super::store::Store) gives a meaning.
+/// One pixel's values of one block of channels, the unit of all layouts: 64 bytes, which a `Store` gives a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Line([u32; 16]);
