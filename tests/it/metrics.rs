@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Settings, TestServer, fixture_bytes, skipped, tiny};
+use crate::harness::{Settings, TestServer, eventually, fixture_bytes, skipped, tiny};
 
 #[test]
 fn every_documented_instrument_is_there_and_counts_add_up() {
@@ -19,6 +19,11 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
     server.get("/nope/1");
     server.get("/nope/2");
     server.get("/models/resnet18-tiny");
+    // A body is given back when its request is gone, just after its answer.
+    eventually("bodies are given back", || {
+        String::from_utf8_lossy(&server.get("/metrics").body)
+            .contains("resnet_body_memory_bytes 0\n")
+    });
     let answer = server.get("/metrics");
     assert_eq!(
         answer.header("content-type"),
