@@ -283,6 +283,19 @@ impl Metrics {
     }
 }
 
+/// The number of a line of `/proc/self/status`, as `VmRSS:`; none where there is no such file or line.
+fn status_field(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Resident memory of this process, in bytes; unknown where there is no `/proc`.
+#[must_use]
+pub fn resident_memory() -> Option<u64> {
+    Some(status_field("VmRSS:")? << 10)
+}
+
 /// Makes instruments that are already registered.
 struct Maker<'a>(&'a Registry);
 

@@ -60,18 +60,13 @@ impl Process {
                 self.start.set(boot + started);
             }
         }
-        let status = text("/proc/self/status");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<f64>().ok()
-        };
         for (gauge, name, factor) in [
             (&self.resident, "VmRSS:", 1024.0),
             (&self.virtual_memory, "VmSize:", 1024.0),
             (&self.threads, "Threads:", 1.0),
         ] {
-            if let Some(value) = field(name) {
-                gauge.set(value * factor);
+            if let Some(value) = super::status_field(name) {
+                gauge.set(value as f64 * factor);
             }
         }
         if let Ok(files) = std::fs::read_dir("/proc/self/fd") {

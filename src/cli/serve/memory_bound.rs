@@ -4,6 +4,7 @@
 
 use crate::classifier::Classifier;
 use crate::config::memory_limit;
+use crate::metrics::resident_memory;
 
 /// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much
 /// for the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
@@ -15,14 +16,6 @@ const HTTP2_CONNECTION_BYTES: u64 = 6 << 20;
 
 /// A body grows by doubling, so that up to twice what has arrived is reserved while it does.
 const BODY_RESERVE: u64 = 2;
-
-/// Resident memory of this process, in bytes; unknown where there is no `/proc`.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kib << 10)
-}
 
 /// The limits that bound the memory, `classifier`'s own apart.
 pub(super) struct MemoryLimits {
@@ -61,7 +54,7 @@ impl MemoryLimits {
     pub(super) fn announce(&self, classifier: &Classifier) {
         let images = classifier.images_memory();
         let growth = self.growth(images);
-        let base = resident();
+        let base = resident_memory();
         match base {
             Some(base) => tracing::info!(
                 memory_bound_bytes = base.saturating_add(growth),

@@ -5,6 +5,7 @@
 //! not recognized stays tract's: without this pass the model still runs, only slower.
 
 mod bytes;
+mod constants;
 mod quantized;
 mod recognize;
 mod refusals;

@@ -9,7 +9,8 @@ use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::konst::Const;
 
-use super::recognize::{Step, Words, constant_input};
+use super::constants::constant_input;
+use super::recognize::{Step, Words};
 use crate::ops::DequantizeLinear;
 
 /// Whether a node dequantizes a constant.
