@@ -47,3 +47,4 @@ pub mod network;
 pub mod npy;
 pub mod table;
 pub mod tensor;
+pub mod visible;

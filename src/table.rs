@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::visible::visible;
+
 /// How a column's cells stand in it, and how wide it is at least, in characters.
 #[derive(Debug, Clone, Copy)]
 pub enum Column {
@@ -42,9 +44,10 @@ impl Table {
         }
     }
 
-    /// Adds a row; cells that it lacks are empty.
+    /// Adds a row; cells that it lacks are empty. No terminal obeys what they hold.
     pub fn row<const N: usize>(&mut self, cells: [&str; N]) {
-        self.rows.push(cells.map(str::to_owned).to_vec());
+        self.rows
+            .push(cells.map(|cell| visible(cell).into_owned()).to_vec());
     }
 }
 
@@ -91,6 +94,13 @@ mod tests {
             table.to_string(),
             "name         ms  kind\n3×3 conv   1.25\na\n"
         );
+    }
+
+    #[test]
+    fn cell_stays_in_its_row_whatever_it_holds() {
+        let mut table = Table::new(&[Column::Left(0), Column::Left(0)]);
+        table.row(["a\nb", "\u{1b}[2J"]);
+        assert_eq!(table.to_string(), "a\\u000ab  \\u001b[2J\n");
     }
 
     #[test]

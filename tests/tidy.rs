@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     ("faults", &[]),
     ("heartbeat", &[]),
     ("fair_queue", &[]),
@@ -16,8 +16,12 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("kernels", &[]),
     ("npy", &[]),
     ("hex", &[]),
-    ("table", &[]),
-    ("eval", &["classifier", "preprocess", "registry", "table"]),
+    ("visible", &[]),
+    ("table", &["visible"]),
+    (
+        "eval",
+        &["classifier", "preprocess", "registry", "table", "visible"],
+    ),
     ("ops", &["kernels", "tensor"]),
     ("engine", &["ops", "kernels", "postprocess", "tensor"]),
     (

@@ -1,8 +1,11 @@
-//! Standard output for commands: written at once, and quiet when the reader has gone.
+//! What commands write to standard output and standard error: at once, quiet when the reader has gone, and never in a way
+//! that a terminal obeys.
 //!
-//! Used by the commands of `cli` whose output may be piped into `head`.
+//! Used by every command.
 
 use std::io::{self, ErrorKind, Write};
+
+use crate::visible::{visible, visible_lines};
 
 /// The reader of standard output has seen enough and closed it; ends the command without a complaint.
 #[derive(Debug, thiserror::Error)]
@@ -14,15 +17,15 @@ pub(crate) struct ReaderGone;
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// Writes `text` to standard output.
+/// Writes text for people, or JSON, to standard output.
 ///
 /// # Errors
 /// [`ReaderGone`] for a closed pipe, or the stream's error, as a full disk behind a redirection.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    print_bytes(text.as_bytes())
+    print_bytes(visible_lines(text).as_bytes())
 }
 
-/// Writes a file's content to standard output.
+/// Writes a file's content to standard output, as it is.
 ///
 /// # Errors
 /// As [`print`].
@@ -37,5 +40,5 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// Writes a line to standard error, where it does not mix with results.
 pub(crate) fn complain(line: &str) {
     // Nobody is left to tell if that fails.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", visible(line));
 }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::log_text;
 use crate::cli::output::UsageError;
 use crate::engine::is_expected_panic;
 
@@ -68,7 +69,9 @@ impl LogArgs {
         } else {
             // set, and not empty, is how no-color.org wants it
             let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-            log.with_ansi(terminal && !no_color).init();
+            log.fmt_fields(log_text::fields())
+                .with_ansi(terminal && !no_color)
+                .init();
         }
         std::panic::set_hook(Box::new(|panic| {
             if is_expected_panic() {

@@ -5,6 +5,7 @@
 pub(crate) mod arithmetic;
 mod exif;
 mod log;
+mod log_text;
 mod model;
 mod store;
 
