@@ -18,7 +18,7 @@ pub use self::access::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
 pub use self::arithmetic::{ArithmeticConfig, IsaChoice, PrecisionChoice};
 pub use self::cgroup::memory_limit;
 pub use self::threads::{CpuBudget, ThreadPlan};
-pub use self::units::{parse_bytes, parse_duration, parse_timeout};
+pub use self::units::{parse_bytes, parse_duration, parse_timeout, whole_number};
 
 /// Where the server listens and how it stops.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +29,7 @@ pub struct ServerConfig {
     pub host: IpAddr,
 
     /// Port to listen on; 0 takes a free one and prints it
-    #[arg(long, env = "RESNET_PORT", default_value_t = 8080)]
+    #[arg(long, env = "RESNET_PORT", default_value_t = 8080, value_parser = whole_number::<u16>(0, 65_535))]
     pub port: u16,
 
     /// Address and port to serve /metrics and health on, as 127.0.0.1:9090; /metrics is then not on the other port
@@ -37,7 +37,7 @@ pub struct ServerConfig {
     pub admin_address: Option<SocketAddr>,
 
     /// Most connections at a time; further clients wait until one ends
-    #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = clap::value_parser!(u32).range(1..=1_048_576), value_name = "N")]
+    #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = whole_number::<u32>(1, 1_048_576), value_name = "N")]
     pub max_connections: u32,
 
     /// How long a client may take to send a request's head: the first one from the connection's start, a further one
@@ -71,11 +71,11 @@ pub struct ServerConfig {
 #[command(next_help_heading = "Image limits")]
 pub struct ImageConfig {
     /// Largest image, width × height, in pixels; checked before decoding
-    #[arg(long, env = "RESNET_MAX_PIXELS", default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "N")]
+    #[arg(long, env = "RESNET_MAX_PIXELS", default_value_t = 50_000_000, value_parser = whole_number::<u64>(1, 1_000_000_000), value_name = "N")]
     pub max_pixels: u64,
 
     /// Longest image side, in pixels
-    #[arg(long, env = "RESNET_MAX_SIDE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=65_535), value_name = "N")]
+    #[arg(long, env = "RESNET_MAX_SIDE", default_value_t = 16_384, value_parser = whole_number::<u32>(1, 65_535), value_name = "N")]
     pub max_side: u32,
 
     /// Memory for decoding all images together; an image waits until its share is free
@@ -109,7 +109,7 @@ pub struct RequestConfig {
     pub body_memory: u64,
 
     /// Most images in one request
-    #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = in_range(1, 1024), value_name = "N")]
+    #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
     pub max_images: usize,
 
     /// Longest time from a request's complete upload to its answer, else 504; a client may ask for less by the header
@@ -123,7 +123,7 @@ pub struct RequestConfig {
     pub max_queue_wait: Duration,
 
     /// Images that may wait for a worker; more are refused with 503
-    #[arg(long, env = "RESNET_QUEUE_CAPACITY", default_value_t = 256, value_parser = in_range(1, 65_536), value_name = "N")]
+    #[arg(long, env = "RESNET_QUEUE_CAPACITY", default_value_t = 256, value_parser = whole_number::<usize>(1, 65_536), value_name = "N")]
     pub queue_capacity: usize,
 
     /// How long one image may be decoded, or one batch run, before its thread counts as stuck and /livez says so
@@ -144,12 +144,12 @@ pub struct RequestConfig {
 #[command(next_help_heading = "Performance")]
 pub struct EngineConfig {
     /// Inference threads [default: one per CPU that affinity and cgroup quota allow]
-    #[arg(long, env = "RESNET_WORKERS", value_parser = in_range(1, 1024), value_name = "N")]
+    #[arg(long, env = "RESNET_WORKERS", value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
     pub workers: Option<usize>,
 
     /// Most threads that share one inference, its worker's included: a lone image takes those that have nothing to do
     /// [default: one per CPU that affinity and cgroup quota allow, at most 8]
-    #[arg(long, env = "RESNET_THREADS_PER_WORKER", value_parser = in_range(1, 1024), value_name = "N")]
+    #[arg(long, env = "RESNET_THREADS_PER_WORKER", value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
     pub threads_per_worker: Option<usize>,
 
     /// Instructions and precision.
@@ -158,11 +158,11 @@ pub struct EngineConfig {
 
     /// Decoding threads; one more takes small images while all of these have large ones [default: one per CPU that
     /// affinity and cgroup quota allow]
-    #[arg(long, env = "RESNET_PREP_THREADS", value_parser = in_range(1, 1024), value_name = "N")]
+    #[arg(long, env = "RESNET_PREP_THREADS", value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
     pub prep_threads: Option<usize>,
 
     /// Most images that a worker takes from the queue at once
-    #[arg(long, env = "RESNET_MAX_BATCH_SIZE", default_value_t = 8, value_parser = in_range(1, 256), value_name = "N")]
+    #[arg(long, env = "RESNET_MAX_BATCH_SIZE", default_value_t = 8, value_parser = whole_number::<usize>(1, 256), value_name = "N")]
     pub max_batch_size: usize,
 
     /// How long an image may wait for company although a worker is free
@@ -220,17 +220,4 @@ fn parse_switch(text: &str) -> Result<bool, String> {
     BoolishValueParser::new()
         .parse_ref(&clap::Command::new(""), None, text.as_ref())
         .map_err(wrong)
-}
-
-/// Reads a number within bounds; the error names them.
-#[must_use]
-pub fn in_range(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
-    use clap::builder::TypedValueParser as _;
-    let (low, high) = (
-        i64::try_from(min).unwrap_or(0),
-        i64::try_from(max).unwrap_or(i64::MAX),
-    );
-    clap::value_parser!(u32)
-        .range(low..=high)
-        .map(|n: u32| n as usize)
 }

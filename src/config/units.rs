@@ -1,4 +1,4 @@
-//! Durations and sizes with their units, as people write them.
+//! Numbers, and durations and sizes with their units, as people write them.
 //!
 //! Used by the flags of `config`.
 
@@ -9,6 +9,21 @@ const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// Largest size accepted, in bytes: 1 GiB.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads a whole number within bounds.
+///
+/// # Errors
+/// The parser's: a sentence naming the value and what is allowed.
+pub fn whole_number<T: TryFrom<u64>>(
+    min: u64,
+    max: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|n| (min..=max).contains(n));
+        let number = number.and_then(|n: u64| T::try_from(n).ok());
+        number.ok_or_else(|| format!("`{text}` is none of the whole numbers from {min} to {max}"))
+    }
+}
 
 /// Reads `500ms`, `5s`, `2m`, or a bare number of seconds.
 ///
@@ -92,6 +107,29 @@ fn split_unit(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_whole_and_within_their_bounds() {
+        let parse = whole_number::<u16>(1, 1000);
+        assert_eq!((parse("1"), parse("1000")), (Ok(1), Ok(1000)));
+        for wrong in [
+            "",
+            "0",
+            "1001",
+            "-1",
+            "1.5",
+            "1e2",
+            "many",
+            " 1",
+            "99999999999999999999",
+        ] {
+            let error = parse(wrong).expect_err(wrong);
+            assert_eq!(
+                error,
+                format!("`{wrong}` is none of the whole numbers from 1 to 1000")
+            );
+        }
+    }
 
     #[test]
     fn timeouts_are_not_zero() {

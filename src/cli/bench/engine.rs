@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::profile::{Profile, peak};
 use crate::cli::args::{ModelArgs, arithmetic};
 use crate::cli::output::print;
-use crate::config::{ArithmeticConfig, in_range, parse_timeout};
+use crate::config::{ArithmeticConfig, parse_timeout, whole_number};
 use crate::engine::{EngineError, EngineOptions, Model};
 use crate::registry;
 use crate::table::Table;
@@ -36,15 +36,15 @@ pub(crate) struct EngineBenchArgs {
     model: ModelArgs,
 
     /// Images of one run
-    #[arg(long, default_value_t = 1, value_parser = in_range(1, 256), value_name = "N")]
+    #[arg(long, default_value_t = 1, value_parser = whole_number::<usize>(1, 256), value_name = "N")]
     batch: usize,
 
     /// Workers, each running batches of its own
-    #[arg(long, default_value_t = 1, value_parser = in_range(1, 1024), value_name = "N")]
+    #[arg(long, default_value_t = 1, value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
     workers: usize,
 
     /// Threads that share one run, the worker's own included
-    #[arg(long, default_value_t = 1, value_parser = in_range(1, 1024), value_name = "N")]
+    #[arg(long, default_value_t = 1, value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
     threads: usize,
 
     /// What the images are: f32, as other runtimes take them, or u8, as `serve` feeds a network that normalizes itself
