@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::local_tls;
 use super::output::{UsageError, print};
-use crate::config::{parse_duration, parse_host};
+use crate::config::{parse_duration, parse_host, whole_number};
 
 /// The flags of `resnet healthcheck`.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(crate) struct HealthcheckArgs {
     host: IpAddr,
 
     /// Port of the server
-    #[arg(long, env = "RESNET_PORT", default_value_t = 8080)]
+    #[arg(long, env = "RESNET_PORT", default_value_t = 8080, value_parser = whole_number::<u16>(1, 65_535))]
     port: u16,
 
     /// How long the server may take to answer
@@ -61,16 +61,32 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     }
     let scheme = if tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}/readyz");
-    let answer = Timed::connect(address, args.timeout).and_then(|stream| match tls {
-        false => ask(stream, address),
-        true => ask(local_tls::over(stream, host)?, address),
-    });
-    let status = answer.with_context(|| format!("no answer from {url}"))?;
+    let deadline = Instant::now() + args.timeout;
+    let ask_by = |tls: bool| {
+        let stream = Timed::connect(address, deadline)?;
+        match tls {
+            false => ask(stream, address),
+            true => ask(local_tls::over(stream, host)?, address),
+        }
+    };
+    let status = match ask_by(tls) {
+        Ok(status) => status,
+        Err(_) if ask_by(!tls).is_ok() => bail!("no answer from {url}: {}", other_way(tls)),
+        Err(error) => return Err(error.context(format!("no answer from {url}"))),
+    };
     if status != "200" {
         bail!("{url} answers {status}: not ready");
     }
     print("ready\n")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to do where the server answers in the other way.
+fn other_way(tls: bool) -> &'static str {
+    match tls {
+        false => "the server answers by TLS, add --tls",
+        true => "the server answers without TLS, leave out --tls and RESNET_TLS_CERT",
+    }
 }
 
 /// Only addresses of this machine can be listened on.
@@ -85,9 +101,9 @@ struct Timed {
 }
 
 impl Timed {
-    fn connect(address: SocketAddr, timeout: Duration) -> anyhow::Result<Timed> {
-        let deadline = Instant::now() + timeout;
-        let stream = TcpStream::connect_timeout(&address, timeout)?;
+    fn connect(address: SocketAddr, deadline: Instant) -> anyhow::Result<Timed> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let stream = TcpStream::connect_timeout(&address, left)?;
         Ok(Timed { stream, deadline })
     }
 

@@ -407,7 +407,9 @@ fn healthcheck_asks_by_tls_where_the_server_has_a_certificate() {
     assert_eq!(check(&everywhere, Some(&certificate)).0, 0);
     let (code, plain) = check(&[], None);
     assert!(
-        code == 1 && plain.contains("no answer from http://"),
+        code == 1
+            && plain.contains("no answer from http://")
+            && plain.ends_with(": the server answers by TLS, add --tls\n"),
         "{plain}"
     );
     // another machine could be anyone (RFC 5737: an address of nobody)
@@ -418,6 +420,28 @@ fn healthcheck_asks_by_tls_where_the_server_has_a_certificate() {
                 .contains("--host is 192.0.2.1, allowed with TLS are addresses of this machine"),
         "{elsewhere}"
     );
+}
+
+#[test]
+fn healthcheck_by_tls_of_a_server_without_says_so() {
+    let server = Process::start(&[]);
+    let port = server.address.port().to_string();
+    for variable in [None, Some("/secrets/tls.crt")] {
+        let mut command = resnet();
+        command.args(["healthcheck", "--port", &port]);
+        match variable {
+            None => command.arg("--tls"),
+            Some(path) => command.env("RESNET_TLS_CERT", path),
+        };
+        let output = command.output().unwrap();
+        let text = said(&output);
+        assert!(
+            output.status.code() == Some(1)
+                && text.contains("no answer from https://")
+                && text.ends_with("without TLS, leave out --tls and RESNET_TLS_CERT\n"),
+            "{text}"
+        );
+    }
 }
 
 #[test]
