@@ -1,117 +1,242 @@
 //! `resnet doctor`: what this machine offers, what would be chosen here, and whether the models load.
 //!
-//! Prints facts in rows; exit code 1 if something would keep `serve` from working.
+//! Prints facts in rows or as JSON; exit code 1 if something would keep `serve` from working.
 
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::args::{ModelArgs, arithmetic};
+use super::load::millis;
 use super::output::print;
 use super::show::operators;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan, memory_limit};
 use crate::engine::EngineOptions;
-use crate::registry::{self, Catalog, ModelState};
+use crate::registry::{self, Catalog, LoadedModel, ModelState, Store};
 use crate::table::Table;
 use kernels::Isa;
 
 /// The flags of `resnet doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     engine: EngineConfig,
 }
 
+/// What was found; as JSON, whose keys are only ever added.
+#[derive(Serialize)]
+struct Findings {
+    version: &'static str,
+    system: &'static str,
+    architecture: &'static str,
+    cpu_features: Vec<&'static str>,
+    /// Instructions on pixels.
+    pixel_kernels: &'static str,
+    /// The highest instructions that the network may use.
+    instructions: &'static str,
+    /// The precision that was asked for; `null` for `auto`.
+    precision: Option<&'static str>,
+    /// The two, for people.
+    #[serde(skip)]
+    engine: String,
+    cpus: usize,
+    cpus_reason: String,
+    /// The cgroup's limit; `null` without one.
+    memory_limit_bytes: Option<u64>,
+    threads: Threads,
+    store: Option<Pulled>,
+    /// Why there is no store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_error: Option<String>,
+    /// Those that would be served; none if one of them cannot be.
+    models: Vec<Checked>,
+    /// Why they cannot be served.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Threads {
+    http: usize,
+    prep: usize,
+    engine: usize,
+    /// Most on one inference.
+    per_worker: usize,
+}
+
+/// The models directory.
+#[derive(Serialize)]
+struct Pulled {
+    dir: String,
+    models: Vec<String>,
+}
+
+/// A model that loads.
+#[derive(Serialize)]
+struct Checked {
+    name: String,
+    classes: usize,
+    load_ms: u64,
+    precision: &'static str,
+    precision_reason: String,
+    instructions: String,
+    /// For people.
+    #[serde(skip)]
+    operators: String,
+}
+
 /// Runs the checks.
 ///
 /// # Errors
-/// If standard output fails.
+/// If a flag asks for what this CPU lacks, or standard output fails.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut text = Table::of_pairs(14);
-    let mut healthy = true;
-    let budget = CpuBudget::detect();
-    let ThreadPlan {
-        http,
-        prep,
-        engine,
-        per_worker,
-    } = args.engine.threads(&budget);
-    let options = arithmetic::engine_options(&args.engine, &budget)?;
-    text.row(["version", super::version()]);
-    text.row([
-        "system",
-        &format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
-    ]);
-    text.row(["cpu features", &cpu_features().join(" ")]);
-    text.row(["pixel kernels", options.features.isa.name()]);
-    text.row(["engine", &engine_words(&options)]);
-    text.row(["cpus", &format!("{} ({})", budget.cpus, budget.reason())]);
-    let memory = memory_limit().map_or_else(
-        || "no cgroup limit".into(),
-        |bytes| format!("cgroup limit {} MiB", bytes >> 20),
-    );
-    text.row(["memory", &memory]);
-    text.row([
-        "threads",
-        &format!("{http} http, {prep} prep, {engine} engine, up to {per_worker} on one inference"),
-    ]);
-    match args.model.store.store() {
-        Ok(store) => {
-            let catalog = Catalog::builtin();
-            let present = |e: &&registry::CatalogEntry| {
-                matches!(store.state_of(e), Ok(ModelState::Present { .. }))
-            };
-            let names: Vec<&str> = catalog
-                .entries()
-                .iter()
-                .filter(present)
-                .map(|e| e.name.as_str())
-                .collect();
-            let names = if names.is_empty() {
-                "no pulled model".into()
-            } else {
-                names.join(", ")
-            };
-            text.row(["store", &format!("{}: {names}", store.dir().display())]);
-        }
-        Err(e) => text.row(["store", &format!("none: {e:#}")]),
-    }
-    let checked = args.model.references().and_then(|references| {
-        references
-            .iter()
-            .map(|r| registry::load(r, &options).map_err(anyhow::Error::from))
-            .collect::<anyhow::Result<Vec<_>>>()
-    });
-    match checked {
-        Ok(models) => {
-            for m in models {
-                let ms = m.load_time.as_millis();
-                let spec = m.model.spec();
-                text.row([
-                    "model",
-                    &format!(
-                        "{} ok: {} classes, loaded in {ms} ms",
-                        m.name,
-                        m.labels.len()
-                    ),
-                ]);
-                text.row(["  precision", &spec.precision_reason]);
-                text.row(["  operators", &operators(&spec.lowering)]);
-            }
-        }
-        Err(e) => {
-            healthy = false;
-            text.row(["model", &format!("FAILED: {e:#}")]);
-        }
-    }
-    print(&text.to_string())?;
-    Ok(if healthy {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let findings = Findings::of(args)?;
+    print(&match args.json {
+        true => serde_json::to_string_pretty(&findings)? + "\n",
+        false => findings.text(),
+    })?;
+    Ok(match findings.error {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
     })
+}
+
+impl Findings {
+    fn of(args: &DoctorArgs) -> anyhow::Result<Findings> {
+        let budget = CpuBudget::detect();
+        let ThreadPlan {
+            http,
+            prep,
+            engine,
+            per_worker,
+        } = args.engine.threads(&budget);
+        let options = arithmetic::engine_options(&args.engine, &budget)?;
+        let (store, store_error) = match args.model.store.store() {
+            Ok(store) => (Some(Pulled::of(&store)), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let (models, error) = match load_all(&args.model, &options) {
+            Ok(models) => (models, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
+        Ok(Findings {
+            version: super::version(),
+            system: std::env::consts::OS,
+            architecture: std::env::consts::ARCH,
+            cpu_features: cpu_features(),
+            pixel_kernels: options.features.isa.name(),
+            instructions: options.features.name(),
+            precision: options.precision.map(|precision| precision.name()),
+            engine: engine_words(&options),
+            cpus: budget.cpus,
+            cpus_reason: budget.reason(),
+            memory_limit_bytes: memory_limit(),
+            threads: Threads {
+                http,
+                prep,
+                engine,
+                per_worker,
+            },
+            store,
+            store_error,
+            models,
+            error,
+        })
+    }
+
+    /// Rows for people.
+    fn text(&self) -> String {
+        let mut text = Table::of_pairs(14);
+        text.row(["version", self.version]);
+        let system = format!("{} on {}", self.system, self.architecture);
+        text.row(["system", &system]);
+        text.row(["cpu features", &self.cpu_features.join(" ")]);
+        text.row(["pixel kernels", self.pixel_kernels]);
+        text.row(["engine", &self.engine]);
+        text.row(["cpus", &format!("{} ({})", self.cpus, self.cpus_reason)]);
+        let memory = self.memory_limit_bytes.map_or_else(
+            || "no cgroup limit".into(),
+            |bytes| format!("cgroup limit {} MiB", bytes >> 20),
+        );
+        text.row(["memory", &memory]);
+        let Threads {
+            http,
+            prep,
+            engine,
+            per_worker,
+        } = self.threads;
+        let threads = format!(
+            "{http} http, {prep} prep, {engine} engine, up to {per_worker} on one inference"
+        );
+        text.row(["threads", &threads]);
+        let store = match (&self.store, &self.store_error) {
+            (Some(Pulled { dir, models }), _) if models.is_empty() => {
+                format!("{dir}: no pulled model")
+            }
+            (Some(Pulled { dir, models }), _) => format!("{dir}: {}", models.join(", ")),
+            (None, error) => format!("none: {}", error.as_deref().unwrap_or_default()),
+        };
+        text.row(["store", &store]);
+        for model in &self.models {
+            let Checked {
+                name,
+                classes,
+                load_ms,
+                ..
+            } = model;
+            text.row([
+                "model",
+                &format!("{name} ok: {classes} classes, loaded in {load_ms} ms"),
+            ]);
+            text.row(["  precision", &model.precision_reason]);
+            text.row(["  operators", &model.operators]);
+        }
+        if let Some(error) = &self.error {
+            text.row(["model", &format!("FAILED: {error}")]);
+        }
+        text.to_string()
+    }
+}
+
+impl Pulled {
+    fn of(store: &Store) -> Pulled {
+        let catalog = Catalog::builtin();
+        let present = |e: &&registry::CatalogEntry| {
+            matches!(store.state_of(e), Ok(ModelState::Present { .. }))
+        };
+        let entries = catalog.entries().iter().filter(present);
+        Pulled {
+            dir: store.dir().display().to_string(),
+            models: entries.map(|e| e.name.clone()).collect(),
+        }
+    }
+}
+
+impl Checked {
+    fn new(model: &LoadedModel) -> Checked {
+        let spec = model.model.spec();
+        Checked {
+            name: model.name.clone(),
+            classes: model.labels.len(),
+            load_ms: millis(model.load_time),
+            precision: spec.precision.name(),
+            precision_reason: spec.precision_reason.clone(),
+            instructions: spec.instructions.clone(),
+            operators: operators(&spec.lowering),
+        }
+    }
+}
+
+/// Loads the models as `serve` would; each is gone again before the next.
+fn load_all(models: &ModelArgs, options: &EngineOptions) -> anyhow::Result<Vec<Checked>> {
+    let references = models.references()?;
+    let check = |reference| Ok(Checked::new(&registry::load(reference, options)?));
+    references.iter().map(check).collect()
 }
 
 /// What `--isa` and `--precision` mean on this machine.

@@ -94,10 +94,10 @@ impl Cli {
             Command::Eval(args) => eval::run(&args),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Preprocess(args) => preprocess::run(&args),
-            Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Pull(args) => pull::run(&args),
             Command::Ls(args) => ls::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Show(args) => show::run(&args).map(|()| ExitCode::SUCCESS),
-            Command::Rm(args) => rm::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Rm(args) => rm::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Healthcheck(args) => healthcheck::run(&args),
         };

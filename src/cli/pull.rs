@@ -1,30 +1,32 @@
-//! `resnet pull`: downloads a model of the catalogue, or takes it from a file or mirror, and proves it right.
+//! `resnet pull`: downloads models of the catalogue, or takes them from a file or mirror, and proves them right.
 //!
 //! Turns flags into `registry::fetch` and shows what that reports. The file system and the network are `registry`'s.
 
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use super::args::{StoreArgs, find, is_builtin};
-use super::output::{complain, print};
+use super::output::{UsageError, complain, print};
 use crate::registry::{
     Catalog, CatalogEntry, FetchOptions, FetchSource, ModelState, Progress, ProxySettings, Store,
     Verdict, fetch,
 };
 use crate::table::Table;
+use crate::visible::visible;
 
-/// Download a model of the catalogue and check its SHA-256
+/// Download models of the catalogue and check their SHA-256
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// Name from `resnet ls`, as resnet50
-    #[arg(value_name = "NAME")]
-    name: String,
-    /// Take the model from this URL or file instead; its SHA-256 must still be the catalogue's
+    /// Names from `resnet ls`, as resnet50
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// Take the model, a single one, from this URL or file instead; its SHA-256 must still be the catalogue's
     #[arg(long, value_name = "URL|FILE")]
     from: Option<String>,
     /// Take the model from BASE/<its file name>; http is fine, the SHA-256 decides
@@ -40,22 +42,48 @@ pub(crate) struct PullArgs {
     store: StoreArgs,
 }
 
-/// Runs the command.
+/// Runs the command: if one of the names is wrong, nothing is pulled; exit code 1 if one of the models is not there at
+/// the end.
 ///
 /// # Errors
-/// What failed and what to do next, in one line.
-pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
-    if is_builtin(&args.name) {
-        return print(&format!(
-            "{0} is built in, there is nothing to pull: resnet serve --model {0}\n",
-            args.name
-        ));
+/// If a name is unknown, or standard output fails.
+pub(crate) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
+    if args.from.is_some() && args.names.len() > 1 {
+        let count = args.names.len();
+        let text = format!("--from is one model, {count} were named; --mirror has many");
+        return Err(UsageError(text).into());
     }
     let catalog = Catalog::builtin();
-    let entry = find(&catalog, &args.name)?;
+    let entry = |name: &String| match is_builtin(name) {
+        true => Ok(None),
+        false => find(&catalog, name).map(Some),
+    };
+    let entries = args.names.iter().map(entry);
+    let entries = entries.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut code = ExitCode::SUCCESS;
+    for (name, entry) in args.names.iter().zip(entries) {
+        let done = match entry {
+            None => Ok(format!(
+                "{name} is built in, there is nothing to pull: resnet serve --model {name}\n"
+            )),
+            Some(entry) => pull(args, name, entry),
+        };
+        match done {
+            Ok(done) => print(&done)?,
+            Err(error) => {
+                complain(&format!("error: {error:#}"));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Pulls one model, and says what is there now.
+fn pull(args: &PullArgs, name: &str, entry: &CatalogEntry) -> anyhow::Result<String> {
     let store = args.store.store()?;
     if !args.force && is_right(&store, entry)? {
-        return print(&report("is there already", args, entry, &store));
+        return Ok(report("is there already", args, name, entry, &store));
     }
     let source = match (&args.from, &args.mirror) {
         (Some(from), _) => FetchSource::from_argument(from),
@@ -73,7 +101,7 @@ pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
     });
     display.end();
     fetched.with_context(|| format!("cannot pull {}", entry.name))?;
-    print(&report("is ready", args, entry, &store))
+    Ok(report("is ready", args, name, entry, &store))
 }
 
 /// Whether the store holds the model with the right digest. What it holds instead is said, as it will be replaced.
@@ -100,7 +128,13 @@ fn is_right(store: &Store, entry: &CatalogEntry) -> anyhow::Result<bool> {
 }
 
 /// The lines at the end.
-fn report(outcome: &str, args: &PullArgs, entry: &CatalogEntry, store: &Store) -> String {
+fn report(
+    outcome: &str,
+    args: &PullArgs,
+    name: &str,
+    entry: &CatalogEntry,
+    store: &Store,
+) -> String {
     let mut table = Table::of_pairs(11);
     let mut line = |key: &str, value: &str| table.row([&format!("  {key}"), value]);
     line("file", &store.path_of(entry).display().to_string());
@@ -115,7 +149,7 @@ fn report(outcome: &str, args: &PullArgs, entry: &CatalogEntry, store: &Store) -
     }
     line(
         "next",
-        &format!("resnet serve --model {}{}", args.name, args.store.as_flag()),
+        &format!("resnet serve --model {name}{}", args.store.as_flag()),
     );
     format!("{} {outcome}\n{table}", entry.name)
 }
@@ -173,7 +207,7 @@ impl Display {
             }
         };
         match &self.bar {
-            Some(bar) => bar.println(line),
+            Some(bar) => bar.println(visible(&line)),
             None => complain(&line),
         }
     }

@@ -23,5 +23,6 @@ mod upload;
 pub use self::answer::AnswerBody;
 pub use self::client::Peer;
 pub use self::error::{ApiError, Problem};
+pub use self::models::ModelBody;
 pub use self::routes::{admin_router, public_router, router};
 pub use self::upload::UploadError;

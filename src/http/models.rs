@@ -1,4 +1,6 @@
 //! `GET /models` and `GET /models/{name}`: what is served, with digest, input and classes.
+//!
+//! `resnet show --json` prints the same of a model.
 
 use std::sync::Arc;
 
@@ -9,10 +11,9 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use super::error::ApiError;
-use crate::classifier::ServedModel;
 use crate::desk::Desk;
 use crate::preprocess::PreprocessSpec;
-use crate::registry::OutputKind;
+use crate::registry::{Label, LoadedModel, OutputKind};
 
 #[derive(Serialize)]
 struct ListBody<'a> {
@@ -20,8 +21,9 @@ struct ListBody<'a> {
     models: Vec<ModelBody<'a>>,
 }
 
-#[derive(Serialize)]
-struct ModelBody<'a> {
+/// One model as it goes over the wire, and as `resnet show --json` prints it.
+#[derive(Debug, Serialize)]
+pub struct ModelBody<'a> {
     name: &'a str,
     sha256: &'a str,
     bytes: u64,
@@ -38,7 +40,7 @@ struct ModelBody<'a> {
     classes: Option<Vec<ClassBody<'a>>>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct InputBody<'a> {
     name: &'a str,
     /// The batch dimension is any: -1, as the Open Inference Protocol writes it.
@@ -46,14 +48,14 @@ struct InputBody<'a> {
     datatype: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct OutputBody<'a> {
     name: &'a str,
     kind: OutputKind,
     classes: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct ClassBody<'a> {
     class_index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,8 +65,9 @@ struct ClassBody<'a> {
 }
 
 impl<'a> ModelBody<'a> {
-    fn new(model: &'a ServedModel) -> ModelBody<'a> {
-        let info = &model.info;
+    /// Borrows what is to be written; without the classes.
+    #[must_use]
+    pub fn new(info: &'a LoadedModel) -> ModelBody<'a> {
         let spec = info.model.spec();
         let side = i64::try_from(spec.side).unwrap_or(i64::MAX);
         ModelBody {
@@ -90,6 +93,21 @@ impl<'a> ModelBody<'a> {
             classes: None,
         }
     }
+
+    /// With its classes.
+    #[must_use]
+    pub fn with_classes(info: &'a LoadedModel) -> ModelBody<'a> {
+        let class = |(class_index, label): (usize, &'a Label)| ClassBody {
+            class_index,
+            wnid: label.wnid.as_deref(),
+            label: &label.label,
+            synset: &label.synset,
+        };
+        ModelBody {
+            classes: Some(info.labels.iter().enumerate().map(class).collect()),
+            ..ModelBody::new(info)
+        }
+    }
 }
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<impl IntoResponse, ApiError> {
@@ -97,7 +115,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<impl IntoRespo
     let models = classifier.models();
     let body = ListBody {
         default: &models[0].info.name,
-        models: models.iter().map(|m| ModelBody::new(m)).collect(),
+        models: models.iter().map(|m| ModelBody::new(&m.info)).collect(),
     };
     Ok(Json(body).into_response())
 }
@@ -109,19 +127,5 @@ pub(super) async fn show(
     let classifier = desk.classifier()?;
     let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
     let model = &desk.model(&classifier, Some(&name))?;
-    let class = |(class_index, l)| {
-        let l: &crate::registry::Label = l;
-        ClassBody {
-            class_index,
-            wnid: l.wnid.as_deref(),
-            label: &l.label,
-            synset: &l.synset,
-        }
-    };
-    let classes = model.info.labels.iter().enumerate().map(class).collect();
-    Ok(Json(ModelBody {
-        classes: Some(classes),
-        ..ModelBody::new(model)
-    })
-    .into_response())
+    Ok(Json(ModelBody::with_classes(&model.info)).into_response())
 }

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod classify;
+mod facts;
 
 use std::io::Write as _;
 use std::net::TcpListener;

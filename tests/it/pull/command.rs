@@ -246,6 +246,66 @@ fn builtin_model_needs_no_pull_and_cannot_be_removed() {
 }
 
 #[test]
+fn several_models_are_pulled_one_after_the_other_and_a_failure_stops_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|_, stream| respond(stream, "404 Not Found", "", b""));
+    let mirror = server.url("");
+    let names = ["resnet18", "resnet18-tiny", "resnet34"];
+    let args = [&["pull"], &names[..], &["--mirror", &mirror]].concat();
+    let (code, stdout, stderr) = run(resnet(dir.path()).args(&args));
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stdout.starts_with("resnet18-tiny is built in"), "{stdout}");
+    for name in ["resnet18-v1-7", "resnet34-v1-7"] {
+        let words = format!("error: cannot pull {name}: ");
+        assert!(stderr.contains(&words), "{stderr}");
+    }
+    assert_eq!(server.heads().len(), 2);
+    // A wrong name is told before anything is asked for.
+    let (code, stdout, stderr) =
+        run(resnet(dir.path()).args(["pull", "resnet18", "resnet-34", "--mirror", &mirror]));
+    assert_eq!((code, &*stdout), (1, ""));
+    assert!(stderr.contains("did you mean resnet34?"), "{stderr}");
+    assert_eq!(server.heads().len(), 2);
+    let (code, _, stderr) =
+        run(resnet(dir.path()).args(["pull", "resnet18", "resnet34", "--from", &mirror]));
+    assert!(
+        code == 2 && stderr.contains("--from is one model, 2 were named"),
+        "{stderr}"
+    );
+    let (code, stdout, _) =
+        run(resnet(dir.path()).args(["pull", "resnet18-tiny", "efficientnet-lite0"]));
+    assert_eq!((code, stdout.lines().count()), (0, 2));
+}
+
+#[test]
+fn several_models_are_removed_unless_a_name_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["resnet18-v1-7.onnx", "resnet34-v1-7.onnx"];
+    for file in files {
+        fs::write(dir.path().join(file), b"short").unwrap();
+    }
+    for wrong in ["resnet-50", "resnet18-tiny"] {
+        let (code, stdout, _) = run(resnet(dir.path()).args(["rm", "resnet18", wrong]));
+        assert_eq!((code, &*stdout), (1, ""), "{wrong}");
+        assert_eq!(names_in(dir.path()), files, "{wrong}");
+    }
+    let (code, stdout, stderr) =
+        run(resnet(dir.path()).args(["rm", "resnet18", "resnet50", "resnet34"]));
+    assert_eq!(
+        (code, &*stdout),
+        (
+            1,
+            "removed resnet18-v1-7, 5 B freed\nremoved resnet34-v1-7, 5 B freed\n"
+        )
+    );
+    assert!(
+        stderr.starts_with("error: resnet50-v1-12 is not in "),
+        "{stderr}"
+    );
+    assert_eq!(names_in(dir.path()), [""; 0]);
+}
+
+#[test]
 fn https_download_goes_through_the_proxy_of_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let proxy = TestServer::start(|_, stream| respond(stream, "403 Forbidden", "", b""));

@@ -2,9 +2,14 @@
 //!
 //! Loads the file if it is there, so that what it prints is what would be served.
 
+mod document;
+
+use std::path::Path;
+
 use clap::Args;
 use indicatif::DecimalBytes;
 
+use self::document::Document;
 use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
@@ -19,6 +24,9 @@ pub(crate) struct ShowArgs {
     /// Catalogue name, .onnx file or directory with model.onnx
     #[arg(value_name = "MODEL")]
     model: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -33,6 +41,33 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let options = arithmetic::options(args.arithmetic, 1)?;
     let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
     let entry = catalog.find(&args.model);
+    match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
+        Ok(reference) => {
+            let loaded = registry::load(&reference, &options)?;
+            tell(args, entry, Found::Loaded(&loaded))
+        }
+        Err(ModelError::NotPulled { path, .. }) => tell(args, entry, Found::NotPulled(&path)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What there is of a model on this machine.
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    Loaded(&'a LoadedModel),
+    /// Nothing; here it would be.
+    NotPulled(&'a Path),
+}
+
+fn tell(args: &ShowArgs, entry: Option<&CatalogEntry>, found: Found<'_>) -> anyhow::Result<()> {
+    if args.json {
+        let loaded = match found {
+            Found::Loaded(model) => Some(model),
+            Found::NotPulled(_) => None,
+        };
+        let document = Document::new(&args.model, entry, loaded);
+        return print(&format!("{}\n", serde_json::to_string_pretty(&document)?));
+    }
     let mut text = Table::of_pairs(14);
     text.row(["model", &args.model]);
     if let Some(entry) = entry {
@@ -44,19 +79,16 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         text.row(["card", &format!("models/{}.md", builtin.name)]);
         text.row(["others", "resnet ls; for ResNet-50: resnet pull resnet50"]);
     }
-    match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
-        Ok(reference) => describe_file(&mut text, &registry::load(&reference, &options)?),
-        Err(ModelError::NotPulled { path, .. }) => {
-            text.row([
-                "file",
-                &format!(
-                    "{} (not downloaded: resnet pull {})",
-                    path.display(),
-                    args.model
-                ),
-            ]);
-        }
-        Err(e) => return Err(e.into()),
+    match found {
+        Found::Loaded(model) => describe_file(&mut text, model),
+        Found::NotPulled(path) => text.row([
+            "file",
+            &format!(
+                "{} (not downloaded: resnet pull {})",
+                path.display(),
+                args.model
+            ),
+        ]),
     }
     print(&text.to_string())
 }
