@@ -5,26 +5,35 @@
 mod args;
 mod bench;
 mod classify;
+mod completions;
+mod destination;
 mod doctor;
 mod eval;
 mod healthcheck;
+mod image_file;
 mod load;
 mod local_tls;
 mod ls;
+mod man;
 mod offline;
+mod one_answer;
 mod output;
 mod preprocess;
+mod progress;
 mod pull;
 mod rm;
 mod serve;
 mod show;
+mod signals;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
 use self::output::{ReaderGone, UsageError};
 use crate::engine::is_expected_panic;
+use crate::visible::visible;
 
 /// Serves pretrained ResNets on CPUs: POST a photo, get ImageNet classes
 #[derive(Debug, Parser)]
@@ -43,7 +52,7 @@ pub struct Cli {
 enum Command {
     /// Serve models over HTTP
     Serve(Box<serve::ServeArgs>),
-    /// Classify image files without a server
+    /// Classify image files and folders of them without a server
     Classify(Box<classify::ClassifyArgs>),
     /// Measure a model's accuracy on labelled photos
     Eval(Box<eval::EvalArgs>),
@@ -60,6 +69,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Ask a running server whether it is ready; exit code 0 if so
     Healthcheck(healthcheck::HealthcheckArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Version and commit, for `--version`.
@@ -67,15 +78,18 @@ fn version() -> &'static str {
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("RESNET_COMMIT"), ")")
 }
 
+/// All commands with their flags.
+fn commands() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 impl Cli {
     /// Reads argv; prints help or a usage error and exits with 0 or 2 where that is the answer.
     #[must_use]
     pub fn from_args() -> Cli {
-        let command = <Cli as clap::CommandFactory>::command();
-        let ignore = |c: clap::Command| c.mut_args(ignore_meaningless_env);
-        let command = command.mut_subcommands(|c| ignore(c).mut_subcommands(ignore));
-        let matches = command.color(ColorChoice::Auto).get_matches();
-        <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+        let matches = parser().try_get_matches();
+        let cli = matches.and_then(|m| <Cli as clap::FromArgMatches>::from_arg_matches(&m));
+        cli.unwrap_or_else(|error| refuse(&error))
     }
 
     /// Runs the command; a failure is printed as one line.
@@ -100,6 +114,10 @@ impl Cli {
             Command::Rm(args) => rm::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Healthcheck(args) => healthcheck::run(&args),
+            Command::Completions(args) => {
+                completions::run(&args, commands()).map(|()| ExitCode::SUCCESS)
+            }
+            Command::Man(args) => man::run(&args, commands()).map(|()| ExitCode::SUCCESS),
         };
         result.unwrap_or_else(|error| {
             if error.is::<ReaderGone>() {
@@ -112,6 +130,29 @@ impl Cli {
                 ExitCode::FAILURE
             }
         })
+    }
+}
+
+/// [`commands`] as they are read from the command line and the environment.
+fn parser() -> clap::Command {
+    let ignore = |c: clap::Command| c.mut_args(ignore_meaningless_env);
+    let commands = commands().mut_subcommands(|c| ignore(c).mut_subcommands(ignore));
+    commands.color(ColorChoice::Auto)
+}
+
+/// Ends the process with clap's help or error. An error repeats arguments as they are; where a terminal would obey one,
+/// it is that for the same arguments as people may see them.
+fn refuse(error: &clap::Error) -> ! {
+    let given: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let shown: Vec<Cow<'_, str>> = given.iter().map(|argument| visible(argument)).collect();
+    if given.iter().eq(shown.iter()) {
+        error.exit();
+    }
+    match parser().try_get_matches_from(shown.iter().map(|argument| &**argument)) {
+        Err(shown) => shown.exit(),
+        Ok(_) => error.exit(),
     }
 }
 
@@ -133,6 +174,6 @@ mod tests {
 
     #[test]
     fn commands_are_well_formed() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        commands().debug_assert();
     }
 }

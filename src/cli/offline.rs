@@ -1,29 +1,30 @@
-//! Classifying without a server: image files through the classifier, in order, read ahead only a little.
+//! A model and images on this machine, without a server: what `classify` and `eval` share.
 //!
-//! Shared by `classify` and `eval`, which so get what HTTP gets; `preprocess` reads its file here too.
+//! Goes through the same `Classifier` as HTTP, so answers and reasons for refusals are the server's.
 
 use std::collections::VecDeque;
-use std::io::Read;
-use std::path::Path;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
+use tokio::sync::mpsc;
 
 use super::args::{ExifArgs, LogArgs, ModelArgs, arithmetic};
 use super::load;
-use crate::classifier::{Classification, Classifier, ClassifyOptions, Pending, ServedModel};
+use super::signals::{Signals, Stop};
+use crate::classifier::{Classification, Classifier, ClassifyError, ClassifyOptions, ServedModel};
 use crate::config::{CpuBudget, EngineConfig, ImageConfig};
-use crate::desk::DeskError;
+use crate::http::ApiError;
 use crate::metrics::Metrics;
-use crate::preprocess::sniff;
 
 /// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
 const AHEAD: usize = 64;
 
-/// Largest image file, in bytes; a guard against devices and mistakes, far above any photo.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Files that have been read before their turn.
+const READ_AHEAD: usize = 4;
 
 /// The flags of a command that classifies files with one model.
 #[derive(Debug, Args)]
@@ -54,8 +55,14 @@ pub(crate) enum NoAnswer {
     Unreadable(anyhow::Error),
     /// What a client of the server would be told.
     #[error("{0}")]
-    Refused(#[from] DeskError),
+    Refused(#[from] ApiError),
 }
+
+/// An image by what the caller calls it: its bytes, or why they cannot be read.
+pub(crate) type Read<K> = (K, anyhow::Result<Bytes>);
+
+/// An answer that is being waited for.
+type Waiting = Pin<Box<dyn Future<Output = Result<Classification, NoAnswer>>>>;
 
 impl OfflineArgs {
     /// Loads the model and warms it up; the log starts first. `command` is for the message to who names two models.
@@ -81,73 +88,80 @@ impl OfflineArgs {
 }
 
 impl Offline {
-    /// Classifies the files and hands each answer to `each` with the file's position, in order.
+    /// Classifies the images and hands each answer to `each`, in order. They are read on a thread of their own. A
+    /// signal ends the run at once, between two answers, and is returned.
     ///
     /// # Errors
     /// The first of `each`, which ends the run.
-    pub(crate) fn run<'a>(
+    pub(crate) fn run<K: Send + 'static>(
         &self,
-        files: impl IntoIterator<Item = &'a Path>,
+        images: impl Iterator<Item = Read<K>> + Send + 'static,
         options: ClassifyOptions,
-        mut each: impl FnMut(usize, Result<Classification, NoAnswer>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        mut each: impl FnMut(K, Result<Classification, NoAnswer>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<Stop>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
             .build()
             .context("cannot start")?;
         runtime.block_on(async {
-            let mut running: VecDeque<anyhow::Result<Pending>> = VecDeque::new();
-            let mut files = files.into_iter();
-            for position in 0.. {
-                while running.len() < AHEAD {
-                    let Some(file) = files.next() else { break };
-                    running.push_back(self.submit(file, options));
-                }
-                let answer = match running.pop_front() {
-                    None => break,
-                    Some(Err(e)) => Err(NoAnswer::Unreadable(e)),
-                    Some(Ok(pending)) => {
-                        pending.wait().await.map_err(|e| DeskError::from(e).into())
+            let mut signals = Signals::new().context("cannot listen for signals")?;
+            let mut read = read_ahead(images)?;
+            let mut all_read = false;
+            let mut running: VecDeque<(K, Waiting)> = VecDeque::new();
+            while !all_read || !running.is_empty() {
+                tokio::select! {
+                    biased;
+                    stop = signals.next() => return Ok(Some(stop)),
+                    image = read.recv(), if !all_read && running.len() < AHEAD => match image {
+                        Some((key, image)) => running.push_back((key, self.submit(image, options))),
+                        None => all_read = true,
+                    },
+                    Some(answer) = next_answer(&mut running) => {
+                        let (key, _) = running.pop_front().expect("it has just answered");
+                        each(key, answer)?;
                     }
-                };
-                each(position, answer)?;
+                }
             }
-            Ok(())
+            Ok(None)
         })
     }
 
-    fn submit(&self, file: &Path, options: ClassifyOptions) -> anyhow::Result<Pending> {
-        let bytes = read_image(file)?;
+    fn submit(&self, image: anyhow::Result<Bytes>, options: ClassifyOptions) -> Waiting {
+        let bytes = match image {
+            Ok(bytes) => bytes,
+            Err(error) => return Box::pin(async { Err(NoAnswer::Unreadable(error)) }),
+        };
         let place = self.classifier.enter(&self.model);
-        Ok(self.classifier.submit(&self.model, bytes, options, place))
+        let pending = self.classifier.submit(&self.model, bytes, options, place);
+        let refused = |error: ClassifyError| NoAnswer::Refused(error.into());
+        Box::pin(async move { pending.wait().await.map_err(refused) })
     }
 }
 
-/// Bytes that tell what a file is, and what it looks like if it is no image.
-const HEAD: u64 = 4 << 10;
+/// The answer for the first of those on their way; none if there is none.
+async fn next_answer<K>(
+    running: &mut VecDeque<(K, Waiting)>,
+) -> Option<Result<Classification, NoAnswer>> {
+    let (_, first) = running.front_mut()?;
+    Some(first.await)
+}
 
-/// Reads an image file; `-` is standard input. What does not begin as an image is not read on: its first bytes are
-/// enough for the refusal.
-///
-/// # Errors
-/// Why it cannot be read, without its name.
-pub(crate) fn read_image(file: &Path) -> anyhow::Result<Bytes> {
-    let mut source: Box<dyn Read> = match file == Path::new("-") {
-        true => Box::new(std::io::stdin().lock()),
-        false => Box::new(std::fs::File::open(file).context("cannot be read")?),
-    };
-    let mut bytes = Vec::new();
-    let mut read = |most: u64| {
-        let most = most.saturating_sub(bytes.len() as u64);
-        let read = (&mut source).take(most).read_to_end(&mut bytes);
-        read.context("cannot be read")
-            .map(|_| (sniff(&bytes).is_some(), bytes.len() as u64))
-    };
-    let (is_image, _) = read(HEAD)?;
-    if is_image {
-        let (_, length) = read(MAX_FILE_BYTES + 1)?;
-        if length > MAX_FILE_BYTES {
-            bail!("has more than {MAX_FILE_BYTES} bytes");
+/// Takes the images on a thread of their own, a few before they are asked for. It ends with the process if it blocks, as
+/// on a terminal that nobody types on.
+fn read_ahead<K: Send + 'static>(
+    images: impl Iterator<Item = Read<K>> + Send + 'static,
+) -> anyhow::Result<mpsc::Receiver<Read<K>>> {
+    let (send, read) = mpsc::channel(READ_AHEAD);
+    let work = move || {
+        for image in images {
+            if send.blocking_send(image).is_err() {
+                break; // the run has ended
+            }
         }
-    }
-    Ok(bytes.into())
+    };
+    std::thread::Builder::new()
+        .name("read".into())
+        .spawn(work)
+        .context("cannot start a thread that reads")?;
+    Ok(read)
 }

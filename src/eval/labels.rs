@@ -8,13 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::classes::{Claim, Classes, Misfit};
+use crate::preprocess::named_as_image;
 use crate::registry::Labels;
 
 /// Largest table, in bytes: a million photos with long names.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
-
-/// What counts as a photo in a class folder, in lower case.
-const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif"];
 
 /// One photo and its class.
 #[derive(Debug)]
@@ -231,8 +229,7 @@ fn read_folders(data: &Path) -> Result<Vec<Entry>, String> {
             continue;
         }
         for (file, path) in sorted(&folder)? {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-            if EXTENSIONS.contains(&&*extension.to_lowercase()) && !file.starts_with('.') {
+            if named_as_image(&path) && !file.starts_with('.') {
                 entries.push(Entry {
                     file: format!("{name}/{file}"),
                     path,

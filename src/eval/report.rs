@@ -12,6 +12,7 @@ use super::score::{ClassScore, Failure, Proportion, Score};
 use crate::preprocess::ExifMode;
 use crate::registry::LoadedModel;
 use crate::table::Table;
+use crate::visible::visible;
 
 /// Classes and failures that the page lists; the JSON has all.
 const LISTED: usize = 10;
@@ -30,6 +31,8 @@ pub struct Report<'a> {
     pub exif: ExifMode,
     /// Photos of classes that the model does not have.
     pub left_out: usize,
+    /// Photos that a signal came before: the figures are of the others alone.
+    pub not_reached: usize,
     /// The figures.
     pub score: &'a Score,
     /// From the first photo read to the last answer.
@@ -41,10 +44,14 @@ pub struct Report<'a> {
 struct Document<'a> {
     model: &'a str,
     sha256: &'a str,
+    precision: &'static str,
+    precision_reason: &'a str,
+    instructions: &'a str,
     data: String,
     exif: &'static str,
     photos: usize,
     left_out: usize,
+    not_reached: usize,
     top1: Proportion,
     top5: Proportion,
     mean_confidence: Option<f64>,
@@ -118,9 +125,13 @@ impl Report<'_> {
                 })
                 .collect(),
         };
+        let spec = self.model.model.spec();
         serde_json::to_string(&Document {
             model: &self.model.name,
             sha256: &self.model.sha256,
+            precision: spec.precision.name(),
+            precision_reason: &spec.precision_reason,
+            instructions: &spec.instructions,
             data: self.data.display().to_string(),
             exif: match self.exif {
                 ExifMode::Apply => "apply",
@@ -128,6 +139,7 @@ impl Report<'_> {
             },
             photos: self.score.photos(),
             left_out: self.left_out,
+            not_reached: self.not_reached,
             top1: self.score.top1(),
             top5: self.score.top5(),
             mean_confidence: self.score.mean_confidence(),
@@ -143,9 +155,12 @@ impl Report<'_> {
     #[must_use]
     pub fn text(&self) -> String {
         let score = self.score;
-        let mut figures = Table::of_pairs(12);
+        let mut figures = Table::of_pairs(14);
         let mut row = |key: &str, value: &str| figures.row([key, value]);
+        let spec = self.model.model.spec();
         row("model", &self.model.name);
+        row("precision", &spec.precision_reason);
+        row("instructions", &spec.instructions);
         row("photos", &self.photos_words());
         let share = |s: Proportion| {
             let Proportion {
@@ -183,6 +198,7 @@ impl Report<'_> {
         for (count, what) in [
             (self.score.failures().len(), "without an answer"),
             (self.left_out, "more left out, not of its classes"),
+            (self.not_reached, "more not reached: the run was ended"),
         ] {
             if count > 0 {
                 let _ = write!(words, ", {count} {what}");
@@ -227,7 +243,7 @@ impl Report<'_> {
         }
         text.push_str("\nwithout an answer, counted as wrong:\n");
         for Failure { file, error } in failures.iter().take(LISTED) {
-            let _ = writeln!(text, "  {file}: {error}");
+            let _ = writeln!(text, "  {}: {}", visible(file), visible(error));
         }
         more(text, failures.len(), "photos without an answer");
     }
@@ -236,9 +252,10 @@ impl Report<'_> {
 impl std::fmt::Display for ClassName<'_> {
     /// The wnid and the short name; the index where there is no wnid.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let label = visible(self.label);
         match self.wnid {
-            Some(wnid) => write!(f, "{wnid} {}", self.label),
-            None => write!(f, "{} {}", self.class_index, self.label),
+            Some(wnid) => write!(f, "{wnid} {label}"),
+            None => write!(f, "{} {label}", self.class_index),
         }
     }
 }

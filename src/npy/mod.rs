@@ -41,7 +41,7 @@ pub struct Array {
 #[derive(Debug, thiserror::Error)]
 pub enum NpyError {
     /// The file system's reason.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read")]
     Io(#[from] io::Error),
     /// It starts as another kind of file.
     #[error("is no .npy file: it does not start with \\x93NUMPY")]

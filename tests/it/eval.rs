@@ -1,12 +1,13 @@
 //! `resnet eval` as a person runs it: tables, class folders, figures, and labels that do not fit.
 
+use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::cli::run;
-use crate::harness::{assets, fixture, fixture_json, resnet};
+use crate::harness::{assets, eventually, fixture, fixture_json, resnet};
 
 const PHOTOS: [(&str, &str, usize); 4] = [
     ("espresso.png", "n07920052", 967),
@@ -63,13 +64,17 @@ fn table_is_found_and_its_photos_are_scored() {
         "no bar without a terminal"
     );
     for line in [
-        "model       resnet18-tiny",
-        "photos      4",
-        "top-1       1.0000 (4/4), 95% interval 0.5101 to 1.0000",
-        "top-5       1.0000 (4/4), 95% interval 0.5101 to 1.0000",
+        "model         resnet18-tiny",
+        "photos        4",
+        "top-1         1.0000 (4/4), 95% interval 0.5101 to 1.0000",
+        "top-5         1.0000 (4/4), 95% interval 0.5101 to 1.0000",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
+    assert!(
+        text.contains("\nprecision     f32: ") && text.contains("\ninstructions  "),
+        "{text}"
+    );
     assert!(!text.contains("worst"), "nothing went wrong\n{text}");
 }
 
@@ -92,6 +97,15 @@ fn confidence_is_the_references_and_the_calibration_error_follows_from_it() {
     assert!((error - (1.0 - mean)).abs() < 1e-5, "{error}");
     assert_eq!(json["top1"]["right"], 4);
     assert_eq!(json["exif"], "apply");
+    assert_eq!(json["precision"], "f32");
+    assert!(
+        json["precision_reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("f32")
+    );
+    assert!(!json["instructions"].as_str().unwrap().is_empty());
+    assert_eq!(json["not_reached"], 0);
     assert_eq!(json["failures"], Value::Array(vec![]));
     assert!(json["images_per_second"].as_f64().unwrap() > 0.0);
 }
@@ -148,13 +162,135 @@ fn photo_without_an_answer_is_named_and_counts_as_wrong() {
     let (code, text, _) = eval(dir.path(), &[]);
     assert_eq!(code, 1);
     for words in [
-        "photos      6, 2 without an answer\n",
-        "top-1       0.6667 (4/6)",
+        "photos        6, 2 without an answer\n",
+        "top-1         0.6667 (4/6)",
         "  cut.png: the PNG ends before its picture is complete\n",
         "  gone.png: cannot be read: ",
         "    1 of 3   n07579787 plate: no answer ×2\n",
     ] {
         assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+}
+
+#[test]
+fn each_photos_answer_is_written_with_the_truth_beside_it() {
+    let mut table = good_table();
+    table = table.replace("espresso.png\t967\tn07920052", "espresso.png\t\tn07747607");
+    table += "gone.png\t\tn07579787\n";
+    let dir = data(&table);
+    let out = |name: &str| dir.path().join(name).display().to_string();
+    let (code, ..) = eval(dir.path(), &["--answers", &out("answers.csv")]);
+    assert_eq!(code, 1, "one is gone");
+    let mut csv = csv::Reader::from_path(out("answers.csv")).unwrap();
+    assert_eq!(
+        csv.headers().unwrap(),
+        &[
+            "file",
+            "true_class_index",
+            "true_wnid",
+            "true_label",
+            "true_rank",
+            "class_index",
+            "wnid",
+            "label",
+            "probability",
+            "error"
+        ][..]
+    );
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 5);
+    let orange = &rows[1];
+    assert_eq!(
+        (&orange[0], &orange[3], &orange[4]),
+        ("orange.png", "orange", "1")
+    );
+    assert_eq!((&orange[2], &orange[5]), (&orange[6], &orange[1]));
+    let espresso = &rows[0];
+    assert_eq!((&espresso[3], &espresso[7]), ("orange", "espresso"));
+    assert_ne!(&espresso[4], "1");
+    assert_eq!(
+        (&rows[4][0], &rows[4][4], &rows[4][8]),
+        ("gone.png", "", "")
+    );
+    assert!(rows[4][9].starts_with("cannot be read"), "{rows:?}");
+    fs::write(out("answers.jsonl"), "of another run").unwrap();
+    let (_, json) = eval_json(dir.path(), &["--answers", &out("answers.jsonl")]);
+    assert_eq!(json["photos"], 5, "the figures are where they were");
+    let lines = fs::read_to_string(out("answers.jsonl")).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[1]["true"]["rank"], 1);
+    assert_eq!(lines[1]["predictions"][0]["label"], "orange");
+    assert_eq!(lines[1]["predictions"].as_array().unwrap().len(), 5);
+    assert!(
+        lines[4]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot be read")
+    );
+    let (code, _, stderr) = eval(dir.path(), &["--answers", &out("no/where.csv")]);
+    assert!(code == 1 && stderr.contains("cannot write"), "{stderr}");
+}
+
+#[test]
+fn signal_leaves_the_figures_of_the_photos_until_then() {
+    // The fourth is a pipe that nobody writes to.
+    let dir = data(&good_table().replace("trolleybus.png", "pipe.png"));
+    let pipe = dir.path().join("pipe.png");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let answers = dir.path().join("answers.csv");
+    for json in [false, true] {
+        let _ = fs::remove_file(&answers);
+        let mut command = resnet();
+        command
+            .args(["eval", "--precision", "f32", "--data"])
+            .arg(dir.path());
+        command.arg("--answers").arg(&answers);
+        if json {
+            command.arg("--json");
+        }
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("three photos have an answer", || {
+            fs::read_to_string(&answers).is_ok_and(|text| text.lines().count() == 4)
+        });
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        if json {
+            let json: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                (&json["photos"], &json["not_reached"]),
+                (&3.into(), &1.into())
+            );
+            assert_eq!(json["top1"]["right"], 3);
+        } else {
+            assert!(
+                text.contains("photos        3, 1 more not reached: the run was ended\n"),
+                "{text}"
+            );
+            assert!(text.contains("top-1         1.0000 (3/3)"), "{text}");
+        }
     }
 }
 
@@ -208,7 +344,7 @@ fn known_only_leaves_out_what_the_model_does_not_know() {
     assert_eq!((&json["photos"], &json["left_out"]), (&4.into(), &1.into()));
     let (_, text, _) = eval(dir.path(), &["--known-only"]);
     assert!(
-        text.contains("photos      4, 1 more left out, not of its classes"),
+        text.contains("photos        4, 1 more left out, not of its classes"),
         "{text}"
     );
     let dir = data("file\twnid\nplate.png\tn02018207\n");

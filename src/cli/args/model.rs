@@ -13,8 +13,8 @@ use crate::registry::{self, Catalog, ModelError, ModelRef};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it. More of them, repeated or separated
-    /// by commas, are served side by side, the first is the default [default: the built-in efficientnet-lite0]
+    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it. `serve` takes more of them, repeated
+    /// or separated by commas, the first is its default [default: the built-in efficientnet-lite0]
     #[arg(
         long,
         env = "RESNET_MODEL",

@@ -15,8 +15,8 @@ use clap::{Args, ValueEnum};
 
 use self::compare::{Comparison, Layout};
 use super::args::{ExifArgs, ModelArgs};
+use super::image_file::read_image;
 use super::load;
-use super::offline::read_image;
 use super::output::{complain, print, print_bytes};
 use crate::config::ImageConfig;
 use crate::npy::{Array, Values};
@@ -51,7 +51,7 @@ pub(crate) struct PreprocessArgs {
     compare: Option<PathBuf>,
 
     /// Largest difference of two values that still counts as equal
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = parse_tolerance, requires = "compare")]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true, value_parser = parse_tolerance, requires = "compare")]
     tolerance: f64,
 
     #[command(flatten)]
@@ -97,7 +97,9 @@ impl StageArg {
 fn parse_tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(tolerance) if tolerance.is_finite() && tolerance >= 0.0 => Ok(tolerance),
-        _ => Err("allowed are finite numbers from 0".into()),
+        _ => Err(format!(
+            "`{text}` is no tolerance, allowed are finite numbers from 0"
+        )),
     }
 }
 
@@ -125,7 +127,7 @@ pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     let title = format!("{name}, {}", args.stage.name());
     let report = comparison.report(&title, &path.display().to_string());
     if args.npy.as_deref() == Some(Path::new("-")) {
-        complain(report.trim_end()); // standard output holds the array
+        report.lines().for_each(complain); // standard output holds the array
     } else {
         print(&report)?;
     }

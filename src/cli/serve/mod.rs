@@ -5,7 +5,6 @@
 mod access;
 mod memory_bound;
 mod plan;
-mod signals;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -17,9 +16,9 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use self::plan::{LoadPlan, ServePlan};
-use self::signals::{SAME_SIGNAL, Signals};
 use super::args::{LogArgs, ModelArgs};
 use super::load::{self, millis};
+use super::signals::{SAME_SIGNAL, Signals};
 use crate::classifier::{Classifier, Health};
 use crate::config::{
     AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
@@ -181,7 +180,7 @@ async fn serve(
             in_flight = metrics.requests_in_flight.get(),
             "ended by a second signal"
         );
-        std::process::exit(128 + second.number());
+        std::process::exit(second.exit_code().into());
     });
     drop(stop);
     match serving.await.context("the server stopped unexpectedly")? {

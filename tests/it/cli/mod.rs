@@ -3,6 +3,9 @@
 mod arithmetic;
 mod classify;
 mod facts;
+mod folders;
+mod pages;
+mod terminal;
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -51,6 +54,8 @@ fn help_names_every_command_flag_variable_and_default() {
         "rm",
         "doctor",
         "healthcheck",
+        "completions",
+        "man",
     ] {
         assert!(
             help.contains(&format!("\n  {command} ")),
@@ -96,7 +101,10 @@ fn version_tells_the_commit() {
 #[test]
 fn wrong_use_is_exit_code_2_and_names_value_and_range() {
     for (args, words) in [
-        (vec!["serve", "--port", "99999"], vec!["`99999` is none of the whole numbers from 0 to 65535"]),
+        (
+            vec!["serve", "--port", "99999"],
+            vec!["`99999` is none of the whole numbers from 0 to 65535"],
+        ),
         (
             vec!["serve", "--max-batch-size", "0"],
             vec!["`0` is none of the whole numbers from 1 to 256"],
@@ -144,6 +152,41 @@ fn wrong_use_is_exit_code_2_and_names_value_and_range() {
         (
             vec!["serve", "--trusted-proxies", "10.0.0.0/8,10.0.0.1/8"],
             vec!["--trusted-proxies", "`10.0.0.1/8`", "10.0.0.0/8"],
+        ),
+        (
+            vec!["serve", "--max-pixels", "12MP"],
+            vec!["`12MP` is none of the whole numbers from 1 to 1000000000"],
+        ),
+        (
+            vec!["classify", "--top-k", "five", "x.png"],
+            vec!["`five` is no whole number"],
+        ),
+        (
+            vec!["classify", "x.png", "--output", "x.parquet"],
+            vec!["the name x.parquet is no format's", ".csv, .jsonl or .txt"],
+        ),
+        (
+            vec!["classify", "x.png", "--format", "csv", "--json"],
+            vec!["--json", "--format"],
+        ),
+        (
+            vec![
+                "preprocess",
+                "x.png",
+                "--compare",
+                "y.npy",
+                "--tolerance",
+                "-1",
+            ],
+            vec!["`-1` is no tolerance, allowed are finite numbers from 0"],
+        ),
+        (
+            vec!["healthcheck", "--port", "0"],
+            vec!["`0` is none of the whole numbers from 1 to 65535"],
+        ),
+        (
+            vec!["man", "serve", "now"],
+            vec!["serve has no command \"now\""],
         ),
         (vec!["sevre"], vec!["sevre", "serve"]),
         (vec!["classify"], vec!["<FILE>"]),

@@ -2,18 +2,22 @@
 //!
 //! Labels, score and report are those of the room `eval`; here are the flags, the photos and the progress.
 
-use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+mod answers;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use self::answers::Answers;
+use super::image_file::read_image;
 use super::offline::{Offline, OfflineArgs};
 use super::output::{UsageError, print};
+use super::progress::Progress;
+use super::signals::Stop;
 use crate::classifier::ClassifyOptions;
-use crate::eval::{Labelled, Listing, Report, Score, TOP_K};
+use crate::eval::{Listing, Photo, Report, Score, TOP_K};
 
 /// The flags of `resnet eval`.
 #[derive(Debug, Args)]
@@ -25,15 +29,17 @@ DIR or to DIR/photos. The column wnid names the class where the model's labels h
 with it. Elsewhere class_index is the place in the model's output.
 
 Without a table, each folder of DIR is a class, named by its wnid, its name or its place in the model's output. The \
-JPEG, PNG, WebP and GIF files in it are its photos.
+files in it that are named as images are its photos.
 
 A photo that cannot be read or is refused counts as wrong and is named. docs/ACCURACY.md defines every figure.
 
 Examples:
   resnet eval --data photos --model resnet50
   resnet eval --data photos --known-only --json
+  resnet eval --data photos --answers answers.csv
 
-Exit code 0: every photo has an answer. 1: one has none, or the model failed. 2: wrong usage, or labels that do not fit.")]
+Exit code 0: every photo has an answer. 1: one has none, or the model failed. 2: wrong usage, or labels that do not fit. \
+130: ended by Ctrl-C, with the figures of the photos until then.")]
 pub(crate) struct EvalArgs {
     /// Directory of labelled photos
     #[arg(long, value_name = "DIR")]
@@ -51,6 +57,10 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     json: bool,
 
+    /// Write a line for each photo, its class and the answer, into this file: CSV if its name ends in .csv, else JSON
+    #[arg(long, value_name = "OUT")]
+    answers: Option<PathBuf>,
+
     #[command(flatten)]
     offline: OfflineArgs,
 }
@@ -58,21 +68,24 @@ pub(crate) struct EvalArgs {
 /// Runs the command; exit code 1 if a photo has no answer.
 ///
 /// # Errors
-/// If the labels do not fit, the model cannot be served, or standard output fails.
+/// If the labels do not fit, the model cannot be served, or the output cannot be written.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let listing = Listing::read(&args.data, args.labels.as_deref()).map_err(UsageError)?;
+    let answers = args.answers.as_deref().map(Answers::open).transpose()?;
     let offline = args.offline.start("eval")?;
     let info = &offline.model.info;
     let labelled = listing
         .resolve(&info.name, &info.labels, args.known_only)
         .map_err(UsageError)?;
+    let photos = labelled.photos.len();
     let start = Instant::now();
-    let score = classify(args, &offline, &labelled)?;
+    let (score, stopped) = classify(args, &offline, labelled.photos, answers)?;
     let report = Report {
         model: info,
         data: &args.data,
         exif: args.offline.exif.mode(),
         left_out: labelled.left_out,
+        not_reached: photos - score.photos(),
         score: &score,
         elapsed: start.elapsed(),
     };
@@ -81,40 +94,43 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     } else {
         report.text()
     })?;
-    Ok(if score.failures().is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match stopped {
+        Some(signal) => ExitCode::from(signal.exit_code()),
+        None if score.failures().is_empty() => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
     })
 }
 
-fn classify(args: &EvalArgs, offline: &Offline, labelled: &Labelled) -> anyhow::Result<Score> {
+/// The score of the photos, of all of them or until a signal.
+fn classify(
+    args: &EvalArgs,
+    offline: &Offline,
+    photos: Vec<Photo>,
+    mut answers: Option<Answers>,
+) -> anyhow::Result<(Score, Option<Stop>)> {
+    let labels = &offline.model.info.labels;
     let options = ClassifyOptions {
-        top_k: TOP_K.min(offline.model.info.labels.len()),
+        top_k: TOP_K.min(labels.len()),
         exif: args.offline.exif.mode(),
         ..ClassifyOptions::default()
     };
-    let photos = &labelled.photos;
-    let bar = progress(photos.len() as u64);
+    if let Some(answers) = &mut answers {
+        answers.begin()?;
+    }
+    let progress = Progress::start(|| photos.len() as u64);
     let mut score = Score::default();
-    let files = photos.iter().map(|p| Path::new(&p.path));
-    let fed = offline.run(files, options, |i, answer| {
-        score.add(&photos[i], answer);
-        bar.inc(1);
+    let images = photos.into_iter().map(|photo| {
+        let image = read_image(&photo.path);
+        (photo, image)
+    });
+    let ran = offline.run(images, options, |photo, answer| {
+        progress.step();
+        if let Some(answers) = &mut answers {
+            answers.write(&photo, labels, &answer)?;
+        }
+        score.add(&photo, answer);
         Ok(())
     });
-    bar.finish_and_clear();
-    fed.map(|()| score)
-}
-
-/// A bar on standard error if that is a terminal; nothing otherwise.
-fn progress(photos: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("classifying [{bar:30}] {pos}/{len}, {per_sec}, {eta} left")
-            .expect("the template is right; it is the same in every run")
-            .progress_chars("=> ");
-    ProgressBar::new(photos).with_style(style)
+    progress.end();
+    Ok((score, ran?))
 }

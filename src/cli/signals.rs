@@ -1,6 +1,6 @@
-//! The signals that stop the server.
+//! The signals that stop a command in good order.
 //!
-//! Waited for by `serve`.
+//! Waited for by `serve`, and by the commands that classify files.
 
 use std::time::Duration;
 
@@ -9,20 +9,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Signals this close together are one.
 pub(super) const SAME_SIGNAL: Duration = Duration::from_millis(300);
 
-/// The signals that stop the server.
+/// The signals that stop a command.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 /// One of them.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Stop {
     Terminate,
     Interrupt,
 }
 
 impl Signals {
+    /// From now on they no longer end the process by themselves.
     pub(super) fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -46,11 +47,11 @@ impl Stop {
         }
     }
 
-    /// The signal's number; a process it ended exits with 128 more.
-    pub(super) fn number(self) -> i32 {
+    /// How a process ends that this signal stopped: 128 and the signal's number.
+    pub(super) fn exit_code(self) -> u8 {
         match self {
-            Stop::Terminate => 15,
-            Stop::Interrupt => 2,
+            Stop::Terminate => 128 + 15,
+            Stop::Interrupt => 128 + 2,
         }
     }
 }

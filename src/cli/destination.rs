@@ -1,0 +1,127 @@
+//! Where answers go: to standard output, or into a file that holds whole answers only.
+//!
+//! Opened before the model is loaded, so that a wrong path is told at once; what a file holds is replaced after that.
+//! Used by the commands that classify files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::output::{UsageError, print_bytes};
+use crate::visible::visible_lines;
+
+/// Where answers go.
+pub(crate) enum Destination {
+    /// To whoever reads.
+    Stdout,
+    /// Into this file.
+    File {
+        /// The file, where the next answer begins.
+        file: File,
+        /// For messages.
+        path: PathBuf,
+    },
+}
+
+impl Destination {
+    /// Opens the file, if one is named, and leaves its content; `-` is standard output.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn open(output: Option<&Path>) -> anyhow::Result<Destination> {
+        match output.filter(|path| *path != Path::new("-")) {
+            None => Ok(Destination::Stdout),
+            Some(path) => Destination::open_file(path, OpenOptions::new().write(true)),
+        }
+    }
+
+    /// Opens a file whose content is to be gone on with.
+    ///
+    /// # Errors
+    /// As [`Destination::open`]; a usage error if it is no file.
+    pub(crate) fn reopen(output: &Path) -> anyhow::Result<Destination> {
+        if output == Path::new("-") {
+            return Err(UsageError("--resume needs a file in --output, not -".into()).into());
+        }
+        let opened = Destination::open_file(output, OpenOptions::new().write(true).read(true))?;
+        if !opened.has_content() {
+            let text = format!("--resume needs a file, {} is none", output.display());
+            return Err(UsageError(text).into());
+        }
+        Ok(opened)
+    }
+
+    fn open_file(path: &Path, options: &mut OpenOptions) -> anyhow::Result<Destination> {
+        let file = options.create(true).truncate(false).open(path);
+        Ok(Destination::File {
+            file: file.with_context(|| cannot_write(path))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Whether it is a file: pipes and devices have no content to replace or to go on with.
+    fn has_content(&self) -> bool {
+        match self {
+            Destination::Stdout => false,
+            Destination::File { file, .. } => file.metadata().is_ok_and(|found| found.is_file()),
+        }
+    }
+
+    /// Whether somebody sees the answers as they come.
+    pub(crate) fn is_terminal(&self) -> bool {
+        match self {
+            Destination::Stdout => io::stdout().is_terminal(),
+            Destination::File { file, .. } => file.is_terminal(),
+        }
+    }
+
+    /// Drops what a file holds behind the first so many bytes; the next answer goes there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn cut(&mut self, length: u64) -> anyhow::Result<()> {
+        if !self.has_content() {
+            return Ok(());
+        }
+        if let Destination::File { file, path } = self {
+            file.set_len(length)
+                .and_then(|()| file.seek(SeekFrom::Start(length)))
+                .with_context(|| cannot_write(path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes JSON, or text for people, at once.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write(&mut self, text: &str) -> anyhow::Result<()> {
+        self.write_bytes(visible_lines(text).as_bytes())
+    }
+
+    /// Writes CSV at once, as it is, since it has no way to say a character otherwise; on a terminal as text for people.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write_csv(&mut self, text: &str) -> anyhow::Result<()> {
+        match self.is_terminal() {
+            true => self.write(text),
+            false => self.write_bytes(text.as_bytes()),
+        }
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Destination::Stdout => print_bytes(bytes),
+            Destination::File { file, path } => {
+                file.write_all(bytes).with_context(|| cannot_write(path))
+            }
+        }
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}

@@ -1,0 +1,47 @@
+//! How far a command is with its files: a bar on standard error, if that is a terminal.
+//!
+//! Used by the commands that classify files.
+
+use std::io::{self, IsTerminal};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar, or nothing; clones are the same bar.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar of so many files on a terminal; nothing elsewhere, and then nobody counts.
+    pub(crate) fn start(files: impl FnOnce() -> u64) -> Progress {
+        if !io::stderr().is_terminal() {
+            return Progress::none();
+        }
+        let style = ProgressStyle::with_template(
+            "classifying [{bar:30}] {pos}/{len}, {per_sec}, {eta} left",
+        )
+        .expect("the template is right; it is the same in every run")
+        .progress_chars("=> ");
+        Progress {
+            bar: ProgressBar::new(files()).with_style(style),
+        }
+    }
+
+    /// No bar.
+    pub(crate) fn none() -> Progress {
+        Progress {
+            bar: ProgressBar::hidden(),
+        }
+    }
+
+    /// One more file is done with.
+    pub(crate) fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Takes the bar off the screen.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
