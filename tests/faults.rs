@@ -5,8 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-#[path = "it/harness.rs"]
-#[allow(dead_code, reason = "the harness of tests/it has more than these need")]
+#[path = "it/harness/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the harness of tests/it has more than these need"
+)]
 mod harness;
 
 use std::process::Command;
