@@ -40,12 +40,12 @@ pub struct ServerConfig {
     #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = whole_number::<u32>(1, 1_048_576), value_name = "N")]
     pub max_connections: u32,
 
-    /// How long a client may take to send a request's head: the first one from the connection's start, a further one
-    /// from its first byte
+    /// How long a client may take to send a request's head, from its first byte; a TLS handshake has as long
     #[arg(long, env = "RESNET_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_timeout, value_name = "TIME")]
     pub header_timeout: Duration,
 
-    /// How long a connection may stay open between two requests; a load balancer's must be shorter
+    /// How long a connection may stay open before its first byte, and between two requests; a load balancer's must be
+    /// shorter
     #[arg(long, env = "RESNET_IDLE_TIMEOUT", default_value = "75s", value_parser = parse_timeout, value_name = "TIME")]
     pub idle_timeout: Duration,
 
@@ -137,6 +137,14 @@ pub struct RequestConfig {
     /// How fast a body must arrive after its first 5 s, in bytes a second on average
     #[arg(long, env = "RESNET_MIN_UPLOAD_RATE", default_value = "4KiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub min_upload_rate: u64,
+}
+
+impl RequestConfig {
+    /// Most bytes of bodies at a time, before one more: a body that is allowed must fit.
+    #[must_use]
+    pub fn body_memory_bytes(&self) -> u64 {
+        self.body_memory.max(self.max_body_bytes)
+    }
 }
 
 /// Threads and batches.

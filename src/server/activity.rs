@@ -14,9 +14,9 @@ use tokio::time::Instant;
 /// How long the other end of a connection may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
-    /// For the head of a request; for the first one counted from the connection's start, a TLS handshake included.
+    /// For the head of a request, counted from its first byte; before the first one also for a TLS handshake.
     pub(super) head: Duration,
-    /// Between two requests.
+    /// Between two requests, and before the first byte: balancers open connections ahead of need.
     pub(super) idle: Duration,
     /// To take an answer.
     pub(super) write: Duration,
@@ -50,12 +50,10 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    /// The end of the last request, before the first one the connection's start.
+    /// The end of the last request, before the first one the connection's start or the end of its handshake.
     idle_since: Instant,
     /// When the first byte of the next request came.
     head_since: Option<Instant>,
-    /// Whether a request has begun.
-    served: bool,
     /// Requests that are not answered to their end.
     in_flight: usize,
     /// Answers that are not handed to the transport to their end, and since when none of them was.
@@ -84,7 +82,6 @@ impl Activity {
         let state = State {
             idle_since: now,
             head_since: None,
-            served: false,
             in_flight: 0,
             answers: 0,
             answers_since: now,
@@ -138,9 +135,28 @@ impl Activity {
         state.deadline(&self.timeouts)
     }
 
-    /// From now on requests come side by side.
+    /// From now on requests come side by side; the client has said so, and nothing else yet.
     pub(super) fn set_multiplexed(&self) {
-        self.state().multiplexed = true;
+        let mut state = self.state();
+        state.multiplexed = true;
+        state.begin_silence();
+    }
+
+    /// A handshake is done, and nothing of a request has come with its end.
+    pub(super) fn has_shaken_hands(&self) {
+        self.state().begin_silence();
+    }
+
+    /// Where requests come side by side: bytes have been read in which a head, or another frame, has `ended`, and behind
+    /// which one is `begun`.
+    pub(super) fn has_read_frames(&self, ended: bool, begun: bool) {
+        let mut state = self.state();
+        if ended {
+            state.head_since = None;
+        }
+        if begun && state.in_flight == 0 {
+            state.head_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// The connection is to end with the requests that are under way.
@@ -189,7 +205,6 @@ impl Activity {
     /// A request's head is complete.
     pub(super) fn begin_request(&self) {
         let mut state = self.state();
-        state.served = true;
         state.in_flight += 1;
         state.head_since = None;
         state.framing = 0;
@@ -236,14 +251,18 @@ impl Activity {
 }
 
 impl State {
+    fn begin_silence(&mut self) {
+        self.head_since = None;
+        self.idle_since = Instant::now();
+    }
+
     fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Expired)> {
         if let Some(since) = self.lingering_since {
             return Some((since + LINGER_TIME, Expired::Linger));
         }
-        let reading = match (self.in_flight, self.served, self.head_since) {
-            (0, false, _) => Some((self.idle_since + timeouts.head, Expired::Head)),
-            (0, true, Some(since)) => Some((since + timeouts.head, Expired::Head)),
-            (0, true, None) => Some((self.idle_end(timeouts), Expired::Idle)),
+        let reading = match (self.in_flight, self.head_since) {
+            (0, Some(since)) => Some((since + timeouts.head, Expired::Head)),
+            (0, None) => Some((self.idle_end(timeouts), Expired::Idle)),
             _ => None,
         };
         let answers_since = (self.answers > 0).then_some(self.answers_since);

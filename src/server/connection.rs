@@ -79,7 +79,7 @@ impl Protocols {
     }
 }
 
-/// [`serve`] after a TLS handshake, for which there is the time that the first head has.
+/// [`serve`] after a TLS handshake, for which there is the time that a head has, from its first byte on.
 pub(super) async fn serve_tls<S>(
     stream: S,
     tls: &Tls,
@@ -99,7 +99,12 @@ pub(super) async fn serve_tls<S>(
         }
     };
     match handshake {
-        Ok(stream) => serve(stream, requests, protocols, drain).await,
+        Ok(mut stream) => {
+            if !Tls::has_plaintext(&mut stream) {
+                activity.has_shaken_hands();
+            }
+            serve(stream, requests, protocols, drain).await;
+        }
         Err(error) => tracing::debug!(%error, "no TLS handshake"),
     }
 }
@@ -138,6 +143,7 @@ pub(super) async fn serve<S>(
     };
     if is_http2 {
         activity.set_multiplexed();
+        stream.watch_frames(&activity);
         let connection = http2.serve_connection(TokioIo::new(stream), requests);
         finish(pin!(connection), &activity, drain).await;
     } else {

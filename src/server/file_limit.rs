@@ -1,7 +1,7 @@
 //! How many files, and so connections, the system lets this process open.
 //!
 //! Raised by `Server::run` to what the system lets it have, and read to warn of a `--max-connections` that can never be
-//! reached.
+//! reached; `resnet doctor` tells both.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -29,7 +29,34 @@ pub(super) fn connections_allowed(wanted: u32) -> Option<u64> {
     allowed(getrlimit(Resource::Nofile).current, wanted)
 }
 
-/// The same for a soft limit, of which there may be none.
+/// How many files the process may open: those that it may open now, and those that a server raises that to.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenFiles {
+    /// The soft limit; none where there is no limit.
+    pub soft: Option<u64>,
+    /// The hard limit.
+    pub hard: Option<u64>,
+}
+
+impl OpenFiles {
+    /// Asks the system.
+    #[must_use]
+    pub fn limits() -> OpenFiles {
+        let limit = getrlimit(Resource::Nofile);
+        OpenFiles {
+            soft: limit.current,
+            hard: limit.maximum,
+        }
+    }
+
+    /// The most connections that a server can have, if that is less than `wanted`.
+    #[must_use]
+    pub fn connections_allowed(&self, wanted: u32) -> Option<u64> {
+        allowed(self.hard, wanted)
+    }
+}
+
+/// The most connections under a limit, of which there may be none.
 fn allowed(files: Option<u64>, wanted: u32) -> Option<u64> {
     let files = files.filter(|files| *files < u64::from(wanted) + RESERVE)?;
     Some(files.saturating_sub(RESERVE))

@@ -6,6 +6,7 @@ mod accept;
 mod activity;
 mod connection;
 mod file_limit;
+mod frames;
 mod preface;
 mod requests;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use self::accept::Accepting;
 use crate::desk::Desk;
 use crate::http;
 
+pub use self::file_limit::OpenFiles;
 pub use self::tls::{PemFile, Tls, TlsError};
 
 /// How connections are treated.
@@ -32,10 +34,10 @@ pub use self::tls::{PemFile, Tls, TlsError};
 pub struct ServerOptions {
     /// Most connections at a time, up to [`MAX_CONNECTIONS`]; further clients wait in the kernel's backlog.
     pub max_connections: u32,
-    /// How long a client may take to send a request's head: from the connection's start for the first request, from the
-    /// first byte for a further one.
+    /// How long a client may take to send a request's head, from its first byte; of the first one a TLS handshake, which
+    /// has as long, comes before it.
     pub header_timeout: Duration,
-    /// How long a connection may stay open between two requests.
+    /// How long a connection may stay open before its first byte, and between two requests.
     pub idle_timeout: Duration,
     /// How long a client may take to take an answer.
     pub write_timeout: Duration,
@@ -184,7 +186,7 @@ impl Server {
         }
         desk.set_draining();
         tracing::info!(
-            delay_ms = self.options.shutdown_delay.as_millis(),
+            delay_ms = self.options.shutdown_delay.as_secs_f64() * 1e3,
             "shutting down: no longer ready"
         );
         let drain = async {

@@ -5,9 +5,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::frames::Frames;
 
 /// RFC 9113 section 3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -19,6 +23,8 @@ pub(super) struct Sniffed<S> {
     head: [u8; PREFACE.len()],
     filled: usize,
     given: usize,
+    /// What follows the preface of HTTP/2, and who is told of it.
+    frames: Option<(Frames, Arc<Activity>)>,
 }
 
 impl<S> Sniffed<S> {
@@ -28,7 +34,13 @@ impl<S> Sniffed<S> {
             head: [0; PREFACE.len()],
             filled: 0,
             given: 0,
+            frames: None,
         }
+    }
+
+    /// From here on it is HTTP/2: tells of the frames behind the preface.
+    pub(super) fn watch_frames(&mut self, activity: &Arc<Activity>) {
+        self.frames = Some((Frames::default(), Arc::clone(activity)));
     }
 
     /// Whether the client has sent nothing yet.
@@ -74,7 +86,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
             this.given += again.len();
             return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if let Some((frames, activity)) = &mut this.frames {
+            let ended = frames.pass(&buf.filled()[before..]);
+            activity.has_read_frames(ended, frames.is_within());
+        }
         Poll::Ready(Ok(()))
     }
 }

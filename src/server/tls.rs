@@ -129,6 +129,14 @@ impl Tls {
         };
         TlsAcceptor::from(config).accept(stream).await
     }
+
+    /// Whether the client has sent more than its handshake.
+    pub(super) fn has_plaintext<S>(stream: &mut TlsStream<S>) -> bool {
+        let (_, session) = stream.get_mut();
+        let state = session.process_new_packets();
+        // An error comes again with the first read.
+        state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
 }
 
 fn config(

@@ -186,8 +186,8 @@ fn connection_over_the_cap_is_served_when_another_one_ends() {
 }
 
 #[test]
-fn hundreds_of_silent_connections_cost_little_and_end_after_the_header_timeout() {
-    let server = Process::start(&["--header-timeout", "2s"]);
+fn hundreds_of_silent_connections_cost_little_and_end_after_the_idle_timeout() {
+    let server = Process::start(&["--idle-timeout", "2s"]);
     ask(&mut connect(server.address));
     let before = server.memory_kb();
     let start = Instant::now();
@@ -199,6 +199,22 @@ fn hundreds_of_silent_connections_cost_little_and_end_after_the_header_timeout()
     silent.iter_mut().for_each(assert_closed);
     assert!(start.elapsed() >= Duration::from_millis(1900));
     ask(&mut connect(server.address));
+}
+
+#[test]
+fn connection_opened_ahead_outlives_the_header_timeout() {
+    let golden = Golden::start(&with(ServerOptions {
+        header_timeout: Duration::from_millis(300),
+        ..ServerOptions::default()
+    }));
+    let mut ahead = connect(golden.server.address);
+    // It comes later, and begins to speak.
+    let mut begun = connect(golden.server.address);
+    begun.write_all(b"G").unwrap();
+    assert_closed(&mut begun);
+    ask(&mut ahead);
+    ask(&mut ahead);
+    golden.assert_unharmed("connections opened ahead");
 }
 
 #[test]
@@ -377,6 +393,7 @@ fn admin_address_has_the_metrics_and_the_other_port_has_not() {
         (&address, "/readyz", 200),
         (&address, "/classify", 404),
         (&address, "/models", 404),
+        (&address, "/", 200),
         (&public, "/metrics", 404),
         (&public, "/livez", 200),
         (&public, "/readyz", 200),
@@ -387,6 +404,9 @@ fn admin_address_has_the_metrics_and_the_other_port_has_not() {
     }
     let index = get(&public, "/").json();
     assert!(!index.to_string().contains("metrics"), "{index}");
+    let index = get(&address, "/").json();
+    let routes = serde_json::json!(["/livez", "/readyz", "/healthz", "/metrics"]);
+    assert_eq!(index["routes"], routes);
 
     server.signal("TERM");
     eventually("it is not ready on either", || {

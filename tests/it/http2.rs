@@ -43,14 +43,32 @@ fn head(post: bool, path: &str) -> Vec<u8> {
     head
 }
 
+/// What every client begins with: preface and settings.
+pub(crate) fn start() -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
+}
+
+/// The error of the GOAWAY among what a server said.
+pub(crate) fn goaway(said: &[u8]) -> Option<u32> {
+    let mut rest = said;
+    while rest.len() >= 9 {
+        let length = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]) as usize;
+        if rest[3] == GOAWAY {
+            let error = u32::from_be_bytes(rest[13..17].try_into().unwrap());
+            return Some(error);
+        }
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    None
+}
+
 /// A raw connection, its preface and settings sent.
 fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     let timeout = Some(Duration::from_secs(20));
     stream.set_read_timeout(timeout).unwrap();
     stream.set_write_timeout(timeout).unwrap();
-    stream.write_all(PREFACE).unwrap();
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    stream.write_all(&start()).unwrap();
     stream
 }
 
@@ -71,16 +89,7 @@ fn flood(mut stream: TcpStream, frames: impl Iterator<Item = Vec<u8>>) -> Option
         let _ = stream.shutdown(std::net::Shutdown::Write);
         reading.join().unwrap()
     });
-    let mut rest = &said[..];
-    while rest.len() >= 9 {
-        let length = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]) as usize;
-        if rest[3] == GOAWAY {
-            let error = u32::from_be_bytes(rest[13..17].try_into().unwrap());
-            return Some(error);
-        }
-        rest = rest.get(9 + length..).unwrap_or_default();
-    }
-    None
+    goaway(&said)
 }
 
 fn http2() -> Golden {
@@ -135,10 +144,7 @@ async fn photo_gets_the_same_answer_over_either_protocol() {
 #[test]
 fn without_the_switch_the_preface_is_refused() {
     let golden = Golden::start(&Settings::default());
-    let answer = raw(
-        golden.server.address,
-        &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat(),
-    );
+    let answer = raw(golden.server.address, &start());
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
         "{answer}"
@@ -200,6 +206,45 @@ fn floods_end_their_connection_in_bounded_memory() {
         b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     );
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn connection_opened_ahead_is_served_and_gets_its_goaway_when_idle() {
+    let golden = Golden::start(&Settings {
+        server: ServerOptions {
+            http2: true,
+            header_timeout: Duration::from_millis(300),
+            idle_timeout: Duration::from_secs(5),
+            ..ServerOptions::default()
+        },
+        ..Settings::default()
+    });
+    let address = golden.server.address;
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    let reading = tokio::spawn(connection);
+    let rest = |mut stream: TcpStream| {
+        tokio::task::spawn_blocking(move || {
+            let mut said = Vec::new();
+            let _ = stream.read_to_end(&mut said); // a reset is an end too
+            goaway(&said)
+        })
+    };
+    let (never_used, mut begun) = (connect(address), connect(address));
+    let get = frame(HEADERS, END_STREAM | END_HEADERS, 1, &head(false, "/livez"));
+    begun.write_all(&get[..get.len() - 1]).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(rest(begun).await.unwrap(), None, "half a head is cut");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "as head, not as idle"
+    );
+    let request = axum::http::Request::get("http://x/livez").body(()).unwrap();
+    let (response, _) = send.send_request(request, true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    assert_eq!(rest(never_used).await.unwrap(), Some(0), "NO_ERROR");
+    reading.await.unwrap().expect("a clean end");
+    golden.assert_unharmed("idle HTTP/2 connections");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use rustls::{
 };
 
 use crate::harness::{Process, eventually, fixture_bytes, read_answer, resnet};
+use crate::http2;
 
 /// A certificate of its own authority for 127.0.0.1, and its key.
 struct Identity {
@@ -106,9 +107,13 @@ type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection whose handshake is done.
 fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Stream> {
-    let mut socket = TcpStream::connect(address)?;
+    shake_hands(TcpStream::connect(address)?, config)
+}
+
+/// The same on a connection that is open.
+fn shake_hands(mut socket: TcpStream, config: &Arc<ClientConfig>) -> std::io::Result<Stream> {
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let name = ServerName::from(address.ip());
+    let name = ServerName::from(socket.peer_addr()?.ip());
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
     while connection.is_handshaking() {
         connection.complete_io(&mut socket)?;
@@ -252,25 +257,57 @@ fn what_is_no_tls_1_2_or_1_3_gets_an_alert_and_no_answer() {
     assert_eq!(ask(&mut stream, "GET", "/livez", b"").0, 200);
 }
 
+/// The start of a record that never comes whole.
+fn half_a_handshake(server: &Process) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let start = [0x16, 0x03, 0x01, 0x01, 0x00, 0x01];
+    stream.write_all(&start).unwrap();
+    stream
+}
+
+#[test]
+fn connection_opened_ahead_outlives_the_header_timeout() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&["--header-timeout", "4s"]);
+    for version in [&version::TLS12, &version::TLS13] {
+        let config = Arc::new(client_of(&[&identity], &[version]));
+        let bare = TcpStream::connect(server.address).unwrap();
+        let mut shaken = connect(server.address, &config).unwrap();
+        let mut begun = connect(server.address, &config).unwrap();
+        // These come later, and begin to speak.
+        let mut half = half_a_handshake(&server);
+        begun.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+        begun.flush().unwrap();
+        rest(&mut half);
+        rest(&mut begun.sock);
+        let mut bare = shake_hands(bare, &config).unwrap();
+        for stream in [&mut bare, &mut shaken] {
+            assert_eq!(ask(stream, "GET", "/livez", b"").0, 200);
+        }
+    }
+}
+
+#[test]
+fn idle_http_2_connection_gets_its_goaway() {
+    let identity = Identity::new();
+    let server = Files::with(&identity).serve(&["--http2", "--idle-timeout", "2s"]);
+    let mut config = client_of(&[&identity], &[&version::TLS13]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut stream = connect(server.address, &Arc::new(config)).unwrap();
+    stream.write_all(&http2::start()).unwrap();
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said); // the end of TLS need not be told
+    assert_eq!(http2::goaway(&said), Some(0), "{said:?}");
+}
+
 #[test]
 fn half_handshakes_end_at_the_deadline_and_keep_nobody_out() {
     let identity = Identity::new();
     let server = Files::with(&identity).serve(&["--header-timeout", "4s"]);
-    // The start of a record that never comes whole, and nothing at all.
-    let mut silent: Vec<TcpStream> = (0..200)
-        .map(|i| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            if i % 2 == 0 {
-                stream
-                    .write_all(&[0x16, 0x03, 0x01, 0x01, 0x00, 0x01])
-                    .unwrap();
-            }
-            stream
-        })
-        .collect();
+    let mut halves: Vec<TcpStream> = (0..200).map(|_| half_a_handshake(&server)).collect();
     let mut stream = connect(server.address, &client(&[&identity])).unwrap();
     assert_eq!(ask(&mut stream, "GET", "/readyz", b"").0, 200);
-    for stream in &mut silent {
+    for stream in &mut halves {
         rest(stream);
     }
     let mut stream = connect(server.address, &client(&[&identity])).unwrap();

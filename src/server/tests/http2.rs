@@ -76,13 +76,53 @@ async fn either_protocol_is_understood() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn preface_without_a_request_or_half_of_it_ends_after_the_header_timeout() {
-    assert_eq!(client(WINDOW).await.seconds().await, 10);
-    for sent in ["", "PRI * HT", "GET / HT"] {
+async fn preface_without_a_request_is_idle_and_half_of_it_ends_after_the_header_timeout() {
+    let mut client = client(WINDOW).await;
+    assert_eq!(client.seconds().await, 75);
+    // GOAWAY without an error, not a cut
+    client
+        .reading
+        .await
+        .expect("no panic")
+        .expect("a clean end");
+    for (sent, seconds) in [("", 75), ("PRI * HT", 10), ("GET / HT", 10)] {
         let mut connection = connect_as(Protocols::http1_and_http2(), 1024);
         connection.send(sent).await;
-        assert_eq!(connection.seconds().await, 10, "{sent:?}");
+        assert_eq!(connection.seconds().await, seconds, "{sent:?}");
     }
+}
+
+/// The preface and empty settings.
+const START: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test(start_paused = true)]
+async fn trickled_head_ends_after_the_header_timeout_of_its_first_byte() {
+    // A frame of headers, and one that says that more of the head follows.
+    let whole = [&b"\0\x40\0\x01\x05\0\0\0\x01"[..], &[0; 60]].concat();
+    let goes_on = [&b"\0\0\x01\x01\x01\0\0\0\x01\x82"[..], &[0; 60]].concat();
+    for (silence, head) in [(0, &whole), (60, &whole), (60, &goes_on)] {
+        let mut connection = connect_as(Protocols::http1_and_http2(), 1024);
+        connection.client.write_all(START).await.expect("open");
+        sleep(Duration::from_secs(silence)).await;
+        for byte in head {
+            if connection.client.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(connection.serving.is_finished());
+        let seconds = connection.start.elapsed().as_secs() - silence;
+        assert!((10..=12).contains(&seconds), "{seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_is_opened_ahead_is_served_when_it_is_needed() {
+    let mut client = client(WINDOW).await;
+    sleep(Duration::from_secs(74)).await;
+    let body = client.get("/quick").await;
+    assert_eq!(read(body).await, 5);
+    assert_eq!(client.seconds().await, 74 + 75);
 }
 
 #[tokio::test(start_paused = true)]

@@ -129,23 +129,35 @@ impl Connection {
 const QUICK: &str = "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_after_the_header_timeout() {
+async fn silence_before_the_first_byte_ends_after_the_idle_timeout() {
     let mut connection = connect(1024);
-    assert_eq!(connection.seconds().await, 10);
+    assert_eq!(connection.seconds().await, 75);
     assert_eq!(connection.rest().await, "");
 }
 
 #[tokio::test(start_paused = true)]
-async fn trickled_head_ends_after_the_header_timeout_of_its_connection() {
+async fn connection_that_is_opened_ahead_is_served_when_it_is_needed() {
     let mut connection = connect(1024);
-    for byte in QUICK.bytes() {
-        if connection.client.write_all(&[byte]).await.is_err() {
-            break;
+    sleep(Duration::from_secs(74)).await;
+    connection.send(QUICK).await;
+    connection.expect("quick").await;
+    assert_eq!(connection.seconds().await, 74 + 75);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trickled_head_ends_after_the_header_timeout_of_its_first_byte() {
+    for silence in [0, 60] {
+        let mut connection = connect(1024);
+        sleep(Duration::from_secs(silence)).await;
+        for byte in QUICK.bytes() {
+            if connection.client.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(3)).await;
         }
-        sleep(Duration::from_secs(3)).await;
+        assert!(connection.serving.is_finished());
+        assert_eq!(connection.start.elapsed().as_secs(), silence + 12);
     }
-    assert!(connection.serving.is_finished());
-    assert_eq!(connection.start.elapsed().as_secs(), 12);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,9 +22,9 @@ const ADDRESSES: u8 = 8;
 /// Most memory of all of them, in MiB: 16 KiB each.
 const MEMORY_MIB: u64 = 160;
 
-/// The server's deadline for a head, and how late a connection may be closed after it.
-const HEADER_TIMEOUT: &str = "20s";
-const HEADER_SECONDS: f64 = 20.0;
+/// How long the server lets a connection be silent, and how late one may be closed after that.
+const IDLE_TIMEOUT: &str = "20s";
+const IDLE_SECONDS: f64 = 20.0;
 const LATE: f64 = 5.0;
 
 /// A steady load beside them, in photos a second, and how much slower it may be: so many times, or milliseconds more.
@@ -33,7 +33,7 @@ const SLOWER: (f64, f64) = (1.2, 50.0);
 
 pub(super) async fn run(args: &Args) -> Result<bool, String> {
     let mut report = Report::new(args);
-    let server = Server::start(args, &["--header-timeout", HEADER_TIMEOUT]).await?;
+    let server = Server::start(args, &["--idle-timeout", IDLE_TIMEOUT]).await?;
     let mix = Mix::load(args)?;
     let client = Client::new(server.address);
     let count = args.count.unwrap_or(CONNECTIONS);
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         idle.spawn(async move {
             let mut byte = [0];
             let end = timeout(
-                Duration::from_secs_f64(HEADER_SECONDS + 60.0),
+                Duration::from_secs_f64(IDLE_SECONDS + 60.0),
                 connection.stream().read(&mut byte),
             )
             .await;
@@ -66,7 +66,7 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let taken = timeout(Duration::from_secs_f64(HEADER_SECONDS / 2.0), taken).await;
+    let taken = timeout(Duration::from_secs_f64(IDLE_SECONDS / 2.0), taken).await;
     let full = process::sample(server.pid);
     let beside = Summary::of(&load().await, 0.0, length.as_secs_f64());
     let ages: Vec<f64> = idle.join_all().await.into_iter().flatten().collect();
@@ -122,9 +122,9 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         bad == 0 && beside.good_ms[1] <= allowed,
     );
     report.bound(
-        format!("all are closed within {:.0} s", HEADER_SECONDS + LATE),
+        format!("all are closed within {:.0} s", IDLE_SECONDS + LATE),
         format!("{} of {count}, the last after {oldest:.1} s", ages.len()),
-        ages.len() == count && oldest <= HEADER_SECONDS + LATE,
+        ages.len() == count && oldest <= IDLE_SECONDS + LATE,
     );
     report.after(&server, &[&client]).await;
     Ok(report.finish())
