@@ -5,15 +5,15 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use crate::desk::{Desk, DeskError};
 
-/// What is asked without a key even where keys are set: by orchestrators and Prometheus, which have none.
-const OPEN: [&str; 4] = ["/livez", "/readyz", "/healthz", "/metrics"];
+/// What is asked without a key even where keys are set: by orchestrators, balancers and Prometheus, which have none.
+const OPEN: [&str; 5] = ["/", "/livez", "/readyz", "/healthz", "/metrics"];
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -26,7 +26,8 @@ pub(super) async fn check(
     let Some(keys) = desk.keys() else {
         return next.run(request).await;
     };
-    if OPEN.contains(&request.uri().path()) {
+    // OPTIONS tells of a path what the documentation tells too.
+    if OPEN.contains(&request.uri().path()) || request.method() == Method::OPTIONS {
         return next.run(request).await;
     }
     let name = match presented(request.headers()).map(|key| keys.find(key)) {

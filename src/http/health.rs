@@ -58,23 +58,13 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
         .into_response()
 }
 
-/// What there is, with routes that not every listener has.
-pub(super) async fn index(more: &'static [&'static str]) -> Response {
-    let routes = [
-        "/classify",
-        "/models",
-        "/models/{name}",
-        "/models/{name}/classify",
-        "/livez",
-        "/readyz",
-        "/healthz",
-    ];
-    let routes = [&routes[..], more].concat();
+/// What there is: the routes of these groups.
+pub(super) async fn index(groups: &'static [&'static [&'static str]]) -> Response {
     Json(json!({
         "name": "resnet",
         "version": env!("CARGO_PKG_VERSION"),
         "usage": "POST or PUT an image to /classify",
-        "routes": routes,
+        "routes": groups.concat(),
     }))
     .into_response()
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{get, post};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
 
 use super::error::ApiError;
 use super::layers::layered;
@@ -15,9 +17,19 @@ use crate::desk::{Desk, cut};
 
 type Routes = Router<Arc<Desk>>;
 
+/// What the index lists of each group of routes.
+const SERVICE: &[&str] = &[
+    "/classify",
+    "/models",
+    "/models/{name}",
+    "/models/{name}/classify",
+];
+const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz"];
+const ADMIN: &[&str] = &["/metrics"];
+
 /// Every route of the server, for one listener.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let index = get(|| health::index(&["/metrics"]));
+    let index = read(get(|| health::index(&[SERVICE, HEALTH, ADMIN])));
     let routes = service_routes()
         .merge(health_routes())
         .merge(admin_routes());
@@ -26,39 +38,52 @@ pub fn router(desk: Arc<Desk>) -> Router {
 
 /// The routes for clients: classification, models and health.
 pub fn public_router(desk: Arc<Desk>) -> Router {
-    let index = get(|| health::index(&[]));
+    let index = read(get(|| health::index(&[SERVICE, HEALTH])));
     let routes = service_routes().merge(health_routes());
     finished(routes.route("/", index), desk)
 }
 
 /// The routes for those who run the server: metrics and health.
 pub fn admin_router(desk: Arc<Desk>) -> Router {
-    finished(admin_routes().merge(health_routes()), desk)
+    let index = read(get(|| health::index(&[HEALTH, ADMIN])));
+    let routes = admin_routes().merge(health_routes());
+    finished(routes.route("/", index), desk)
 }
 
 fn service_routes() -> Routes {
+    let classify = post(classify::classify).put(classify::classify);
+    let classify_with = post(classify::classify_with).put(classify::classify_with);
     Router::new()
-        .route(
-            "/classify",
-            post(classify::classify).put(classify::classify),
-        )
-        .route(
-            "/models/{name}/classify",
-            post(classify::classify_with).put(classify::classify_with),
-        )
-        .route("/models", get(models::list))
-        .route("/models/{name}", get(models::show))
+        .route("/classify", written(classify))
+        .route("/models/{name}/classify", written(classify_with))
+        .route("/models", read(get(models::list)))
+        .route("/models/{name}", read(get(models::show)))
 }
 
 fn health_routes() -> Routes {
     Router::new()
-        .route("/livez", get(health::live))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
+        .route("/livez", read(get(health::live)))
+        .route("/healthz", read(get(health::live)))
+        .route("/readyz", read(get(health::ready)))
 }
 
 fn admin_routes() -> Routes {
-    Router::new().route("/metrics", get(health::metrics))
+    Router::new().route("/metrics", read(get(health::metrics)))
+}
+
+/// A path that is read from, and that tells so.
+fn read(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
+    methods.options(async || allowed("GET,HEAD,OPTIONS"))
+}
+
+/// A path that takes images, and that tells so.
+fn written(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
+    methods.options(async || allowed("POST,PUT,OPTIONS"))
+}
+
+/// The answer to OPTIONS, by which balancers ask whether the server is there.
+fn allowed(methods: &'static str) -> Response {
+    (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response()
 }
 
 fn finished(routes: Routes, desk: Arc<Desk>) -> Router {
@@ -68,10 +93,13 @@ fn finished(routes: Routes, desk: Arc<Desk>) -> Router {
     layered(routes, &desk).with_state(desk)
 }
 
-async fn no_such_route(request: Request) -> ApiError {
-    ApiError::NoSuchRoute {
-        path: cut(request.uri().path()),
+async fn no_such_route(request: Request) -> Response {
+    let path = request.uri().path();
+    if request.method() == Method::OPTIONS && path == "*" {
+        // The server as a whole: RFC 9110, section 9.3.7.
+        return allowed("GET,HEAD,POST,PUT,OPTIONS");
     }
+    ApiError::NoSuchRoute { path: cut(path) }.into_response()
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {

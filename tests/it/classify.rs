@@ -281,13 +281,45 @@ fn unknown_parameters_models_and_paths_are_named() {
 
 #[test]
 fn wrong_method_is_405_with_allow() {
-    for (path, allow) in [("/classify", "POST,PUT"), ("/metrics", "GET,HEAD")] {
+    for (path, allow) in [
+        ("/classify", "POST,PUT,OPTIONS"),
+        ("/metrics", "GET,HEAD,OPTIONS"),
+    ] {
         let answer = Answer::of(agent().delete(SERVER.url(path)).call());
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (405, "method_not_allowed")
         );
         assert_eq!(answer.header("allow"), Some(allow));
+    }
+}
+
+#[test]
+fn options_is_204_with_what_is_allowed() {
+    let index = SERVER.get("/").json();
+    let routes = index["routes"].as_array().unwrap();
+    let routes = routes.iter().map(|route| route.as_str().unwrap());
+    for route in routes.chain(["/"]) {
+        let path = route.replace("{name}", "resnet18-tiny");
+        let options = Answer::of(agent().options(SERVER.url(&path)).call());
+        assert_eq!(
+            (options.status, &options.body[..]),
+            (204, &b""[..]),
+            "{path}"
+        );
+        let other = Answer::of(agent().delete(SERVER.url(&path)).call());
+        assert_eq!(options.header("allow"), other.header("allow"), "{path}");
+    }
+    let unknown = Answer::of(agent().options(SERVER.url("/nope")).call());
+    assert_eq!(unknown.code(), "no_such_route");
+    // HAProxy's default check, and the server as a whole.
+    for request in [
+        "OPTIONS / HTTP/1.0\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = raw(SERVER.address, request.as_bytes());
+        assert!(answer.contains(" 204 No Content\r\n"), "{answer}");
+        assert!(answer.contains("\r\nallow: GET,HEAD"), "{answer}");
     }
 }
 

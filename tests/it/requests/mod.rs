@@ -149,6 +149,11 @@ fn check(sent: &Sent, answer: &[u8]) {
         }
         return;
     }
+    if status == 204 {
+        let is_options = sent.method == "OPTIONS" || !sent.damage.is_empty();
+        assert!(is_options && parsed.field("allow").is_some(), "{text}");
+        return;
+    }
     let request = String::from_utf8_lossy(&sent.bytes()).into_owned();
     for secret in SECRETS {
         assert!(
