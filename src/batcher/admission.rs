@@ -117,17 +117,19 @@ impl Admission {
         self.lock().time_of_an_image(&self.policy, lane)
     }
 
-    /// How long an image of a client that has none here would wait for a worker.
+    /// How long one more image would wait for a worker, of the client that has most on their way: what it is told if it
+    /// is refused. Others wait no longer.
     #[must_use]
     pub fn estimated_wait(&self, lane: usize) -> Duration {
-        let newcomer = Ask {
-            client: ClientId::LOCAL,
+        let backlog = self.lock();
+        let one_more = Ask {
+            client: backlog.busiest().unwrap_or(ClientId::LOCAL),
             lane,
             images: 1,
             held: 0,
             left: Duration::MAX,
         };
-        self.lock().estimate(&self.policy, &newcomer).0
+        backlog.estimate(&self.policy, &one_more).0
     }
 }
 
@@ -294,12 +296,18 @@ mod tests {
     fn wait_is_estimated_from_what_was_served() {
         let admission = taught(1000, Duration::from_secs(2));
         let _places = admission.admit(&ask(FLOOD, 40)).expect("nothing waits");
-        assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
-        let wait = admission.lock().estimate(&admission.policy, &ask(FLOOD, 1));
-        assert_eq!((seconds(wait.0), seconds(wait.1)), (2.0, 2.8));
+        let wait = |client| {
+            admission
+                .lock()
+                .estimate(&admission.policy, &ask(client, 1))
+        };
+        assert_eq!(seconds(wait(OTHER).0), 0.05);
+        let (until_worker, until_answer) = wait(FLOOD);
+        assert_eq!((seconds(until_worker), seconds(until_answer)), (2.0, 2.8));
         let _one_more = admission.admit(&ask(FLOOD, 1)).expect("2 s are allowed");
         let refusal = admission.admit(&ask(FLOOD, 1)).expect_err("2.05 s");
         assert_eq!(seconds(refusal.wait()), 2.05);
+        assert_eq!(admission.estimated_wait(0), refusal.wait());
         assert!(matches!(refusal, Refusal::TooLong { .. }), "{refusal:?}");
     }
 
@@ -380,15 +388,22 @@ mod tests {
             .enter(FLOOD, 0)
             .decoded(Duration::from_millis(30), Instant::now());
         let mut permits = admission.admit(&ask(FLOOD, 2)).expect("unlimited");
-        assert_eq!(seconds(admission.estimated_wait(0)), 0.08);
+        let newcomer = || {
+            admission
+                .lock()
+                .estimate(&admission.policy, &ask(OTHER, 1))
+                .0
+        };
+        assert_eq!(seconds(newcomer()), 0.08);
         permits[0].decoded(Duration::from_millis(30), Instant::now());
         // one of two comes before a newcomer's, and half of them are decoded
-        assert_eq!(seconds(admission.estimated_wait(0)), 0.065);
+        assert_eq!(seconds(newcomer()), 0.065);
         permits[1].decoded(Duration::from_millis(30), Instant::now());
-        assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
+        assert_eq!(seconds(newcomer()), 0.05);
         permits.iter_mut().for_each(Permit::start);
-        assert_eq!(seconds(admission.estimated_wait(0)), 0.05);
+        assert_eq!(seconds(newcomer()), 0.05);
         drop(permits);
+        assert_eq!(newcomer(), Duration::ZERO);
         assert_eq!(admission.estimated_wait(0), Duration::ZERO);
     }
 }

@@ -69,6 +69,12 @@ impl Backlog {
         self.clients.get(&client).map_or(0, |c| c.waiting)
     }
 
+    /// The client with most images, if there are any.
+    pub(super) fn busiest(&self) -> Option<ClientId> {
+        let most = self.clients.iter().max_by_key(|(_, held)| held.images);
+        most.map(|(client, _)| *client)
+    }
+
     /// An image has been accepted.
     pub(super) fn add(&mut self, client: ClientId, lane: usize) {
         let lanes = self.costs.len();

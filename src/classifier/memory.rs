@@ -1,6 +1,9 @@
 //! How much memory images can come to hold between their decoding and their answer.
 //!
-//! Asked by `Classifier::images_memory`.
+//! Asked by `Classifier::images_memory`, and by a command that starts no classifier.
+
+use crate::batcher::BatchPolicy;
+use crate::registry::LoadedModel;
 
 /// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the
 /// largest planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
@@ -8,14 +11,24 @@ const VALUES_OF_IMAGE: u64 = 16;
 
 /// The images of one model.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ImageSize {
+pub struct ImageSize {
     /// Side of the network's input, in pixels.
-    pub(super) side: usize,
+    side: usize,
     /// Whether the network takes bytes; else it takes 32-bit floats.
-    pub(super) takes_bytes: bool,
+    takes_bytes: bool,
 }
 
 impl ImageSize {
+    /// Those of a loaded model.
+    #[must_use]
+    pub fn of(model: &LoadedModel) -> ImageSize {
+        let spec = model.model.spec();
+        ImageSize {
+            side: spec.side,
+            takes_bytes: spec.takes_bytes,
+        }
+    }
+
     fn values(self) -> u64 {
         (3 * self.side * self.side) as u64
     }
@@ -32,8 +45,13 @@ impl ImageSize {
 }
 
 /// Most bytes for `waiting` images of whatever model, and for what the workers keep: each has an engine for every
-/// model, and with it the memory of a batch; `batched` is the number of images in a batch of every worker.
-pub(super) fn bound(models: &[ImageSize], waiting: u64, batched: u64) -> u64 {
+/// model, and with it the memory of a batch.
+#[must_use]
+pub fn bound(models: &[ImageSize], waiting: usize, batching: &BatchPolicy) -> u64 {
+    let (waiting, batched) = (
+        waiting as u64,
+        (batching.workers * batching.max_batch_size) as u64,
+    );
     let largest = models.iter().map(|m| m.waiting()).max().unwrap_or(0);
     let engines = models.iter().map(|m| batched.saturating_mul(m.running()));
     engines.fold(waiting.saturating_mul(largest), u64::saturating_add)
@@ -41,6 +59,8 @@ pub(super) fn bound(models: &[ImageSize], waiting: u64, batched: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -53,15 +73,21 @@ mod tests {
             side: 224,
             takes_bytes: false,
         };
+        let batching = |max_batch_size| BatchPolicy {
+            max_batch_size,
+            max_queue_delay: Duration::ZERO,
+            workers: 2,
+        };
+        let (none, eight) = (batching(0), batching(8));
         let values = |side: u64| 3 * side * side;
-        assert_eq!(bound(&[small], 10, 0), 10 * values(64));
-        assert_eq!(bound(&[small, large], 10, 0), 10 * values(224) * 4);
+        assert_eq!(bound(&[small], 10, &none), 10 * values(64));
+        assert_eq!(bound(&[small, large], 10, &none), 10 * values(224) * 4);
         let batches = |side| 16 * values(side) * 64;
-        assert_eq!(bound(&[large], 0, 16), batches(224));
+        assert_eq!(bound(&[large], 0, &eight), batches(224));
         assert_eq!(
-            bound(&[small, large, large], 0, 16),
+            bound(&[small, large, large], 0, &eight),
             batches(64) + 2 * batches(224)
         );
-        assert_eq!(bound(&[small], u64::MAX, 1), u64::MAX);
+        assert_eq!(bound(&[small], usize::MAX, &eight), u64::MAX);
     }
 }

@@ -28,10 +28,10 @@ pub use crate::batcher::{Health, Permit, Refusal};
 
 pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
+pub use self::memory::{ImageSize, bound as images_memory_bound};
 pub use self::pending::Pending;
 
 use self::image_task::ImageTask;
-use self::memory::ImageSize;
 use self::task::Task;
 
 /// Sizes of the classifier's pools and queues.
@@ -250,20 +250,11 @@ impl Classifier {
     /// Most bytes that images hold from their decoding to their answer.
     #[must_use]
     pub fn images_memory(&self) -> u64 {
-        let size = |model: &Arc<ServedModel>| {
-            let spec = model.info.model.spec();
-            ImageSize {
-                side: spec.side,
-                takes_bytes: spec.takes_bytes,
-            }
-        };
-        let sizes: Vec<ImageSize> = self.models.iter().map(size).collect();
-        let batching = &self.options.batching;
-        let batched = (batching.workers * batching.max_batch_size) as u64;
-        memory::bound(&sizes, self.options.queue_capacity as u64, batched)
+        let sizes: Vec<ImageSize> = self.models.iter().map(|m| ImageSize::of(&m.info)).collect();
+        memory::bound(&sizes, self.options.queue_capacity, &self.options.batching)
     }
 
-    /// How long an image of a client that has none here would wait for a worker.
+    /// How long one more image would wait for a worker, of the client that has most on their way.
     #[must_use]
     pub fn estimated_wait(&self, model: &ServedModel) -> Duration {
         self.admission.estimated_wait(model.lane)

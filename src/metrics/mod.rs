@@ -56,7 +56,7 @@ pub struct Metrics {
     pub requests_expired: IntCounterVec,
     /// Engine threads that died and were replaced.
     pub worker_restarts: IntCounter,
-    /// Estimated wait for a worker, of a client that has nothing waiting, by model.
+    /// Estimated wait for a worker, of the client that has most waiting, by model.
     pub estimated_wait: prometheus::GaugeVec,
     /// Decoders that panicked over an image, by its format.
     pub decode_panics: IntCounterVec,
@@ -199,7 +199,7 @@ impl Metrics {
                 prometheus::GaugeVec::new(
                     Opts::new(
                         "resnet_estimated_wait_seconds",
-                        "Estimated wait for a worker, of a client that has nothing waiting yet.",
+                        "Estimated wait for a worker of one more image, of the client that has most waiting: what it is told if it is refused.",
                     ),
                     &["model"],
                 )

@@ -181,6 +181,21 @@ fn client_that_asks_again_without_pause_is_refused_later() {
 }
 
 #[test]
+fn estimated_wait_of_the_metrics_is_what_a_refused_client_is_told() {
+    while_full(|server| {
+        let refused = server.post("/classify", &plain_png(1));
+        assert_eq!(refused.code(), "queue_full");
+        let told = refused.json()["estimated_wait_ms"].as_f64().unwrap();
+        let shown = metric(server, "resnet_estimated_wait_seconds{model=\"fake\"}") * 1e3;
+        // Two images of some 60 ms; the answer has whole milliseconds.
+        assert!(
+            told >= 100.0 && (shown - told).abs() <= 0.5,
+            "{shown} {told}"
+        );
+    });
+}
+
+#[test]
 fn bodies_held_back_are_503_and_leave_room() {
     let (server, _gate) = start(Settings {
         body_memory_bytes: 1 << 20,
