@@ -211,7 +211,7 @@ fn upload_kind(error: &UploadError) -> Kind {
         UploadError::Multipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
         UploadError::Json(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
         UploadError::Base64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
-        UploadError::TooManyImages { .. } => {
+        UploadError::TooManyImages { .. } | UploadError::TooManyFields { .. } => {
             (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
         }
     }

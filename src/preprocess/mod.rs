@@ -12,6 +12,7 @@ mod filter;
 mod gif;
 mod jpeg;
 mod lookalike;
+mod mangled;
 mod normalize;
 mod open_image;
 mod options;
@@ -154,6 +155,16 @@ impl Preprocessor {
     /// # Errors
     /// As of [`Preprocessor::run`].
     pub fn crop(
+        &self,
+        bytes: &[u8],
+        exif: ExifMode,
+        interest: &dyn Interest,
+    ) -> Result<Preprocessed<Crop>, PreprocessError> {
+        let cropped = self.decoded_crop(bytes, exif, interest);
+        cropped.map_err(|error| mangled::explained(error, bytes))
+    }
+
+    fn decoded_crop(
         &self,
         bytes: &[u8],
         exif: ExifMode,

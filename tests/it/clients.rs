@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Settings, TestServer, fixture_bytes, tiny};
+use crate::harness::{Answer, Settings, TestServer, fixture_bytes, multipart, tiny};
 
 static SERVER: LazyLock<TestServer> =
     LazyLock::new(|| TestServer::start(vec![tiny()], &Settings::default()));
@@ -148,12 +148,15 @@ fn base64_that_lost_its_plus_is_no_other_image() {
             "https://example.com/a.jpg".to_owned(),
             "URLs are not fetched",
         ),
-        (format!(" {text}"), "a blank"),
+        (format!("{}  {}", &text[..8], &text[8..]), "a blank"),
     ] {
         let answer = bad(&other);
         assert_eq!(answer.code(), "bad_base64");
         assert!(detail(&answer).contains(hint), "{hint}: {answer:?}");
     }
+    let padded = format!("\r\n {text} \n");
+    assert!(text.len() % 4 == 0);
+    assert_eq!(bad(&padded).ok(), bad(&text).ok());
     let list = SERVER.post_json(
         "/classify",
         &json!({"images": [text, text.replace('+', " ")]}),
@@ -213,5 +216,82 @@ fn accidents_get_a_sentence_that_helps() {
             "{hint}: {}",
             detail(&answer)
         );
+    }
+}
+
+#[test]
+fn images_of_any_format_that_a_program_changed_get_the_same_sentences() {
+    for name in [
+        "exif_orientation_6.jpg",
+        "rgb.png",
+        "lossy.webp",
+        "local_palette.gif",
+    ] {
+        let bytes = fixture_bytes(&format!("images/{name}"));
+        let kept = |b: &u8| !b"\r\n\0".contains(b);
+        let stripped: Vec<u8> = bytes.iter().copied().filter(kept).collect();
+        let replaced = String::from_utf8_lossy(&bytes).into_owned();
+        let latin: String = bytes.iter().map(|b| char::from(*b)).collect();
+        for (body, hint) in [
+            (stripped, "--data-binary"),
+            (replaced.into_bytes(), "read as text"),
+            (latin.into_bytes(), "read as text"),
+        ] {
+            let answer = SERVER.post("/classify", &body);
+            assert_eq!(
+                answer.code(),
+                "unsupported_media_type",
+                "{name}: {answer:?}"
+            );
+            assert!(detail(&answer).contains(hint), "{name}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn json_that_holds_something_else_is_told_what_it_may_hold() {
+    for (body, words) in [
+        (
+            json!({"imge": base64()}),
+            "there is no field \"imge\", allowed are \"image\"",
+        ),
+        (
+            json!({"image": base64(), "top_k": 3}),
+            "there is no field \"top_k\"",
+        ),
+        (
+            json!({"instances": [{"b64": base64()}]}),
+            "there is no field \"instances\"",
+        ),
+        (json!({}), "it has no image: allowed are \"image\""),
+    ] {
+        let answer = SERVER.post_json("/classify", &body);
+        assert_eq!(answer.code(), "bad_json");
+        assert!(detail(&answer).contains(words), "{words}: {answer:?}");
+    }
+}
+
+#[test]
+fn forms_with_too_many_images_are_told_a_number_that_is_true() {
+    for (count, words) in [
+        (33, "the request has 33 images, allowed are 32"),
+        (64, "the request has 64 images, allowed are 32"),
+        (
+            65,
+            "the form has more than 64 fields for images, allowed are 32 images",
+        ),
+        (
+            200,
+            "the form has more than 64 fields for images, allowed are 32 images",
+        ),
+    ] {
+        let parts = vec![("file", &b"x"[..]); count];
+        let (content_type, body) = multipart(&parts);
+        let answer = SERVER.post_as("/classify", &content_type, &body);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (413, "too_many_images")
+        );
+        assert_eq!(detail(&answer), words);
     }
 }

@@ -12,18 +12,44 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Decodes an image, with or without the `data:image/…;base64,` in front that browsers give and the line breaks that
-/// `base64` gives. A blank is refused: it is what a form or a URL makes of a `+`, and without it the image is another.
+/// `base64` gives. A blank is refused unless it can have been no `+`: that is what a form or a URL makes of it, and
+/// without it the image is another.
 ///
 /// # Errors
 /// What is wrong with the text, and what has probably happened to it.
 pub(super) fn decode(text: &str) -> Result<Bytes, String> {
+    let (start, text) = without_margins(text);
     let data = behind_data_uri(text)?;
     let is_between = |b: &u8| matches!(b, b'\r' | b'\n' | b'\t');
     let decoded = match data.bytes().any(|b| is_between(&b)) {
         true => BASE64.decode(data.bytes().filter(|b| !is_between(b)).collect::<Vec<_>>()),
         false => BASE64.decode(data),
     };
-    decoded.map(Bytes::from).map_err(|_| explain(text, data))
+    decoded
+        .map(Bytes::from)
+        .map_err(|_| explain(text, data, start))
+}
+
+/// The text without the blanks at its ends that nobody can have meant as a `+`. No image begins with one: the first byte
+/// would be F8 to FB. At the end it stands behind no padding, and never alone behind whole groups of four. Also tells
+/// where the rest begins.
+fn without_margins(text: &str) -> (usize, &str) {
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
+    let whole = text;
+    let text = whole.trim_start_matches(is_space);
+    let start = whole.len() - text.len();
+    let inner = text.trim_end_matches(is_space);
+    let blanks = text[inner.len()..].matches(' ').count();
+    let groups_are_whole = || {
+        let data = inner.rsplit(',').next().unwrap_or(inner);
+        data.bytes().filter(|b| !b.is_ascii_whitespace()).count() % 4 == 0
+    };
+    let text = match blanks {
+        _ if inner.ends_with('=') => inner,
+        1 if groups_are_whole() => inner,
+        _ => text,
+    };
+    (start, text)
 }
 
 /// The text without a data URI's head.
@@ -40,15 +66,15 @@ fn behind_data_uri(text: &str) -> Result<&str, String> {
     }
 }
 
-/// Where the text leaves the alphabet, and a hint where that is a known accident.
-fn explain(text: &str, data: &str) -> String {
+/// Where the text leaves the alphabet, and a hint where that is a known accident; `start` characters stood before it.
+fn explain(text: &str, data: &str, start: usize) -> String {
     if text.starts_with("b'") || text.starts_with("b\"") {
         return "it is Python's b'…'; turn it into text with .decode() first".into();
     }
     if text.starts_with("http://") || text.starts_with("https://") {
         return "it is a URL; URLs are not fetched, send the image's bytes".into();
     }
-    let before = text.len() - data.len();
+    let before = start + text.len() - data.len();
     let foreign = data
         .char_indices()
         .find(|(_, c)| !c.is_ascii_alphanumeric() && !"+/=\r\n\t".contains(*c));
@@ -82,18 +108,25 @@ mod tests {
             "\taGVsbG8+",
             "data:image/png;base64,aGVsbG8+",
             "DATA:image/png;name=a;BASE64,aGVsbG8+",
+            " aGVsbG8+",
+            "\r\n  aGVsbG8+ \r\n",
+            " data:image/png;base64,aGVs\r\nbG8+ ",
         ] {
             assert_eq!(decode(text).as_deref(), Ok(&b"hello>"[..]), "{text:?}");
         }
         assert_eq!(decode("aGVsbG8").as_deref(), Ok(&b"hello"[..]));
-        assert_eq!(decode("").as_deref(), Ok(&b""[..]));
+        assert_eq!(decode("aGVsbA== \n ").as_deref(), Ok(&b"hell"[..]));
+        for nothing in ["", " ", " \r\n "] {
+            assert_eq!(decode(nothing).as_deref(), Ok(&b""[..]));
+        }
     }
 
     #[test]
     fn accidents_on_the_way_are_named() {
         for (text, want) in [
             ("aGVsbG8 ", "character 7 is a blank, where a '+'"),
-            (" aGVsbG8+", "character 0 is a blank"),
+            ("aGVsbG8+  ", "character 8 is a blank"),
+            (" aGVsbG8 ", "character 8 is a blank"),
             ("data:image/png;base64,aG Vs", "character 24 is a blank"),
             ("aGVs\u{a0}bG8+", "character 4 is not of its alphabet"),
             ("aGVsbG8-", "as in the alphabet for URLs"),

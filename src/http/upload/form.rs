@@ -8,6 +8,7 @@ use memchr::memmem;
 
 use super::parameters::Parameterized;
 use super::{Upload, UploadError};
+use crate::desk::cut;
 use crate::preprocess::looks_like;
 
 /// Form fields that hold an image; others are ignored, as browsers and libraries send some of their own.
@@ -34,7 +35,7 @@ struct Part {
 /// image.
 ///
 /// # Errors
-/// [`UploadError::Multipart`], [`UploadError::TooManyImages`].
+/// [`UploadError::Multipart`], [`UploadError::TooManyFields`].
 pub(super) fn parse(
     content_type: &Parameterized,
     body: &Bytes,
@@ -42,7 +43,11 @@ pub(super) fn parse(
 ) -> Result<Upload, UploadError> {
     let wrong = |reason: String| Err(UploadError::Multipart(reason));
     let boundary = match content_type.parameter("boundary") {
-        None | Some([]) => return wrong("the content-type has no boundary".into()),
+        None | Some([]) => {
+            return wrong(
+                "the content-type has no boundary; leave that header to the library that writes the body".into(),
+            );
+        }
         Some(long) if long.len() > MAX_BOUNDARY => {
             return wrong(format!(
                 "the boundary has {} characters, allowed are {MAX_BOUNDARY}",
@@ -67,8 +72,8 @@ pub(super) fn parse(
         // Whatever it holds, a body of the smallest parts must not take long.
         count += 1;
         if count > max_images + MAX_OTHER_FIELDS {
-            return Err(UploadError::TooManyImages {
-                got: count,
+            return Err(UploadError::TooManyFields {
+                read: max_images + MAX_OTHER_FIELDS,
                 max: max_images,
             });
         }
@@ -108,10 +113,20 @@ fn is_caption(part: &Part) -> bool {
     is_text && !part.has_file_name && looks_like(&part.bytes).is_none()
 }
 
-/// Names for a message: at most five, each cut to 40 characters.
+/// Names for a message, at most five.
 fn quote(names: &[String]) -> String {
-    let cut = |name: &String| format!("\"{}\"", name.chars().take(40).collect::<String>());
-    names.iter().take(5).map(cut).collect::<Vec<_>>().join(", ")
+    let quoted = |name: &String| format!("\"{}\"", cut(name));
+    names
+        .iter()
+        .take(5)
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A client's bytes for a message.
+fn text(bytes: &[u8]) -> String {
+    cut(&String::from_utf8_lossy(bytes))
 }
 
 /// The parts of a body one by one; the last thing may be an error.
@@ -123,6 +138,8 @@ struct Parts<'a> {
     delimiter: Vec<u8>,
     /// Behind the last delimiter; none when the closing one was there.
     at: Option<usize>,
+    /// Parts that have begun.
+    begun: usize,
 }
 
 impl<'a> Parts<'a> {
@@ -131,9 +148,7 @@ impl<'a> Parts<'a> {
         let dashes = [b"--", boundary].concat();
         let starts_line = |at: &usize| *at == 0 || body[*at - 1] == b'\n';
         let Some(first) = memmem::find_iter(body, &dashes).find(starts_line) else {
-            return Err(UploadError::Multipart(
-                "the boundary of the content-type is nowhere in it".into(),
-            ));
+            return Err(without_boundary(body, &dashes));
         };
         let behind = first + dashes.len();
         let line = memchr::memchr(b'\n', &body[behind..]).map_or(body.len(), |end| behind + end);
@@ -146,6 +161,7 @@ impl<'a> Parts<'a> {
             line_end,
             delimiter: [line_end, &dashes].concat(),
             at: None,
+            begun: 0,
         };
         parts.pass(behind)?;
         Ok(parts)
@@ -162,14 +178,23 @@ impl<'a> Parts<'a> {
             .iter()
             .take_while(|b| matches!(b, b' ' | b'\t'))
             .count();
-        match rest[padding..].starts_with(self.line_end) {
-            true => self.at = Some(behind + padding + self.line_end.len()),
-            false => return Err(broken()),
+        if !rest[padding..].starts_with(self.line_end) {
+            let line = rest.split(|b| matches!(b, b'\r' | b'\n')).next();
+            return Err(UploadError::Multipart(format!(
+                "behind the boundary {} part {} stands \"{}\", where the line should end, or \"--\" end the form",
+                if self.begun == 0 { "of" } else { "that ends" },
+                self.begun.max(1),
+                text(line.unwrap_or_default())
+            )));
         }
+        self.at = Some(behind + padding + self.line_end.len());
         Ok(())
     }
 
     fn part(&mut self, start: usize) -> Result<Part, UploadError> {
+        self.begun += 1;
+        let number = self.begun;
+        let wrong = |reason: String| UploadError::Multipart(reason);
         let empty_line = [self.line_end, self.line_end].concat();
         let rest = &self.body[start..];
         // Without headers the empty line is the first one.
@@ -177,16 +202,29 @@ impl<'a> Parts<'a> {
             true => (&rest[..0], self.line_end.len()),
             false => {
                 let within = &rest[..rest.len().min(MAX_HEADERS)];
-                let end = memmem::find(within, &empty_line).ok_or_else(broken)?;
+                let end = memmem::find(within, &empty_line).ok_or_else(|| {
+                    wrong(match within.len() < MAX_HEADERS {
+                        true => format!("it ends within the headers of part {number}"),
+                        false => format!(
+                            "the headers of part {number} have more than {MAX_HEADERS} bytes, or no empty line follows them"
+                        ),
+                    })
+                })?;
                 (&rest[..end], end + empty_line.len())
             }
         };
         // The end of the line before the delimiter belongs to it, also where a part is empty.
         let from = start + body;
         let search = from - self.line_end.len();
-        let end = memmem::find(&self.body[search..], &self.delimiter).ok_or_else(broken)? + search;
         let disposition = Parameterized::parse(&disposition(headers));
         let name = disposition.parameter("name").unwrap_or(&[]);
+        let end = memmem::find(&self.body[search..], &self.delimiter).ok_or_else(|| {
+            let dashes = text(&self.delimiter[self.line_end.len()..]);
+            wrong(format!(
+                "part {number}, \"{}\", has no end: no line \"{dashes}--\" follows it, so the body was cut on its way",
+                text(name)
+            ))
+        })? + search;
         let part = Part {
             name: String::from_utf8_lossy(name).into_owned(),
             has_file_name: disposition
@@ -208,8 +246,16 @@ impl Iterator for Parts<'_> {
     }
 }
 
-fn broken() -> UploadError {
-    UploadError::Multipart("a part is malformed or the closing boundary is missing".into())
+/// No line begins with the boundary; says with which one the body begins, if it looks like one.
+fn without_boundary(body: &[u8], dashes: &[u8]) -> UploadError {
+    let line = body.split(|b| matches!(b, b'\r' | b'\n')).next();
+    let other = line.filter(|line| line.starts_with(b"--"));
+    let other = other.map(|line| format!(", it begins with \"{}\"", text(line)));
+    UploadError::Multipart(format!(
+        "no line of it begins with \"{}\", the boundary that the content-type names{}",
+        text(dashes),
+        other.unwrap_or_default()
+    ))
 }
 
 /// The value of `Content-Disposition`, its lines joined; empty if there is none.
@@ -389,6 +435,72 @@ mod tests {
         ] {
             assert!(form(content_type, &body).is_err(), "{content_type}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_so_that_a_person_can_mend_it() {
+        let part = "--XyZ\r\nContent-Disposition: form-data; name=file\r\n\r\nabc";
+        let long = format!(
+            "--XyZ\r\nX: {}\r\n\r\nabc\r\n--XyZ--",
+            "y".repeat(MAX_HEADERS)
+        );
+        for (content_type, body, want) in [
+            (
+                "multipart/form-data",
+                part,
+                "no boundary; leave that header to the library",
+            ),
+            (
+                TYPE,
+                "",
+                "no line of it begins with \"--XyZ\", the boundary that the content-type names",
+            ),
+            (
+                TYPE,
+                "--abc\r\n",
+                "content-type names, it begins with \"--abc\"",
+            ),
+            (TYPE, "--XyZ", "behind the boundary of part 1 stands \"\""),
+            (
+                TYPE,
+                "--XyZ\u{1b}[31m\r\n",
+                "part 1 stands \"\u{fffd}[31m\"",
+            ),
+            (
+                TYPE,
+                "--XyZ\r\nContent-Disp",
+                "it ends within the headers of part 1",
+            ),
+            (
+                TYPE,
+                &long,
+                "the headers of part 1 have more than 8192 bytes",
+            ),
+            (
+                TYPE,
+                part,
+                "part 1, \"file\", has no end: no line \"--XyZ--\" follows",
+            ),
+            (
+                TYPE,
+                &format!("{part}\r\n--XyZ"),
+                "the boundary that ends part 1 stands \"\"",
+            ),
+            (
+                TYPE,
+                &format!("{part}\r\n{part}"),
+                "part 2, \"file\", has no end",
+            ),
+        ] {
+            let error = form(content_type, body.as_bytes()).expect_err(want);
+            assert!(error.contains(want), "{want}: {error}");
+        }
+        let many = format!("{part}\r\n").repeat(65);
+        let error = form(TYPE, format!("{many}--XyZ--").as_bytes()).expect_err("too many");
+        assert_eq!(
+            error,
+            "the form has more than 64 fields for images, allowed are 32 images"
+        );
     }
 
     proptest! {

@@ -2,22 +2,61 @@
 
 use std::borrow::Cow;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use super::{Upload, UploadError, base64};
+use crate::desk::cut;
 
 /// Most images kept of a JSON list: the largest `--max-images`. The rest is counted, so that the refusal can name it.
 const MAX_JSON_IMAGES: usize = 1024;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The members of the object; of those that mean nothing the first one's name.
+#[derive(Default)]
 struct JsonBody<'a> {
-    #[serde(borrow)]
     image: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     images: Option<JsonImages<'a>>,
+    unknown: Option<String>,
+    repeated: Option<&'static str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonBody<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = JsonBody<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut body = JsonBody::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    match &*name {
+                        "image" => {
+                            let Text(image) = map.next_value()?;
+                            if body.image.replace(image).is_some() {
+                                body.repeated = Some("image");
+                            }
+                        }
+                        "images" => {
+                            if body.images.replace(map.next_value()?).is_some() {
+                                body.repeated = Some("images");
+                            }
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            body.unknown.get_or_insert_with(|| cut(&name));
+                        }
+                    }
+                }
+                Ok(body)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
 struct JsonImages<'a> {
@@ -58,6 +97,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonImages<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// What an object may have.
+const FIELDS: &str =
+    "allowed are \"image\" with a base64 string and \"images\" with a list of them";
+
 /// Takes a JSON body apart, and decodes the base64 in it: about a nanosecond a byte.
 ///
 /// # Errors
@@ -72,6 +115,12 @@ pub(in crate::http) fn json(body: &[u8], max_images: usize) -> Result<Upload, Up
     }
     let body: JsonBody<'_> =
         serde_json::from_slice(body).map_err(|e| UploadError::Json(json_reason(&e)))?;
+    if let Some(name) = body.unknown {
+        return wrong(&format!("there is no field \"{name}\", {FIELDS}"));
+    }
+    if let Some(name) = body.repeated {
+        return wrong(&format!("\"{name}\" is there twice"));
+    }
     let (images, is_list) = match (body.image, body.images) {
         (Some(image), None) => (vec![image], false),
         (None, Some(images)) if images.count > max_images => {
@@ -82,7 +131,10 @@ pub(in crate::http) fn json(body: &[u8], max_images: usize) -> Result<Upload, Up
         }
         (None, Some(images)) if !images.first.is_empty() => (images.first, true),
         (None, Some(_)) => return wrong("\"images\" is empty, give at least one image"),
-        _ => return wrong("give either \"image\" or \"images\""),
+        (Some(_), Some(_)) => {
+            return wrong("it has both \"image\" and \"images\", give one of them");
+        }
+        (None, None) => return wrong(&format!("it has no image: {FIELDS}")),
     };
     let decode = |(index, text): (usize, Cow<'_, str>)| {
         base64::decode(&text).map_err(|reason| UploadError::Base64 { index, reason })
@@ -123,10 +175,9 @@ fn as_utf8(body: &[u8]) -> Result<Cow<'_, [u8]>, UploadError> {
 fn json_reason(error: &serde_json::Error) -> String {
     let place = format!("line {} column {}", error.line(), error.column());
     match error.classify() {
-        Category::Data => format!(
-            "{place} holds something else than \"image\" with a base64 string or \"images\" with a list of them; \
-             URLs are not fetched"
-        ),
+        Category::Data => {
+            format!("what ends at {place} is no base64 string: {FIELDS}; URLs are not fetched")
+        }
         Category::Eof => format!("it ends early, at {place}"),
         Category::Syntax | Category::Io => format!("it is no valid JSON at {place}"),
     }
@@ -157,6 +208,42 @@ mod tests {
         for wrong in [&le[..le.len() - 1], b"\xFF\xFE\x00\xD8{}"] {
             let error = json(wrong, 1).expect_err("half a character").to_string();
             assert!(error.contains("UTF-16"), "{error}");
+        }
+    }
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_allowed() {
+        for (body, want) in [
+            (
+                r#"{"imge": "aGVs"}"#,
+                r#"there is no field "imge", allowed are "image" with"#,
+            ),
+            (r#"{"image": "aGVs", "top_k": 5}"#, r#"no field "top_k""#),
+            (
+                r#"{"instances": [{"b64": "aGVs"}]}"#,
+                r#"no field "instances""#,
+            ),
+            ("{\"a\\u001b[31m\": 1}", "no field \"a\u{fffd}[31m\""),
+            (r#"{}"#, r#"it has no image: allowed are "image""#),
+            (r#"{"image": "aGVs", "images": []}"#, "both"),
+            (
+                r#"{"image": "aGVs", "image": "aGVs"}"#,
+                r#""image" is there twice"#,
+            ),
+            (
+                r#"{"images": [], "images": []}"#,
+                r#""images" is there twice"#,
+            ),
+            (r#"{"images": []}"#, "empty"),
+            (r#"{"image": 5}"#, "line 1 column 11 is no base64 string"),
+            (r#"{"image": null}"#, "is no base64 string"),
+            (r#"{"images": "aGVs"}"#, r#""images" with a list"#),
+            (r#"{"images": [{"url": "x"}]}"#, "URLs are not fetched"),
+            (r#"["aGVs"]"#, "it is no object"),
+            (r#"{"image": "aGVs""#, "it ends early, at line 1 column 16"),
+            (r#"{"image": aGVs}"#, "no valid JSON at line 1 column 11"),
+        ] {
+            let error = json(body.as_bytes(), 8).expect_err(body).to_string();
+            assert!(error.contains(want), "{body}: {error}");
         }
     }
 }

@@ -38,6 +38,14 @@ pub enum UploadError {
         /// The limit.
         max: usize,
     },
+    /// More fields for images than are read, whatever they hold.
+    #[error("the form has more than {read} fields for images, allowed are {max} images")]
+    TooManyFields {
+        /// Fields that were read.
+        read: usize,
+        /// Images that are allowed.
+        max: usize,
+    },
 }
 
 /// The images of one request.
@@ -52,7 +60,7 @@ pub(super) struct Upload {
 /// Takes a body apart by its content type: JSON and multipart by name, anything else is one raw image.
 ///
 /// # Errors
-/// [`UploadError::Multipart`], [`UploadError::Json`], [`UploadError::TooManyImages`].
+/// All but [`UploadError::Base64`], which is one image's alone.
 pub(super) fn parse(
     headers: &HeaderMap,
     body: Bytes,
