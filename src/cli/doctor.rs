@@ -8,9 +8,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{ModelArgs, arithmetic};
+use super::limits::LimitArgs;
 use super::load::millis;
 use super::output::print;
 use super::show::operators;
+use crate::classifier::ImageSize;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan, memory_limit};
 use crate::engine::EngineOptions;
 use crate::registry::{self, Catalog, LoadedModel, ModelState, Store};
@@ -27,6 +29,8 @@ pub(crate) struct DoctorArgs {
     model: ModelArgs,
     #[command(flatten)]
     engine: EngineConfig,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// What was found; as JSON, whose keys are only ever added.
@@ -49,6 +53,14 @@ struct Findings {
     cpus_reason: String,
     /// The cgroup's limit; `null` without one.
     memory_limit_bytes: Option<u64>,
+    /// Most that `serve` would hold with these flags; `null` if a model cannot be served.
+    memory_bound_bytes: Option<u64>,
+    /// The two, for people.
+    #[serde(skip)]
+    memory: Option<String>,
+    /// For people.
+    #[serde(skip)]
+    open_files: String,
     threads: Threads,
     store: Option<Pulled>,
     /// Why there is no store.
@@ -88,6 +100,8 @@ struct Checked {
     /// For people.
     #[serde(skip)]
     operators: String,
+    #[serde(skip)]
+    images: ImageSize,
 }
 
 /// Runs the checks.
@@ -109,12 +123,13 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 impl Findings {
     fn of(args: &DoctorArgs) -> anyhow::Result<Findings> {
         let budget = CpuBudget::detect();
+        let threads = args.engine.threads(&budget);
         let ThreadPlan {
             http,
             prep,
             engine,
             per_worker,
-        } = args.engine.threads(&budget);
+        } = threads;
         let options = arithmetic::engine_options(&args.engine, &budget)?;
         let (store, store_error) = match args.model.store.store() {
             Ok(store) => (Some(Pulled::of(&store)), None),
@@ -124,6 +139,9 @@ impl Findings {
             Ok(models) => (models, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
+        let sizes: Vec<ImageSize> = models.iter().map(|model| model.images).collect();
+        let memory = args.limits.memory(&sizes, &args.engine, threads);
+        let memory = error.is_none().then_some(memory);
         Ok(Findings {
             version: super::version(),
             system: std::env::consts::OS,
@@ -136,6 +154,9 @@ impl Findings {
             cpus: budget.cpus,
             cpus_reason: budget.reason(),
             memory_limit_bytes: memory_limit(),
+            memory_bound_bytes: memory.as_ref().map(|memory| memory.bound),
+            memory: memory.map(|memory| memory.to_string()),
+            open_files: args.limits.open_files(),
             threads: Threads {
                 http,
                 prep,
@@ -159,11 +180,7 @@ impl Findings {
         text.row(["pixel kernels", self.pixel_kernels]);
         text.row(["engine", &self.engine]);
         text.row(["cpus", &format!("{} ({})", self.cpus, self.cpus_reason)]);
-        let memory = self.memory_limit_bytes.map_or_else(
-            || "no cgroup limit".into(),
-            |bytes| format!("cgroup limit {} MiB", bytes >> 20),
-        );
-        text.row(["memory", &memory]);
+        text.row(["open files", &self.open_files]);
         let Threads {
             http,
             prep,
@@ -182,6 +199,9 @@ impl Findings {
             (None, error) => format!("none: {}", error.as_deref().unwrap_or_default()),
         };
         text.row(["store", &store]);
+        if let Some(memory) = &self.memory {
+            text.row(["memory", memory]);
+        }
         for model in &self.models {
             let Checked {
                 name,
@@ -228,6 +248,7 @@ impl Checked {
             precision_reason: spec.precision_reason.clone(),
             instructions: spec.instructions.clone(),
             operators: operators(&spec.lowering),
+            images: ImageSize::of(model),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Binds before it loads, so that a second server on the same port fails at once, and a probe sees "not ready".
 
 mod access;
-mod memory_bound;
 mod plan;
 
 use std::net::SocketAddr;
@@ -146,7 +145,7 @@ async fn serve(
         loaded = load_models(load, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    memory.announce(&classifier);
+    memory.bound(classifier.images_memory()).announce();
     let mut health = classifier.health();
     desk.set_classifier(classifier);
     tracing::info!(

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::ServeArgs;
 use super::access::Access;
-use super::memory_bound::MemoryLimits;
 use crate::classifier::ClassifierOptions;
 use crate::cli::args::arithmetic;
 use crate::cli::load;
+use crate::cli::memory_bound::MemoryLimits;
 use crate::cli::output::UsageError;
 use crate::config::{CpuBudget, ThreadPlan};
 use crate::desk::{RequestLimits, TrustedProxies};
@@ -63,8 +63,6 @@ impl ServePlan {
         let access = Access::new(access)?;
         let engine_options = arithmetic::engine_options(engine, budget)?;
         let isa = engine_options.features.isa;
-        // A body that is allowed must fit.
-        let body_memory_bytes = requests.body_memory.max(requests.max_body_bytes);
         Ok(ServePlan {
             address: SocketAddr::new(server.host, server.port),
             admin_address: server.admin_address,
@@ -84,16 +82,11 @@ impl ServePlan {
                 request_timeout: requests.request_timeout,
                 max_memory_wait: requests.max_queue_wait,
                 min_upload_rate: requests.min_upload_rate,
-                body_memory_bytes,
+                body_memory_bytes: requests.body_memory_bytes(),
             },
             access,
             trusted_proxies,
-            memory: MemoryLimits {
-                connections: server.max_connections,
-                http2: server.http2,
-                bodies: body_memory_bytes + requests.max_body_bytes,
-                decoding: images.decode_memory,
-            },
+            memory: MemoryLimits::new(server, images, requests),
             load: LoadPlan {
                 references: model.references()?,
                 classifier: ClassifierOptions {
@@ -162,6 +155,5 @@ mod tests {
     fn body_that_is_allowed_fits_into_the_memory_for_bodies() {
         let plan = plan(&["--body-memory", "1MiB", "--max-body-bytes", "2MiB"]);
         assert_eq!(plan.limits.body_memory_bytes, 2 << 20);
-        assert_eq!(plan.memory.bodies, 4 << 20);
     }
 }

@@ -1,0 +1,178 @@
+//! How much memory the server can come to hold: what it holds when ready, and the sum of its limits.
+//!
+//! Told by `serve` in the log, and by `doctor`; `docs/RELIABILITY.md` has the formula.
+
+use crate::config::{ImageConfig, RequestConfig, ServerConfig, memory_limit};
+use crate::metrics::resident_memory;
+
+/// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much
+/// for the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
+const CONNECTION_BYTES: u64 = 128 << 10;
+
+/// Most that one of HTTP/2 holds: 1 MiB of bodies under way unasked, and for each of 64 streams 16 KiB of headers and
+/// 64 KiB of an answer.
+const HTTP2_CONNECTION_BYTES: u64 = 6 << 20;
+
+/// A body grows by doubling, so that up to twice what has arrived is reserved while it does.
+const BODY_RESERVE: u64 = 2;
+
+/// The limits that bound the memory, `classifier`'s own apart.
+pub(super) struct MemoryLimits {
+    /// Most connections.
+    connections: u32,
+    /// Whether they may be of HTTP/2.
+    http2: bool,
+    /// Most bytes of bodies that have arrived.
+    bodies: u64,
+    /// Most bytes that decoders hold.
+    decoding: u64,
+}
+
+impl MemoryLimits {
+    /// Those of the flags.
+    pub(super) fn new(
+        server: &ServerConfig,
+        images: &ImageConfig,
+        requests: &RequestConfig,
+    ) -> MemoryLimits {
+        MemoryLimits {
+            connections: server.max_connections,
+            http2: server.http2,
+            bodies: requests.body_memory_bytes() + requests.max_body_bytes,
+            decoding: images.decode_memory,
+        }
+    }
+
+    fn connections_memory(&self) -> u64 {
+        let connection = match self.http2 {
+            true => HTTP2_CONNECTION_BYTES,
+            false => CONNECTION_BYTES,
+        };
+        u64::from(self.connections) * connection
+    }
+
+    /// The most that can come on top of what the process holds when it is ready.
+    fn growth(&self, images: u64) -> u64 {
+        let connections = self.connections_memory();
+        [
+            BODY_RESERVE.saturating_mul(self.bodies),
+            self.decoding,
+            images,
+        ]
+        .into_iter()
+        .fold(connections, u64::saturating_add)
+    }
+
+    /// The bound, with `images` bytes for what is `classifier`'s.
+    pub(super) fn bound(&self, images: u64) -> MemoryBound {
+        let base = resident_memory();
+        let growth = self.growth(images);
+        let bound = base.unwrap_or(0).saturating_add(growth);
+        let limit = memory_limit();
+        let excess = limit.filter(|limit| *limit < bound).map(|limit| {
+            format!(
+                "the cgroup's memory limit is {} MiB, below the bound of {} MiB: under full load the kernel would end \
+                 the server. Raise the limit, or lower {}",
+                limit >> 20,
+                bound >> 20,
+                self.largest_parts(images)
+            )
+        });
+        MemoryBound {
+            base,
+            growth,
+            bound,
+            limit,
+            excess,
+        }
+    }
+
+    /// The flags behind the parts of the bound with what they take, the largest first.
+    fn largest_parts(&self, images: u64) -> String {
+        let connections = self.connections_memory();
+        let mut parts = [
+            ("--max-connections", connections),
+            ("--body-memory", BODY_RESERVE.saturating_mul(self.bodies)),
+            ("--decode-memory", self.decoding),
+            ("--queue-capacity", images),
+        ];
+        parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let text = |(flag, bytes): &(&str, u64)| format!("{flag} ({} MiB)", bytes >> 20);
+        parts.iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What [`MemoryLimits::bound`] finds.
+pub(super) struct MemoryBound {
+    /// Bytes held now, where the system tells.
+    base: Option<u64>,
+    /// Bytes that can come on top.
+    growth: u64,
+    /// All of it.
+    pub(super) bound: u64,
+    /// Bytes that the cgroup allows, if it has a limit.
+    limit: Option<u64>,
+    /// What to do if that is less.
+    excess: Option<String>,
+}
+
+impl MemoryBound {
+    /// Writes it to the log, and warns if the cgroup allows less.
+    pub(super) fn announce(&self) {
+        let growth = self.growth >> 20;
+        match self.base {
+            Some(base) => tracing::info!(
+                memory_bound_bytes = self.bound,
+                now_bytes = base,
+                "memory: what is held now, and at most {growth} MiB for connections, bodies, decoding, waiting images and batches",
+            ),
+            None => tracing::info!(
+                "memory: at most {growth} MiB for connections, bodies, decoding, waiting images and batches, beside what is held now",
+            ),
+        }
+        if let Some(excess) = &self.excess {
+            tracing::warn!(
+                memory_bound_bytes = self.bound,
+                memory_limit_bytes = self.limit,
+                "{excess}"
+            );
+        }
+    }
+}
+
+/// A row for people.
+impl std::fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at most {} MiB; ", self.bound >> 20)?;
+        match (self.limit, &self.excess) {
+            (_, Some(excess)) => write!(f, "TOO LITTLE: {excess}"),
+            (Some(limit), None) => write!(f, "the cgroup allows {} MiB", limit >> 20),
+            (None, None) => f.write_str("the cgroup has no limit"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        server: ServerConfig,
+        #[command(flatten)]
+        images: ImageConfig,
+        #[command(flatten)]
+        requests: RequestConfig,
+    }
+
+    #[test]
+    fn body_that_is_allowed_counts_also_above_the_memory_for_bodies() {
+        let flags = ["", "--body-memory", "1MiB", "--max-body-bytes", "2MiB"];
+        let flags = Flags::try_parse_from(flags).expect("flags");
+        let limits = MemoryLimits::new(&flags.server, &flags.images, &flags.requests);
+        assert_eq!(limits.bodies, 4 << 20);
+    }
+}
