@@ -88,6 +88,18 @@ impl From<BatchError> for ClassifyError {
 }
 
 impl Timings {
+    /// The longer of each stage, and the larger batch.
+    #[must_use]
+    pub fn longest(self, other: Timings) -> Timings {
+        Timings {
+            decode: self.decode.max(other.decode),
+            preprocess: self.preprocess.max(other.preprocess),
+            queue: self.queue.max(other.queue),
+            infer: self.infer.max(other.infer),
+            batch_size: self.batch_size.max(other.batch_size),
+        }
+    }
+
     /// Counts the stages' times.
     pub(super) fn observe(&self, metrics: &Metrics) {
         let stages = [

@@ -27,13 +27,17 @@ mod rm;
 mod serve;
 mod show;
 mod signals;
+mod variables;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
+use self::args::would_be_json;
 use self::output::{ReaderGone, UsageError};
+use self::variables::{Variables, ignore_meaningless};
 use crate::engine::is_expected_panic;
 use crate::visible::visible;
 
@@ -68,7 +72,7 @@ enum Command {
     Show(show::ShowArgs),
     Rm(rm::RmArgs),
     /// Show what this machine and configuration offer, and check the models
-    Doctor(doctor::DoctorArgs),
+    Doctor(Box<doctor::DoctorArgs>),
     /// Ask a running server whether it is ready; exit code 0 if so
     Healthcheck(healthcheck::HealthcheckArgs),
     Completions(completions::CompletionsArgs),
@@ -91,7 +95,7 @@ impl Cli {
     pub fn from_args() -> Cli {
         let matches = parser().try_get_matches();
         let cli = matches.and_then(|m| <Cli as clap::FromArgMatches>::from_arg_matches(&m));
-        cli.unwrap_or_else(|error| refuse(&error))
+        cli.unwrap_or_else(|error| refuse(error))
     }
 
     /// Runs the command; a failure is printed as one line.
@@ -104,8 +108,18 @@ impl Cli {
                 output::complain(&format!("error: {panic}"));
             }
         }));
+        let unknown = variables().unknown();
+        // Whoever has a log has the warnings there.
+        let is_json = match &self.command {
+            Command::Serve(args) => args.is_json(),
+            _ => {
+                let warn = |sentence: &String| output::complain(&format!("warning: {sentence}"));
+                unknown.iter().for_each(warn);
+                false
+            }
+        };
         let result = match self.command {
-            Command::Serve(args) => serve::run(&args),
+            Command::Serve(args) => serve::run(&args, &unknown),
             Command::Classify(args) => classify::run(&args),
             Command::Eval(args) => eval::run(&args),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
@@ -125,7 +139,11 @@ impl Cli {
             if error.is::<ReaderGone>() {
                 return ExitCode::SUCCESS;
             }
-            output::complain(&format!("error: {error:#}"));
+            let text = variables().named(&format!("{error:#}"), &arguments());
+            match is_json {
+                true => output::complain_json(&text),
+                false => output::complain(&format!("error: {text}")),
+            }
             if error.is::<UsageError>() {
                 ExitCode::from(2)
             } else {
@@ -137,14 +155,30 @@ impl Cli {
 
 /// [`commands`] as they are read from the command line and the environment.
 fn parser() -> clap::Command {
-    let ignore = |c: clap::Command| c.mut_args(ignore_meaningless_env);
+    let ignore = |c: clap::Command| c.mut_args(ignore_meaningless);
     let commands = commands().mut_subcommands(|c| ignore(c).mut_subcommands(ignore));
     commands.color(ColorChoice::Auto)
 }
 
-/// Ends the process with clap's help or error. An error repeats arguments as they are; where a terminal would obey one,
-/// it is that for the same arguments as people may see them.
-fn refuse(error: &clap::Error) -> ! {
+fn arguments() -> Vec<OsString> {
+    std::env::args_os().skip(1).collect()
+}
+
+fn variables() -> Variables {
+    Variables::of(&commands())
+}
+
+/// Ends the process with clap's help or error, which for `serve` is as its log would have it. An error repeats arguments
+/// as they are; where a terminal would obey one, it is that for the same arguments as people may see them.
+fn refuse(mut error: clap::Error) -> ! {
+    let args = arguments();
+    variables().name_argument(&mut error, &args);
+    let is_serve = args.first().is_some_and(|command| command == "serve");
+    if is_serve && error.use_stderr() && would_be_json(&args) {
+        let text = error.render().to_string();
+        output::complain_json(text.trim().trim_start_matches("error: "));
+        std::process::exit(error.exit_code());
+    }
     let given: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
@@ -153,20 +187,11 @@ fn refuse(error: &clap::Error) -> ! {
         error.exit();
     }
     match parser().try_get_matches_from(shown.iter().map(|argument| &**argument)) {
-        Err(shown) => shown.exit(),
-        Ok(_) => error.exit(),
-    }
-}
-
-/// Treats a variable as not set where its value cannot be meant: an empty one, as compose's `${X:-}` gives, and the
-/// `RESNET_PORT=tcp://…` that Kubernetes gives to pods beside a Service named resnet.
-fn ignore_meaningless_env(arg: clap::Arg) -> clap::Arg {
-    let value = arg.get_env().and_then(std::env::var_os);
-    match value {
-        Some(v) if v.is_empty() || v.to_string_lossy().starts_with("tcp://") => {
-            arg.env(None::<&'static str>)
+        Err(mut shown) => {
+            variables().name_argument(&mut shown, &args);
+            shown.exit()
         }
-        _ => arg,
+        Ok(_) => error.exit(),
     }
 }
 

@@ -5,6 +5,10 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use serde::Serialize;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
 use crate::visible::{visible, visible_lines};
 
 /// The reader of standard output has seen enough and closed it; ends the command without a complaint.
@@ -41,4 +45,26 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 pub(crate) fn complain(line: &str) {
     // Nobody is left to tell if that fails.
     let _ = writeln!(io::stderr(), "{}", visible(line));
+}
+
+/// Writes an error to standard error as the JSON log writes its lines, whatever its filter.
+pub(crate) fn complain_json(message: &str) {
+    let mut timestamp = String::new();
+    // What is left out if there is no clock is the time.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let line = LogLine {
+        timestamp,
+        level: "ERROR",
+        message,
+        target: "resnet",
+    };
+    complain(&serde_json::to_string(&line).expect("texts are JSON"));
+}
+
+#[derive(Serialize)]
+struct LogLine<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: &'a str,
+    target: &'static str,
 }

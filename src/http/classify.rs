@@ -12,8 +12,8 @@ use axum::http::Version;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
+use super::access::Work;
 use super::error::ApiError;
-use super::observe::ModelLabel;
 use super::target::{self, Parameters};
 use super::{answer, body, upload};
 use crate::desk::{Desk, DeskError, InferRequest};
@@ -38,7 +38,7 @@ pub(super) async fn classify_with(
     handle(&desk, name, query, request).await
 }
 
-/// Answers, and names the model in the request's metrics also when the answer is a problem.
+/// Answers, and tells the request's metrics and its line in the log what it was about, also when the answer is a problem.
 async fn handle(
     desk: &Desk,
     path_model: Result<Option<String>, ApiError>,
@@ -49,18 +49,16 @@ async fn handle(
     fault!("http-handler");
     let (head, mut body) = request.into_parts();
     let resolved = target::resolve(desk, path_model, query, &head, arrived);
-    let label = resolved
-        .as_ref()
-        .ok()
-        .map(|request| ModelLabel(request.model.info.name.clone()));
+    let mut work = Work::default();
     let answer = match resolved {
-        Ok(request) => run(desk, &request, &head, &mut body).await,
+        Ok(request) => {
+            work.model.clone_from(&request.model.info.name);
+            run(desk, &request, &head, &mut body, &mut work).await
+        }
         Err(e) => Err(e),
     };
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-    if let Some(label) = label {
-        response.extensions_mut().insert(label);
-    }
+    response.extensions_mut().insert(work);
     response
 }
 
@@ -72,6 +70,7 @@ async fn run(
     request: &InferRequest,
     head: &Parts,
     body: &mut Body,
+    work: &mut Work,
 ) -> Result<Response, ApiError> {
     let mut admitted = match desk.admit(request) {
         Ok(admitted) => admitted,
@@ -89,6 +88,7 @@ async fn run(
     } else {
         upload::parse(&head.headers, held.take(), max_images)?
     };
+    work.found(upload.images.len());
     let admitted = match admitted.admit_all(upload.images.len()) {
         Ok(admitted) => admitted,
         Err(e) => {
@@ -99,6 +99,7 @@ async fn run(
     let images = upload.images.into_iter();
     let images = images.map(|image| image.map_err(ApiError::from)).collect();
     let mut answered = admitted.classify(held, images).await?;
+    work.answered(&answered.results, answered.read);
     let problems = &desk.metrics().image_problems;
     for problem in answered
         .results
@@ -119,9 +120,11 @@ async fn run(
     stages
         .with_label_values(&["read"])
         .observe(answered.read.as_secs_f64());
+    let responding = respond.elapsed();
+    work.responded(responding);
     stages
         .with_label_values(&["respond"])
-        .observe(respond.elapsed().as_secs_f64());
+        .observe(responding.as_secs_f64());
     Ok(response)
 }
 

@@ -3,6 +3,7 @@
 //! Called by `server` with each request; asks the `desk`. The only room that knows a status code. `routes` lists what
 //! there is, `layers` what happens around each, `classify` is the one that does the work.
 
+mod access;
 mod answer;
 mod auth;
 mod body;
@@ -20,6 +21,7 @@ mod routes;
 mod target;
 mod upload;
 
+pub use self::access::ReceivedBytes;
 pub use self::answer::AnswerBody;
 pub use self::client::Peer;
 pub use self::error::{ApiError, Problem};

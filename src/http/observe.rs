@@ -3,23 +3,19 @@
 //! The outermost layer of `router`, so that nothing is answered unobserved.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
+use super::access::{AccessLine, CLIENT_LEFT, Outcome, Work};
 use super::client::ClientAddress;
 use super::error::Problem;
-use crate::desk::{Desk, KeyName, cut};
+use crate::desk::{Desk, KeyName};
 use crate::metrics::Metrics;
-
-/// The model that answered, for the request's metrics and log line.
-#[derive(Debug, Clone)]
-pub(super) struct ModelLabel(pub(super) String);
 
 /// Routes that are asked every few seconds and by no user.
 const PROBES: [&str; 4] = ["/livez", "/readyz", "/healthz", "/metrics"];
@@ -36,29 +32,14 @@ pub(super) async fn observe(
 ) -> Response {
     let id = request_id(request.headers());
     let span = tracing::info_span!("request", request_id = %id);
-    let (method, path) = (request.method().clone(), cut(request.uri().path()));
     let proxies = desk.trusted_proxies();
     let client = ClientAddress::of(proxies, request.extensions(), request.headers());
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
-    // Without proxies nobody has asked for addresses in the log.
-    let client = client.filter(|_| !proxies.is_empty());
-    let client = client.map(|ClientAddress(address)| address.to_string());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("unmatched", MatchedPath::as_str)
-        .to_owned();
-    let mut record = Record {
-        metrics: Arc::clone(desk.metrics()),
-        route,
-        start: Instant::now(),
-        done: false,
-    };
-    desk.metrics().requests_in_flight.inc();
+    let mut record = Record::begin(desk.metrics(), &id, &request, client);
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = next.run(request).instrument(span).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -85,27 +66,15 @@ pub(super) async fn observe(
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 
-    let model = response
-        .extensions_mut()
-        .remove::<ModelLabel>()
-        .map(|m| m.0)
-        .unwrap_or_default();
+    let work = response.extensions_mut().remove::<Work>();
     let key = response.extensions_mut().remove::<KeyName>();
-    let key = key.as_ref().map(|name| &*name.0);
-    let status = response.status();
-    record.finish(&model, status, problem.as_ref());
-    let (code, reason) = problem.as_ref().map(|p| (p.code, p.reason.clone())).unzip();
-    let reason = reason.flatten();
-    let duration_ms = record.start.elapsed().as_micros() as f64 / 1e3;
-    let _in = span.enter();
-    let status = status.as_u16();
-    if PROBES.contains(&record.route.as_str()) {
-        tracing::debug!(%method, path, status, duration_ms, code, "answered");
-    } else if status == 500 {
-        tracing::error!(%method, path, status, duration_ms, model, client, key, code, reason, "answered");
-    } else {
-        tracing::info!(%method, path, status, duration_ms, model, client, key, code, reason, "answered");
-    }
+    record.finish(&Outcome {
+        status: response.status(),
+        bytes: response.body().size_hint().exact(),
+        key: key.as_ref().map(|name| &*name.0),
+        problem: problem.as_ref(),
+        work: &work.unwrap_or_default(),
+    });
     response
 }
 
@@ -133,23 +102,44 @@ fn random_id() -> String {
     format!("{bits:016x}")
 }
 
-/// Counts the request once, also when its client leaves and the handler is dropped half-way.
+/// Counts the request and writes its line once, also when its client leaves and the handler is dropped half-way.
 struct Record {
     metrics: Arc<Metrics>,
     route: String,
-    start: Instant,
+    is_probe: bool,
+    line: AccessLine,
     done: bool,
 }
 
 impl Record {
-    fn finish(&mut self, model: &str, status: StatusCode, problem: Option<&Problem>) {
-        self.count(model, status.as_str());
+    fn begin(
+        metrics: &Arc<Metrics>,
+        id: &str,
+        request: &Request,
+        client: Option<ClientAddress>,
+    ) -> Record {
+        metrics.requests_in_flight.inc();
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
+        let is_probe = PROBES.contains(&route.as_str()) || request.method() == Method::OPTIONS;
+        Record {
+            metrics: Arc::clone(metrics),
+            line: AccessLine::begin(id, request, client, is_probe),
+            route,
+            is_probe,
+            done: false,
+        }
+    }
+
+    fn finish(&mut self, outcome: &Outcome<'_>) {
+        let (status, model) = (outcome.status, &*outcome.work.model);
+        self.count(outcome);
         self.metrics
             .request_duration
-            .with_label_values(&[&self.route, outcome(status)])
-            .observe(self.start.elapsed().as_secs_f64());
-        let probed = PROBES.contains(&self.route.as_str());
-        if let Some(problem) = problem.filter(|_| is_refusal(status) && !probed) {
+            .with_label_values(&[&self.route, kind_of_answer(status)])
+            .observe(self.line.elapsed().as_secs_f64());
+        let refusal = outcome.problem.filter(|_| is_refusal(status));
+        if let Some(problem) = refusal.filter(|_| !self.is_probe) {
             self.metrics
                 .requests_rejected
                 .with_label_values(&[problem.code, model])
@@ -157,13 +147,14 @@ impl Record {
         }
     }
 
-    fn count(&mut self, model: &str, status: &str) {
+    fn count(&mut self, outcome: &Outcome<'_>) {
         self.done = true;
         self.metrics
             .requests
-            .with_label_values(&[&self.route, model, status])
+            .with_label_values(&[&self.route, &*outcome.work.model, outcome.status.as_str()])
             .inc();
         self.metrics.requests_in_flight.dec();
+        self.line.write(outcome);
     }
 }
 
@@ -178,7 +169,7 @@ fn is_refusal(status: StatusCode) -> bool {
 }
 
 /// What an answer was, for its time: refusals come at once and would hide how long answers take.
-fn outcome(status: StatusCode) -> &'static str {
+fn kind_of_answer(status: StatusCode) -> &'static str {
     match status {
         _ if is_refusal(status) => "refused",
         _ if status.is_client_error() || status.is_server_error() => "error",
@@ -189,8 +180,13 @@ fn outcome(status: StatusCode) -> &'static str {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.done {
-            // nginx's code for a client that closed the connection first; nobody receives it
-            self.count("", "499");
+            self.count(&Outcome {
+                status: StatusCode::from_u16(CLIENT_LEFT).expect("three digits"),
+                bytes: None,
+                key: None,
+                problem: None,
+                work: &Work::default(),
+            });
         }
     }
 }

@@ -139,18 +139,21 @@ impl Catalog {
     /// Returns the name or alias most like `name`, if one is near enough to be what was meant.
     pub fn suggest(&self, name: &str) -> Option<&str> {
         let name = name.to_lowercase();
-        // A third of the letters wrong is still a typo; more is another word.
-        let near = (name.chars().count() / 3).clamp(1, 4);
-        self.entries
-            .iter()
-            .flat_map(CatalogEntry::names)
-            .map(|known| (edit_distance(&name, known), known))
-            .filter(|(distance, known)| {
-                *distance <= near || (name.len() >= 3 && known.starts_with(&name))
-            })
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, known)| known)
+        nearest(&name, self.entries.iter().flat_map(CatalogEntry::names))
     }
+}
+
+/// Returns the known name that is most like `name`, if one is near enough to be what was meant.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters wrong is still a typo; more is another word.
+    let near = (name.chars().count() / 3).clamp(1, 4);
+    known
+        .map(|known| (edit_distance(name, known), known))
+        .filter(|(distance, known)| {
+            *distance <= near || (name.len() >= 3 && known.starts_with(name))
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
 }
 
 impl CatalogEntry {

@@ -23,7 +23,7 @@ mod target;
 mod text;
 
 pub use self::builtin::{BUILTINS, Builtin};
-pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet};
+pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet, nearest};
 pub use self::error::ModelError;
 pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySettings, fetch};
 pub use self::labels::{Label, Labels, LabelsError};

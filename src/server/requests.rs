@@ -18,7 +18,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tower::Service as _;
 
 use super::activity::Activity;
-use crate::http::Peer;
+use crate::http::{Peer, ReceivedBytes};
 
 /// hyper reads away an unread rest of a body if it gets it in one read, and closes the connection otherwise. Its
 /// first read takes 8 KiB: more than that is announced to the client as the end of the connection.
@@ -49,12 +49,15 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let mut in_flight = InFlight::begin(&self.activity, &self.in_flight);
         let activity = Arc::clone(&self.activity);
         let version = request.version();
+        let received = ReceivedBytes::default();
         let mut request = request.map(|body| RequestBody {
             body,
             activity: Arc::clone(&activity),
+            received: received.clone(),
             ended: false,
         });
         request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(received);
         let route = self.router.clone().call(request); // a router is always ready
         Box::pin(async move {
             let mut response = route.await?;
@@ -80,11 +83,12 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     }
 }
 
-/// A request's body that tells what of it was not read.
+/// A request's body that tells what of it was read, and what was not.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     body: Incoming,
     activity: Arc<Activity>,
+    received: ReceivedBytes,
     ended: bool,
 }
 
@@ -99,6 +103,9 @@ impl hyper::body::Body for RequestBody {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.ended = frame.is_none();
         self.activity.has_received();
+        if let Some(data) = frame.as_ref().and_then(|f| f.as_ref().ok()?.data_ref()) {
+            self.received.add(data.len());
+        }
         Poll::Ready(frame)
     }
 

@@ -155,7 +155,7 @@ fn base64_that_lost_its_plus_is_no_other_image() {
         assert!(detail(&answer).contains(hint), "{hint}: {answer:?}");
     }
     let padded = format!("\r\n {text} \n");
-    assert!(text.len() % 4 == 0);
+    assert!(text.len().is_multiple_of(4));
     assert_eq!(bad(&padded).ok(), bad(&text).ok());
     let list = SERVER.post_json(
         "/classify",

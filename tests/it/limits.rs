@@ -165,10 +165,7 @@ fn decoding_stops_when_the_client_leaves_and_gives_its_memory_back() {
 
 #[test]
 fn switch_that_says_neither_yes_nor_no_is_named_with_what_is_allowed() {
-    for (variable, flag) in [
-        ("RESNET_FAST_DECODE", "--fast-decode"),
-        ("RESNET_DECODE_LENIENT", "--decode-lenient"),
-    ] {
+    for variable in ["RESNET_FAST_DECODE", "RESNET_DECODE_LENIENT"] {
         let output = resnet()
             .args(["serve", "--port", "0"])
             .env(variable, "maybe")
@@ -177,7 +174,7 @@ fn switch_that_says_neither_yes_nor_no_is_named_with_what_is_allowed() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(
-            said.contains(flag)
+            said.contains(variable)
                 && said.contains("`maybe` is no switch, allowed are true, yes, on, 1"),
             "{said}"
         );

@@ -30,6 +30,7 @@ mod http2;
 mod keys;
 mod limits;
 mod links;
+mod log;
 mod lowering;
 mod metrics;
 mod models;

@@ -3,13 +3,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use resnet::desk::TrustedProxies;
 use socket2::{Domain, Socket, Type};
 
 use crate::admission::flood_waits_behind_itself;
-use crate::harness::{Process, Settings, eventually};
+use crate::harness::{Answer, Process, Settings, agent, eventually};
 
 /// GETs `/models` from an address, with these header lines; gives the status.
 fn get_from(server: SocketAddr, from: &str, lines: &str) -> u16 {
@@ -49,8 +51,8 @@ fn forged_headers_count_for_nothing() {
     ];
     let open = Process::start(&[]);
     for lines in forged {
-        let client = client_in_log(&open, open.address, "127.0.0.1", lines);
-        assert_eq!(client, None, "nobody has asked for addresses");
+        let client = client_in_log(&open, open.address, "127.0.0.3", lines);
+        assert_eq!(client.as_deref(), Some("127.0.0.3"), "no proxy is trusted");
     }
     let server = Process::start(&["--trusted-proxies", "127.0.0.2,127.0.1.0/24"]);
     let client = |from: &str, lines: &str| {
@@ -96,7 +98,7 @@ fn forged_headers_count_for_nothing() {
 struct Proxy {
     child: Child,
     address: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -127,7 +129,8 @@ impl Proxy {
                 command.arg("-p").arg(dir.path()).arg("-c").arg(&config);
             }
             _ => {
-                fs::write(&config, haproxy(address, upstream)).unwrap();
+                let socket = dir.path().join("stats");
+                fs::write(&config, haproxy(&socket, address, upstream)).unwrap();
                 command.arg("-db").arg("-f").arg(&config);
             }
         }
@@ -135,7 +138,7 @@ impl Proxy {
         let proxy = Proxy {
             child: child.unwrap(),
             address,
-            _dir: dir,
+            dir,
         };
         eventually("the proxy listens", || TcpStream::connect(address).is_ok());
         Some(proxy)
@@ -157,10 +160,13 @@ fn nginx(dir: &str, address: SocketAddr, upstream: SocketAddr) -> String {
          events {{ worker_connections 512; }}
          http {{
            access_log off; {}
+           upstream resnet {{ server {upstream}; keepalive 4; }}
            server {{
              listen {address};
              location / {{
-               proxy_pass http://{upstream};
+               proxy_pass http://resnet;
+               proxy_http_version 1.1;
+               proxy_set_header Connection \"\";
                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                proxy_set_header Forwarded \"\";
              }}
@@ -170,9 +176,11 @@ fn nginx(dir: &str, address: SocketAddr, upstream: SocketAddr) -> String {
     )
 }
 
-fn haproxy(address: SocketAddr, upstream: SocketAddr) -> String {
+fn haproxy(socket: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
     format!(
-        "defaults
+        "global
+           stats socket {}
+         defaults
            mode http
            timeout connect 5s
            timeout client 60s
@@ -182,8 +190,72 @@ fn haproxy(address: SocketAddr, upstream: SocketAddr) -> String {
            option forwardfor
            http-request del-header Forwarded
            server resnet {upstream}
-"
+         backend http
+           option httpchk
+           server resnet {upstream} check inter 50ms
+         backend tcp
+           server resnet {upstream} check inter 50ms
+",
+        socket.display()
     )
+}
+
+/// How `HAProxy`'s last check of the server in a backend went, as `L7OK 204`.
+fn last_check(proxy: &Proxy, backend: &str) -> String {
+    let mut stream = UnixStream::connect(proxy.dir.path().join("stats")).unwrap();
+    stream.write_all(b"show stat\n").unwrap();
+    let mut table = String::new();
+    stream.read_to_string(&mut table).unwrap();
+    let mut rows = table
+        .lines()
+        .map(|line| line.split(',').collect::<Vec<_>>());
+    let head = rows.next().unwrap();
+    let row = rows.find(|row| row[..2] == [backend, "resnet"]).unwrap();
+    let cell = |name: &str| row[head.iter().position(|h| *h == name).unwrap()];
+    format!("{} {}", cell("check_status"), cell("check_code"))
+}
+
+#[test]
+fn haproxys_default_check_and_its_tcp_check_pass_where_keys_are_set() {
+    let keys = [("RESNET_API_KEYS", "alice:a-key-of-sixteen-letters-or-more")];
+    let server = Process::start_with_env(&[], &keys);
+    let Some(proxy) = Proxy::start("haproxy", server.address) else {
+        return;
+    };
+    for (backend, result) in [("http", "L7OK 204"), ("tcp", "L4OK ")] {
+        eventually(result, || last_check(&proxy, backend) == result);
+    }
+    for line in server.log.so_far() {
+        assert!(line["path"].is_null(), "checks are not logged: {line}");
+    }
+}
+
+#[test]
+fn nginx_keeps_its_connection_beyond_the_header_timeout() {
+    let server = Process::start(&["--header-timeout", "300ms"]);
+    let Some(proxy) = Proxy::start("nginx", server.address) else {
+        return;
+    };
+    let connections = || {
+        let metrics = format!("http://{}/metrics", server.address);
+        let text = Answer::of(agent().get(metrics).call()).body;
+        let text = String::from_utf8(text).unwrap();
+        let value = text
+            .lines()
+            .find_map(|l| l.strip_prefix("resnet_connections "));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    for _ in 0..3 {
+        for _ in 0..5 {
+            assert_eq!(get_from(proxy.address, "127.0.0.1", ""), 200);
+        }
+        // As long as a connection that has begun to speak may take.
+        let mut begun = TcpStream::connect(server.address).unwrap();
+        begun.write_all(b"G").unwrap();
+        let _ = begun.read(&mut [0]); // a reset is an end too
+        // nginx's and the one that asks.
+        eventually("the others are closed", || connections() == 2);
+    }
 }
 
 /// Two clients of one proxy, and what a forger gets.

@@ -2,22 +2,24 @@
 //!
 //! Set up once by the commands that run a classifier.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::log_text;
-use crate::cli::output::UsageError;
 use crate::engine::is_expected_panic;
 
 /// How the log looks.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// Least severe level to log: error, warn, info, debug, trace, or a filter as resnet=debug [default: info for
-    /// serve, warn for the others]
-    #[arg(long, env = "RESNET_LOG", value_name = "LEVEL")]
+    /// Least severe level to log: off, error, warn, info, debug, trace; behind it, or alone, filters as
+    /// `resnet::access=off`, which leaves out the lines of requests [default: info for serve, warn for the others]
+    #[arg(long, env = "RESNET_LOG", value_parser = parse_filter, value_name = "LEVEL")]
     log_level: Option<String>,
 
     /// Log format; auto is text on a terminal and JSON otherwise
@@ -41,30 +43,78 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    fn is_json(self) -> bool {
+        match self {
+            LogFormat::Auto => !io::stderr().is_terminal(),
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        }
+    }
+}
+
+/// Whether the log would be JSON, for flags that could not be read to their end.
+pub(crate) fn would_be_json(args: &[OsString]) -> bool {
+    let mut words = args.iter().filter_map(|arg| arg.to_str());
+    let flag = words.find_map(|word| word.strip_prefix("--log-format"));
+    let flag = flag.map(|value| value.strip_prefix('=').or_else(|| words.next()));
+    let variable = std::env::var("RESNET_LOG_FORMAT").ok();
+    let asked = flag.flatten().or(variable.as_deref());
+    let format = asked.and_then(|name| LogFormat::from_str(name, false).ok());
+    format.unwrap_or(LogFormat::Auto).is_json()
+}
+
+/// A filter by the default for what the user's says nothing of. A level alone is that of this program; what others log
+/// is of interest from warnings on.
+fn filter(default_level: &str, wish: &str) -> String {
+    let mut parts = vec!["warn".to_owned(), format!("resnet={default_level}")];
+    for part in wish.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        parts.push(match part.parse::<LevelFilter>() {
+            Ok(_) => format!("resnet={part}"),
+            Err(_) => part.to_owned(),
+        });
+    }
+    parts.join(",")
+}
+
+/// Reads a level or a filter.
+fn parse_filter(text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is no level, allowed are off, error, warn, info, debug, trace, and filters as resnet=debug or \
+             resnet::access=off, separated by commas"
+        )
+    };
+    // Nothing at all is a level to the library.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_known = |part: &str| part.contains('=') || is_level(part.trim());
+    match text.split(',').all(is_known) && EnvFilter::try_new(filter("info", text)).is_ok() {
+        true => Ok(text.to_owned()),
+        false => Err(wrong()),
+    }
+}
+
 impl LogArgs {
+    /// Whether it is for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        self.log_format.is_json()
+    }
+
     /// Installs the log and sends panics to it.
     ///
     /// # Errors
     /// If the level is no filter.
     pub(crate) fn install(&self, default_level: &str) -> anyhow::Result<()> {
-        let level = self.log_level.as_deref().unwrap_or(default_level);
-        let filter = match level.contains(['=', ',']) {
-            true => level.to_owned(),
-            false => format!("warn,resnet={level}"),
-        };
-        let filter = EnvFilter::try_new(&filter).map_err(|_| {
-            UsageError(format!(
-                "--log-level is \"{level}\", allowed are off, error, warn, info, debug, trace, or a filter as resnet=debug"
-            ))
-        })?;
+        let filter = filter(default_level, self.log_level.as_deref().unwrap_or_default());
+        let filter = EnvFilter::try_new(&filter).context("--log-level")?;
         let terminal = io::stderr().is_terminal();
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
-            .with_target(false)
+            .with_target(self.is_json())
             // A log that cannot be written (full disk, dead collector) must not end the server.
             .log_internal_errors(false);
-        if self.log_format == LogFormat::Json || (self.log_format == LogFormat::Auto && !terminal) {
+        if self.is_json() {
             log.json().flatten_event(true).with_span_list(false).init();
         } else {
             // set, and not empty, is how no-color.org wants it
@@ -87,5 +137,43 @@ impl LogArgs {
             }
         }));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_adds_to_the_default() {
+        for (wish, want) in [
+            ("", "warn,resnet=info"),
+            ("debug", "warn,resnet=info,resnet=debug"),
+            ("resnet::access=off", "warn,resnet=info,resnet::access=off"),
+            (
+                "debug, resnet::access=off,h2=trace",
+                "warn,resnet=info,resnet=debug,resnet::access=off,h2=trace",
+            ),
+        ] {
+            assert_eq!(filter("info", wish), want);
+        }
+        for right in ["off", "TRACE", "resnet=debug", "warn,resnet::access=info"] {
+            assert_eq!(parse_filter(right).as_deref(), Ok(right));
+        }
+        for wrong in ["loud", "", "info,loud", "resnet=loud", "info,"] {
+            let error = parse_filter(wrong).expect_err(wrong);
+            assert!(error.contains(&format!("`{wrong}` is no level")), "{error}");
+        }
+    }
+
+    #[test]
+    fn format_is_found_among_flags_that_are_wrong() {
+        let of = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            would_be_json(&args)
+        };
+        assert!(of(&["serve", "--log-format", "json", "--prot", "1"]));
+        assert!(of(&["serve", "--log-format=json"]));
+        assert!(!of(&["serve", "--prot", "1", "--log-format", "text"]));
     }
 }

@@ -10,6 +10,6 @@ mod model;
 mod store;
 
 pub(crate) use self::exif::ExifArgs;
-pub(crate) use self::log::LogArgs;
+pub(crate) use self::log::{LogArgs, would_be_json};
 pub(crate) use self::model::ModelArgs;
 pub(crate) use self::store::{StoreArgs, find, is_builtin};

@@ -19,6 +19,7 @@ pub(crate) struct ModelArgs {
         long,
         env = "RESNET_MODEL",
         value_delimiter = ',',
+        value_parser = parse_model,
         value_name = "MODEL"
     )]
     model: Vec<String>,
@@ -27,24 +28,26 @@ pub(crate) struct ModelArgs {
     pub(crate) store: StoreArgs,
 }
 
+/// Takes any text but none: a shell puts none in place of a variable that is not set.
+fn parse_model(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a name or path is missing; without --model the built-in one is taken".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
 impl ModelArgs {
     /// Finds what every `--model` names.
     ///
     /// # Errors
     /// The first that names nothing, is not downloaded, or repeats a name.
     pub(crate) fn references(&self) -> anyhow::Result<Vec<ModelRef>> {
-        let values: Vec<&str> = self
-            .model
-            .iter()
-            .map(String::as_str)
-            .filter(|v| !v.is_empty())
-            .collect();
-        if values.is_empty() {
+        if self.model.is_empty() {
             return Ok(vec![ModelRef::preset()?]);
         }
         let (catalog, store) = (Catalog::builtin(), self.store.store().ok());
-        let mut references: Vec<ModelRef> = Vec::with_capacity(values.len());
-        for value in values {
+        let mut references: Vec<ModelRef> = Vec::with_capacity(self.model.len());
+        for value in &self.model {
             let reference = ModelRef::parse(value, &catalog, store.as_ref())?;
             if references.iter().any(|r| r.name == reference.name) {
                 return Err(ModelError::DuplicateName(reference.name).into());

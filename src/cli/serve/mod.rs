@@ -46,13 +46,23 @@ pub(crate) struct ServeArgs {
     log: LogArgs,
 }
 
-/// Runs the server until a signal; exit code 0 if no accepted request was lost.
+impl ServeArgs {
+    /// Whether the log is for programs, and with it an error at the start.
+    pub(crate) fn is_json(&self) -> bool {
+        self.log.is_json()
+    }
+}
+
+/// Runs the server until a signal; exit code 0 if no accepted request was lost. The log begins with `warnings`.
 ///
 /// # Errors
 /// If it cannot listen or a model cannot be served.
-pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ServeArgs, warnings: &[String]) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     args.log.install("info")?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let budget = CpuBudget::detect();
     let threads = args.engine.threads(&budget);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -92,6 +92,7 @@ fn doctor_has_the_same_facts_for_programs() {
             "cpus_reason",
             "error",
             "instructions",
+            "memory_bound_bytes",
             "memory_limit_bytes",
             "models",
             "pixel_kernels",

@@ -227,6 +227,118 @@ fn variables_that_say_nothing_count_as_unset() {
 }
 
 #[test]
+fn errors_in_variables_name_them_and_errors_in_flags_name_those() {
+    for (args, variable, want, other) in [
+        (
+            &[][..],
+            ("RESNET_PORT", "http"),
+            "'http' for 'RESNET_PORT'",
+            "--port",
+        ),
+        (
+            &["--port", "http"],
+            ("RESNET_PORT", "80"),
+            "'http' for '--port <PORT>'",
+            "RESNET_PORT",
+        ),
+        (
+            &["--port=http"],
+            ("RESNET_PORT", "80"),
+            "for '--port <PORT>'",
+            "RESNET_PORT",
+        ),
+        (
+            &[],
+            ("RESNET_HTTP2", "maybe"),
+            "for 'RESNET_HTTP2'",
+            "--http2",
+        ),
+        (
+            &[],
+            ("RESNET_LOG", "loud"),
+            "'loud' for 'RESNET_LOG'",
+            "--log-level",
+        ),
+        (
+            &[],
+            ("RESNET_ISA", "sse"),
+            "'sse' for 'RESNET_ISA'",
+            "--isa",
+        ),
+        (
+            &["--isa", "scalar"],
+            ("RESNET_PRECISION", "int8"),
+            "RESNET_PRECISION is int8",
+            "--precision is",
+        ),
+        (
+            &["--queue-capacity", "8"],
+            ("RESNET_MAX_IMAGES", "9"),
+            "RESNET_MAX_IMAGES 9 is more than --queue-capacity 8",
+            "--max-images",
+        ),
+    ] {
+        let mut command = resnet();
+        command.args(["serve", "--log-format", "text"]).args(args);
+        let output = command.env(variable.0, variable.1).output().unwrap();
+        let (code, _, stderr) = text_of(&output);
+        assert!(code != 0 && stderr.contains(want), "{want}: {stderr}");
+        assert!(!stderr.contains(other), "{other}: {stderr}");
+    }
+}
+
+#[test]
+fn unknown_variables_are_warned_of_with_the_nearest_name() {
+    let env = [
+        ("RESNET_PROT", "8080"),
+        ("RESNET_MAX_PIXEL", "1"),
+        ("RESNET_SOMETHING_ELSE_ENTIRELY", "1"),
+        ("RESNET_MIRROR", "known to another command"),
+        ("RESNET_SERVICE_HOST", "10.0.0.1"),
+        ("RESNET_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ];
+    let server = Process::start_with_env(&[], &env);
+    for (name, hint) in [
+        ("RESNET_PROT", "; did you mean RESNET_PORT?"),
+        ("RESNET_MAX_PIXEL", "; did you mean RESNET_MAX_PIXELS?"),
+        ("RESNET_SOMETHING_ELSE_ENTIRELY", ""),
+    ] {
+        let want = format!("the variable {name} is unknown and changes nothing{hint}");
+        assert_eq!(server.log.message(&want)["level"], "WARN");
+    }
+    let log = server.log.so_far();
+    let warned = log.iter().filter_map(|l| l["message"].as_str());
+    assert_eq!(
+        warned.filter(|m| m.contains("is unknown")).count(),
+        3,
+        "{log:?}"
+    );
+
+    let output = resnet().arg("ls").env("RESNET_PROT", "1").output().unwrap();
+    let (code, _, stderr) = text_of(&output);
+    let want = "warning: the variable RESNET_PROT is unknown and changes nothing; did you mean RESNET_PORT?\n";
+    assert_eq!((code, stderr.as_str()), (0, want));
+}
+
+#[test]
+fn empty_model_is_refused_and_not_taken_for_the_built_in_one() {
+    for command in [
+        &["serve", "--port", "0"][..],
+        &["classify", "x.png"],
+        &["doctor"],
+    ] {
+        for value in ["", "resnet18-tiny,", ",resnet18-tiny"] {
+            let (code, _, stderr) = run(&[command, &["--model", value]].concat());
+            assert_eq!(code, 2, "{stderr}");
+            assert!(
+                stderr.contains("a name or path is missing; without --model"),
+                "{stderr}"
+            );
+        }
+    }
+}
+
+#[test]
 fn model_path_needs_no_home_directory() {
     let output = resnet()
         .env_clear()
@@ -318,6 +430,27 @@ fn show_and_doctor_tell_what_would_be_served() {
     assert_eq!(code, 0);
     assert!(
         stdout.contains("cpus ") && stdout.contains("efficientnet-lite0 ok: 1000 classes"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("\nmemory        at most ") && stdout.contains("the cgroup"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("room for --max-connections 10240\n"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = run(&[
+        "doctor",
+        "--max-connections",
+        "1048576",
+        "--decode-memory",
+        "1MiB",
+    ]);
+    assert_eq!(code, 0);
+    assert!(
+        stdout.contains("--max-connections 1048576")
+            || stdout.contains("--max-connections is 1048576"),
         "{stdout}"
     );
     let (code, stdout, _) = run(&["doctor", "--isa", "scalar", "--precision", "f32"]);

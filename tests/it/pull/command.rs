@@ -18,7 +18,7 @@ fn resnet(models_dir: &Path) -> Command {
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
-    for name in ["RESNET_MIRROR", "RESNET_CA_FILE"] {
+    for name in ["RESNET_MIRROR", "RESNET_CA_FILE", "RESNET_TEST_ASSETS"] {
         command.env_remove(name);
     }
     command

@@ -85,7 +85,7 @@ pub(super) async fn run(args: &Args) -> Result<bool, String> {
         "--body-timeout",
         "5s",
         "--log-level",
-        "warn,resnet=info,resnet::http=warn",
+        "resnet::access=error",
     ];
     let server = Arc::new(Server::start(args, &flags).await?);
     let length = args.seconds_or(LENGTH);

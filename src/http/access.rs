@@ -1,0 +1,171 @@
+//! The line of the log that each request gets, under a target of its own so that a filter can leave it out.
+//!
+//! Begun by `observe` with the request's head, told by `classify` what the request was about, and written when the
+//! answer is ready or the client has left. `docs/LOG.md` has the fields.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+
+use super::client::ClientAddress;
+use super::error::{ApiError, Problem};
+use crate::classifier::{Classification, Timings};
+use crate::desk::cut;
+
+/// What a filter calls the lines.
+const TARGET: &str = "resnet::access";
+
+/// Bytes of a request's body that have come so far, in the extensions of each request.
+#[derive(Debug, Clone, Default)]
+pub struct ReceivedBytes(Arc<AtomicU64>);
+
+impl ReceivedBytes {
+    /// So many more have come.
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// What a request for a model was about, in the extensions of its answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Work {
+    /// The model that was found.
+    pub(super) model: String,
+    /// Images in the body; none until they are found.
+    images: Option<usize>,
+    /// Those of them that got a problem in place of classes.
+    failed: Option<usize>,
+    read: Option<Duration>,
+    /// The longest of all images.
+    stages: Option<Timings>,
+    respond: Option<Duration>,
+}
+
+impl Work {
+    /// The body holds so many images.
+    pub(super) fn found(&mut self, images: usize) {
+        self.images = Some(images);
+    }
+
+    /// The images have their answers; reading them took `read`.
+    pub(super) fn answered(
+        &mut self,
+        results: &[Result<Classification, ApiError>],
+        read: Duration,
+    ) {
+        self.failed = Some(results.iter().filter(|r| r.is_err()).count());
+        self.read = Some(read);
+        let timings = results.iter().flatten().map(|c| c.timings);
+        self.stages = timings.reduce(Timings::longest);
+    }
+
+    /// The answer was written in `time`.
+    pub(super) fn responded(&mut self, time: Duration) {
+        self.respond = Some(time);
+    }
+}
+
+/// What of a request's line its head tells.
+pub(super) struct AccessLine {
+    id: String,
+    start: Instant,
+    method: String,
+    path: String,
+    protocol: String,
+    client: Option<String>,
+    user_agent: Option<String>,
+    received: Option<ReceivedBytes>,
+    /// Asked every few seconds, and by no user.
+    is_probe: bool,
+}
+
+/// What the answer tells.
+pub(super) struct Outcome<'a> {
+    pub(super) status: StatusCode,
+    pub(super) bytes: Option<u64>,
+    pub(super) key: Option<&'a str>,
+    pub(super) problem: Option<&'a Problem>,
+    pub(super) work: &'a Work,
+}
+
+impl AccessLine {
+    pub(super) fn begin(
+        id: &str,
+        request: &Request,
+        client: Option<ClientAddress>,
+        is_probe: bool,
+    ) -> AccessLine {
+        let agent = request.headers().get(header::USER_AGENT);
+        AccessLine {
+            id: id.to_owned(),
+            start: Instant::now(),
+            method: cut(request.method().as_str()),
+            path: cut(request.uri().path()),
+            protocol: format!("{:?}", request.version()),
+            client: client.map(|ClientAddress(address)| address.to_string()),
+            user_agent: agent.map(|agent| cut(&String::from_utf8_lossy(agent.as_bytes()))),
+            received: request.extensions().get().cloned(),
+            is_probe,
+        }
+    }
+
+    /// Since the request's head came.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The answer is ready.
+    pub(super) fn write(&self, outcome: &Outcome<'_>) {
+        let AccessLine {
+            id: request_id,
+            method,
+            path,
+            protocol,
+            client,
+            user_agent,
+            received,
+            ..
+        } = self;
+        let (key, work) = (outcome.key, outcome.work);
+        let status = outcome.status.as_u16();
+        let code = outcome.problem.map(|p| p.code);
+        let reason = outcome.problem.and_then(|p| p.reason.as_deref());
+        let model = (!work.model.is_empty()).then_some(&work.model);
+        let bytes_in = received.as_ref().map(|r| r.0.load(Ordering::Relaxed));
+        let (bytes_out, images, failed) = (outcome.bytes, work.images, work.failed);
+        let duration_ms = ms(self.elapsed());
+        let stage = |of: fn(&Timings) -> Duration| work.stages.as_ref().map(of).map(ms);
+        let (read_ms, respond_ms) = (work.read.map(ms), work.respond.map(ms));
+        let (decode_ms, preprocess_ms) = (stage(|t| t.decode), stage(|t| t.preprocess));
+        let (queue_ms, infer_ms) = (stage(|t| t.queue), stage(|t| t.infer));
+        let batch_size = work.stages.as_ref().map(|t| t.batch_size);
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    target: TARGET,
+                    request_id, client, key, method, path, protocol, status, code, reason, model, images, failed,
+                    bytes_in, bytes_out, duration_ms, read_ms, decode_ms, preprocess_ms, queue_ms, infer_ms, respond_ms,
+                    batch_size, user_agent, $message
+                )
+            };
+        }
+        match status {
+            _ if self.is_probe => line!(debug, "answered"),
+            CLIENT_LEFT => line!(info, "the client left before its answer"),
+            500 => line!(error, "answered"),
+            401 | 501.. => line!(warn, "answered"),
+            _ => line!(info, "answered"),
+        }
+    }
+}
+
+/// nginx's status for a client that closed the connection first; nobody receives it.
+pub(super) const CLIENT_LEFT: u16 = 499;
+
+/// Milliseconds, to a thousandth.
+fn ms(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
