@@ -14,7 +14,7 @@ use super::recipe::Given;
 use super::text::read_text;
 use crate::engine::{NetworkInput, Pixels};
 use crate::hex;
-use crate::preprocess::PreprocessSpec;
+use crate::preprocess::{Channels, PreprocessSpec};
 
 /// The content of a `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -77,7 +77,11 @@ pub(super) struct OutputSpec {
 /// The preprocessing for a network that takes bytes, or grey pixels, checked against that.
 pub(super) fn check_preprocess(given: &PreprocessSpec, input: &NetworkInput) -> Result<(), String> {
     let PreprocessSpec {
-        mean, std, scale, ..
+        channels,
+        mean,
+        std,
+        scale,
+        ..
     } = given;
     let raw = Pixels::Bytes.mean_and_std();
     let is_raw = (*mean == [0.0; 3] && *std == [1.0; 3] && *scale == 255.0)
@@ -88,11 +92,18 @@ pub(super) fn check_preprocess(given: &PreprocessSpec, input: &NetworkInput) -> 
             input.name
         ));
     }
+    if input.form.grey && *channels != Channels::Rgb {
+        return Err(format!(
+            "its input \"{}\" is grey, of one channel, which has no order: leave channels = \"{}\" out",
+            input.name,
+            channels.name()
+        ));
+    }
     let of_one = |all: &[f32; 3]| all.iter().all(|v| *v == all[0]);
     match input.form.grey && !(of_one(mean) && of_one(std)) {
         true => Err(format!(
             "its input \"{}\" is grey, of one channel: give the mean and the deviation that it was trained with in \
-            model.toml, each three times, as [preprocess] mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]",
+            model.toml, as [preprocess] mean = [0.5] and std = [0.5]",
             input.name
         )),
         false => Ok(()),
@@ -168,7 +179,14 @@ mod tests {
         }
         assert_eq!(check(&spec(0.5, 0.5, 1.0), grey), Ok(()));
         let error = check(&standard, grey).expect_err("three channels' numbers");
-        assert!(error.contains("is grey"), "{error}");
+        assert!(error.contains("mean = [0.5] and std = [0.5]"), "{error}");
+        let turned = PreprocessSpec {
+            channels: Channels::Bgr,
+            ..spec(0.5, 0.5, 1.0)
+        };
+        let error = check(&turned, grey).expect_err("one channel turned");
+        assert!(error.contains("leave channels = \"bgr\" out"), "{error}");
+        assert_eq!(check(&turned, float), Ok(()));
     }
 
     #[test]

@@ -103,10 +103,12 @@ impl Metadata {
             recipe.channels = match format.as_str() {
                 Some("Bgr8" | "Bgra8") => Setting::Said(Channels::Bgr),
                 Some("Rgb8" | "Rgba8") => Setting::Said(Channels::Rgb),
+                // A network of one channel says so itself.
+                Some("Gray8") => Setting::Silent,
                 _ => refused(
                     "Image.BitmapPixelFormat",
                     &format,
-                    "allowed are Rgb8 and Bgr8",
+                    "allowed are Rgb8, Bgr8 and Gray8",
                 ),
             };
         }
@@ -253,9 +255,10 @@ mod tests {
         let error =
             whole(&[("Image.NominalPixelRange", "NominalRange_16_235")], 224).expect_err("video");
         assert!(error.contains("NominalRange_16_235"), "{error}");
-        let error = whole(&[("Image.BitmapPixelFormat", "Gray8")], 224).expect_err("grey");
+        assert!(whole(&[("Image.BitmapPixelFormat", "Gray8")], 224).is_ok());
+        let error = whole(&[("Image.BitmapPixelFormat", "Yuv")], 224).expect_err("video");
         assert!(
-            error.contains("Image.BitmapPixelFormat is \"Gray8\""),
+            error.contains("Image.BitmapPixelFormat is \"Yuv\""),
             "{error}"
         );
     }

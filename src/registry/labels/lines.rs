@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::columns;
 use super::{Label, LabelsError, split_wnid};
 
 /// Reads the lines of a text without a byte order mark.
@@ -15,11 +16,15 @@ use super::{Label, LabelsError, split_wnid};
 /// a name.
 pub(super) fn parse(text: &str) -> Result<Vec<Label>, LabelsError> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let text = text.trim_end();
+    let text = without_comments(text.trim_end());
     if text.is_empty() {
         return Err(LabelsError::Empty);
     }
     let lines: Vec<&str> = text.split('\n').map(str::trim).collect();
+    if let Some(names) = columns::names(&lines) {
+        check_names(&names)?;
+        return Ok(names.iter().map(|name| Label::parse(name)).collect());
+    }
     check_names(&lines)?;
     let lines = without_list_commas(lines);
     let names = without_quotes(without_numbers(lines));
@@ -31,6 +36,19 @@ fn check_names<T: AsRef<str>>(names: &[T]) -> Result<(), LabelsError> {
     match names.iter().position(|name| name.as_ref().is_empty()) {
         Some(i) => Err(LabelsError::BlankLine { line: i + 1 }),
         None => Ok(()),
+    }
+}
+
+/// Takes off what a program or a person has written above the names.
+fn without_comments(text: &str) -> &str {
+    let is_comment = |line: &str| line.trim() == "#" || line.trim_start().starts_with("# ");
+    let mut rest = text;
+    while let Some((_, more)) = rest.split_once('\n').filter(|(line, _)| is_comment(line)) {
+        rest = more;
+    }
+    match rest.len() < text.len() && !rest.lines().any(is_comment) {
+        true => rest.trim_start(),
+        false => text, // names that begin so
     }
 }
 
@@ -83,11 +101,11 @@ fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
 }
 
 /// The names in the order of their numbers, which are 0 to the last, in any order, or run from 1 with the lines.
-fn by_number(rows: Vec<(usize, &str)>) -> Option<Vec<&str>> {
+pub(super) fn by_number<T>(rows: Vec<(usize, T)>) -> Option<Vec<T>> {
     if rows.iter().zip(1..).all(|(row, number)| row.0 == number) {
         return Some(rows.into_iter().map(|row| row.1).collect());
     }
-    let mut names = vec![None; rows.len()];
+    let mut names: Vec<Option<T>> = rows.iter().map(|_| None).collect();
     for (number, name) in rows {
         if names.get_mut(number)?.replace(name).is_some() {
             return None;
@@ -230,6 +248,20 @@ mod tests {
             ("'cat'\ndog", "'cat'|dog"),
             ("\"a\" and \"b\"\nc", "\"a\" and \"b\"|c"),
             ("jack-o'-lantern\n5\"", "jack-o'-lantern|5\""),
+        ] {
+            assert_eq!(read(text), names, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn comments_above_the_names_go_and_names_that_begin_so_stay() {
+        for (text, names) in [
+            ("# by label-tool 3\n#\n# animals\ncat\ndog", "cat|dog"),
+            ("# animals\n\n0,cat\n1,dog", "cat|dog"),
+            ("# a\n# b", "# a|# b"),
+            ("cat\n# dog\nowl", "cat|# dog|owl"),
+            ("# cat\n# dog\nowl\n# hen", "# cat|# dog|owl|# hen"),
+            ("#1\n#2", "#1|#2"),
         ] {
             assert_eq!(read(text), names, "{text:?}");
         }

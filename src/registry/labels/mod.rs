@@ -3,6 +3,7 @@
 //! Built by `registry` from the compiled-in ImageNet list or what lies beside a model; `classifier` puts them into
 //! answers. Never touches disk or network.
 
+mod columns;
 mod json;
 mod lines;
 mod literal;

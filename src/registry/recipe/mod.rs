@@ -67,8 +67,28 @@ pub(super) struct Given {
     crop: Option<u32>,
     channels: Option<Channels>,
     scale: Option<f32>,
-    mean: Option<[f32; 3]>,
-    std: Option<[f32; 3]>,
+    mean: Option<ByChannel>,
+    std: Option<ByChannel>,
+}
+
+/// A number for each channel, or one for all.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<f32>")]
+struct ByChannel([f32; 3]);
+
+impl TryFrom<Vec<f32>> for ByChannel {
+    type Error = String;
+
+    fn try_from(numbers: Vec<f32>) -> Result<ByChannel, String> {
+        match numbers[..] {
+            [all] => Ok(ByChannel([all; 3])),
+            [a, b, c] => Ok(ByChannel([a, b, c])),
+            _ => Err(format!(
+                "there are {} numbers, allowed are 3, one for each channel, or 1 for all",
+                numbers.len()
+            )),
+        }
+    }
 }
 
 impl Recipe {
@@ -82,8 +102,8 @@ impl Recipe {
             crop: given.crop.into(),
             channels: given.channels.into(),
             scale: given.scale.into(),
-            mean: given.mean.into(),
-            std: given.std.into(),
+            mean: given.mean.map(|all| all.0).into(),
+            std: given.std.map(|all| all.0).into(),
             side: None,
             unread: Vec::new(),
         }
@@ -103,6 +123,26 @@ impl Recipe {
             std: Setting::Said(spec.std),
             side: None,
             unread: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_is_that_of_all_channels() {
+        let given = |text: &str| toml::from_str::<Given>(text).map_err(|e| e.to_string());
+        let of = |text: &str| Recipe::of_given("model.toml".into(), &given(text).expect(text));
+        assert_eq!(of("mean = [0.5]").mean, Setting::Said([0.5; 3]));
+        assert_eq!(of("std = [1, 2, 3]").std, Setting::Said([1.0, 2.0, 3.0]));
+        for text in ["mean = []", "std = [0.5, 0.5]", "mean = [1, 2, 3, 4]"] {
+            let error = given(text).expect_err(text);
+            assert!(
+                error.contains("allowed are 3, one for each channel"),
+                "{error}"
+            );
         }
     }
 }
