@@ -17,10 +17,9 @@ const MAX_BYTES: u64 = 8 << 30;
 /// Where weights outside of a model's file may lie.
 #[derive(Debug, Clone)]
 pub struct WeightsDir {
-    /// The directory in which the file was named, then the one that it really lies in, where a link leads there.
+    /// The directory in which the file was named, then the one that it really lies in, where a link leads there; each
+    /// without links.
     dirs: Vec<PathBuf>,
-    /// The same without links.
-    real: Vec<PathBuf>,
 }
 
 impl WeightsDir {
@@ -32,28 +31,26 @@ impl WeightsDir {
         let named = parent.unwrap_or(Path::new(".")).to_owned();
         let target = model.canonicalize().ok();
         let target = target.and_then(|file| file.parent().map(Path::to_owned));
-        let mut real: Vec<PathBuf> = named.canonicalize().into_iter().collect();
-        let mut dirs = vec![named];
-        if let Some(target) = target.filter(|target| !real.contains(target)) {
-            dirs.push(target.clone());
-            real.push(target);
+        let mut dirs: Vec<PathBuf> = named.canonicalize().into_iter().collect();
+        if let Some(target) = target.filter(|target| !dirs.contains(target)) {
+            dirs.push(target);
         }
-        WeightsDir { dirs, real }
+        WeightsDir { dirs }
     }
 
     /// The file at a location, without links.
     fn find(&self, location: &str) -> Result<PathBuf, String> {
-        let path = inside(location)?;
-        let there = self
-            .dirs
-            .iter()
-            .map(|dir| dir.join(&path))
-            .find(|path| path.is_file());
+        let paths = self.dirs.iter().filter_map(|dir| inside(dir, location));
+        let paths: Vec<PathBuf> = paths.collect();
+        if paths.is_empty() {
+            return Err(format!("{location:?} is not inside the model's directory"));
+        }
+        let there = paths.into_iter().find(|path| path.is_file());
         let file = there.ok_or_else(|| format!("{location:?} is missing beside the model"))?;
         let real = file
             .canonicalize()
             .map_err(|e| format!("{location:?} cannot be read: {e}"))?;
-        match self.real.iter().any(|dir| real.starts_with(dir)) {
+        match self.dirs.iter().any(|dir| real.starts_with(dir)) {
             true => Ok(real),
             false => Err(format!(
                 "{location:?} is a link to {}, which is not inside the model's directory",
@@ -63,24 +60,19 @@ impl WeightsDir {
     }
 }
 
-/// A location as a path below the model's directory: `./w.bin` and `sub/../w.bin` are `w.bin`.
-fn inside(location: &str) -> Result<PathBuf, String> {
-    let mut path = PathBuf::new();
+/// The path of a location, if it is below the model's directory: as `w.bin`, `./w.bin`, `sub/../w.bin` are, and
+/// `../model/w.bin` if the directory is `model`.
+fn inside(dir: &Path, location: &str) -> Option<PathBuf> {
+    let mut path = dir.to_owned();
     for component in Path::new(location).components() {
-        let stays = match component {
-            Component::CurDir => true,
-            Component::Normal(name) => {
-                path.push(name);
-                true
-            }
-            Component::ParentDir => path.pop(),
-            Component::RootDir | Component::Prefix(_) => false,
-        };
-        if !stays {
-            return Err(format!("{location:?} is not inside the model's directory"));
+        match component {
+            Component::CurDir => {}
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir => path.pop().then_some(())?,
+            Component::RootDir | Component::Prefix(_) => return None,
         }
     }
-    Ok(path)
+    path.starts_with(dir).then_some(path)
 }
 
 /// Puts the bytes of all weights that lie in other files into the file, as if they had been there.
@@ -193,6 +185,7 @@ mod tests {
 
     #[test]
     fn location_is_a_path_below_the_directory() {
+        let dir = Path::new("/models/birds");
         for (location, path) in [
             ("w.bin", "w.bin"),
             ("./w.bin", "w.bin"),
@@ -200,15 +193,22 @@ mod tests {
             ("sub/../w.bin", "w.bin"),
             ("sub/./deep/../w.bin", "sub/w.bin"),
             ("sub/w.bin", "sub/w.bin"),
+            ("../birds/w.bin", "w.bin"),
+            ("../../models/birds/sub/w.bin", "sub/w.bin"),
         ] {
-            assert_eq!(inside(location), Ok(PathBuf::from(path)), "{location}");
+            assert_eq!(inside(dir, location), Some(dir.join(path)), "{location}");
         }
-        for location in ["../w.bin", "sub/../../w.bin", "/w.bin", "./../w.bin", ".."] {
-            let error = inside(location).expect_err(location);
-            assert!(
-                error.ends_with("is not inside the model's directory"),
-                "{error}"
-            );
+        for location in [
+            "../w.bin",
+            "sub/../../w.bin",
+            "/w.bin",
+            "/models/birds/w.bin",
+            "./../w.bin",
+            "..",
+            "../birds2/w.bin",
+            "../../../../models/w.bin",
+        ] {
+            assert_eq!(inside(dir, location), None, "{location}");
         }
     }
 
