@@ -179,7 +179,7 @@ fn kernels((width, height): (usize, usize), rounds: usize) {
             let mut across = HorizontalPass::new(kernel, columns.clone(), width);
             let down = VerticalPass::new(kernel, rows.clone());
             let kernel = NormalizeKernel::new(*isa).unwrap();
-            let normal = Normalization::new(kernel, IMAGENET_MEAN[0], IMAGENET_STD[0]);
+            let normal = Normalization::new(kernel, 1.0, IMAGENET_MEAN[0], IMAGENET_STD[0]);
             let begin = Instant::now();
             for (row, out) in image.chunks(width * 3).zip(between.chunks_mut(CROP * 3)) {
                 across.run(row, out);

@@ -1,10 +1,10 @@
-//! Bytes to normalized floats, one plane at a time: `(x / 255 - mean) / std`.
+//! Bytes to normalized floats, one plane at a time: `(x · scale / 255 - mean) / std`.
 //!
 //! Called by `preprocess::normalize` with the planes of the crop, and by the first convolution of a network that takes
 //! bytes.
 //!
 //! # Numerics
-//! The result is that of three correctly rounded `f32` operations. The vector code replaces both divisions by a product
+//! The result is that of three correctly rounded `f32` operations, `x · scale / 255` being one. The vector code replaces both divisions by a product
 //! with the divisor's reciprocal in two parts, `fma(x, high, x * low)`, which nearly always rounds the same way; there
 //! are only 256 inputs, so [`Normalization::new`] tries all of them, and a channel where one bit differs keeps its
 //! table. So does one of an unusual mean or deviation, where a part of the sum could be a denormal number: workers
@@ -32,7 +32,7 @@ impl NormalizeKernel {
     }
 }
 
-/// `(x / 255 - mean) / std` for one mean and standard deviation.
+/// `(x · scale / 255 - mean) / std` for one mean and standard deviation.
 #[derive(Debug, Clone)]
 pub struct Normalization {
     kernel: NormalizeKernel,
@@ -50,16 +50,15 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    fn new(mean: f32, std: f32) -> Steps {
-        let reciprocal = |divisor: f32| {
-            let exact = 1.0 / f64::from(divisor);
+    fn new(scale: f32, mean: f32, std: f32) -> Steps {
+        let parts = |exact: f64| {
             let high = exact as f32;
             (high, (exact - f64::from(high)) as f32)
         };
         Steps {
-            scale: reciprocal(255.0),
+            scale: parts(f64::from(scale) / 255.0),
             mean,
-            inverse: reciprocal(std),
+            inverse: parts(1.0 / f64::from(std)),
         }
     }
 
@@ -75,11 +74,15 @@ impl Steps {
 impl Normalization {
     /// Tabulates the three operations in `f32`, each rounded, and finds out whether the faster ones agree.
     #[must_use]
-    pub fn new(kernel: NormalizeKernel, mean: f32, std: f32) -> Normalization {
-        let table: Box<[f32; 256]> =
-            Box::new(std::array::from_fn(|x| (x as f32 / 255.0 - mean) / std));
-        let steps = Steps::new(mean, std);
-        let agree = is_usual(mean, std)
+    pub fn new(kernel: NormalizeKernel, scale: f32, mean: f32, std: f32) -> Normalization {
+        let value = |x: usize| {
+            // A byte times a short factor is exact in f64, so that the quotient is rounded once.
+            let scaled = (x as f64 * f64::from(scale) / 255.0) as f32;
+            (scaled - mean) / std
+        };
+        let table: Box<[f32; 256]> = Box::new(std::array::from_fn(value));
+        let steps = Steps::new(scale, mean, std);
+        let agree = is_usual(scale, mean, std)
             && (0..=u8::MAX)
                 .zip(table.iter())
                 .all(|(x, y)| steps.run(x).to_bits() == y.to_bits());
@@ -120,12 +123,13 @@ impl Normalization {
 
 /// Whether no operation of [`Steps`] meets a denormal number.
 ///
-/// A mean from 2⁻¹⁰ on, or none, leaves differences from `x / 255` of 0 or at least 2⁻³⁴; the low part of a reciprocal
-/// of 2⁻²⁰ or more is 0 or at least 2⁻⁷³. Their product is far above 2⁻¹²⁶. Published recipes have means of 0 to 124
-/// and deviations of 1/255 to 255.
-fn is_usual(mean: f32, std: f32) -> bool {
+/// A mean from 2⁻¹⁰ on, or none, leaves differences from `x · scale / 255` of 0 or at least 2⁻⁴², as the product is at
+/// least 2⁻¹⁸ where it is not 0; the low part of a reciprocal of 2⁻²⁰ or more is 0 or at least 2⁻⁷³, and so is that of
+/// the scale. Their product is far above 2⁻¹²⁶. Published recipes have means of 0 to 124 and deviations of 1/255 to 255.
+fn is_usual(scale: f32, mean: f32, std: f32) -> bool {
     let limits = 2_f32.powi(-10)..=2_f32.powi(20);
-    (mean == 0.0 || limits.contains(&mean.abs())) && limits.contains(&std)
+    let is_usual = |value: f32| limits.contains(&value);
+    (mean == 0.0 || is_usual(mean.abs())) && is_usual(std) && is_usual(scale)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -188,18 +192,32 @@ mod tests {
     use super::*;
 
     /// ImageNet's, those of other published recipes, and some where a shortcut would go wrong.
-    const MEAN_STD: [(f32, f32); 10] = [
-        (0.485, 0.229),
-        (0.456, 0.224),
-        (0.406, 0.225),
-        (0.5, 0.5),
-        (0.0, 1.0),
-        (0.0, 1.0 / 255.0),
-        (103.53, 57.375),
-        (-7.3, 1e-38),
-        (-7.3, 1e-39),
-        (1e38, 3e38),
+    const RECIPES: [(f32, f32, f32); 15] = [
+        (1.0, 0.485, 0.229),
+        (1.0, 0.456, 0.224),
+        (1.0, 0.406, 0.225),
+        (1.0, 0.5, 0.5),
+        (1.0, 0.0, 1.0),
+        (1.0, 0.0, 1.0 / 255.0),
+        (1.0, 103.53, 57.375),
+        (1.0, -7.3, 1e-38),
+        (1.0, -7.3, 1e-39),
+        (1.0, 1e38, 3e38),
+        (255.0, 103.939, 1.0),
+        (255.0, 123.675, 58.395),
+        (2.0, 1.0, 1.0),
+        (255.0 / 256.0, 0.0, 1.0),
+        (1e-39, 0.5, 0.5),
     ];
+
+    /// As `ToTensor` and `Normalize` have it where the scale is 1.
+    fn value(x: u8, (scale, mean, std): (f32, f32, f32)) -> f32 {
+        let scaled = match scale == 1.0 {
+            true => f32::from(x) / 255.0,
+            false => (f64::from(x) * f64::from(scale) / 255.0) as f32,
+        };
+        (scaled - mean) / std
+    }
 
     #[test]
     fn every_isa_equals_three_rounded_operations_for_all_values_and_lengths() {
@@ -207,8 +225,9 @@ mod tests {
             let Some(kernel) = NormalizeKernel::new(isa) else {
                 continue;
             };
-            for (mean, std) in MEAN_STD {
-                let normalization = Normalization::new(kernel, mean, std);
+            for recipe in RECIPES {
+                let (scale, mean, std) = recipe;
+                let normalization = Normalization::new(kernel, scale, mean, std);
                 let bytes: Vec<u8> = (0..=255).chain(0..40).collect();
                 for length in (0..70).chain([bytes.len()]) {
                     let plane = &bytes[bytes.len() - length..];
@@ -216,11 +235,11 @@ mod tests {
                     normalization.append(plane, &mut out);
                     assert_eq!(out.len(), 1 + length);
                     for (x, y) in plane.iter().zip(&out[1..]) {
-                        let expected = (f32::from(*x) / 255.0 - mean) / std;
+                        let expected = value(*x, recipe);
                         assert_eq!(
                             y.to_bits(),
                             expected.to_bits(),
-                            "{isa:?}: ({x} / 255 - {mean}) / {std} is {y}, not {expected}"
+                            "{isa:?}: {x} by {recipe:?} is {y}, not {expected}"
                         );
                     }
                 }
@@ -229,11 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn imagenet_needs_no_table_and_an_overflow_does() {
+    fn published_recipes_need_no_table_and_an_overflow_does() {
         let kernel = NormalizeKernel::detect();
-        for (mean, std) in &MEAN_STD[..3] {
-            assert!(Normalization::new(kernel, *mean, *std).steps.is_some());
-        }
-        assert!(Normalization::new(kernel, -7.3, 1e-39).steps.is_none());
+        let needs_none = |(scale, mean, std): (f32, f32, f32)| {
+            Normalization::new(kernel, scale, mean, std).steps.is_some()
+        };
+        assert!(RECIPES[..3].iter().all(|recipe| needs_none(*recipe)));
+        assert!(needs_none((255.0, 103.939, 1.0)));
+        assert!(!needs_none((1.0, -7.3, 1e-39)));
     }
 }

@@ -19,16 +19,19 @@ pub fn is_expected() -> bool {
 
 /// Runs what works on a file; a panic becomes the error that says so.
 pub(super) fn catch<T>(run: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    catch_panic(run).unwrap_or_else(|text| Err(LoadError::BadGraph(text)))
+}
+
+/// The same for anything; the error is a sentence of one line.
+pub(super) fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CATCHES.replace(true);
     let result = catch_unwind(AssertUnwindSafe(run));
     CATCHES.set(outer);
-    result.unwrap_or_else(|panic| {
+    result.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         let text = text.map_or_else(String::new, |text| super::graph_error::one_line(&text));
-        Err(LoadError::BadGraph(format!(
-            "the importer gave up on it ({text})"
-        )))
+        format!("the importer gave up on it ({text})")
     })
 }
 

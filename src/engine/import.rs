@@ -19,8 +19,8 @@ use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
 use super::tract::TractModel;
 use super::{
-    Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo, Pixels,
-    strides, weights,
+    ColorValues, Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo,
+    Pixels, sizes, strides, weights,
 };
 use crate::ops::{self, Region, SharedTeam};
 use kernels::nn::{Arithmetic, Precision};
@@ -35,10 +35,6 @@ pub struct ModelSource<'a> {
     pub dir: Option<&'a WeightsDir>,
     /// Side of the input in pixels where the file leaves it open.
     pub default_side: usize,
-    /// Mean and standard deviation of each channel that images are normalized with; none if they only come normalized.
-    pub normalization: Option<[(f32, f32); 3]>,
-    /// Whether that was given by nobody, so that a network which normalizes images itself gets them as they are.
-    pub may_normalize_itself: bool,
     /// What is known of the output.
     pub output: OutputWish,
 }
@@ -96,9 +92,10 @@ pub(super) fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> 
     })
 }
 
-/// A network whose graph is known, before weights are packed for a precision.
+/// A network whose graph is known, before weights are packed for a precision; made a model by
+/// [`TractModel::load`].
 #[derive(Debug, Clone)]
-pub(super) struct Prepared {
+pub struct Network {
     input_name: String,
     output: OutputInfo,
     output_reason: String,
@@ -107,20 +104,15 @@ pub(super) struct Prepared {
     about: About,
     side: usize,
     batch: Batch,
-    normalization: Option<[(f32, f32); 3]>,
     model: TypedModel,
     found: Found,
 }
 
 /// The file's graph, with regions around what our operators compute.
-pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
+fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
     let default_side = source.default_side;
     let parsed = parse(source.bytes, source.dir)?;
     let about = parsed.about.clone();
-    let normalization = match about.pixels.mean_and_std() {
-        Some(all) if source.may_normalize_itself => Some([all; 3]),
-        _ => source.normalization,
-    };
     weights::check(&parsed.model)?;
     let (input_name, input) = classifier_input(&parsed.model, default_side)?;
     let Chosen {
@@ -132,7 +124,7 @@ pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
         reason,
     } = chosen_output(parsed, &input, &source.output)?;
     let (model, found) = lower::prepare(model).map_err(|e| graph_error(&e))?;
-    Ok(Prepared {
+    Ok(Network {
         input_name,
         output: OutputInfo {
             name,
@@ -144,7 +136,6 @@ pub(super) fn prepare(source: ModelSource<'_>) -> Result<Prepared, LoadError> {
         about,
         side: input.side,
         batch,
-        normalization,
         model,
         found,
     })
@@ -201,7 +192,26 @@ fn chosen_output(
     outputs::choose(outputs.collect(), &inner_outputs, wish)
 }
 
-impl Prepared {
+impl Network {
+    /// Reads a file's graph and types it.
+    ///
+    /// # Errors
+    /// [`LoadError`], naming the node where there is one.
+    pub fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
+        catch(|| read(source))
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn input(&self) -> NetworkInput {
+        NetworkInput {
+            name: self.input_name.clone(),
+            side: self.side,
+            form: self.about.form,
+            pixels: self.about.pixels.clone(),
+        }
+    }
+
     /// Whether the file says how values are stored as bytes.
     pub(super) fn is_quantized(&self) -> bool {
         self.found.is_quantized()
@@ -211,15 +221,16 @@ impl Prepared {
     pub(super) fn finish(
         self,
         precision: Precision,
+        colors: &ColorValues,
         options: &EngineOptions,
     ) -> Result<TractModel, LoadError> {
         let quantized = self.is_quantized();
-        let Prepared { model, found, .. } = self;
+        let Network { model, found, .. } = self;
         let lowering = LoweringPlan {
             // In any other precision than its own, a quantized file is tract's.
             arithmetic: Arithmetic::new(precision, options.features)
                 .filter(|_| quantized == (precision == Precision::Int8)),
-            normalization: normalizations(self.normalization, options),
+            normalization: normalizations(colors, options),
             options,
         };
         let lowered = lower(model, found, &lowering).map_err(|e| graph_error(&e))?;
@@ -249,6 +260,7 @@ impl Prepared {
         };
         Ok(TractModel {
             spec,
+            colors: *colors,
             single: self.single,
             plan,
             bytes_plan,
@@ -305,12 +317,10 @@ struct LoweringPlan<'a> {
 }
 
 /// The normalization by channel, for the kernels.
-fn normalizations(
-    mean_std: Option<[(f32, f32); 3]>,
-    options: &EngineOptions,
-) -> Option<[Normalization; 3]> {
+fn normalizations(colors: &ColorValues, options: &EngineOptions) -> Option<[Normalization; 3]> {
     let kernel = NormalizeKernel::new(options.features.isa)?;
-    Some(mean_std?.map(|(mean, std)| Normalization::new(kernel, mean, std)))
+    let ColorValues { scale, mean, std } = colors;
+    Some([0, 1, 2].map(|c| Normalization::new(kernel, *scale, mean[c], std[c])))
 }
 
 /// Replaces what our operators compute.
@@ -373,6 +383,7 @@ fn typed_for(
     output: OutletId,
 ) -> Result<(TypedModel, Numbers), LoadError> {
     let refuse = |e: TractError| graph_error(&e);
+    onnx::count_anew();
     model.select_output_outlets(&[output]).map_err(refuse)?;
     model
         .set_outlet_fact(output, InferenceFact::default())
@@ -382,6 +393,7 @@ fn typed_for(
     let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
     model.set_input_fact(0, fact).map_err(refuse)?;
     let mut model = model.into_typed().map_err(refuse)?;
+    sizes::check(&model).map_err(refuse)?;
     strides::keep_offsets(&mut model).map_err(refuse)?;
     let fact = model.output_fact(0).map_err(refuse)?;
     match outputs::numbers(fact, &batch) {

@@ -4,9 +4,12 @@
 
 mod agreement;
 mod caught;
+mod colors;
 mod error;
 mod external;
 mod graph_error;
+#[cfg(test)]
+mod hostile;
 mod import;
 mod input;
 mod lower;
@@ -17,6 +20,7 @@ mod outputs;
 mod precision;
 mod probes;
 mod quantized;
+mod sizes;
 mod strides;
 mod tract;
 mod weights;
@@ -27,9 +31,10 @@ use kernels::nn::{Precision, StepProfile};
 
 pub use self::agreement::is_distribution;
 pub use self::caught::is_expected as is_expected_panic;
+pub use self::colors::ColorValues;
 pub use self::error::{EngineError, LoadError};
 pub use self::external::WeightsDir;
-pub use self::import::ModelSource;
+pub use self::import::{ModelSource, Network};
 pub use self::lower::{Lowering, RefusedNode};
 pub use self::metadata::metadata_of;
 pub use self::onnx::{Ending, InputForm, Pixels};
@@ -110,7 +115,7 @@ impl EngineSpec {
             name: self.input_name.clone(),
             side: self.side,
             form: self.input_form,
-            pixels: self.pixels,
+            pixels: self.pixels.clone(),
         }
     }
 

@@ -5,9 +5,11 @@
 
 use super::agreement::Agreement;
 use super::caught::catch;
-use super::import::Prepared;
+use super::import::Network;
 use super::probes;
-use super::{EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
+use super::{
+    ColorValues, EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel,
+};
 use crate::tensor::Image;
 use kernels::nn::{Arithmetic, Precision};
 
@@ -16,21 +18,25 @@ use kernels::nn::{Arithmetic, Precision};
 ///
 /// # Errors
 /// [`LoadError`]: the network cannot be served, or the precision asked for has no instructions here.
-pub(super) fn load(prepared: Prepared, options: &EngineOptions) -> Result<TractModel, LoadError> {
-    if prepared.is_quantized() {
-        return load_quantized(prepared, options);
+pub(super) fn load(
+    network: Network,
+    colors: &ColorValues,
+    options: &EngineOptions,
+) -> Result<TractModel, LoadError> {
+    if network.is_quantized() {
+        return load_quantized(network, colors, options);
     }
     if options.precision == Some(Precision::Int8) {
         return Err(LoadError::NotQuantized);
     }
-    let mut prepared = Some(prepared);
-    let (mut model, choice) = choose(options, |precision, again| {
-        let prepared = match again {
-            Again::Perhaps => prepared.clone(), // its weights are shared
-            Again::Never => prepared.take(),
+    let mut network = Some(network);
+    let (mut model, choice) = choose(options, colors, |precision, again| {
+        let network = match again {
+            Again::Perhaps => network.clone(), // its weights are shared
+            Again::Never => network.take(),
         };
-        let prepared = prepared.expect("nothing is made after the last");
-        prepared.finish(precision, options)
+        let network = network.expect("nothing is made after the last");
+        network.finish(precision, colors, options)
     })?;
     choice.note_in(&mut model.spec);
     Ok(model)
@@ -38,7 +44,11 @@ pub(super) fn load(prepared: Prepared, options: &EngineOptions) -> Result<TractM
 
 /// Makes the plan of a network whose file says how values are stored as bytes. That is its precision: there is nothing
 /// to choose. In f32, for comparison, tract computes all of it.
-fn load_quantized(prepared: Prepared, options: &EngineOptions) -> Result<TractModel, LoadError> {
+fn load_quantized(
+    network: Network,
+    colors: &ColorValues,
+    options: &EngineOptions,
+) -> Result<TractModel, LoadError> {
     let int8 = Arithmetic::new(Precision::Int8, options.features);
     let precision = match (options.precision, int8) {
         (None | Some(Precision::Int8), Some(_)) => Precision::Int8,
@@ -52,7 +62,7 @@ fn load_quantized(prepared: Prepared, options: &EngineOptions) -> Result<TractMo
         }
         (Some(other), _) => return Err(LoadError::Quantized(other.name())),
     };
-    let mut model = prepared.finish(precision, options)?;
+    let mut model = network.finish(precision, colors, options)?;
     let choice = match int8 {
         Some(arithmetic) if model.computes(Precision::Int8) => Choice {
             precision,
@@ -98,6 +108,7 @@ impl Choice {
 /// Makes a model by `make` in the precision that fits; at most one at a time is held.
 fn choose<M: Model>(
     options: &EngineOptions,
+    colors: &ColorValues,
     mut make: impl FnMut(Precision, Again) -> Result<M, LoadError>,
 ) -> Result<(M, Choice), LoadError> {
     let arithmetic = |precision| Arithmetic::new(precision, options.features);
@@ -144,7 +155,7 @@ fn choose<M: Model>(
         let choice = choice(&exact, Precision::F32, String::new());
         return Ok((exact, choice));
     }
-    let images = probes::images(exact.spec().side, exact.spec().pixels);
+    let images = probes::images(exact.spec().side, colors);
     let run = |model: &M| answers(model, &images, options.threads_per_worker);
     let expected = run(&exact)?;
     drop(exact); // its packed weights are as large as those that follow
@@ -275,7 +286,7 @@ mod tests {
             return None;
         }
         let loads = RefCell::new(Vec::new());
-        let (_, choice) = choose(&options, |precision, _| {
+        let (_, choice) = choose(&options, &ColorValues::UNIT, |precision, _| {
             loads.borrow_mut().push(precision);
             Ok(match precision {
                 Precision::F32 => fixed(exact, steps),
@@ -343,10 +354,15 @@ mod tests {
                 precision: Some(precision),
                 ..options.clone()
             };
-            let got = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 0)));
+            let got = choose(&options, &ColorValues::UNIT, |_, _| {
+                Ok(fixed(&[0.0, 1.0], 0))
+            });
             assert_eq!(got.is_ok(), precision == Precision::F32, "{precision:?}");
         }
-        let (_, choice) = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 0))).expect("auto is f32");
+        let (_, choice) = choose(&options, &ColorValues::UNIT, |_, _| {
+            Ok(fixed(&[0.0, 1.0], 0))
+        })
+        .expect("auto is f32");
         assert_eq!(choice.precision, Precision::F32);
     }
 
@@ -368,7 +384,7 @@ mod tests {
     fn panic_for_a_probe_image_is_the_reason_for_the_refusal() {
         let model = Panics(fixed(&[0.0, 1.0], 0).spec);
         for threads in [1, 3] {
-            let images = probes::images(4, model.0.pixels);
+            let images = probes::images(4, &ColorValues::UNIT);
             let error = answers(&model, &images, threads).unwrap_err().to_string();
             assert!(error.contains("an index out of bounds"), "{error}");
         }
@@ -384,7 +400,10 @@ mod tests {
             precision: Some(Precision::Bf16x3),
             ..EngineOptions::default()
         };
-        let (_, choice) = choose(&options, |_, _| Ok(fixed(&[0.0, 1.0], 5))).expect("it can");
+        let (_, choice) = choose(&options, &ColorValues::UNIT, |_, _| {
+            Ok(fixed(&[0.0, 1.0], 5))
+        })
+        .expect("it can");
         assert_eq!(choice.precision, Precision::Bf16x3);
         assert_eq!(choice.reason, "bf16x3: asked for");
         let instructions = match unit {

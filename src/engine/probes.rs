@@ -1,9 +1,10 @@
 //! Made-up images of different character, on which a network's precisions are compared at load.
 //!
-//! Called by `precision`, and by `tract` for what a network answers. Nothing is read: the same side always gives the same images. Their values spread as those of
-//! normalized photos do, so that every layer sees the range it was trained for.
+//! Called by `precision`, and by `tract` for what a network answers. Nothing is read: the same side always gives the same
+//! images. Their colors spread as those of photos do and become values as those of images, so that every layer sees the
+//! range it was trained for.
 
-use super::Pixels;
+use super::ColorValues;
 use crate::tensor::{Image, Tensor};
 
 /// Colors of one point of a picture, red, green and blue from 0 to 1; `x` and `y` go from 0 to 1.
@@ -12,46 +13,49 @@ type Picture = fn(x: f32, y: f32) -> [f32; 3];
 /// A smooth one, one with a few shapes, one of regular texture, one of chance.
 const PICTURES: [Picture; 4] = [gradients, shapes, stripes, clouds];
 
-/// One image a picture, each `[3, side, side]`: normalized with about ImageNet's mean and deviation, or the pixels that
-/// the network takes instead.
-pub(super) fn images(side: usize, pixels: Pixels) -> Vec<Image> {
-    let images = PICTURES.iter().map(|p| image(*p, side));
-    images.map(|image| taken(&image, 1.0, pixels)).collect()
+/// One image a picture, each `[3, side, side]`, in the values that images become.
+pub(super) fn images(side: usize, colors: &ColorValues) -> Vec<Image> {
+    let images = PICTURES.iter().map(|p| picture(*p, side));
+    images.map(|image| values(&image, 1.0, colors)).collect()
 }
 
-/// Images that tell the kind of a network by its answers: one that spans all that a normalized pixel can be, the pictures,
-/// and these far too bright and too dark, for what has a single answer to all that is possible.
-pub(super) fn of_any_range(side: usize, pixels: Pixels) -> impl Iterator<Item = Image> {
+/// Images that tell the kind of a network by its answers: one that spans all that a pixel can be, the pictures, and these
+/// far too bright and too dark, for what has a single answer to all that is possible.
+pub(super) fn of_any_range(side: usize, colors: &ColorValues) -> impl Iterator<Item = Image> {
     let gradient = (0..3 * side * side)
-        .map(|i| (i % 255) as f32 / 64.0 - 2.0)
+        .map(|i| (i % 256) as f32 / 255.0)
         .collect();
     let gradient = Tensor::new(vec![3, side, side], gradient);
-    let first = std::iter::once(taken(&gradient, 1.0, pixels));
-    let more = [1.0, 8.0, -8.0].into_iter().flat_map(move |factor| {
+    let first = std::iter::once(values(&gradient, 1.0, colors));
+    let more = [1.0, 8.0, -8.0].into_iter().flat_map(move |contrast| {
         let pictures = PICTURES.iter().rev();
-        pictures.map(move |p| taken(&image(*p, side), factor, pixels))
+        pictures.map(move |p| values(&picture(*p, side), contrast, colors))
     });
     first.chain(more)
 }
 
-/// A normalized image, times a factor, in the numbers that the network takes.
-fn taken(image: &Tensor, factor: f32, pixels: Pixels) -> Image {
-    let value = |v: f32| match pixels {
-        Pixels::Normalized => v * factor,
-        Pixels::Unit => v * factor * 0.225 + 0.45,
-        Pixels::Bytes => (v * factor * 0.225 + 0.45) * 255.0,
+/// Mean brightness of photos.
+const MIDDLE: f32 = 0.45;
+
+/// A picture, its contrast times a factor, in the values that images become.
+fn values(picture: &Tensor, contrast: f32, colors: &ColorValues) -> Image {
+    let size = picture.data().len() / 3;
+    let value = |(i, pixel): (usize, &f32)| {
+        let pixel = (pixel - MIDDLE) * contrast + MIDDLE;
+        colors.value(i / size, pixel)
     };
-    let data = image.data().iter().map(|v| value(*v)).collect();
-    Tensor::new(image.shape().to_vec(), data).into()
+    let data = picture.data().iter().enumerate().map(value).collect();
+    Tensor::new(picture.shape().to_vec(), data).into()
 }
 
-fn image(picture: Picture, side: usize) -> Tensor {
+/// The pixels of a picture, in 256 steps from 0 to 1.
+fn picture(picture: Picture, side: usize) -> Tensor {
     let middle = |i: usize| (i as f32 + 0.5) / side as f32;
     let mut data = vec![0.0; 3 * side * side];
     for (row, column) in (0..side).flat_map(|r| (0..side).map(move |c| (r, c))) {
         let color = picture(middle(column), middle(row));
         for (channel, value) in color.into_iter().enumerate() {
-            data[(channel * side + row) * side + column] = (value - 0.45) / 0.225;
+            data[(channel * side + row) * side + column] = (value * 255.0).round() / 255.0;
         }
     }
     Tensor::new(vec![3, side, side], data)
@@ -128,34 +132,55 @@ fn chance(x: u32, y: u32, seed: u32) -> f32 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn images_are_of_the_pixels_that_the_network_takes() {
-        for (pixels, range) in [(Pixels::Unit, -0.01..1.01), (Pixels::Bytes, -1.0..256.0)] {
-            for image in images(16, pixels) {
-                let Image::Tensor(image) = image else {
-                    panic!("an image is a tensor")
-                };
-                let data = image.data();
-                assert!(data.iter().all(|v| range.contains(v)), "{pixels:?}");
-                assert!(data.iter().any(|v| *v > range.end / 3.0), "{pixels:?}");
-            }
+    fn data(image: &Image) -> &[f32] {
+        match image {
+            Image::Tensor(image) => image.data(),
+            Image::Crop(_) => panic!("an image is a tensor"),
         }
-        assert_eq!(of_any_range(8, Pixels::Normalized).count(), 13);
     }
 
     #[test]
-    fn images_differ_and_spread_as_normalized_photos() {
-        let images = PICTURES.map(|p| image(p, 32));
+    fn images_are_in_the_values_that_images_become() {
+        let of = |scale: f32, mean: [f32; 3], std: [f32; 3]| ColorValues { scale, mean, std };
+        let caffe = [103.939, 116.779, 123.68];
+        for (colors, range) in [
+            (ColorValues::UNIT, 0.0..=1.0),
+            (of(1.0, [0.0; 3], [1.0 / 255.0; 3]), 0.0..=255.01),
+            (of(255.0, caffe, [1.0; 3]), -124.0..=152.0),
+            (of(2.0, [1.0; 3], [1.0; 3]), -1.0..=1.0),
+            (
+                of(1.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+                -2.2..=2.7,
+            ),
+        ] {
+            let spread = range.end() - range.start();
+            for image in images(16, &colors) {
+                let data = data(&image);
+                assert!(data.iter().all(|v| range.contains(v)), "{colors:?}");
+                let largest = data.iter().copied().fold(f32::MIN, f32::max);
+                let least = data.iter().copied().fold(f32::MAX, f32::min);
+                assert!(largest - least > 0.3 * spread, "{colors:?}");
+            }
+        }
+        assert_eq!(of_any_range(8, &ColorValues::UNIT).count(), 13);
+        // Each channel has its own mean.
+        let [red, green] = [0, 1].map(|c| of(255.0, caffe, [1.0; 3]).value(c, 0.0));
+        assert_eq!((red, green), (-caffe[0], -caffe[1]));
+    }
+
+    #[test]
+    fn images_differ_and_spread_as_photos() {
+        let images = PICTURES.map(|p| picture(p, 32));
         for (i, image) in images.iter().enumerate() {
             assert_eq!(image.shape(), [3, 32, 32]);
             let data = image.data();
-            assert!(data.iter().all(|v| (-2.2..2.7).contains(v)), "{i}");
+            assert!(data.iter().all(|v| (0.0..=1.0).contains(v)), "{i}");
             let mean = data.iter().sum::<f32>() / data.len() as f32;
             let deviation = data.iter().map(|v| (v - mean).powi(2)).sum::<f32>();
             let deviation = (deviation / data.len() as f32).sqrt();
-            assert!((0.4..1.6).contains(&deviation), "{i}: {deviation}");
+            assert!((0.09..0.36).contains(&deviation), "{i}: {deviation}");
             assert!(images[..i].iter().all(|other| other != image));
         }
-        assert_eq!(images, PICTURES.map(|p| image(p, 32)));
+        assert_eq!(images, PICTURES.map(|p| picture(p, 32)));
     }
 }

@@ -8,10 +8,10 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::bail;
 
 use super::caught::catch;
-use super::import::{self, ModelSource};
+use super::import::{self, ModelSource, Network};
 use super::{
-    Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, NetworkInput, Single,
-    precision, probes,
+    ColorValues, Engine, EngineError, EngineOptions, EngineSpec, LoadError, Model, NetworkInput,
+    Single, precision, probes,
 };
 use crate::tensor::Image;
 use kernels::nn::{Precision, Program, StepProfile};
@@ -20,6 +20,7 @@ use kernels::nn::{Precision, Program, StepProfile};
 #[derive(Debug)]
 pub struct TractModel {
     pub(super) spec: EngineSpec,
+    pub(super) colors: ColorValues,
     /// What the number of an output is that gives but one.
     pub(super) single: Option<Single>,
     pub(super) plan: Arc<TypedRunnableModel>,
@@ -32,8 +33,8 @@ pub struct TractModel {
 }
 
 impl TractModel {
-    /// Imports a network, replaces what it recognizes by our operators in the precision that `options` ask for or a
-    /// self-check finds, and optimizes the rest.
+    /// Replaces what of a network it recognizes by our operators in the precision that `options` ask for or a self-check
+    /// finds, and optimizes the rest. Images are normalized by `colors`.
     ///
     /// The plan takes whatever batch arrives if our operators compute all of the network, elementwise ends apart. Else
     /// it takes one image at a time, unless the file fixes another batch size: stock tract needs 1.5 to 2 times as long
@@ -41,8 +42,12 @@ impl TractModel {
     ///
     /// # Errors
     /// [`LoadError`], naming the node where there is one.
-    pub fn load(source: ModelSource<'_>, options: &EngineOptions) -> Result<TractModel, LoadError> {
-        catch(|| precision::load(import::prepare(source)?, options))
+    pub fn load(
+        network: Network,
+        colors: &ColorValues,
+        options: &EngineOptions,
+    ) -> Result<TractModel, LoadError> {
+        catch(|| precision::load(network, colors, options))
     }
 
     /// What a network takes; reads the file without optimizing or running it.
@@ -75,7 +80,7 @@ impl TractModel {
         };
         let differ = |outputs: &[Vec<f32>]| outputs.iter().any(|o| *o != outputs[0]);
         let mut outputs = Vec::new();
-        for image in probes::of_any_range(self.spec.side, self.spec.pixels) {
+        for image in probes::of_any_range(self.spec.side, &self.colors) {
             let output = engine
                 .run(&[image])
                 .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?

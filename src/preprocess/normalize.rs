@@ -10,29 +10,13 @@ use kernels::{Normalization, NormalizeKernel};
 /// `(x · scale / 255 - mean[c]) / std[c]` for the three channels.
 #[derive(Debug, Clone)]
 pub(super) struct Normalizer {
-    channels: [Channel; 3],
-}
-
-/// What becomes of one channel's bytes.
-#[derive(Debug, Clone)]
-enum Channel {
-    /// Pixels are taken as 0 to 1.
-    ZeroToOne(Normalization),
-    /// The value of each byte, for any other scale.
-    Table(Box<[f32; 256]>),
+    channels: [Normalization; 3],
 }
 
 impl Normalizer {
     /// The three operations in `f32`, in the order and rounding of torchvision's `ToTensor` and `Normalize`.
     pub(super) fn new(kernel: NormalizeKernel, spec: &PreprocessSpec) -> Normalizer {
-        let channel = |c: usize| match spec.scale == 1.0 {
-            true => Channel::ZeroToOne(Normalization::new(kernel, spec.mean[c], spec.std[c])),
-            false => Channel::Table(Box::new(std::array::from_fn(|x| {
-                // A byte times a short factor is exact in f64, so that the quotient is rounded once.
-                let scaled = (x as f64 * f64::from(spec.scale) / 255.0) as f32;
-                (scaled - spec.mean[c]) / spec.std[c]
-            }))),
-        };
+        let channel = |c| Normalization::new(kernel, spec.scale, spec.mean[c], spec.std[c]);
         Normalizer {
             channels: std::array::from_fn(channel),
         }
@@ -48,13 +32,7 @@ impl Normalizer {
         let mut data = Vec::with_capacity(3 * side * side);
         for (i, channel) in self.channels.iter().enumerate() {
             for row in crop.bytes().chunks_exact(3 * side) {
-                let row = &row[i * side..][..side];
-                match channel {
-                    Channel::ZeroToOne(normalization) => normalization.append(row, &mut data),
-                    Channel::Table(values) => {
-                        data.extend(row.iter().map(|&x| values[usize::from(x)]));
-                    }
-                }
+                channel.append(&row[i * side..][..side], &mut data);
             }
         }
         Tensor::new(vec![3, side, side], data)

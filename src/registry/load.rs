@@ -12,7 +12,8 @@ use super::recipe::Recipes;
 use super::spec::{check_preprocess, fitted_labels, standard_labels};
 use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
-    EngineOptions, Model, ModelSource, NetworkInput, OutputWish, Single, TractModel, WeightsDir,
+    ColorValues, EngineOptions, Model, ModelSource, Network, NetworkInput, OutputWish, Pixels,
+    Single, TractModel,
 };
 use crate::preprocess::PreprocessSpec;
 
@@ -74,11 +75,17 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     };
     let bytes = parts.onnx.len() as u64;
     let wish = output_wish(&parts);
-    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes, wish);
-    let model = TractModel::load(source.map_err(bad_spec)?, options).map_err(refuse)?;
-    let classes = model.spec().classes();
+    let source = ModelSource {
+        bytes: parts.onnx,
+        dir: parts.dir.as_ref(),
+        default_side: parts.recipes.open_side(),
+        output: wish,
+    };
+    let network = Network::read(source).map_err(refuse)?;
     let (preprocess, preprocess_from) =
-        preprocess_for(&model.spec().input(), &parts.recipes).map_err(bad_spec)?;
+        preprocess_for(&network.input(), &parts.recipes).map_err(bad_spec)?;
+    let model = TractModel::load(network, &color_values(&preprocess), options).map_err(refuse)?;
+    let classes = model.spec().classes();
     let (labels, labels_from) = match parts.labels {
         Some((labels, from)) => (fitted_labels(labels, classes), from),
         None => standard_labels(classes),
@@ -131,13 +138,17 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
         path: origin.clone(),
         reason,
     };
-    let wish = output_wish(&parts);
-    let source = model_source(parts.onnx, parts.dir.as_ref(), &parts.recipes, wish);
-    let input =
-        TractModel::input(source.map_err(bad_spec)?).map_err(|reason| ModelError::Load {
-            origin: parts.origin,
-            reason,
-        })?;
+    let output = output_wish(&parts);
+    let source = ModelSource {
+        bytes: parts.onnx,
+        dir: parts.dir.as_ref(),
+        default_side: parts.recipes.open_side(),
+        output,
+    };
+    let input = TractModel::input(source).map_err(|reason| ModelError::Load {
+        origin: parts.origin,
+        reason,
+    })?;
     let (preprocess, _) = preprocess_for(&input, &parts.recipes).map_err(bad_spec)?;
     Ok(preprocess)
 }
@@ -154,28 +165,11 @@ fn output_wish(parts: &Parts) -> OutputWish {
     }
 }
 
-/// The file for the engine.
-///
-/// # Errors
-/// A sentence, if how colors become values cannot be honoured.
-fn model_source<'a>(
-    bytes: std::borrow::Cow<'static, [u8]>,
-    dir: Option<&'a WeightsDir>,
-    recipes: &Recipes,
-    output: OutputWish,
-) -> Result<ModelSource<'a>, String> {
-    let colors = recipes.colors()?;
-    // The kernels that normalize bytes take pixels as 0 to 1; any other range comes normalized.
-    let is_usual = colors.scale == 1.0;
-    Ok(ModelSource {
-        bytes,
-        dir,
-        default_side: recipes.open_side(),
-        may_normalize_itself: !recipes.say_colors(),
-        normalization: is_usual
-            .then(|| [0, 1, 2].map(|channel| (colors.mean[channel], colors.std[channel]))),
-        output,
-    })
+fn color_values(preprocess: &PreprocessSpec) -> ColorValues {
+    let PreprocessSpec {
+        scale, mean, std, ..
+    } = *preprocess;
+    ColorValues { scale, mean, std }
 }
 
 /// The preprocessing for a network's input, and where it comes from.
@@ -183,10 +177,20 @@ fn preprocess_for(
     input: &NetworkInput,
     recipes: &Recipes,
 ) -> Result<(PreprocessSpec, String), String> {
+    if let Pixels::Unknown(reason) = &input.pixels
+        && !recipes.say_colors()
+    {
+        return Err(format!("{reason}; {SAY_COLORS}"));
+    }
     let (preprocess, from) = recipes.whole(input.side, input.pixels.mean_and_std())?;
     check_preprocess(&preprocess, input)?;
     Ok((preprocess, from.to_string()))
 }
+
+/// What decides where the network does not tell.
+const SAY_COLORS: &str = "say in model.toml what is given to the network, [preprocess] scale = 255, mean = [0, 0, 0], \
+    std = [1, 1, 1] for pixels from 0 to 255 as they are, or mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] \
+    for ImageNet's normalization";
 
 /// A sentence about classes that nothing tells apart, with the first three of them.
 fn equal_labels(labels: &Labels) -> Option<String> {

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use kernels::{Features, Isa};
-use resnet::engine::{EngineOptions, Model, ModelSource, OutputWish, TractModel};
+use resnet::engine::{
+    ColorValues, EngineOptions, Model, ModelSource, Network, OutputWish, TractModel,
+};
 use resnet::tensor::{Image, Tensor};
 
 use crate::harness::fixture;
@@ -18,11 +20,10 @@ fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
         bytes: Cow::Owned(bytes.to_vec()),
         dir: None,
         default_side: 32,
-        normalization: None,
-        may_normalize_itself: false,
         output: OutputWish::default(),
     };
-    TractModel::load(source, &options).unwrap()
+    let network = Network::read(source).unwrap();
+    TractModel::load(network, &ColorValues::UNIT, &options).unwrap()
 }
 
 /// What no operator of ours runs with.

@@ -3,7 +3,9 @@
 
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Features, Isa};
-use resnet::engine::{EngineOptions, LoadError, Model, ModelSource, OutputWish, TractModel};
+use resnet::engine::{
+    ColorValues, EngineOptions, LoadError, Model, ModelSource, Network, OutputWish, TractModel,
+};
 use resnet::tensor::{Image, Tensor};
 
 use crate::harness::{fixture, fixture_json};
@@ -17,11 +19,9 @@ fn load(file: &str, options: &EngineOptions) -> Result<TractModel, LoadError> {
             .into(),
         dir: None,
         default_side: SIDE,
-        normalization: None,
-        may_normalize_itself: false,
         output: OutputWish::default(),
     };
-    TractModel::load(source, options)
+    TractModel::load(Network::read(source)?, &ColorValues::UNIT, options)
 }
 
 fn options(features: Features, precision: Option<Precision>) -> EngineOptions {
@@ -145,11 +145,13 @@ fn what_is_not_quantized_is_not_int8() {
             bytes: std::fs::read(fixture(file)).unwrap().into(),
             dir: None,
             default_side: SIDE,
-            normalization: None,
-            may_normalize_itself: false,
             output: OutputWish::default(),
         };
-        TractModel::load(source, &options(Features::detect(), precision))
+        TractModel::load(
+            Network::read(source)?,
+            &ColorValues::UNIT,
+            &options(Features::detect(), precision),
+        )
     };
     let error = model("models/opset13.onnx", Some(Precision::Int8)).unwrap_err();
     assert!(

@@ -243,7 +243,7 @@ fn file_form(spec: &EngineSpec) -> String {
         grey,
     } = spec.input_form;
     let own = match spec.pixels {
-        Pixels::Normalized => None,
+        Pixels::Normalized | Pixels::Unknown(_) => None,
         Pixels::Unit => Some("normalizes pixels from 0 to 1 itself"),
         Pixels::Bytes if bytes => None,
         Pixels::Bytes => Some("normalizes pixels from 0 to 255 itself"),

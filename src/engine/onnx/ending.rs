@@ -5,10 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::super::quantized::constants;
-use super::tensors;
+use super::numbers::{Constants, one};
 
 /// What makes the numbers of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,13 +35,62 @@ pub(super) fn endings(graph: &GraphProto) -> HashMap<String, Ending> {
         .collect();
     let mut walk = Walk {
         makers,
-        constants: constants(graph),
+        constants: Constants::of(graph),
         known: HashMap::new(),
     };
     let outputs = graph.output.iter().map(|o| o.name.as_str());
     outputs
-        .map(|name| (name.to_owned(), walk.ending(name, MAX_STEPS)))
+        .map(|name| (name.to_owned(), walk.end(name, MAX_STEPS).ending()))
         .collect()
+}
+
+/// What makes the numbers of a value, and between which they so are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct End {
+    ending: Ending,
+    /// Of a sum of products only.
+    least: f32,
+    most: f32,
+}
+
+impl End {
+    /// Any numbers, as far as is known.
+    fn of(ending: Ending) -> End {
+        End {
+            ending,
+            least: f32::NEG_INFINITY,
+            most: f32::INFINITY,
+        }
+    }
+
+    /// Sums cut to what a probability or a percentage can be are a hard sigmoid; cut otherwise, as by ReLU6, they stay
+    /// what they are.
+    fn ending(self) -> Ending {
+        let near = |value: f32, to: f32| (value - to).abs() <= 0.001 * to.max(1.0);
+        let is_share = near(self.most, 1.0) || near(self.most, 100.0);
+        match self.ending {
+            Ending::Linear if near(self.least, 0.0) && is_share => Ending::Sigmoid,
+            ending => ending,
+        }
+    }
+
+    fn cut(self, least: Option<f32>, most: Option<f32>) -> End {
+        End {
+            least: least.map_or(self.least, |l| self.least.max(l)),
+            most: most.map_or(self.most, |m| self.most.min(m)),
+            ..self
+        }
+    }
+
+    /// The bounds by a function that keeps their order, or turns it.
+    fn map(self, function: impl Fn(f32) -> f32) -> End {
+        let (a, b) = (function(self.least), function(self.most));
+        End {
+            least: a.min(b),
+            most: a.max(b),
+            ..self
+        }
+    }
 }
 
 /// Most operators looked at behind one another, from an output on.
@@ -50,71 +98,112 @@ const MAX_STEPS: usize = 24;
 
 struct Walk<'g> {
     makers: HashMap<&'g str, &'g NodeProto>,
-    constants: HashMap<&'g str, &'g TensorProto>,
+    constants: Constants<'g>,
     /// Of values with the steps left there: many ways may lead to one.
-    known: HashMap<(&'g str, usize), Ending>,
+    known: HashMap<(&'g str, usize), End>,
 }
 
 impl<'g> Walk<'g> {
-    fn ending(&mut self, value: &'g str, steps: usize) -> Ending {
+    fn end(&mut self, value: &'g str, steps: usize) -> End {
         let (Some(node), Some(left)) = (self.makers.get(value).copied(), steps.checked_sub(1))
         else {
-            return Ending::Other;
+            return End::of(Ending::Other);
         };
         if let Some(known) = self.known.get(&(value, steps)) {
             return *known;
         }
-        let ending = self.of_node(node, left);
-        self.known.insert((value, steps), ending);
-        ending
+        let end = self.of_node(node, left);
+        self.known.insert((value, steps), end);
+        end
     }
 
-    fn of_node(&mut self, node: &'g NodeProto, steps: usize) -> Ending {
-        let first = || node.input.first().map(String::as_str).unwrap_or_default();
+    fn of_node(&mut self, node: &'g NodeProto, steps: usize) -> End {
+        let first = node.input.first().map(String::as_str).unwrap_or_default();
         match node.op_type.as_str() {
-            "Softmax" | "Hardmax" => Ending::Softmax,
-            "LogSoftmax" => Ending::LogSoftmax,
-            "Sigmoid" | "HardSigmoid" => Ending::Sigmoid,
-            "TopK" => Ending::Sorted,
-            "Gemm" | "MatMul" | "Conv" | "Einsum" | "BatchNormalization" => Ending::Linear,
+            "Softmax" | "Hardmax" => End::of(Ending::Softmax),
+            "LogSoftmax" => End::of(Ending::LogSoftmax),
+            "Sigmoid" | "HardSigmoid" => End::of(Ending::Sigmoid),
+            "TopK" => End::of(Ending::Sorted),
+            "Gemm" | "MatMul" | "Conv" | "Einsum" | "BatchNormalization" => End::of(Ending::Linear),
             // The same numbers, or some of them, or the same but for rounding.
             "Cast" | "DequantizeLinear" | "Dropout" | "Flatten" | "Gather" | "Identity"
             | "QuantizeLinear" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose"
-            | "Unsqueeze" => self.ending(first(), steps),
-            // Means and largest of the same, and functions that are not bounded.
-            "AveragePool" | "Elu" | "GlobalAveragePool" | "GlobalMaxPool" | "HardSwish"
-            | "LeakyRelu" | "MaxPool" | "PRelu" | "ReduceMax" | "ReduceMean" | "Relu"
-            | "Softplus" => self.ending(first(), steps),
-            "Clip" => self.clip(node, steps),
-            "Div" if self.is_share(node) => Ending::Softmax,
-            "Div" | "Reciprocal" if self.is_logistic(node) => Ending::Sigmoid,
+            | "Unsqueeze" => self.end(first, steps),
+            // Means and largest of the same.
+            "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "MaxPool" | "ReduceMax"
+            | "ReduceMean" => self.end(first, steps),
+            // Functions that are not bounded.
+            "Elu" | "HardSwish" | "LeakyRelu" | "PRelu" | "Softplus" => {
+                End::of(self.end(first, steps).ending)
+            }
+            "Relu" => self.end(first, steps).cut(Some(0.0), None),
+            "Clip" => {
+                let bound = |input: usize, name: &str| {
+                    self.number(node, input)
+                        .or_else(|| one(node, name).map(|n| n as f32))
+                };
+                let (least, most) = (bound(1, "min"), bound(2, "max"));
+                self.end(first, steps).cut(least, most)
+            }
+            "Div" if self.is_share(node) => End::of(Ending::Softmax),
+            "Div" | "Reciprocal" if self.is_logistic(node) => End::of(Ending::Sigmoid),
             "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Mean" | "Max" | "Min" | "Concat" => {
                 self.joined(node, steps)
             }
-            _ => Ending::Other,
+            _ => End::of(Ending::Other),
         }
     }
 
     /// What several values make together: numbers from 0 to 1 stay such but for a factor, and numbers of any size any.
-    fn joined(&mut self, node: &'g NodeProto, steps: usize) -> Ending {
-        let mut endings = HashSet::new();
+    fn joined(&mut self, node: &'g NodeProto, steps: usize) -> End {
+        let (mut endings, mut last) = (HashSet::new(), None);
         for input in &node.input {
             if self.is_computed(input) {
-                endings.insert(self.ending(input, steps));
+                let end = self.end(input, steps);
+                endings.insert(end.ending);
+                last = Some(end);
             }
         }
         let mut endings = endings.into_iter();
         let scales = matches!(&*node.op_type, "Mul" | "Div");
-        match (endings.next(), endings.next()) {
+        match (endings.next(), endings.next(), last) {
+            (Some(_), None, Some(end)) if self.computed(node) == 1 => self.moved(node, end),
             // The product of two values is neither.
-            (Some(ending), None) if !scales || self.computed(node) == 1 => ending,
-            (Some(Ending::Softmax), Some(Ending::Sigmoid))
-            | (Some(Ending::Sigmoid), Some(Ending::Softmax))
+            (Some(ending), None, _) if !scales => End::of(ending),
+            (Some(Ending::Softmax), Some(Ending::Sigmoid), _)
+            | (Some(Ending::Sigmoid), Some(Ending::Softmax), _)
                 if endings.next().is_none() =>
             {
-                Ending::Sigmoid
+                End::of(Ending::Sigmoid)
             }
-            _ => Ending::Other,
+            _ => End::of(Ending::Other),
+        }
+    }
+
+    /// A value with a constant.
+    fn moved(&self, node: &NodeProto, end: End) -> End {
+        let is_second = node.input.first().is_some_and(|i| !self.is_computed(i));
+        let Some(k) = self.number(node, usize::from(!is_second)) else {
+            return End::of(end.ending);
+        };
+        match (&*node.op_type, is_second) {
+            ("Add" | "Sum", _) => end.map(|v| v + k),
+            ("Sub", false) => end.map(|v| v - k),
+            ("Sub", true) => end.map(|v| k - v),
+            ("Mul", _) if k != 0.0 => end.map(|v| v * k),
+            ("Div", false) if k != 0.0 => end.map(|v| v / k),
+            ("Max", _) => end.cut(Some(k), None),
+            ("Min", _) => end.cut(None, Some(k)),
+            _ => End::of(end.ending),
+        }
+    }
+
+    /// The only number of a constant.
+    fn number(&self, node: &NodeProto, input: usize) -> Option<f32> {
+        let name = node.input.get(input).filter(|name| !name.is_empty())?;
+        match self.constants.get(name)?.values[..] {
+            [number] => Some(number as f32),
+            _ => None,
         }
     }
 
@@ -142,29 +231,8 @@ impl<'g> Walk<'g> {
             .is_some_and(|power| power.op_type == "Exp")
     }
 
-    /// A clip to an interval from 0 up is a hard sigmoid; any other changes little of what it clips.
-    fn clip(&mut self, node: &'g NodeProto, steps: usize) -> Ending {
-        let attribute = |name: &str| -> Option<f32> {
-            let find = |a: &&AttributeProto| a.name == name;
-            node.attribute.iter().find(find).map(|a| a.f)
-        };
-        let input = |i: usize| -> Option<f32> {
-            let tensor = self.constants.get(node.input.get(i)?.as_str())?;
-            tensors::floats(tensor)?.first().copied()
-        };
-        let low = input(1).or_else(|| attribute("min"));
-        let high = input(2).or_else(|| attribute("max"));
-        let first = node.input.first().map(String::as_str).unwrap_or_default();
-        match (self.ending(first, steps), low, high) {
-            (Ending::Linear, Some(low), Some(high)) if low >= 0.0 && high.is_finite() => {
-                Ending::Sigmoid
-            }
-            (ending, ..) => ending,
-        }
-    }
-
     fn is_computed(&self, value: &str) -> bool {
-        !value.is_empty() && !self.constants.contains_key(value)
+        !value.is_empty() && !self.constants.contains(value)
     }
 
     fn computed(&self, node: &NodeProto) -> usize {
@@ -175,7 +243,7 @@ impl<'g> Walk<'g> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tract_onnx::pb::{AttributeProto, ValueInfoProto};
+    use tract_onnx::pb::{AttributeProto, TensorProto, ValueInfoProto};
 
     /// The ending of `y` in a graph of `output = operator(inputs)`, with `k` constant.
     fn ending(nodes: &[(&str, &[&str], &str)]) -> Ending {
@@ -319,9 +387,76 @@ mod tests {
         );
     }
 
+    /// The ending of `y` where a sum of products is followed by these operators with constants.
+    fn after_sum(operators: &[(&str, &[f32])]) -> Ending {
+        let mut graph = GraphProto::default();
+        let mut last = "x".to_owned();
+        let mut push = |op: &str, constants: &[f32], output: &str| {
+            let mut input = vec![std::mem::replace(&mut last, output.into())];
+            for (i, number) in constants.iter().enumerate() {
+                let name = format!("{output} k{i}");
+                graph.initializer.push(TensorProto {
+                    name: name.clone(),
+                    data_type: 1,
+                    float_data: vec![*number],
+                    ..TensorProto::default()
+                });
+                input.push(name);
+            }
+            graph.node.push(NodeProto {
+                op_type: op.into(),
+                input,
+                output: vec![output.into()],
+                ..NodeProto::default()
+            });
+        };
+        push("Gemm", &[], "sum");
+        for (i, (op, constants)) in operators.iter().enumerate() {
+            push(op, constants, &i.to_string());
+        }
+        let output = ValueInfoProto {
+            name: last.clone(),
+            ..ValueInfoProto::default()
+        };
+        graph.output.push(output);
+        endings(&graph)[&last]
+    }
+
     #[test]
-    fn clip_from_zero_is_a_hard_sigmoid() {
-        let clip = |min: f32, max: f32| {
+    fn sum_cut_to_what_a_share_can_be_is_a_hard_sigmoid() {
+        for shares in [
+            &[("Clip", &[0.0, 1.0][..])][..],
+            &[("Clip", &[0.0, 100.0])],
+            &[("Add", &[3.0]), ("Clip", &[0.0, 6.0]), ("Div", &[6.0])],
+            &[("Clip", &[0.0, 6.0]), ("Mul", &[1.0 / 6.0])],
+            &[("Clip", &[-0.5, 0.5]), ("Add", &[0.5])],
+            &[("Relu", &[]), ("Min", &[1.0])],
+            &[
+                ("Max", &[0.0]),
+                ("Min", &[6.0]),
+                ("Div", &[6.0]),
+                ("Mul", &[100.0]),
+            ],
+            &[("Clip", &[-1.0, 0.0]), ("Mul", &[-1.0])],
+        ] {
+            assert_eq!(after_sum(shares), Ending::Sigmoid, "{shares:?}");
+        }
+        for sums in [
+            &[("Clip", &[0.0, 6.0][..])][..], // ReLU6
+            &[("Relu", &[]), ("Min", &[6.0])],
+            &[("Clip", &[-50.0, 50.0])],
+            &[("Clip", &[0.0, f32::INFINITY])],
+            &[("Clip", &[-1.0, 1.0])],
+            &[("Clip", &[0.0, 1.0]), ("Mul", &[0.0])],
+            &[("Clip", &[0.0, 1.0]), ("Elu", &[])],
+        ] {
+            assert_eq!(after_sum(sums), Ending::Linear, "{sums:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_a_clip_may_be_attributes() {
+        let clip = |max: f32| {
             let attribute = |(name, f): (&str, f32)| AttributeProto {
                 name: name.into(),
                 f,
@@ -331,7 +466,7 @@ mod tests {
                 op_type: op.into(),
                 input: vec![input.into()],
                 output: vec![output.into()],
-                attribute: [("min", min), ("max", max)].map(attribute).to_vec(),
+                attribute: [("min", 0.0), ("max", max)].map(attribute).to_vec(),
                 ..NodeProto::default()
             };
             let graph = GraphProto {
@@ -344,8 +479,6 @@ mod tests {
             };
             endings(&graph)["y"]
         };
-        assert_eq!(clip(0.0, 6.0), Ending::Sigmoid);
-        assert_eq!(clip(-50.0, 50.0), Ending::Linear);
-        assert_eq!(clip(0.0, f32::INFINITY), Ending::Linear);
+        assert_eq!([clip(1.0), clip(6.0)], [Ending::Sigmoid, Ending::Linear]);
     }
 }

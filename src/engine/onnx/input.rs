@@ -12,6 +12,7 @@ use tract_onnx::pb::{
     attribute_proto::AttributeType, type_proto,
 };
 
+use super::names::{fresh, names};
 use super::readers::{readers, reads, rename_reads};
 
 /// The form in which a file takes images.
@@ -199,11 +200,7 @@ impl Chain {
     }
 
     fn fresh(&mut self, what: &str) -> String {
-        let mut name = format!("{}/{what}", self.name);
-        while !self.names.insert(name.clone()) {
-            name.push('_');
-        }
-        name
+        fresh(&mut self.names, format!("{}/{what}", self.name))
     }
 }
 
@@ -214,16 +211,6 @@ fn integer(name: &str, i: i64) -> AttributeProto {
         r#type: AttributeType::Int as i32,
         ..AttributeProto::default()
     }
-}
-
-fn names(graph: &GraphProto) -> HashSet<String> {
-    let weights = graph.initializer.iter().map(|t| &t.name);
-    let inputs = graph.input.iter().map(|v| &v.name);
-    let of_nodes = graph
-        .node
-        .iter()
-        .flat_map(|n| n.output.iter().chain([&n.name]));
-    weights.chain(inputs).chain(of_nodes).cloned().collect()
 }
 
 /// Whether all that reads an input, and there is something, brings its channels to the front.

@@ -4,17 +4,24 @@
 //! Called by `import`. Works on the decoded protobuf only; tract stays the importer. The order of the passes is that of
 //! [`decode`]; each has a file of its own.
 
+mod bounded;
+mod channels;
 mod ending;
 mod floats;
 mod functions;
 mod inner_outputs;
 mod input;
 mod log_softmax;
+mod names;
+mod numbers;
 mod operators;
 mod pixels;
 mod readers;
+mod resize;
+mod synonyms;
 mod tensors;
 mod training;
+mod windows;
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,6 +32,7 @@ use super::external::{self, WeightsDir};
 use super::widen::widen_weights;
 use super::{LoadError, quantized};
 
+pub(super) use self::bounded::count_anew;
 pub use self::ending::Ending;
 pub use self::input::InputForm;
 pub use self::pixels::Pixels;
@@ -45,12 +53,19 @@ pub(super) struct Decoded {
     pub(super) notes: Vec<String>,
 }
 
-/// The importer with our operators in place of those that it lacks or computes otherwise.
+/// The importer with our operators in place of those that it lacks or computes otherwise, and with bounds.
 pub(super) fn importer() -> Onnx {
+    let mut onnx = unbounded();
+    bounded::register(&mut onnx);
+    onnx
+}
+
+fn unbounded() -> Onnx {
     // value_info repeats shapes that tract infers, for the batch size of the export only.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     quantized::register(&mut onnx);
     log_softmax::register(&mut onnx);
+    resize::register(&mut onnx);
     onnx
 }
 
@@ -76,6 +91,8 @@ pub(super) fn decode(
     functions::inline(&mut proto, bytes, &is_operator)?;
     let graph = proto.graph.as_mut().expect("seen above");
     operators::check(graph, onnx)?;
+    windows::check(graph)?;
+    synonyms::rewrite(graph, version.unwrap_or(1))?;
     floats::widen(graph)?;
     let training = training::settle(graph, version.unwrap_or(1))?;
     quantized::rewrite(graph)?;

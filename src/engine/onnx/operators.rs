@@ -8,7 +8,7 @@ use tract_onnx::Onnx;
 use tract_onnx::pb::GraphProto;
 
 use super::super::LoadError;
-use super::{domain, graphs, node_name};
+use super::{domain, graphs, node_name, synonyms};
 
 /// ONNX Runtime's own operators that the importer has, or `quantized` says in ONNX's.
 const MICROSOFT: [&str; 11] = [
@@ -26,10 +26,11 @@ const MICROSOFT: [&str; 11] = [
 ];
 
 /// Operators of other domains that the importer has under their bare name.
-const FOREIGN: [&str; 17] = [
+const FOREIGN: [&str; 18] = [
     "ArrayFeatureExtractor",
     "BiasGelu",
     "CategoryMapper",
+    "ConstantLike",
     "FastGelu",
     "GatherBlockQuantized",
     "GroupQueryAttention",
@@ -46,18 +47,13 @@ const FOREIGN: [&str; 17] = [
     "TreeEnsembleClassifier",
 ];
 
-/// Operators of ONNX that the importer computes otherwise than ONNX says: the norm without its root, and the slope of
-/// another function where `alpha` is not 1.
-const OTHERWISE: [&str; 2] = ["Celu", "GlobalLpPool"];
-
-/// Whether the operator of a domain means what the importer takes it for.
+/// Whether the operator of a domain means what the importer takes it for, or is said otherwise before.
 pub(super) fn is_known(domain: &str, op_type: &str, onnx: &Onnx) -> bool {
+    if synonyms::is_known(domain, op_type) {
+        return true;
+    }
     match domain {
-        "" => {
-            onnx.op_register.0.contains_key(op_type)
-                && !FOREIGN.contains(&op_type)
-                && !OTHERWISE.contains(&op_type)
-        }
+        "" => onnx.op_register.0.contains_key(op_type) && !FOREIGN.contains(&op_type),
         "com.microsoft" => MICROSOFT.contains(&op_type),
         _ => false,
     }

@@ -1,6 +1,6 @@
 //! What reads a value of the graph.
 //!
-//! Used by `input` and `pixels`, which change or interpret what follows a value only where they see all of it.
+//! Used by `input` and `channels`, which change or interpret what follows a value only where they see all of it.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
@@ -20,7 +20,7 @@ pub(super) fn readers<'g>(graph: &'g GraphProto, value: &str) -> Option<Vec<&'g 
 }
 
 /// Whether a graph inside of a node reads a value from outside, or has one of that name.
-fn is_read_in(graph: &GraphProto, value: &str) -> bool {
+pub(super) fn is_read_in(graph: &GraphProto, value: &str) -> bool {
     let mut inner = graph
         .node
         .iter()

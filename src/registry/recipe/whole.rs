@@ -76,14 +76,6 @@ impl Recipes {
         })
     }
 
-    /// How colors become a network's values.
-    ///
-    /// # Errors
-    /// A sentence with the source, its key and value.
-    pub(in crate::registry) fn colors(&self) -> Result<Colors, String> {
-        self.colors_from(None, &mut Provenance::default())
-    }
-
     /// Whether any source says how pixels become a network's values. A range from 0 to 1 alone does not: exporters
     /// write it whether or not the network normalizes pixels itself.
     pub(in crate::registry) fn say_colors(&self) -> bool {
@@ -337,7 +329,7 @@ mod tests {
             ("scale = 2\nstd = [1, 1, 1]", "mean"),
             ("scale = 255\nmean = [103.939, 116.779, 123.68]", "std"),
         ] {
-            let error = Recipes(vec![toml(text)]).colors().expect_err(text);
+            let error = Recipes(vec![toml(text)]).whole(32, None).expect_err(text);
             assert!(
                 error.contains(&format!("but {missing} is not given")),
                 "{error}"

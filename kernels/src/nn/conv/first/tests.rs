@@ -132,7 +132,7 @@ proptest! {
         let isa = arithmetic.features().isa;
         let normalization = recipes.map(|r| {
             let (mean, std) = MEAN_STD[r];
-            Normalization::new(NormalizeKernel::new(isa).unwrap(), mean, std)
+            Normalization::new(NormalizeKernel::new(isa).unwrap(), 1.0, mean, std)
         });
         let bytes: Vec<u8> = random(seed, images * 3 * height * width)
             .into_iter()

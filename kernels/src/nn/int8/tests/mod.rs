@@ -78,7 +78,7 @@ proptest! {
         }
         for arithmetic in arithmetics() {
             let kernel = NormalizeKernel::new(arithmetic.features().isa).unwrap();
-            let normalization = recipes.map(|(mean, std)| Normalization::new(kernel, mean, std));
+            let normalization = recipes.map(|(mean, std)| Normalization::new(kernel, 1.0, mean, std));
             let program = network.program(arithmetic, 2, Some(normalization));
             prop_assert!(program.takes_bytes(0));
             let classes = network.classes.outputs;

@@ -1,0 +1,145 @@
+//! Small constants of the decoded file as numbers, whatever type they have and however they are stored.
+//!
+//! Used by what interprets a graph's operators; weights are left where they are.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::super::quantized::constants;
+use super::tensors::is_elsewhere;
+
+/// A constant.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Numbers {
+    pub(super) dims: Vec<usize>,
+    pub(super) values: Vec<f64>,
+    /// Whether its type has numbers below zero.
+    pub(super) is_signed: bool,
+}
+
+/// Most numbers of a constant that is read: an image's mean, `[3, 512, 512]`.
+const MAX_NUMBERS: usize = 3 << 18;
+
+/// The constants of a graph by name.
+#[derive(Debug)]
+pub(super) struct Constants<'g> {
+    tensors: HashMap<&'g str, &'g TensorProto>,
+    nodes: HashMap<&'g str, &'g NodeProto>,
+}
+
+impl<'g> Constants<'g> {
+    pub(super) fn of(graph: &'g GraphProto) -> Constants<'g> {
+        let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
+        Constants {
+            tensors: constants(graph),
+            nodes: nodes
+                .filter_map(|n| Some((n.output.first()?.as_str(), n)))
+                .collect(),
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name) || self.nodes.contains_key(name)
+    }
+
+    /// The numbers of a constant, if it is a small one.
+    pub(super) fn get(&self, name: &str) -> Option<Numbers> {
+        if let Some(tensor) = self.tensors.get(name) {
+            return of_tensor(tensor);
+        }
+        self.nodes
+            .get(name)?
+            .attribute
+            .iter()
+            .find_map(of_attribute)
+    }
+}
+
+/// The numbers of an attribute.
+pub(super) fn numbers_of(node: &NodeProto, name: &str) -> Option<Vec<f64>> {
+    let attribute = node.attribute.iter().find(|a| a.name == name)?;
+    let floats = attribute.floats.iter().map(|f| f64::from(*f));
+    Some(
+        attribute
+            .ints
+            .iter()
+            .map(|i| *i as f64)
+            .chain(floats)
+            .collect(),
+    )
+}
+
+/// The number of an attribute.
+pub(super) fn one(node: &NodeProto, name: &str) -> Option<f64> {
+    let attribute = node.attribute.iter().find(|a| a.name == name)?;
+    Some(match attribute.f {
+        0.0 => attribute.i as f64,
+        f => f64::from(f),
+    })
+}
+
+/// The number or numbers that a node holds in place of a tensor.
+fn of_attribute(attribute: &AttributeProto) -> Option<Numbers> {
+    let floats = || attribute.floats.iter().map(|f| f64::from(*f));
+    let (values, is_one): (Vec<f64>, bool) = match attribute.name.as_str() {
+        "value_float" => (vec![attribute.f.into()], true),
+        "value_int" => (vec![attribute.i as f64], true),
+        "value_floats" => (floats().collect(), false),
+        "value_ints" => (attribute.ints.iter().map(|i| *i as f64).collect(), false),
+        _ => return None,
+    };
+    Some(Numbers {
+        dims: if is_one {
+            Vec::new()
+        } else {
+            vec![values.len()]
+        },
+        values,
+        is_signed: true,
+    })
+}
+
+fn of_tensor(tensor: &TensorProto) -> Option<Numbers> {
+    let dims = tensor.dims.iter().map(|d| usize::try_from(*d).ok());
+    let dims: Vec<usize> = dims.collect::<Option<_>>()?;
+    let count = dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d))?;
+    if count > MAX_NUMBERS || is_elsewhere(tensor) {
+        return None;
+    }
+    let raw = &tensor.raw_data;
+    let small = || tensor.int32_data.iter().map(|i| f64::from(*i));
+    let values: Vec<f64> = match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Float => match raw.is_empty() {
+            true => tensor.float_data.iter().map(|f| f64::from(*f)).collect(),
+            false => each(raw, |b| f64::from(f32::from_le_bytes(b))),
+        },
+        DataType::Int64 => match raw.is_empty() {
+            true => tensor.int64_data.iter().map(|i| *i as f64).collect(),
+            false => each(raw, |b| i64::from_le_bytes(b) as f64),
+        },
+        DataType::Int32 => match raw.is_empty() {
+            true => small().collect(),
+            false => each(raw, |b| f64::from(i32::from_le_bytes(b))),
+        },
+        DataType::Uint8 => match raw.is_empty() {
+            true => small().collect(),
+            false => each(raw, |[b]: [u8; 1]| f64::from(b)),
+        },
+        DataType::Int8 => match raw.is_empty() {
+            true => small().collect(),
+            false => each(raw, |b| f64::from(i8::from_le_bytes(b))),
+        },
+        _ => return None,
+    };
+    (values.len() == count).then_some(Numbers {
+        dims,
+        values,
+        is_signed: tensor.data_type != DataType::Uint8 as i32,
+    })
+}
+
+fn each<const N: usize>(raw: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    raw.as_chunks::<N>().0.iter().map(|b| number(*b)).collect()
+}

@@ -1,0 +1,394 @@
+//! Operators that the importer lacks, or computes otherwise than ONNX says, in those that it computes right.
+//!
+//! Called by `onnx` on the decoded file. What each means is ONNX's own definition, and ONNX Runtime's where it is from
+//! there.
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::super::LoadError;
+use super::names::{fresh, names};
+use super::numbers::{Constants, numbers_of, one};
+use super::{domain, graphs_mut, node_name};
+
+/// Whether [`rewrite`] says an operator by others.
+pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
+    matches!(
+        (domain, op_type),
+        ("", "Celu" | "GlobalLpPool" | "LpPool" | "Upsample") | ("com.microsoft", "FusedConv")
+    )
+}
+
+/// Says these operators otherwise, those of graphs inside of nodes too; `version` is that of the operator set.
+///
+/// # Errors
+/// [`LoadError::BadNode`] where one has a form that no other operator has.
+pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadError> {
+    for node in &mut graph.node {
+        for inner in node.attribute.iter_mut().flat_map(graphs_mut) {
+            rewrite(inner, version)?;
+        }
+    }
+    let is_meant = |node: &&NodeProto| {
+        is_known(domain(&node.domain), &node.op_type) || matches!(&*node.op_type, "Pad" | "Resize")
+    };
+    if !graph.node.iter().any(|node| is_meant(&node)) {
+        return Ok(());
+    }
+    let mut names = names(graph);
+    let constants = Constants::of(graph);
+    let (mut said, mut added) = (Vec::new(), Vec::new());
+    for (i, node) in graph.node.iter().enumerate().filter(|(_, n)| is_meant(n)) {
+        let mut words = Words {
+            node,
+            version,
+            names: &mut names,
+            last: node.input.first().cloned().unwrap_or_default(),
+            nodes: Vec::new(),
+            constants: Vec::new(),
+        };
+        words.say(&constants).map_err(|reason| LoadError::BadNode {
+            node: node_name(node),
+            reason,
+        })?;
+        let Words {
+            nodes, constants, ..
+        } = words;
+        added.extend(constants);
+        if !nodes.is_empty() {
+            said.push((i, nodes));
+        }
+    }
+    // From behind, so that places before stay.
+    for (i, mut nodes) in said.into_iter().rev() {
+        if let Some(last) = nodes.last_mut() {
+            last.name.clone_from(&graph.node[i].name);
+            last.output.clone_from(&graph.node[i].output);
+        }
+        graph.node.splice(i..=i, nodes);
+    }
+    graph.initializer.extend(added);
+    Ok(())
+}
+
+/// Operators behind one another in the place of one.
+struct Words<'g> {
+    node: &'g NodeProto,
+    version: i64,
+    names: &'g mut HashSet<String>,
+    /// The value that the next one reads.
+    last: String,
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+}
+
+impl Words<'_> {
+    fn say(&mut self, constants: &Constants<'_>) -> Result<(), String> {
+        match &*self.node.op_type {
+            "Celu" => self.celu()?,
+            "FusedConv" => self.fused_conv()?,
+            "GlobalLpPool" => self.global_lp_pool(),
+            "LpPool" => self.lp_pool()?,
+            "Pad" => self.pad(constants)?,
+            "Resize" => self.resize(constants),
+            "Upsample" => self.upsample(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `alpha · Elu(x / alpha)`.
+    fn celu(&mut self) -> Result<(), String> {
+        let alpha = one(self.node, "alpha").unwrap_or(1.0) as f32;
+        if alpha == 0.0 || !alpha.is_finite() {
+            return Err(format!(
+                "its alpha is {alpha}, allowed are finite numbers but 0"
+            ));
+        }
+        let alpha = self.floats(&[], &[alpha]);
+        self.push("Div", &[&alpha], Vec::new());
+        self.push("Elu", &[], Vec::new());
+        self.push("Mul", &[&alpha], Vec::new());
+        Ok(())
+    }
+
+    /// ONNX Runtime's convolution, sum and activation in one.
+    fn fused_conv(&mut self) -> Result<(), String> {
+        let node = self.node;
+        let text = |name: &str| {
+            let attribute = node.attribute.iter().find(|a| a.name == name);
+            attribute.map(|a| String::from_utf8_lossy(&a.s).into_owned())
+        };
+        let input = |i: usize| node.input.get(i).filter(|name| !name.is_empty());
+        let of_conv = (node.attribute.iter()).filter(|a| !a.name.starts_with("activation"));
+        let more: Vec<&str> = [input(1), input(2)]
+            .into_iter()
+            .flatten()
+            .map(|s| &**s)
+            .collect();
+        self.push("Conv", &more, of_conv.cloned().collect());
+        if let Some(other) = input(3) {
+            self.push("Add", &[other], Vec::new());
+        }
+        let numbers = numbers_of(node, "activation_params").unwrap_or_default();
+        let number = |i: usize, default: f32| numbers.get(i).map_or(default, |n| *n as f32);
+        match text("activation").unwrap_or_default().as_str() {
+            "" => {}
+            op @ ("Relu" | "Sigmoid" | "Tanh" | "HardSwish") => self.push(op, &[], Vec::new()),
+            "LeakyRelu" => self.push("LeakyRelu", &[], vec![float("alpha", number(0, 0.01))]),
+            "HardSigmoid" => {
+                let numbers = vec![
+                    float("alpha", number(0, 0.2)),
+                    float("beta", number(1, 0.5)),
+                ];
+                self.push("HardSigmoid", &[], numbers);
+            }
+            "Clip" => {
+                let [least, most] = [number(0, f32::MIN), number(1, f32::MAX)];
+                let (least, most) = (self.floats(&[], &[least]), self.floats(&[], &[most]));
+                self.push("Max", &[&least], Vec::new());
+                self.push("Min", &[&most], Vec::new());
+            }
+            other => return Err(format!("its activation \"{other}\" is not known here")),
+        }
+        Ok(())
+    }
+
+    /// The norm of each channel's values.
+    fn global_lp_pool(&mut self) {
+        let p = one(self.node, "p").unwrap_or(2.0);
+        let shape = self.integers(&[0, 0, -1, 1]);
+        self.push("Reshape", &[&shape], Vec::new());
+        self.powers(p);
+        let kept = integer("keepdims", 1);
+        match self.version {
+            13.. => {
+                let axes = self.integers(&[2]);
+                self.push("ReduceSum", &[&axes], vec![kept]);
+            }
+            _ => self.push("ReduceSum", &[], vec![integers("axes", &[2]), kept]),
+        }
+        self.root(p);
+    }
+
+    /// The root of a window's mean times its elements; what is padded counts as zero.
+    fn lp_pool(&mut self) -> Result<(), String> {
+        let p = one(self.node, "p").unwrap_or(2.0);
+        let window = numbers_of(self.node, "kernel_shape").ok_or("it has no kernel_shape")?;
+        let elements: f64 = window.iter().product();
+        let of_window = |a: &&AttributeProto| a.name != "p";
+        if one(self.node, "ceil_mode").unwrap_or(0.0) != 0.0 {
+            return Err("its ceil_mode is 1, allowed is 0: export it with windows that fit".into());
+        }
+        let mut window: Vec<AttributeProto> = self
+            .node
+            .attribute
+            .iter()
+            .filter(of_window)
+            .cloned()
+            .collect();
+        window.push(integer("count_include_pad", 1));
+        self.powers(p);
+        self.push("AveragePool", &[], window);
+        let elements = self.floats(&[], &[elements as f32]);
+        self.push("Mul", &[&elements], Vec::new());
+        self.root(p);
+        Ok(())
+    }
+
+    /// `|x|` to the power of `p`.
+    fn powers(&mut self, p: f64) {
+        self.push("Abs", &[], Vec::new());
+        if p != 1.0 {
+            let p = self.floats(&[], &[p as f32]);
+            self.push("Pow", &[&p], Vec::new());
+        }
+    }
+
+    fn root(&mut self, p: f64) {
+        match p {
+            1.0 => {}
+            2.0 => self.push("Sqrt", &[], Vec::new()),
+            _ => {
+                let inverse = self.floats(&[], &[(1.0 / p) as f32]);
+                self.push("Pow", &[&inverse], Vec::new());
+            }
+        }
+    }
+
+    /// Negative numbers of a padding cut off.
+    fn pad(&mut self, constants: &Constants<'_>) -> Result<(), String> {
+        let node = self.node;
+        let constant = |i: usize| node.input.get(i).and_then(|name| constants.get(name));
+        let given = numbers_of(node, "pads").or_else(|| constant(1).map(|c| c.values));
+        let Some(pads) = given.filter(|pads| pads.iter().any(|p| *p < 0.0)) else {
+            return Ok(());
+        };
+        let count = pads.len() / 2;
+        let axes: Vec<i64> = match constant(3) {
+            Some(axes) => axes.values.iter().map(|a| *a as i64).collect(),
+            None => (0..count as i64).collect(),
+        };
+        if axes.len() != count {
+            return Err(format!(
+                "it has {} pads for {} axes",
+                pads.len(),
+                axes.len()
+            ));
+        }
+        let cut: Vec<i64> = pads.iter().map(|p| -p.min(0.0) as i64).collect();
+        let ends = cut[count..]
+            .iter()
+            .map(|c| if *c == 0 { i64::MAX } else { -c });
+        let (starts, ends) = (cut[..count].to_vec(), ends.collect::<Vec<_>>());
+        match self.version {
+            10.. => {
+                let inputs = [&starts, &ends, &axes].map(|all| self.integers(all));
+                self.push("Slice", &inputs.each_ref().map(|i| &**i), Vec::new());
+            }
+            _ => {
+                let attributes = vec![
+                    integers("starts", &starts),
+                    integers("ends", &ends),
+                    integers("axes", &axes),
+                ];
+                self.push("Slice", &[], attributes);
+            }
+        }
+        let left: Vec<i64> = pads.iter().map(|p| p.max(0.0) as i64).collect();
+        let others = node.attribute.iter().filter(|a| a.name != "pads");
+        let mut attributes: Vec<AttributeProto> = others.cloned().collect();
+        match self.version {
+            11.. => {
+                let pads = self.integers(&left);
+                let more = node.input.iter().skip(2).map(String::as_str);
+                let more: Vec<&str> = std::iter::once(&*pads).chain(more).collect();
+                self.push("Pad", &more, attributes);
+            }
+            _ => {
+                attributes.push(integers("pads", &left));
+                self.push("Pad", &[], attributes);
+            }
+        }
+        Ok(())
+    }
+
+    /// In operator set 10 the nearest pixel is the one before, and the one behind of a smaller picture.
+    fn resize(&mut self, constants: &Constants<'_>) {
+        let is_said = self.node.attribute.iter().any(|a| a.name == "nearest_mode");
+        if self.version != 10 || is_said {
+            return;
+        }
+        let scales = self.node.input.get(1).and_then(|name| constants.get(name));
+        let shrinks = scales.is_some_and(|s| s.values.iter().any(|s| *s < 1.0));
+        let mut attributes = self.node.attribute.clone();
+        attributes.push(text("nearest_mode", if shrinks { "ceil" } else { "floor" }));
+        self.copy("Resize", attributes);
+    }
+
+    /// What `Resize` has been since.
+    fn upsample(&mut self) {
+        let scales = self.node.attribute.iter().find(|a| a.name == "scales");
+        let mode = self.node.attribute.iter().find(|a| a.name == "mode");
+        let mut mode = mode.cloned().unwrap_or_else(|| text("mode", "nearest"));
+        if mode.s == b"bilinear" {
+            mode.s = b"linear".to_vec();
+        }
+        let attributes = vec![mode, text("nearest_mode", "floor")];
+        match scales.map(|s| s.floats.clone()) {
+            Some(scales) => {
+                let scales = self.floats(&[scales.len() as i64], &scales);
+                self.push("Resize", &[&scales], attributes);
+            }
+            None => self.copy("Resize", attributes),
+        }
+    }
+
+    /// The node with another operator and attributes.
+    fn copy(&mut self, op_type: &str, attribute: Vec<AttributeProto>) {
+        let more: Vec<&str> = self.node.input.iter().skip(1).map(String::as_str).collect();
+        self.push(op_type, &more, attribute);
+    }
+
+    fn push(&mut self, op_type: &str, more: &[&str], attribute: Vec<AttributeProto>) {
+        let of = self.node.output.first().cloned().unwrap_or_default();
+        let output = fresh(self.names, format!("{of}/{}", op_type.to_lowercase()));
+        let read = std::mem::replace(&mut self.last, output.clone());
+        let more = more.iter().map(|name| (*name).to_owned());
+        self.nodes.push(NodeProto {
+            name: format!("{}/{}", node_name(self.node), op_type.to_lowercase()),
+            op_type: op_type.into(),
+            input: std::iter::once(read).chain(more).collect(),
+            output: vec![output],
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
+        self.constant(TensorProto {
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            float_data: numbers.to_vec(),
+            ..TensorProto::default()
+        })
+    }
+
+    fn integers(&mut self, numbers: &[i64]) -> String {
+        self.constant(TensorProto {
+            dims: vec![numbers.len() as i64],
+            data_type: DataType::Int64 as i32,
+            int64_data: numbers.to_vec(),
+            ..TensorProto::default()
+        })
+    }
+
+    fn constant(&mut self, tensor: TensorProto) -> String {
+        let of = self.node.output.first().cloned().unwrap_or_default();
+        let name = fresh(self.names, format!("{of}/constant"));
+        self.constants.push(TensorProto {
+            name: name.clone(),
+            ..tensor
+        });
+        name
+    }
+}
+
+fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        f,
+        r#type: AttributeType::Float as i32,
+        ..AttributeProto::default()
+    }
+}
+
+fn integer(name: &str, i: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        i,
+        r#type: AttributeType::Int as i32,
+        ..AttributeProto::default()
+    }
+}
+
+fn integers(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        ints: ints.to_vec(),
+        r#type: AttributeType::Ints as i32,
+        ..AttributeProto::default()
+    }
+}
+
+fn text(name: &str, s: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        s: s.as_bytes().to_vec(),
+        r#type: AttributeType::String as i32,
+        ..AttributeProto::default()
+    }
+}
