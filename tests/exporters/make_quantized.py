@@ -1,0 +1,159 @@
+"""What tools make of finished files: ONNX Runtime's quantizers and optimizer, onnxslim, onnxsim, onnxconverter-common."""
+
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import version_converter
+from onnxconverter_common import auto_mixed_precision
+from onnxruntime import quantization as q
+
+from zoo import FILES, keep, standard, varied
+
+STANDARD = varied(standard)
+DUE = STANDARD[::3]
+
+
+class Photos(q.CalibrationDataReader):
+    def __init__(self, file):
+        name = ort.InferenceSession(file).get_inputs()[0].name
+        self.feeds = iter([{name: image[None]} for image in STANDARD])
+
+    def get_next(self):
+        return next(self.feeds, None)
+
+
+def static(source, layout, **options):
+    def make(directory):
+        prepared = str(directory / "prepared.onnx")
+        q.shape_inference.quant_pre_process(source, prepared)
+        q.quantize_static(prepared, str(directory / "model.onnx"), Photos(prepared), quant_format=layout, **options)
+        (directory / "prepared.onnx").unlink()
+
+    return make
+
+
+def dynamic(source, **options):
+    return lambda directory: q.quantize_dynamic(source, str(directory / "model.onnx"), **options)
+
+
+def blocks(source):
+    def make(directory):
+        quantizer = q.matmul_nbits_quantizer.MatMulNBitsQuantizer(onnx.load(source), block_size=32)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(directory / "model.onnx"))
+
+    return make
+
+
+def optimized(source, level):
+    def make(directory):
+        options = ort.SessionOptions()
+        options.graph_optimization_level = level
+        options.optimized_model_filepath = str(directory / "model.onnx")
+        ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+    return make
+
+
+def other_set(source, opset):
+    def make(directory):
+        onnx.save(version_converter.convert_version(onnx.load(source), opset), str(directory / "model.onnx"))
+
+    return make
+
+
+def slim(source):
+    import onnxslim
+
+    return lambda directory: onnxslim.slim(source, str(directory / "model.onnx"))
+
+
+def simplified(source):
+    import onnxsim
+
+    return lambda directory: onnx.save(onnxsim.simplify(source)[0], str(directory / "model.onnx"))
+
+
+def by_reference(source):
+    """Weights in many small files beside the model, as `convert_model_to_external_data` writes them."""
+
+    def make(directory):
+        onnx.save_model(onnx.load(source), str(directory / "model.onnx"), save_as_external_data=True, all_tensors_to_one_file=False)
+
+    return make
+
+
+def mixed(source):
+    def make(directory):
+        name = ort.InferenceSession(source).get_inputs()[0].name
+        made = auto_mixed_precision.auto_convert_mixed_precision(onnx.load(source), {name: DUE[:1]}, rtol=0.05, keep_io_types=True)
+        onnx.save(made, str(directory / "model.onnx"))
+
+    return make
+
+
+U8, S8, U16, S16 = q.QuantType.QUInt8, q.QuantType.QInt8, q.QuantType.QUInt16, q.QuantType.QInt16
+QDQ, OPERATORS = q.QuantFormat.QDQ, q.QuantFormat.QOperator
+QUANTIZED = {
+    "qdq-u8s8": lambda f: static(f, QDQ, activation_type=U8, weight_type=S8, reduce_range=True),
+    "qdq-u8s8-channel": lambda f: static(f, QDQ, activation_type=U8, weight_type=S8, per_channel=True, reduce_range=True),
+    "qdq-s8s8-channel": lambda f: static(f, QDQ, activation_type=S8, weight_type=S8, per_channel=True),
+    "qdq-u8u8": lambda f: static(f, QDQ, activation_type=U8, weight_type=U8),
+    "qdq-s8s8-symmetric": lambda f: static(f, QDQ, activation_type=S8, weight_type=S8, extra_options={"ActivationSymmetric": True}),
+    "qdq-entropy": lambda f: static(f, QDQ, activation_type=U8, weight_type=S8, reduce_range=True, calibrate_method=q.CalibrationMethod.Entropy),
+    "qdq-some": lambda f: static(f, QDQ, activation_type=U8, weight_type=U8, op_types_to_quantize=["Conv"]),
+    "qdq-u16": lambda f: static(f, QDQ, activation_type=U16, weight_type=S8),
+    "qoperator-u8u8": lambda f: static(f, OPERATORS, activation_type=U8, weight_type=U8),
+    "qoperator-u8s8-channel": lambda f: static(f, OPERATORS, activation_type=U8, weight_type=S8, per_channel=True, reduce_range=True),
+    "qoperator-s8s8": lambda f: static(f, OPERATORS, activation_type=S8, weight_type=S8),
+    "dynamic": lambda f: dynamic(f),
+    "dynamic-matmul": lambda f: dynamic(f, op_types_to_quantize=["MatMul", "Gemm"]),
+}
+LEVELS = ort.GraphOptimizationLevel
+CHANGED = {
+    "ort-basic": ("ONNX Runtime, optimized file", lambda f: optimized(f, LEVELS.ORT_ENABLE_BASIC)),
+    "ort-extended": ("ONNX Runtime, optimized file", lambda f: optimized(f, LEVELS.ORT_ENABLE_EXTENDED)),
+    "ort-all": ("ONNX Runtime, optimized file", lambda f: optimized(f, LEVELS.ORT_ENABLE_ALL)),
+    "slim": ("onnxslim", slim),
+    "simplified": ("onnxsim", simplified),
+    "external": ("onnx, external data", by_reference),
+    "o22": ("onnx, version converter", lambda f: other_set(f, 22)),
+    "o15": ("onnx, version converter", lambda f: other_set(f, 15)),
+}
+SOURCES = {
+    "resnet18": "tv-resnet18-o11/model.onnx",
+    "resnet50": "tv-resnet50-o13/model.onnx",
+    "mobilenet_v2": "tv-mobilenet_v2-o17/model.onnx",
+    "efficientnet_b0": "tv-efficientnet_b0-o17/model.onnx",
+    "shufflenet": "tv-shufflenet_v2_x1_0-o17/model.onnx",
+    "vit": "hf-vit-dynamo/model.onnx",
+}
+FEW = ["qdq-u8s8-channel", "qoperator-u8u8", "dynamic", "ort-extended", "slim", "simplified"]
+
+for network, source in SOURCES.items():
+    file = FILES / source
+    if not file.exists():
+        continue
+    # What was there for the source, and its description.
+    images = np.load(FILES / f"{file.parent.name}.npy")
+
+    def beside(make):
+        def made(directory):
+            for json in file.parent.glob("*.json"):
+                shutil.copy(json, directory)
+            make(directory)
+
+        return made
+
+    whole = network in ("resnet18", "mobilenet_v2")
+    for name, how in QUANTIZED.items():
+        if (whole or name in FEW) and not (network == "vit" and name.startswith("q")):
+            keep(f"quantized-{network}-{name}", f"ONNX Runtime, {name.split('-')[0]}", beside(lambda d: how(str(file))(d)), images, rounded=True)
+    for name, (exporter, how) in CHANGED.items():
+        if whole or name in FEW:
+            keep(f"changed-{network}-{name}", exporter, beside(lambda d: how(str(file))(d)), images)
+    if network in ("resnet18", "vit"):
+        keep(f"changed-{network}-mixed", "onnxconverter-common, mixed precision", beside(lambda d: mixed(str(file))(d)), images, rounded=True)
+        keep(f"quantized-{network}-blocks", "ONNX Runtime, 4 bits", beside(lambda d: blocks(str(file))(d)), images, rounded=True)

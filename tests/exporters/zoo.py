@@ -1,0 +1,91 @@
+"""Photos, networks of random weights whose answers differ from photo to photo, and what is due for a file.
+
+Used by every make_*.py; knows no exporter. A file NAME lies as its exporter writes it in FILES/NAME/, beside it
+NAME.npy is what the graph takes for PHOTOS, and NAME.json says who made it and what its output is.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+warnings.filterwarnings("ignore")
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "target/exporters/files"
+PHOTOS = sorted((ROOT / "tests/fixtures/photos").glob("*.png"))
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def opened():
+    return [Image.open(photo).convert("RGB") for photo in PHOTOS]
+
+
+def cropped(image, side, resize=None, filter=Image.Resampling.BILINEAR):
+    """torchvision's Resize and CenterCrop."""
+    resize = resize or side * 256 // 224
+    width, height = image.size
+    short = min(width, height)
+    image = image.resize((int(resize * width / short), int(resize * height / short)), filter)
+    left, top = (round((size - side) / 2) for size in image.size)
+    return image.crop((left, top, left + side, top + side))
+
+
+def standard(image, side=224):
+    """The input [3, side, side] of networks of which nothing is said."""
+    pixels = np.asarray(cropped(image, side), np.float32) / 255
+    return ((pixels - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)
+
+
+def due(preprocess=standard):
+    return np.stack([np.asarray(preprocess(image)) for image in opened()])
+
+
+def varied(preprocess=standard):
+    """Three views of each photo, for statistics."""
+    views = [lambda i: i, ImageOps.mirror, lambda i: i.crop((0, 0, *(3 * s // 4 for s in i.size)))]
+    return np.stack([np.asarray(preprocess(view(image))) for image in opened() for view in views])
+
+
+def keep(name, exporter, make, images, kind="logits", **about):
+    """Has `make` write a file into a directory, unless it is there; a failure is written down and costs no other file.
+
+    `kind` is what the output is: "logits", "probabilities" or "scores". `about` may say which `output` is due, whether
+    the file is `rounded` (16 or 8 bits), and as what (`served`) it is named to resnet, if not as its directory.
+    """
+    if len(sys.argv) > 1 and not any(word in name for word in sys.argv[1:]):
+        return
+    said = FILES / f"{name}.json"
+    if said.exists():
+        return
+    directory = FILES / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    begin = time.time()
+    about |= {"exporter": exporter, "kind": kind}
+    try:
+        make(directory)
+        np.save(FILES / f"{name}.npy", images() if callable(images) else images)
+    except Exception as error:
+        (FILES / f"{name}.log").write_text(traceback.format_exc())
+        about["not_made"] = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+    said.write_text(json.dumps(about))
+    print(f"{name}: {about.get('not_made', 'made')} ({time.time() - begin:.0f} s)", flush=True)
+
+
+def wanted(*names):
+    """Whether any of these files is still to be made."""
+    words = sys.argv[1:]
+    return any(
+        not (FILES / f"{name}.json").exists() and (not words or any(w in name for w in words))
+        for name in names
+    )
