@@ -93,7 +93,6 @@ files("resnet50",
     ("dynamo-o21", dynamo, dict(opset=21)), ("dynamo-o23", dynamo, dict(opset=23)),
     ("dynamo-open-sides", dynamo, dict(open_sides=True)), ("dynamo-unoptimized", dynamo, dict(optimize=False)),
     ("half-converter", halves(dict(keep_io_types=True)), dict(about=ROUNDED)),
-    ("training", legacy, dict(opset=13, training=MODES.TRAINING, do_constant_folding=False)),
 )
 files("resnet18", ("half", legacy, dict(change=lambda n: n.half(), to=lambda i: i.astype(np.float16), about=ROUNDED)))
 files("resnet50", ("half-dynamo", dynamo, dict(change=lambda n: n.half(), to=lambda i: i.astype(np.float16), about=ROUNDED)))
