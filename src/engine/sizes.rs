@@ -18,7 +18,7 @@ pub(super) fn too_large(shape: &[TDim]) -> Option<String> {
     let product =
         |all: usize, dim: &TDim| all.checked_mul(usize::try_from(of_one_image(dim)?).ok()?);
     let numbers = shape.iter().try_fold(1, product);
-    (!numbers.is_some_and(|n| n <= MAX_NUMBERS)).then(|| {
+    numbers.is_none_or(|n| n > MAX_NUMBERS).then(|| {
         let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
         format!(
             "its result is [{}], allowed are {MAX_NUMBERS} numbers for an image",
