@@ -252,7 +252,9 @@ impl Metrics {
             self.requests_canceled.with_label_values(&[stage]);
             self.requests_expired.with_label_values(&[stage]);
         }
-        for format in ["jpeg", "png", "webp", "gif"] {
+        for format in [
+            "jpeg", "png", "webp", "gif", "bmp", "tiff", "pnm", "ico", "qoi", "tga",
+        ] {
             self.decode_panics.with_label_values(&[format]);
         }
         for reason in REFUSALS {

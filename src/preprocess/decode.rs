@@ -1,15 +1,20 @@
 //! What every format's decoder is to its caller: a size from the header, then rows of 8-bit RGB.
 //!
-//! Called by `Preprocessor`; `jpeg`, `png`, `webp` and `gif` have the formats. The size in the header is checked before
+//! Called by `Preprocessor`; a file each has the formats. The size in the header is checked before
 //! anything is allocated.
 
+use super::bmp::BmpSource;
 use super::exif::{Orientation, orientation};
 use super::gif::GifSource;
 use super::jpeg::{Jpeg, JpegError};
 use super::png::PngSource;
+use super::pnm::PnmSource;
+use super::qoi::QoiSource;
+use super::tga::TgaSource;
+use super::tiff::TiffSource;
 use super::watch::{Stopped, Watch};
 use super::webp::WebPSource;
-use super::{Format, ImageLimits, PreprocessError};
+use super::{Format, ImageLimits, PreprocessError, ico};
 use kernels::Isa;
 
 /// A rectangle of an image's pixels as they are stored, before any orientation is applied.
@@ -89,6 +94,12 @@ pub(super) fn open<'a>(
         Format::Png => Box::new(PngSource::open(bytes, limits)?),
         Format::WebP => Box::new(WebPSource::open(bytes, limits)?),
         Format::Gif => Box::new(GifSource::open(bytes, limits)?),
+        Format::Bmp => Box::new(BmpSource::open(bytes, limits)?),
+        Format::Tiff => Box::new(TiffSource::open(bytes, limits, isa)?),
+        Format::Pnm => Box::new(PnmSource::open(bytes, limits)?),
+        Format::Ico => ico::open(bytes, limits)?,
+        Format::Qoi => Box::new(QoiSource::open(bytes, limits)?),
+        Format::Tga => Box::new(TgaSource::open(bytes, limits)?),
     })
 }
 

@@ -14,7 +14,7 @@ pub enum PreprocessError {
     Empty,
     /// The first bytes are those of no accepted format; `looks_like` names what they are, where that is known.
     #[error(
-        "this is not an image in an accepted format{}: send JPEG, PNG, WebP or GIF",
+        "this is not an image in an accepted format{}: send JPEG, PNG, WebP, GIF, TIFF or BMP",
         looks_like.map(|l| format!(" (it looks like {l})")).unwrap_or_default()
     )]
     UnsupportedFormat {

@@ -31,7 +31,7 @@ pub(super) enum Orientation {
 }
 
 impl Orientation {
-    fn of_tag(value: u32) -> Option<Orientation> {
+    pub(super) fn of_tag(value: u32) -> Option<Orientation> {
         use Orientation as O;
         let all = [
             O::NoTransforms,

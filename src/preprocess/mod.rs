@@ -3,6 +3,8 @@
 //! Called by `classifier` on a `prep-N` thread; hands a `[3, H, W]` tensor to the batcher, or the bytes that become one
 //! where the network normalizes them itself. Never touches the network, the disk or another image.
 
+mod bmp;
+mod bmp_runs;
 mod budget;
 mod decode;
 mod error;
@@ -10,6 +12,8 @@ mod exif;
 mod file_name;
 mod filter;
 mod gif;
+mod gif_head;
+mod ico;
 mod jpeg;
 mod lookalike;
 mod mangled;
@@ -17,7 +21,10 @@ mod normalize;
 mod open_image;
 mod options;
 mod png;
+mod png_chunks;
+mod pnm;
 mod pool;
+mod qoi;
 mod resize;
 mod samples;
 mod schedule;
@@ -26,6 +33,11 @@ mod spec;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod tga;
+mod tiff;
+mod tiff_chunks;
+mod tiff_directory;
+mod tiff_samples;
 mod vp8;
 mod vp8l;
 mod watch;

@@ -3,19 +3,19 @@
 //! Called by `decode::open`. Of an animated PNG the default image. The crate hands out rows as they are stored, and
 //! `samples` makes RGB of them.
 
-use std::io::{Cursor, ErrorKind};
+use std::io::ErrorKind;
 
 use ::png::{DecodeOptions, DecodingError, Limits, Reader};
 
 use super::decode::{Decoder, Region, RowSink, check_size};
 use super::exif::{Orientation, orientation};
+use super::png_chunks::{PngChunks, PngStream};
 use super::samples::Samples;
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
-/// What the crate may hold besides pixels, in bytes: a chunk as it is stored (never unpacked) and one output row. Far
-/// above both; EXIF with a large preview is the largest chunk seen.
-const MAX_CHUNK_BYTES: usize = 64 << 20;
+/// What the crate may hold besides pixels, in bytes: one output row. Far above it.
+const MAX_ROW_BYTES: usize = 64 << 20;
 
 /// The crate's inflate window, tables and row buffer before they grow with the row, in bytes; rounded up from its
 /// source.
@@ -34,12 +34,11 @@ const ADAM7: [(u32, u32, usize, usize); 7] = [
 
 /// A PNG whose chunks before the image data have been read.
 pub(super) struct PngSource<'a> {
-    reader: Reader<Cursor<&'a [u8]>>,
+    reader: Reader<PngStream<'a>>,
     samples: Samples,
     limits: ImageLimits,
     size: (u32, u32),
     turn: Orientation,
-    bytes: &'a [u8],
 }
 
 impl<'a> PngSource<'a> {
@@ -48,41 +47,37 @@ impl<'a> PngSource<'a> {
         limits: ImageLimits,
     ) -> Result<PngSource<'a>, PreprocessError> {
         let refuse = |e: DecodingError| png_error(&e, limits);
+        let chunks = PngChunks::find(bytes)?;
         let mut options = DecodeOptions::default();
-        // Not needed, and small ones can inflate to gigabytes.
-        options.set_ignore_text_chunk(true);
-        options.set_ignore_iccp_chunk(true);
+        options.set_ignore_crc(true);
         // Pillow refuses a wrong checksum of the inflated data.
         options.set_ignore_adler32(false);
-        let mut decoder = ::png::Decoder::new_with_options(Cursor::new(bytes), options);
+        let mut decoder = ::png::Decoder::new_with_options(chunks.stream(), options);
         decoder.set_limits(Limits {
-            bytes: MAX_CHUNK_BYTES,
+            bytes: MAX_ROW_BYTES,
         });
         let size = decoder.read_header_info().map_err(refuse)?.size();
         check_size(Format::Png, size, limits)?;
         let reader = decoder.read_info().map_err(refuse)?;
         let info = reader.info();
-        let samples = Samples::new(info.color_type, info.bit_depth, info.palette.as_deref())?;
+        let samples = Samples::new(info.color_type, info.bit_depth, chunks.palette);
         Ok(PngSource {
             samples,
             limits,
             size,
-            turn: orientation(exif_chunk(bytes)),
-            bytes,
+            turn: orientation(chunks.exif),
             reader,
         })
     }
 
-    /// Reads on to the end of the image data, whose checksums may tell that it is damaged.
+    /// Reads on to the end of the image data, whose checksum may tell that it is damaged. That it lacks something
+    /// behind the last row is no damage.
     fn finish(&mut self) -> Result<(), PreprocessError> {
         match self.reader.next_row() {
-            // Only what follows the image data is missing. Pillow does not miss it either.
-            Err(DecodingError::IoError(e))
-                if e.kind() == ErrorKind::UnexpectedEof && data_is_whole(self.bytes) =>
-            {
-                Ok(())
-            }
-            Err(e) => Err(png_error(&e, self.limits)),
+            Err(e) => match png_error(&e, self.limits) {
+                PreprocessError::Truncated { .. } => Ok(()),
+                error => Err(error),
+            },
             Ok(_) => Ok(()),
         }
     }
@@ -178,12 +173,8 @@ impl Decoder for PngSource<'_> {
         } else {
             1
         };
-        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours. A
-        // chunk doubles as well, and EXIF is kept once more.
-        FIXED_BUFFERS
-            + 12 * row
-            + 3 * largest_chunk(self.bytes)
-            + rows * u64::from(region.width) * 3
+        // The crate's row buffer shifts back after four rows and doubles as it grows: ten rows, and two of ours.
+        FIXED_BUFFERS + 12 * row + rows * u64::from(region.width) * 3
     }
 
     fn decode(
@@ -200,60 +191,9 @@ impl Decoder for PngSource<'_> {
     }
 }
 
-/// The chunks that are whole, from the first on: name and data. What is left at the end is not a whole chunk.
-struct Chunks<'a>(&'a [u8]);
-
-impl<'a> Chunks<'a> {
-    fn of(bytes: &'a [u8]) -> Chunks<'a> {
-        Chunks(bytes.get(8..).unwrap_or_default())
-    }
-}
-
-impl<'a> Iterator for Chunks<'a> {
-    type Item = (&'a [u8; 4], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (length, rest) = self.0.split_first_chunk()?;
-        let (name, rest) = rest.split_first_chunk()?;
-        let (data, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        self.0 = rest.get(4..)?; // the checksum
-        Some((name, data))
-    }
-}
-
-/// The data of the eXIf chunk, which may stand on either side of the image data.
-fn exif_chunk(bytes: &[u8]) -> Option<&[u8]> {
-    Chunks::of(bytes)
-        .take_while(|(name, _)| *name != b"IEND")
-        .find(|(name, _)| *name == b"eXIf")
-        .map(|(_, data)| data)
-}
-
-/// The most bytes of a chunk that is not image data, be it cut short.
-fn largest_chunk(bytes: &[u8]) -> u64 {
-    let mut chunks = Chunks::of(bytes);
-    let mut largest = 0;
-    for (name, data) in chunks.by_ref() {
-        if name != b"IDAT" {
-            largest = largest.max(data.len());
-        }
-    }
-    if chunks.0.get(4..8) != Some(b"IDAT") {
-        largest = largest.max(chunks.0.len());
-    }
-    largest.min(MAX_CHUNK_BYTES) as u64
-}
-
-/// Whether the file does not end inside a chunk of image data.
-fn data_is_whole(bytes: &[u8]) -> bool {
-    let mut chunks = Chunks::of(bytes);
-    while chunks.next().is_some() {}
-    chunks.0.get(4..8) != Some(b"IDAT")
-}
-
 /// One row as stored, of the image or of a pass.
 fn next_row<'r>(
-    reader: &'r mut Reader<Cursor<&[u8]>>,
+    reader: &'r mut Reader<PngStream<'_>>,
     limits: ImageLimits,
 ) -> Result<&'r [u8], PreprocessError> {
     match reader.next_row() {

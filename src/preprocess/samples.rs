@@ -8,8 +8,6 @@ use std::ops::Range;
 
 use ::png::{BitDepth, ColorType};
 
-use super::{Format, PreprocessError};
-
 /// How the samples of one image become RGB.
 pub(super) enum Samples {
     /// Whole bytes, `step` of them a pixel; the high bytes of red, green and blue lie at `bytes`.
@@ -19,28 +17,15 @@ pub(super) enum Samples {
 }
 
 impl Samples {
-    /// What the samples of this color type and depth mean.
-    ///
-    /// # Errors
-    /// [`PreprocessError::Corrupt`] for indexed colors without a palette.
-    pub(super) fn new(
-        color: ColorType,
-        depth: BitDepth,
-        palette: Option<&[u8]>,
-    ) -> Result<Samples, PreprocessError> {
+    /// What the samples of this color type and depth mean; without a palette every indexed color is black.
+    pub(super) fn new(color: ColorType, depth: BitDepth, palette: Option<&[u8]>) -> Samples {
         let bits = depth as usize;
         let (size, step) = (bits / 8, bits / 8 * color.samples());
-        Ok(match color {
-            ColorType::Indexed => {
-                let palette = palette.ok_or_else(|| PreprocessError::Corrupt {
-                    format: Format::Png,
-                    detail: "indexed colors without a palette".to_owned(),
-                })?;
-                Samples::LookUp {
-                    bits,
-                    colors: colors_of(palette),
-                }
-            }
+        match color {
+            ColorType::Indexed => Samples::LookUp {
+                bits,
+                colors: colors_of(palette.unwrap_or_default()),
+            },
             ColorType::Grayscale if bits < 8 => {
                 let most = (1 << bits) - 1;
                 let colors = (0..=most).map(|v: usize| [(v * 255 / most) as u8; 3]);
@@ -57,7 +42,7 @@ impl Samples {
                 step,
                 bytes: [0, size, 2 * size],
             },
-        })
+        }
     }
 
     /// Appends the RGB of some columns of a row to `out`.
@@ -99,7 +84,7 @@ mod tests {
 
     fn expanded(color: ColorType, depth: BitDepth, row: &[u8], columns: Range<usize>) -> Vec<u8> {
         let palette = [10, 20, 30, 40, 50, 60, 7];
-        let samples = Samples::new(color, depth, Some(&palette)).expect("a palette is there");
+        let samples = Samples::new(color, depth, Some(&palette));
         let mut out = Vec::new();
         samples.expand(row, columns, &mut out);
         out
@@ -140,9 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn index_beyond_the_palette_is_black_and_no_palette_an_error() {
+    fn index_beyond_the_palette_is_black() {
         let rgb = expanded(ColorType::Indexed, BitDepth::Two, &[0b0001_1000], 0..3);
         assert_eq!(rgb, [10, 20, 30, 40, 50, 60, 0, 0, 0]);
-        assert!(Samples::new(ColorType::Indexed, BitDepth::Eight, None).is_err());
     }
 }

@@ -15,6 +15,18 @@ pub enum Format {
     WebP,
     /// GIF; the first frame.
     Gif,
+    /// BMP.
+    Bmp,
+    /// TIFF or BigTIFF; the first picture.
+    Tiff,
+    /// PBM, PGM, PPM or PAM.
+    Pnm,
+    /// ICO; the largest picture.
+    Ico,
+    /// QOI.
+    Qoi,
+    /// TGA.
+    Tga,
 }
 
 impl Format {
@@ -26,6 +38,12 @@ impl Format {
             Format::Png => "png",
             Format::WebP => "webp",
             Format::Gif => "gif",
+            Format::Bmp => "bmp",
+            Format::Tiff => "tiff",
+            Format::Pnm => "pnm",
+            Format::Ico => "ico",
+            Format::Qoi => "qoi",
+            Format::Tga => "tga",
         }
     }
 }
@@ -37,13 +55,20 @@ impl std::fmt::Display for Format {
             Format::Png => "PNG",
             Format::WebP => "WebP",
             Format::Gif => "GIF",
+            Format::Bmp => "BMP",
+            Format::Tiff => "TIFF",
+            Format::Pnm => "PNM",
+            Format::Ico => "ICO",
+            Format::Qoi => "QOI",
+            Format::Tga => "TGA",
         })
     }
 }
 
 /// The accepted format whose signature starts `bytes`.
 ///
-/// Source: the signatures of ITU-T T.81, PNG (third edition) section 5.2, RFC 9649 section 2.4 and GIF89a.
+/// Source: the signatures of ITU-T T.81, PNG (third edition) section 5.2, RFC 9649 section 2.4 and GIF89a; those of the
+/// other formats as their decoders name their sources.
 #[must_use]
 pub fn sniff(bytes: &[u8]) -> Option<Format> {
     match bytes {
@@ -65,8 +90,57 @@ pub fn sniff(bytes: &[u8]) -> Option<Format> {
             ..,
         ] => Some(Format::WebP),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Format::Gif),
+        [b'B', b'M', ..] if is_bmp(bytes) => Some(Format::Bmp),
+        // A Canon raw file begins as a TIFF of a small picture.
+        [b'I', b'I', b'*', 0, _, _, _, _, b'C', b'R', ..] => None,
+        [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Some(Format::Tiff),
+        [b'P', b'1'..=b'7', b' ' | b'\t' | b'\n' | b'\r' | b'#', ..] => Some(Format::Pnm),
+        [0, 0, 1, 0, low, high, ..] if (*low, *high) != (0, 0) => Some(Format::Ico),
+        [b'q', b'o', b'i', b'f', ..] => Some(Format::Qoi),
+        _ if is_tga(bytes) => Some(Format::Tga),
         _ => None,
     }
+}
+
+/// Whether a header of a known size follows that of the file; two letters begin many a text.
+fn is_bmp(bytes: &[u8]) -> bool {
+    matches!(
+        bytes.get(14..18),
+        Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
+    )
+}
+
+/// Whether every field of a TGA's header has one of its few values; the format has no signature in front.
+fn is_tga(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.first_chunk::<18>() else {
+        return false;
+    };
+    let [
+        _,
+        mapped,
+        kind,
+        map @ ..,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        bits,
+        flags,
+    ] = *header;
+    let size = &header[12..16];
+    let colors = match (mapped, kind) {
+        (0, 2 | 3 | 10 | 11) => map == [0; 5] && matches!(bits, 8 | 16 | 24 | 32),
+        (1, 1 | 9) => bits == 8 && matches!(map[4], 15 | 16 | 24 | 32),
+        _ => false,
+    };
+    let grey = kind & 7 == 3;
+    let fits = kind & 7 == 1 || grey == (bits == 8) || bits == 16;
+    let has_pixels = size[..2] != [0; 2] && size[2..] != [0; 2];
+    colors && fits && has_pixels && flags & 0xC0 == 0 && matches!(flags & 0x0F, 0 | 1 | 8)
 }
 
 /// [`sniff`], or an error that names what the bytes look like instead.
@@ -89,12 +163,31 @@ mod tests {
         assert_eq!(sniff(b"\x89PNG\r\n\x1a\n...."), Some(Format::Png));
         assert_eq!(sniff(b"RIFF\0\0\0\0WEBPVP8 "), Some(Format::WebP));
         assert_eq!(sniff(b"GIF89a"), Some(Format::Gif));
+        assert_eq!(
+            sniff(b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"),
+            Some(Format::Bmp)
+        );
+        assert_eq!(sniff(b"MM\0*\0\0\0\x08"), Some(Format::Tiff));
+        assert_eq!(sniff(b"II+\0\x08\0\0\0"), Some(Format::Tiff));
+        assert_eq!(sniff(b"P6\n640 480\n255\n"), Some(Format::Pnm));
+        assert_eq!(sniff(b"\0\0\x01\0\x02\0\x10\x10"), Some(Format::Ico));
+        assert_eq!(sniff(b"qoif\0\0\0\x01"), Some(Format::Qoi));
+        let tga = b"\0\0\x02\0\0\0\0\0\0\0\0\0\x07\0\x05\0\x18\x20";
+        assert_eq!(sniff(tga), Some(Format::Tga));
         for not in [
             &b"GIF88a"[..],
             b"RIFF\0\0\0\0WAVE",
             b"\xFF\xD8",
             b"",
             b"\x89PNG\n",
+            b"BM of the two",
+            b"II*\0\x10\0\0\0CR\x02\0",
+            b"P6 is a format"[..2].as_ref(),
+            b"\0\0\x01\0\0\0",
+            // A cursor, zeros, and a header of impossible bits.
+            b"\0\0\x02\0\x01\0\x20\x20\0\0\0\0\x01\0\x20\0\x30\x01",
+            &[0; 40],
+            b"\0\0\x02\0\0\0\0\0\0\0\0\0\x07\0\x05\0\x17\x20",
         ] {
             assert_eq!(sniff(not), None, "{not:?}");
         }
@@ -108,7 +201,7 @@ mod tests {
         assert!(text(b"").contains("0 bytes"));
         assert_eq!(
             text(b"hello"),
-            "this is not an image in an accepted format: send JPEG, PNG, WebP or GIF"
+            "this is not an image in an accepted format: send JPEG, PNG, WebP, GIF, TIFF or BMP"
         );
     }
 }

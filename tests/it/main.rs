@@ -32,6 +32,7 @@ mod limits;
 mod links;
 mod log;
 mod lowering;
+mod matrix;
 mod metrics;
 mod models;
 mod overload;

@@ -1,0 +1,277 @@
+//! The strips and tiles of a TIFF: where they lie, and their rows of samples, unpacked as they are asked for.
+//!
+//! Called by `tiff`. A chunk is a strip or a tile, of one plane where the samples of a pixel lie apart. Source: TIFF
+//! revision 6.0, sections 3, 9, 13, 14 and 15, and supplement 2 for deflate and JPEG.
+
+use std::io::{self, Cursor, ErrorKind, Read};
+
+use flate2::bufread::ZlibDecoder;
+use weezl::{BitOrder, LzwStatus};
+
+use super::decode::Region;
+use super::jpeg::Jpeg;
+use super::tiff_directory::{Directory, Values, tag};
+use super::watch::Watch;
+use super::{Format, PreprocessError};
+use kernels::Isa;
+
+/// What unpacks one chunk holds besides a row, in bytes; rounded up from the crates' source. LZW has the most.
+pub(super) const UNPACKER_BYTES: u64 = 96 << 10;
+
+/// How chunks are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Lzw,
+    Deflate,
+    PackBits,
+    Jpeg,
+}
+
+impl Packing {
+    /// By the number in the directory; otherwise what else it stands for.
+    pub(super) fn of(compression: u64) -> Result<Packing, &'static str> {
+        Ok(match compression {
+            1 => Packing::None,
+            5 => Packing::Lzw,
+            7 => Packing::Jpeg,
+            8 | 32_946 => Packing::Deflate,
+            32_773 => Packing::PackBits,
+            2..=4 => return Err("fax compression; save it as PNG"),
+            6 => return Err("old JPEG compression; save it as JPEG"),
+            34_892 | 34_712 | 33_003 | 33_005 => {
+                return Err("JPEG 2000 compression; save it as JPEG");
+            }
+            34_925 => return Err("LZMA compression; save it with LZW or deflate"),
+            50_000 | 34_926 => return Err("zstd compression; save it with LZW or deflate"),
+            50_001 | 34_927 => return Err("WebP compression; save it as WebP"),
+            _ => return Err("an unknown compression; save it with LZW or deflate"),
+        })
+    }
+}
+
+/// Where the chunks of a picture lie, and their sizes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid<'a> {
+    file: &'a [u8],
+    offsets: Option<Values<'a>>,
+    byte_counts: Option<Values<'a>>,
+    /// Width and height of a chunk in pixels; the last strip may be lower.
+    pub(super) chunk: (u32, u32),
+    picture: (u32, u32),
+}
+
+impl<'a> Grid<'a> {
+    /// Reads how a picture of this size is cut into chunks.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Corrupt`] without chunks, or with chunks of no pixels.
+    pub(super) fn of(
+        file: &'a [u8],
+        directory: &Directory<'a>,
+        picture: (u32, u32),
+    ) -> Result<Grid<'a>, PreprocessError> {
+        let tiled = directory.values(tag::STRIP_OFFSETS).is_none();
+        let [offsets, byte_counts] = if tiled {
+            [tag::TILE_OFFSETS, tag::TILE_BYTE_COUNTS]
+        } else {
+            [tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS]
+        };
+        let chunk = if tiled {
+            let side = |tag| {
+                directory
+                    .value(tag)
+                    .and_then(|side| u32::try_from(side).ok())
+            };
+            side(tag::TILE_WIDTH).zip(side(tag::TILE_LENGTH))
+        } else {
+            let rows = directory.value_or(tag::ROWS_PER_STRIP, u64::from(picture.1));
+            Some((picture.0, rows.min(u64::from(picture.1)) as u32))
+        };
+        match chunk {
+            Some(chunk) if chunk.0 > 0 && chunk.1 > 0 => Ok(Grid {
+                file,
+                offsets: directory.values(offsets),
+                byte_counts: directory.values(byte_counts),
+                chunk,
+                picture,
+            }),
+            _ => Err(corrupt("no strips or tiles".to_owned())),
+        }
+    }
+
+    /// Chunks beside each other.
+    pub(super) fn across(&self) -> u32 {
+        self.picture.0.div_ceil(self.chunk.0)
+    }
+
+    /// Chunks above each other.
+    pub(super) fn down(&self) -> u32 {
+        self.picture.1.div_ceil(self.chunk.1)
+    }
+
+    /// Rows of a chunk in this row of chunks that belong to the picture.
+    pub(super) fn rows(&self, band: u32) -> u32 {
+        self.chunk.1.min(self.picture.1 - band * self.chunk.1)
+    }
+
+    /// The bytes of a chunk as they are stored; to the end of the file where their number is not told.
+    pub(super) fn stored(
+        &self,
+        plane: u32,
+        band: u32,
+        column: u32,
+    ) -> Result<&'a [u8], PreprocessError> {
+        let index =
+            (plane as usize * self.down() as usize + band as usize) * self.across() as usize;
+        let index = index + column as usize;
+        let value = |values: Option<Values<'a>>| values?.get(index);
+        let missing = || corrupt(format!("no strip or tile {index}"));
+        let offset = usize::try_from(value(self.offsets).ok_or_else(missing)?).ok();
+        let rest = offset.and_then(|offset| self.file.get(offset..));
+        let rest =
+            rest.ok_or_else(|| truncated(format!("strip or tile {index} lies behind its end")))?;
+        let count = value(self.byte_counts).filter(|count| *count > 0);
+        let count = count.and_then(|count| usize::try_from(count).ok());
+        Ok(&rest[..rest.len().min(count.unwrap_or(usize::MAX))])
+    }
+}
+
+/// The rows of one chunk, as they are asked for.
+pub(super) struct Chunk<'a>(Box<dyn Read + 'a>);
+
+impl<'a> Chunk<'a> {
+    /// Begins to unpack the stored bytes; not for JPEG.
+    pub(super) fn new(packing: Packing, stored: &'a [u8]) -> Chunk<'a> {
+        Chunk(match packing {
+            Packing::None | Packing::Jpeg => Box::new(stored),
+            Packing::Lzw => Box::new(Lzw {
+                unpack: weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8),
+                stored,
+            }),
+            Packing::Deflate => Box::new(ZlibDecoder::new(stored)),
+            Packing::PackBits => Box::new(PackBits {
+                stored,
+                run: Run::Copy(0),
+            }),
+        })
+    }
+
+    /// Decodes a JPEG of this size to RGB, with the tables that all chunks share.
+    pub(super) fn of_jpeg(
+        jpeg: &[u8],
+        size: (u32, u32),
+        isa: Isa,
+        watch: &Watch,
+    ) -> Result<Chunk<'a>, PreprocessError> {
+        let mut jpeg = Jpeg::open(jpeg, isa)?;
+        if jpeg.size().0 != size.0 || jpeg.size().1 < size.1 {
+            return Err(corrupt(format!("a JPEG of {:?} for {size:?}", jpeg.size())));
+        }
+        let mut rgb = Vec::with_capacity(size.0 as usize * size.1 as usize * 3);
+        jpeg.decode(Region::whole(size), watch, &mut |rows| {
+            rgb.extend_from_slice(rows)
+        })?;
+        Ok(Chunk(Box::new(Cursor::new(rgb))))
+    }
+
+    /// Fills `row` with the next bytes.
+    pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), PreprocessError> {
+        self.0.read_exact(row).map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof => truncated("a strip or tile ends early".to_owned()),
+            _ => corrupt(e.to_string()),
+        })
+    }
+}
+
+/// A JPEG of its own: a chunk, the tables of the directory in front of it, and a marker that tells the colors, which a
+/// chunk lacks.
+pub(super) fn whole_jpeg(tables: &[u8], chunk: &[u8], is_ycbcr: bool) -> Vec<u8> {
+    let marker = *b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0";
+    let tables = tables.strip_suffix(b"\xFF\xD9").unwrap_or(tables);
+    let tables = if tables.is_empty() {
+        b"\xFF\xD8"
+    } else {
+        tables
+    };
+    let chunk = chunk.strip_prefix(b"\xFF\xD8").unwrap_or(chunk);
+    [tables, &marker, &[u8::from(is_ycbcr)], chunk].concat()
+}
+
+/// LZW, whose codes grow one earlier than in a GIF.
+struct Lzw<'a> {
+    unpack: weezl::decode::Decoder,
+    stored: &'a [u8],
+}
+
+impl Read for Lzw<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let done = self.unpack.decode_bytes(self.stored, to);
+            self.stored = &self.stored[done.consumed_in..];
+            match done.status.map_err(io::Error::other)? {
+                LzwStatus::Ok if done.consumed_out == 0 => {}
+                _ => return Ok(done.consumed_out),
+            }
+        }
+    }
+}
+
+/// What is left of the last packet.
+#[derive(Clone, Copy)]
+enum Run {
+    /// So many stored bytes.
+    Copy(usize),
+    /// So many times this byte.
+    Repeat(usize, u8),
+}
+
+/// Runs of bytes, repeated or as they are.
+struct PackBits<'a> {
+    stored: &'a [u8],
+    run: Run,
+}
+
+impl Read for PackBits<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while let Run::Copy(0) | Run::Repeat(0, _) = self.run {
+            let Some((&head, rest)) = self.stored.split_first() else {
+                return Ok(0);
+            };
+            self.stored = rest;
+            self.run = match head as i8 {
+                -128 => continue,
+                count @ 0.. => Run::Copy(count as usize + 1),
+                count => {
+                    let mut byte = [0];
+                    self.stored.read_exact(&mut byte)?;
+                    Run::Repeat(1 + usize::from(count.unsigned_abs()), byte[0])
+                }
+            };
+        }
+        match self.run {
+            Run::Copy(left) => {
+                let length = left.min(to.len());
+                let length = self.stored.read(&mut to[..length])?;
+                self.run = Run::Copy(left - length);
+                Ok(length)
+            }
+            Run::Repeat(left, byte) => {
+                let length = left.min(to.len());
+                to[..length].fill(byte);
+                self.run = Run::Repeat(left - length, byte);
+                Ok(length)
+            }
+        }
+    }
+}
+
+pub(super) fn corrupt(detail: String) -> PreprocessError {
+    let format = Format::Tiff;
+    PreprocessError::Corrupt { format, detail }
+}
+
+pub(super) fn truncated(detail: String) -> PreprocessError {
+    let format = Format::Tiff;
+    PreprocessError::Truncated { format, detail }
+}
