@@ -71,7 +71,7 @@ pub struct ServerConfig {
 #[command(next_help_heading = "Image limits")]
 pub struct ImageConfig {
     /// Largest image, width × height, in pixels; checked before decoding
-    #[arg(long, env = "RESNET_MAX_PIXELS", default_value_t = 50_000_000, value_parser = whole_number::<u64>(1, 1_000_000_000), value_name = "N")]
+    #[arg(long, env = "RESNET_MAX_PIXELS", default_value_t = 250_000_000, value_parser = whole_number::<u64>(1, 1_000_000_000), value_name = "N")]
     pub max_pixels: u64,
 
     /// Longest image side, in pixels
@@ -100,7 +100,7 @@ pub struct ImageConfig {
 #[command(next_help_heading = "Request limits")]
 pub struct RequestConfig {
     /// Largest request body
-    #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "20MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "100MiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub max_body_bytes: u64,
 
     /// Memory for the bodies of all requests together; when it is used up, or one client holds three quarters of it,

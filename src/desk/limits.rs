@@ -28,7 +28,7 @@ impl Default for RequestLimits {
     /// The defaults of `resnet serve`.
     fn default() -> RequestLimits {
         RequestLimits {
-            max_body_bytes: 20 << 20,
+            max_body_bytes: 100 << 20,
             max_images: 32,
             body_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(10),

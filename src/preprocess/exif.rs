@@ -1,8 +1,6 @@
 //! The orientation that a camera wrote into the image's EXIF block.
 //!
-//! Read by the decoders, applied by `Preprocessor`. Reads one tag and nothing else of the block.
-
-use super::decode::Region;
+//! Read by the decoders, applied by `ResizePlan` and `OpenImage`. Reads one tag and nothing else of the block.
 
 /// Whether a picture is turned the way its EXIF orientation says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +29,7 @@ pub(super) enum Orientation {
 }
 
 impl Orientation {
+    /// The turn that the tag's value stands for.
     pub(super) fn of_tag(value: u32) -> Option<Orientation> {
         use Orientation as O;
         let all = [
@@ -44,6 +43,35 @@ impl Orientation {
             O::Rotate270,
         ];
         all.get((value as usize).checked_sub(1)?).copied()
+    }
+
+    /// Whether stored rows are seen as columns.
+    pub(super) fn swaps_sides(self) -> bool {
+        use Orientation as O;
+        matches!(
+            self,
+            O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH
+        )
+    }
+
+    /// Whether stored columns, and stored rows, are seen in the reverse order.
+    pub(super) fn mirrors(self) -> (bool, bool) {
+        match self {
+            Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+            Orientation::FlipHorizontal | Orientation::Rotate270 => (true, false),
+            Orientation::FlipVertical | Orientation::Rotate90 => (false, true),
+            Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+        }
+    }
+
+    /// Column and row of the stored image, whose size is given, that is seen at this column and row.
+    fn stored(self, (x, y): (usize, usize), (width, height): (usize, usize)) -> (usize, usize) {
+        let (x, y) = if self.swaps_sides() { (y, x) } else { (x, y) };
+        let (mirrors_columns, mirrors_rows) = self.mirrors();
+        (
+            if mirrors_columns { width - 1 - x } else { x },
+            if mirrors_rows { height - 1 - y } else { y },
+        )
     }
 }
 
@@ -96,45 +124,12 @@ fn orientation_tag(block: &[u8]) -> Option<u32> {
     }
 }
 
-/// Width and height of an image of this stored size once it is upright.
+/// Width and height of an image of this stored size once it is upright, and the other way round.
 pub(super) fn upright_size((width, height): (u32, u32), turn: Orientation) -> (u32, u32) {
-    if swaps_sides(turn) {
+    if turn.swaps_sides() {
         (height, width)
     } else {
         (width, height)
-    }
-}
-
-/// Where the pixels of a region of the upright image lie in the stored one, whose size is given.
-pub(super) fn stored_region(
-    upright: Region,
-    (width, height): (u32, u32),
-    turn: Orientation,
-) -> Region {
-    use Orientation as O;
-    let mirrored = |first: u32, count: u32, side: u32| side - first - count;
-    let Region {
-        left: x,
-        top: y,
-        width: w,
-        height: h,
-    } = upright;
-    let (left, top) = match turn {
-        O::NoTransforms => (x, y),
-        O::FlipHorizontal => (mirrored(x, w, width), y),
-        O::Rotate180 => (mirrored(x, w, width), mirrored(y, h, height)),
-        O::FlipVertical => (x, mirrored(y, h, height)),
-        O::Rotate90FlipH => (y, x),
-        O::Rotate90 => (y, mirrored(x, w, height)),
-        O::Rotate270FlipH => (mirrored(y, h, width), mirrored(x, w, height)),
-        O::Rotate270 => (mirrored(y, h, width), x),
-    };
-    let (width, height) = upright_size((w, h), turn);
-    Region {
-        left,
-        top,
-        width,
-        height,
     }
 }
 
@@ -143,44 +138,43 @@ pub(super) fn stored_region(
 /// # Shapes
 /// - `stored`: `[height, width, 3]` `u8`, of the size given
 /// - returns: the same pixels, `[width, height, 3]` where the turn swaps the sides
-pub(super) fn upright(stored: &[u8], (width, height): (u32, u32), turn: Orientation) -> Vec<u8> {
-    use Orientation as O;
-    let (w, h) = (width as usize, height as usize);
-    let (out_w, out_h) = if swaps_sides(turn) { (h, w) } else { (w, h) };
+pub(super) fn upright(stored: &[u8], size: (u32, u32), turn: Orientation) -> Vec<u8> {
+    let (columns, rows) = upright_size(size, turn);
+    let size = (size.0 as usize, size.1 as usize);
     let mut out = Vec::with_capacity(stored.len());
-    for y in 0..out_h {
-        for x in 0..out_w {
-            let (from_x, from_y) = match turn {
-                O::NoTransforms => (x, y),
-                O::FlipHorizontal => (w - 1 - x, y),
-                O::Rotate180 => (w - 1 - x, h - 1 - y),
-                O::FlipVertical => (x, h - 1 - y),
-                O::Rotate90FlipH => (y, x),
-                O::Rotate90 => (y, h - 1 - x),
-                O::Rotate270FlipH => (w - 1 - y, h - 1 - x),
-                O::Rotate270 => (w - 1 - y, x),
-            };
-            let at = (from_y * w + from_x) * 3;
+    for y in 0..rows as usize {
+        for x in 0..columns as usize {
+            let (from_x, from_y) = turn.stored((x, y), size);
+            let at = (from_y * size.0 + from_x) * 3;
             out.extend_from_slice(&stored[at..at + 3]);
         }
     }
     out
 }
 
-fn swaps_sides(turn: Orientation) -> bool {
-    matches!(
-        turn,
-        Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH
-    )
+/// [`upright`] of rows that hold their channels one after another.
+///
+/// # Shapes
+/// - `stored`: `[height, 3, width]` `u8`, of the size given
+/// - returns: `[height, 3, width]`, or `[width, 3, height]` where the turn swaps the sides
+pub(super) fn upright_planes(stored: &[u8], size: (u32, u32), turn: Orientation) -> Vec<u8> {
+    let (columns, rows) = upright_size(size, turn);
+    let size = (size.0 as usize, size.1 as usize);
+    let mut out = Vec::with_capacity(stored.len());
+    for y in 0..rows as usize {
+        for channel in 0..3 {
+            for x in 0..columns as usize {
+                let (from_x, from_y) = turn.stored((x, y), size);
+                out.push(stored[(from_y * 3 + channel) * size.0 + from_x]);
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::decode::hand_over;
 
     /// Where EXIF says that a stored pixel is seen: its row 0 and column 0 are the named sides of the scene.
     fn seen_at(value: u32, (x, y): (u32, u32), (w, h): (u32, u32)) -> (u32, u32) {
@@ -204,7 +198,7 @@ mod tests {
             .collect();
         for value in 1..=8 {
             let turn = Orientation::of_tag(value).expect("eight of them");
-            let (w, h) = upright_size(size, turn);
+            let (w, _) = upright_size(size, turn);
             let mut expected = vec![0; pixels.len()];
             for y in 0..height {
                 for x in 0..width {
@@ -215,24 +209,16 @@ mod tests {
             }
             assert_eq!(upright(&pixels, size, turn), expected, "{turn:?}");
 
-            let wanted = Region {
-                left: 1,
-                top: 2,
-                width: w - 3,
-                height: h - 3,
+            let planes = |rgb: &[u8], width: u32| -> Vec<u8> {
+                let row = |row: &[u8]| -> Vec<u8> {
+                    let channel = |c| row.iter().skip(c).step_by(3).copied();
+                    (0..3).flat_map(channel).collect()
+                };
+                rgb.chunks_exact(width as usize * 3).flat_map(row).collect()
             };
-            let cut = |pixels: &[u8], width, region| {
-                let mut part = Vec::new();
-                hand_over(pixels, width, region, &mut |rows| {
-                    part.extend_from_slice(rows)
-                });
-                part
-            };
-            let from = stored_region(wanted, size, turn);
-            let part = cut(&pixels, width, from);
             assert_eq!(
-                upright(&part, (from.width, from.height), turn),
-                cut(&expected, w, wanted),
+                upright_planes(&planes(&pixels, width), size, turn),
+                planes(&expected, w),
                 "{turn:?}"
             );
         }

@@ -64,7 +64,7 @@ pub use self::watch::Interest;
 
 use self::normalize::Normalizer;
 use self::open_image::{OpenImage, completed};
-use self::resize::ResizePlan;
+use self::resize::{Pose, ResizePlan};
 use self::watch::Watch;
 
 /// Facts about an uploaded image that its answer repeats.
@@ -191,7 +191,7 @@ impl Preprocessor {
             return Err(PreprocessError::Canceled);
         }
         self.reduce(&mut image);
-        let (rgb, resampling) = image.resample(self.plan(image.size()), &watch)?;
+        let (rgb, resampling) = image.resample(self.plan(image.pose()), &watch)?;
         let crop = Crop::new(self.spec.crop as usize, rgb);
         Ok(Preprocessed {
             image: match self.spec.channels {
@@ -211,8 +211,8 @@ impl Preprocessor {
         }
     }
 
-    /// How an upright image of this size becomes the crop.
-    fn plan(&self, size: (u32, u32)) -> ResizePlan {
-        ResizePlan::new(size, &self.spec, self.resample)
+    /// How an image becomes the crop.
+    fn plan(&self, pose: Pose) -> ResizePlan {
+        ResizePlan::new(pose, &self.spec, self.resample)
     }
 }

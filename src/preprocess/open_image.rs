@@ -11,7 +11,7 @@ use super::budget::NotReserved;
 use super::decode::{Decoder, Region, RowSink};
 use super::exif::{self, Orientation};
 use super::options::{DamagedImages, ImageOptions};
-use super::resize::{Resampler, ResizePlan};
+use super::resize::{Pose, Resampler, ResizePlan};
 use super::watch::{Stopped, Watch};
 use super::{ExifMode, Format, ImageInfo, PreprocessError, decode, sniff};
 
@@ -65,19 +65,35 @@ impl<'a> OpenImage<'a> {
         self.decoder.reduce(shortest);
     }
 
-    /// Decodes and hands the rows of a region of the upright image to `sink`, from top to bottom.
-    pub(super) fn decode(
+    /// The image as it is to be resized.
+    pub(super) fn pose(&self) -> Pose {
+        Pose {
+            size: self.size(),
+            turn: self.turn,
+        }
+    }
+
+    /// All pixels, upright: `[height, width, 3]`.
+    pub(super) fn pixels(&mut self, watch: &Watch) -> Result<Vec<u8>, PreprocessError> {
+        let stored = self.decoder.size();
+        let mut rgb = Vec::with_capacity(stored.0 as usize * stored.1 as usize * 3);
+        self.decode(Region::whole(stored), watch, &mut |rows| {
+            rgb.extend_from_slice(rows)
+        })?;
+        Ok(match self.turn {
+            Orientation::NoTransforms => rgb,
+            turn => exif::upright(&rgb, stored, turn),
+        })
+    }
+
+    /// Decodes and hands the rows of a region of the stored image to `sink`, from top to bottom.
+    fn decode(
         &mut self,
         region: Region,
         watch: &Watch,
         sink: &mut RowSink<'_>,
     ) -> Result<(), PreprocessError> {
-        let stored = exif::stored_region(region, self.decoder.size(), self.turn);
-        let pixels = u64::from(stored.width) * u64::from(stored.height) * 3;
-        let turned = self.turn != Orientation::NoTransforms;
-        // The stored pixels and the turned ones.
-        let turning = if turned { 2 * pixels } else { 0 };
-        let needed = self.decoder.memory(stored) + turning;
+        let needed = self.decoder.memory(region);
         let memory = &self.options.memory;
         let asked = Instant::now();
         let share = memory.share(needed, watch);
@@ -92,21 +108,11 @@ impl<'a> OpenImage<'a> {
             NotReserved::Stopped(Stopped::Canceled) => PreprocessError::Canceled,
         })?;
         check_allocation(needed)?;
-        if !turned {
-            return self.decode_stored(stored, watch, sink);
-        }
-        let mut rows = Vec::with_capacity(pixels as usize);
-        self.decode_stored(stored, watch, &mut |r| rows.extend_from_slice(r))?;
-        sink(&exif::upright(
-            &rows,
-            (stored.width, stored.height),
-            self.turn,
-        ));
-        Ok(())
+        self.decode_rows(region, watch, sink)
     }
 
-    /// Decodes the stored picture; rows that a damaged one lacks are black where that is allowed.
-    fn decode_stored(
+    /// Decodes within the memory; rows that a damaged picture lacks are black where that is allowed.
+    fn decode_rows(
         &mut self,
         region: Region,
         watch: &Watch,

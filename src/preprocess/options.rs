@@ -18,10 +18,11 @@ pub struct ImageLimits {
 }
 
 impl Default for ImageLimits {
-    /// 50 megapixels and 16384 pixels a side: above any phone's photo, far below what hurts.
+    /// 250 megapixels and 16384 pixels a side: above the 200 megapixels of the largest phone cameras. Rows are resized as
+    /// they are decoded, so pixels cost time; what must be held costs memory, which has its own bound.
     fn default() -> Self {
         ImageLimits {
-            max_pixels: 50_000_000,
+            max_pixels: 250_000_000,
             max_side: 16_384,
         }
     }

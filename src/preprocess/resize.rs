@@ -1,16 +1,18 @@
 //! Pillow's antialiased resize with torchvision's size and crop rounding, bit for bit.
 //!
 //! Called by `OpenImage` between decode and normalize. Rows are taken as they are decoded; only the rows and columns
-//! that the crop keeps are asked for, and only the rows that one row of the crop depends on are kept.
+//! that the crop keeps are asked for, and only the rows that one row of the crop depends on are kept. An image that must
+//! be turned is resized as it is stored, by the weights of the upright one; so only the crop is turned.
 //!
 //! Source: the order of passes and their rounding to 8 bits in between are those of Pillow 13's `Resample.c`
 //! (`ImagingResampleInner`); sizes and offsets are those of torchvision's `_compute_resized_output_size` and
 //! `center_crop`, restated here.
 
 use super::decode::Region;
+use super::exif::{Orientation, upright_planes, upright_size};
 use super::filter;
 use super::{PreprocessSpec, ResizeMode};
-use kernels::{HorizontalPass, ResampleKernel, VerticalPass};
+use kernels::{HorizontalPass, ResampleKernel, VerticalPass, Weights};
 
 /// Size after the shorter side is resized to `short`: torchvision truncates the longer side.
 pub(super) fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
@@ -49,22 +51,38 @@ impl Order {
             Order::HorizontalFirst
         }
     }
+
+    /// The same for an image whose columns are stored as rows.
+    fn swapped(self) -> Order {
+        match self {
+            Order::HorizontalFirst => Order::VerticalFirst,
+            Order::VerticalFirst => Order::HorizontalFirst,
+        }
+    }
 }
 
 /// Columns or rows of the resized image that are wanted: the first, and how many.
 type Window = (u32, u32);
 
-/// How an image of one size becomes the crop, or the whole resized image: both passes with their weights, and their
-/// order.
+/// An image to be resized: its size once it is upright, and how it must be turned for that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pose {
+    pub(super) size: (u32, u32),
+    pub(super) turn: Orientation,
+}
+
+/// How a stored image of one size becomes the crop, or the whole resized image: both passes with their weights, and
+/// their order.
 #[derive(Debug)]
 pub(super) struct ResizePlan {
     columns: HorizontalPass,
     rows: VerticalPass,
     order: Order,
     region: Region,
-    /// Columns and rows of the result.
+    /// Columns and rows of the result before it is turned.
     width: usize,
     height: usize,
+    turn: Orientation,
 }
 
 /// Size that an upright image of this size is resized to before the crop.
@@ -76,32 +94,24 @@ pub(super) fn target_size((width, height): (u32, u32), spec: &PreprocessSpec) ->
 }
 
 impl ResizePlan {
-    /// Plans the resize and crop of `spec` for an upright image of this size, each side at least 1.
+    /// Plans the resize and crop of `spec` for an image whose sides are at least 1.
     ///
     /// # Panics
     /// If the crop is larger than the resized image; a validated spec rules that out.
-    pub(super) fn new(
-        size: (u32, u32),
-        spec: &PreprocessSpec,
-        kernel: ResampleKernel,
-    ) -> ResizePlan {
-        let to = target_size(size, spec);
+    pub(super) fn new(pose: Pose, spec: &PreprocessSpec, kernel: ResampleKernel) -> ResizePlan {
+        let to = target_size(pose.size, spec);
         let middle = |side| (center_crop_offset(side, spec.crop), spec.crop);
-        ResizePlan::of(size, spec, kernel, middle(to.0), middle(to.1))
+        ResizePlan::of(pose, spec, kernel, middle(to.0), middle(to.1))
     }
 
     /// Plans the resize of `spec` without the crop.
-    pub(super) fn whole(
-        size: (u32, u32),
-        spec: &PreprocessSpec,
-        kernel: ResampleKernel,
-    ) -> ResizePlan {
-        let (width, height) = target_size(size, spec);
-        ResizePlan::of(size, spec, kernel, (0, width), (0, height))
+    pub(super) fn whole(pose: Pose, spec: &PreprocessSpec, kernel: ResampleKernel) -> ResizePlan {
+        let (width, height) = target_size(pose.size, spec);
+        ResizePlan::of(pose, spec, kernel, (0, width), (0, height))
     }
 
     fn of(
-        size: (u32, u32),
+        Pose { size, turn }: Pose,
         spec: &PreprocessSpec,
         kernel: ResampleKernel,
         across: Window,
@@ -113,6 +123,21 @@ impl ResizePlan {
         };
         let mut columns = weights(size.0, to.0, across);
         let mut rows = weights(size.1, to.1, down);
+        let (mut width, mut height) = (across.1 as usize, down.1 as usize);
+        let mut order = Order::of(size, to);
+        if turn.swaps_sides() {
+            (columns, rows) = (rows, columns);
+            (width, height) = (height, width);
+            order = order.swapped();
+        }
+        let stored = upright_size(size, turn);
+        let (mirrors_columns, mirrors_rows) = turn.mirrors();
+        if mirrors_columns {
+            columns = mirrored(&columns, stored.0);
+        }
+        if mirrors_rows {
+            rows = mirrored(&rows, stored.1);
+        }
         let (from_columns, from_rows) = (columns.source_range(), rows.source_range());
         columns.shift(from_columns.start);
         rows.shift(from_rows.start);
@@ -125,16 +150,28 @@ impl ResizePlan {
             },
             columns: HorizontalPass::new(kernel, columns, from_columns.len()),
             rows: VerticalPass::new(kernel, rows),
-            order: Order::of(size, to),
-            width: across.1 as usize,
-            height: down.1 as usize,
+            order,
+            width,
+            height,
+            turn,
         }
     }
 
-    /// The pixels of the upright image that any pixel of the result depends on.
+    /// The pixels of the stored image that any pixel of the result depends on.
     pub(super) fn region(&self) -> Region {
         self.region
     }
+}
+
+/// The weights for `side` pixels that come in the reverse order, of the outputs in the reverse order.
+fn mirrored(weights: &Weights, side: u32) -> Weights {
+    let mut out = Weights::default();
+    for i in (0..weights.len()).rev() {
+        let (first, taps) = weights.taps(i);
+        let first = side as usize - first - taps.len();
+        out.push(first, taps.iter().rev().copied());
+    }
+    out
 }
 
 /// Takes the rows of a plan's region from top to bottom and makes the crop of them.
@@ -235,7 +272,7 @@ impl Resampler {
         }
     }
 
-    /// The result as `[row, channel, column]`: `[crop, 3, crop]`, or the whole resized image.
+    /// The result, upright, as `[row, channel, column]`: `[crop, 3, crop]`, or the whole resized image.
     ///
     /// # Panics
     /// If not all rows of the region have been pushed.
@@ -244,7 +281,14 @@ impl Resampler {
             self.done, self.plan.height,
             "all rows of the region are pushed"
         );
-        self.crop
+        match self.plan.turn {
+            Orientation::NoTransforms => self.crop,
+            turn => upright_planes(
+                &self.crop,
+                (self.plan.width as u32, self.plan.height as u32),
+                turn,
+            ),
+        }
     }
 }
 
@@ -252,6 +296,7 @@ impl Resampler {
 mod tests {
     use super::*;
     use crate::preprocess::decode::hand_over;
+    use crate::preprocess::{Interpolation, exif};
     use proptest::prelude::*;
 
     #[test]
@@ -265,18 +310,29 @@ mod tests {
         assert_eq!(center_crop_offset(256, 224), 16);
     }
 
-    /// The crop of a picture `[height, width, 3]`, as `[crop, 3, crop]`.
+    fn upright(size: (u32, u32)) -> Pose {
+        let turn = Orientation::NoTransforms;
+        Pose { size, turn }
+    }
+
+    /// The crop of a stored picture `[height, width, 3]`, as `[crop, 3, crop]`.
+    fn cropped(pose: Pose, data: &[u8], spec: &PreprocessSpec) -> Vec<u8> {
+        let stored = upright_size(pose.size, pose.turn);
+        let plan = ResizePlan::new(pose, spec, ResampleKernel::detect());
+        let region = plan.region();
+        let mut resampler = Resampler::new(plan);
+        hand_over(data, stored.0, region, &mut |rows| resampler.push(rows));
+        resampler.finish()
+    }
+
+    /// The same of an upright picture.
     fn resize_and_crop(size: (u32, u32), data: &[u8], resize: u32, crop: u32) -> Vec<u8> {
         let spec = PreprocessSpec {
             resize,
             crop,
             ..PreprocessSpec::default()
         };
-        let plan = ResizePlan::new(size, &spec, ResampleKernel::detect());
-        let region = plan.region();
-        let mut resampler = Resampler::new(plan);
-        hand_over(data, size.0, region, &mut |rows| resampler.push(rows));
-        resampler.finish()
+        cropped(upright(size), data, &spec)
     }
 
     #[test]
@@ -298,7 +354,7 @@ mod tests {
                 crop: 40,
                 ..PreprocessSpec::default()
             };
-            let plan = ResizePlan::new((90, 70), &spec, ResampleKernel::detect());
+            let plan = ResizePlan::new(upright((90, 70)), &spec, ResampleKernel::detect());
             let mut cut = Vec::new();
             hand_over(&data, 90, plan.region(), &mut |rows| {
                 cut.extend_from_slice(rows)
@@ -325,7 +381,7 @@ mod tests {
     #[test]
     fn only_the_rows_and_columns_of_the_crop_are_asked_for() {
         let spec = PreprocessSpec::default();
-        let plan = ResizePlan::new((500, 375), &spec, ResampleKernel::detect());
+        let plan = ResizePlan::new(upright((500, 375)), &spec, ResampleKernel::detect());
         let Region {
             left,
             top,
@@ -348,6 +404,30 @@ mod tests {
             let out = resize_and_crop((width, height), &data, resize, resize.div_ceil(2));
             prop_assert_eq!(out.len(), (resize.div_ceil(2).pow(2) * 3) as usize);
             prop_assert!(out.iter().all(|v| (low..=low + span).contains(v)));
+        }
+
+        #[test]
+        fn crop_of_a_turned_picture_is_that_of_the_upright_one(
+            width in 1u32..150, height in 1u32..150, resize in 1u32..60, stretch: bool, bicubic: bool,
+        ) {
+            let stored: Vec<u8> = (0..width * height * 3).map(|i| (i.wrapping_mul(i) % 251) as u8).collect();
+            let spec = PreprocessSpec {
+                resize,
+                crop: resize.div_ceil(2),
+                resize_mode: if stretch { ResizeMode::Stretch } else { ResizeMode::ShorterSide },
+                interpolation: if bicubic { Interpolation::Bicubic } else { Interpolation::Bilinear },
+                ..PreprocessSpec::default()
+            };
+            for value in 1..=8 {
+                let turn = Orientation::of_tag(value).expect("eight of them");
+                let size = upright_size((width, height), turn);
+                let seen = exif::upright(&stored, (width, height), turn);
+                prop_assert_eq!(
+                    cropped(Pose { size, turn }, &stored, &spec),
+                    cropped(upright(size), &seen, &spec),
+                    "{:?}", turn
+                );
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Called by `resnet preprocess`. `Cropped` and `Tensor` come from the code that serves; `Decoded` and `Resized` ask
 //! the same decoder and resampler for the whole picture, where serving asks for what the crop needs.
 
-use super::decode::Region;
 use super::open_image::{OpenImage, completed};
 use super::resize::{ResizePlan, target_size};
 use super::watch::Watch;
@@ -66,22 +65,16 @@ impl Preprocessor {
         }
         let size = source.size();
         let ((width, height), rgb) = match stage {
-            Stage::Decoded => {
-                let mut rgb = Vec::with_capacity(size.0 as usize * size.1 as usize * 3);
-                source.decode(Region::whole(size), &watch, &mut |rows| {
-                    rgb.extend_from_slice(rows)
-                })?;
-                (size, rgb)
-            }
+            Stage::Decoded => (size, source.pixels(&watch)?),
             Stage::Resized => {
                 let to = target_size(size, &self.spec);
                 self.check_resized(to)?;
-                let plan = ResizePlan::whole(size, &self.spec, self.resample);
+                let plan = ResizePlan::whole(source.pose(), &self.spec, self.resample);
                 (to, interleaved(&source.resample(plan, &watch)?.0, to.0))
             }
             Stage::Cropped | Stage::Tensor => {
                 let crop = self.spec.crop;
-                let planes = source.resample(self.plan(size), &watch)?.0;
+                let planes = source.resample(self.plan(source.pose()), &watch)?.0;
                 ((crop, crop), interleaved(&planes, crop))
             }
         };

@@ -14,7 +14,7 @@ use super::activity::Activity;
 
 /// What is dropped at most of a client that goes on sending: some three times the default of `--max-body-bytes`. Its
 /// answer is lost if it sends more, because closing with bytes unread makes the kernel reset the connection.
-const LINGER_BYTES: usize = 64 << 20;
+const LINGER_BYTES: usize = 320 << 20;
 
 /// Bytes dropped at a time.
 const LINGER_CHUNK: usize = 16 << 10;

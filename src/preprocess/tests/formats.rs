@@ -308,3 +308,47 @@ fn memory_of_a_png_is_that_of_a_few_rows() {
         assert!(memory(&format!("images/{name}")) >= pixels, "{name}");
     }
 }
+
+/// A JPEG whose header says this size; its data is that of a small one.
+fn of_size(path: &str, (width, height): (u16, u16)) -> Vec<u8> {
+    let mut bytes = fixture(path);
+    let is_frame = |marker: &[u8]| matches!(marker, [0xFF, 0xC0..=0xC2]);
+    let at = bytes.windows(2).position(is_frame).expect("a frame header");
+    bytes[at + 5..at + 7].copy_from_slice(&height.to_be_bytes());
+    bytes[at + 7..at + 9].copy_from_slice(&width.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn photos_of_phones_and_cameras_are_let_in_if_their_memory_fits() {
+    // 50, 61, 108 and 200 megapixels, and the largest sensor there is.
+    let sizes = [
+        (8160, 6120),
+        (9504, 6336),
+        (12_000, 9000),
+        (16_320, 12_240),
+        (16_384, 12_288),
+    ];
+    let options = ImageOptions::default();
+    let needed = |path: &str, size| {
+        let bytes = of_size(path, size);
+        let format = sniff(&bytes).expect("a JPEG");
+        let decoder = open(&bytes, format, options.limits, options.isa).expect("within the limits");
+        decoder.memory(Region::whole(decoder.size()))
+    };
+    for size in sizes {
+        let rows = needed("images/baseline_420.jpg", size);
+        assert!(rows < 4 << 20, "{size:?}: {rows}");
+        let pixels = u64::from(size.0) * u64::from(size.1);
+        let whole = needed("images/progressive.jpg", size);
+        assert!(
+            (3 * pixels..3 * pixels + (4 << 20)).contains(&whole),
+            "{size:?}: {whole}"
+        );
+        assert_eq!(
+            whole > options.memory.total(),
+            pixels > 178_000_000,
+            "{size:?}"
+        );
+    }
+}

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::hex;
-use crate::preprocess::resize::{Resampler, ResizePlan};
+use crate::preprocess::exif::Orientation;
+use crate::preprocess::resize::{Pose, Resampler, ResizePlan};
 use crate::preprocess::{Interpolation, PreprocessSpec, ResizeMode};
 use kernels::{Isa, ResampleKernel};
 
@@ -43,7 +44,11 @@ fn crops(case: &Case) -> Vec<(ResampleKernel, Vec<u8>)> {
         .into_iter()
         .filter_map(ResampleKernel::new)
         .collect();
-    let plan = |kernel: &ResampleKernel| ResizePlan::new((case.0, case.1), &spec, *kernel);
+    let pose = Pose {
+        size: (case.0, case.1),
+        turn: Orientation::NoTransforms,
+    };
+    let plan = |kernel: &ResampleKernel| ResizePlan::new(pose, &spec, *kernel);
     let region = plan(&kernels[0]).region();
     let mut resamplers: Vec<Resampler> = kernels
         .iter()
