@@ -6,6 +6,8 @@
 use super::bmp::BmpSource;
 use super::exif::{Orientation, orientation};
 use super::gif::GifSource;
+#[cfg(feature = "heic")]
+use super::heic::HeicSource;
 use super::jpeg::{Jpeg, JpegError};
 use super::png::PngSource;
 use super::pnm::PnmSource;
@@ -50,8 +52,13 @@ pub(super) trait Decoder {
     /// Width and height as stored, in pixels, each at least 1.
     fn size(&self) -> (u32, u32);
 
-    /// How the stored picture must be turned to be upright.
+    /// How the stored picture must be turned to be upright, by its EXIF block or what stands for it.
     fn orientation(&self) -> Orientation;
+
+    /// How the stored picture must be turned to be the image that the format means, whoever asks.
+    fn turn(&self) -> Orientation {
+        Orientation::NoTransforms
+    }
 
     /// What [`Decoder::decode`] of this region holds at most, in bytes, besides the encoded image and what `sink`
     /// keeps.
@@ -100,6 +107,10 @@ pub(super) fn open<'a>(
         Format::Ico => ico::open(bytes, limits)?,
         Format::Qoi => Box::new(QoiSource::open(bytes, limits)?),
         Format::Tga => Box::new(TgaSource::open(bytes, limits)?),
+        #[cfg(feature = "heic")]
+        Format::Heic => Box::new(HeicSource::open(bytes, limits)?),
+        #[cfg(not(feature = "heic"))]
+        Format::Heic => return Err(PreprocessError::UnsupportedFormat { looks_like: None }),
     })
 }
 

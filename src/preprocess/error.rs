@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::Format;
+use super::sniff::ACCEPTED;
 
 /// Why an image was refused. The text is safe to show to a client, `detail` fields are for the log alone.
 #[derive(Debug, thiserror::Error)]
@@ -14,8 +15,9 @@ pub enum PreprocessError {
     Empty,
     /// The first bytes are those of no accepted format; `looks_like` names what they are, where that is known.
     #[error(
-        "this is not an image in an accepted format{}: send JPEG, PNG, WebP, GIF, TIFF or BMP",
-        looks_like.map(|l| format!(" (it looks like {l})")).unwrap_or_default()
+        "this is not an image in an accepted format{}: send {}",
+        looks_like.map(|l| format!(" (it looks like {l})")).unwrap_or_default(),
+        ACCEPTED
     )]
     UnsupportedFormat {
         /// The recognised format that is not accepted.

@@ -45,6 +45,20 @@ impl Orientation {
         all.get((value as usize).checked_sub(1)?).copied()
     }
 
+    /// This turn, and then another one.
+    pub(super) fn then(self, next: Orientation) -> Orientation {
+        let swaps = self.swaps_sides() != next.swaps_sides();
+        let (columns, rows) = self.mirrors();
+        let (mut next_columns, mut next_rows) = next.mirrors();
+        if self.swaps_sides() {
+            (next_columns, next_rows) = (next_rows, next_columns);
+        }
+        let mirrors = (columns != next_columns, rows != next_rows);
+        let all = (1..=8).filter_map(Orientation::of_tag);
+        let mut same = all.filter(|o| o.swaps_sides() == swaps && o.mirrors() == mirrors);
+        same.next().expect("eight turns, each with its own answers")
+    }
+
     /// Whether stored rows are seen as columns.
     pub(super) fn swaps_sides(self) -> bool {
         use Orientation as O;
@@ -220,6 +234,24 @@ mod tests {
                 upright_planes(&planes(&pixels, width), size, turn),
                 planes(&expected, w),
                 "{turn:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_turn_after_a_turn_is_one_turn() {
+        let (size, turns) = ((5, 3), (1..=8).filter_map(Orientation::of_tag));
+        let pixels: Vec<u8> = (0..5 * 3 * 3).collect();
+        for (first, next) in turns
+            .clone()
+            .flat_map(|a| turns.clone().map(move |b| (a, b)))
+        {
+            let once = upright(&pixels, size, first);
+            let twice = upright(&once, upright_size(size, first), next);
+            assert_eq!(
+                upright(&pixels, size, first.then(next)),
+                twice,
+                "{first:?}, {next:?}"
             );
         }
     }

@@ -14,6 +14,10 @@ mod filter;
 mod gif;
 mod gif_head;
 mod ico;
+#[cfg(feature = "heic")]
+mod heic;
+#[cfg(feature = "heic")]
+mod heif;
 mod jpeg;
 mod lookalike;
 mod mangled;
@@ -42,6 +46,8 @@ mod vp8;
 mod vp8l;
 mod watch;
 mod webp;
+#[cfg(feature = "heic")]
+mod ycbcr;
 
 use std::time::{Duration, Instant};
 

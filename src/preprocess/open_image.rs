@@ -34,8 +34,8 @@ impl<'a> OpenImage<'a> {
         let open = || decode::open(bytes, format, options.limits, options.isa);
         let decoder = contained(format, open)?;
         let turn = match exif {
-            ExifMode::Apply => decoder.orientation(),
-            ExifMode::Ignore => Orientation::NoTransforms,
+            ExifMode::Apply => decoder.turn().then(decoder.orientation()),
+            ExifMode::Ignore => decoder.turn(),
         };
         Ok(OpenImage {
             decoder,

@@ -38,6 +38,26 @@ fn every_variant_is_accepted() {
     }
 }
 
+#[cfg(feature = "heic")]
+#[test]
+fn every_form_of_heic_is_accepted() {
+    let expected = fixture_json("heic/expected.json");
+    let mut seen = 0;
+    for (name, about) in expected["images"].as_object().unwrap() {
+        if !name.ends_with(".heic") {
+            continue;
+        }
+        let answer = SERVER.post("/classify", &fixture_bytes(&format!("heic/{name}")));
+        let image = &answer.ok()["image"];
+        assert_eq!(image["format"], "heic", "{name}");
+        for key in ["width", "height"] {
+            assert_eq!(image[key], about[key], "{name}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen}");
+}
+
 #[test]
 fn refused_variants_get_their_code() {
     let expected = fixture_json("images/expected.json");

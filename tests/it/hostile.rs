@@ -57,12 +57,9 @@ fn assert_tells_nothing(answer: &str) {
 
 #[test]
 fn hostile_files_get_their_status_and_code() {
-    let expected = fixture_json("hostile/expected.json");
-    let files = expected["files"].as_object().unwrap();
-    assert!(files.len() >= 50);
     let _ = &*GOLDEN;
-    for (name, want) in files {
-        let answer = SERVER.post("/classify", &fixture_bytes(&format!("hostile/{name}")));
+    for (name, want) in hostile_files() {
+        let answer = SERVER.post("/classify", &fixture_bytes(&name));
         let contains = |list: &Value, value: Value| list.as_array().unwrap().contains(&value);
         assert!(
             contains(&want["status"], json!(answer.status)),
@@ -79,20 +76,33 @@ fn hostile_files_get_their_status_and_code() {
             );
         }
         assert_tells_nothing(&String::from_utf8_lossy(&answer.body));
-        assert_unharmed(name);
+        assert_unharmed(&name);
     }
+}
+
+/// Path, and what is expected of each hostile file.
+fn hostile_files() -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    let heic = cfg!(feature = "heic").then_some("heic/hostile");
+    for folder in ["hostile"].into_iter().chain(heic) {
+        let expected = fixture_json(&format!("{folder}/expected.json"));
+        let files = expected["files"].as_object().unwrap();
+        assert!(files.len() >= 30, "{folder}");
+        all.extend(
+            files
+                .iter()
+                .map(|(name, want)| (format!("{folder}/{name}"), want.clone())),
+        );
+    }
+    all
 }
 
 #[test]
 fn hostile_files_take_little_memory() {
     let server = Process::start(&[]);
     let url = format!("http://{}/classify", server.address);
-    for name in fixture_json("hostile/expected.json")["files"]
-        .as_object()
-        .unwrap()
-        .keys()
-    {
-        let bytes = fixture_bytes(&format!("hostile/{name}"));
+    for (name, _) in hostile_files() {
+        let bytes = fixture_bytes(&name);
         let answer = Answer::of(agent().post(&url).send(&bytes[..]));
         assert_ne!(answer.status, 500, "{name}");
     }

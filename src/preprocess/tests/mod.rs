@@ -2,4 +2,6 @@
 
 mod formats;
 mod golden;
+#[cfg(feature = "heic")]
+mod heic;
 pub(super) mod webp_writer;
