@@ -263,7 +263,10 @@ fn imports_point_down() {
 #[test]
 fn imports_inside_nn_point_down() {
     let for_tests = |path: &str| {
-        path.contains("/oracle/") || path.ends_with("tests.rs") || path.ends_with("testing.rs")
+        path.contains("/oracle/")
+            || path.contains("/tests/")
+            || path.ends_with("tests.rs")
+            || path.ends_with("testing.rs")
     };
     let level = |room: &str| NN_ROOMS.iter().position(|r| *r == room);
     for source in sources() {

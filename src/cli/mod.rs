@@ -168,10 +168,10 @@ fn variables() -> Variables {
     Variables::of(&commands())
 }
 
-/// Ends the process with clap's help or error, which for `serve` is as its log would have it. An error repeats arguments
-/// as they are; where a terminal would obey one, it is that for the same arguments as people may see them.
-fn refuse(mut error: clap::Error) -> ! {
+/// Ends the process with clap's help or error, which for `serve` is as its log would have it.
+fn refuse(error: clap::Error) -> ! {
     let args = arguments();
+    let mut error = shown(error);
     variables().name_argument(&mut error, &args);
     let is_serve = args.first().is_some_and(|command| command == "serve");
     if is_serve && error.use_stderr() && would_be_json(&args) {
@@ -179,20 +179,21 @@ fn refuse(mut error: clap::Error) -> ! {
         output::complain_json(text.trim().trim_start_matches("error: "));
         std::process::exit(error.exit_code());
     }
+    error.exit()
+}
+
+/// The error as people may see it. It repeats arguments as they are; where a terminal would obey one, it is that for the
+/// same arguments made visible.
+fn shown(error: clap::Error) -> clap::Error {
     let given: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     let shown: Vec<Cow<'_, str>> = given.iter().map(|argument| visible(argument)).collect();
     if given.iter().eq(shown.iter()) {
-        error.exit();
+        return error;
     }
-    match parser().try_get_matches_from(shown.iter().map(|argument| &**argument)) {
-        Err(mut shown) => {
-            variables().name_argument(&mut shown, &args);
-            shown.exit()
-        }
-        Ok(_) => error.exit(),
-    }
+    let parsed = parser().try_get_matches_from(shown.iter().map(|argument| &**argument));
+    parsed.err().unwrap_or(error)
 }
 
 #[cfg(test)]

@@ -13,9 +13,13 @@ use clap::{Arg, Command};
 use crate::config::API_KEYS_VARIABLE;
 use crate::registry::nearest;
 
+const PREFIX: &str = "RESNET_";
+
 /// Read besides those that stand for flags.
 const OTHERS: &[&str] = &[
     API_KEYS_VARIABLE,
+    // by build.rs, and so set where cargo runs what it has built
+    "RESNET_COMMIT",
     #[cfg(feature = "fail-points")]
     "RESNET_FAULTS",
 ];
@@ -52,11 +56,12 @@ impl Variables {
         let known: Vec<&str> = known.into_iter().chain(OTHERS.iter().copied()).collect();
         let ours = env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
-            (name.starts_with("RESNET_") && !is_of_a_service(&name, &value)).then_some(name)
+            (name.starts_with(PREFIX) && !is_of_a_service(&name, &value)).then_some(name)
         });
         let sentence = |name: String| {
-            let hint = nearest(&name, known.iter().copied())
-                .map(|near| format!("; did you mean {near}?"))
+            let words = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
+            let hint = nearest(&name[PREFIX.len()..], words)
+                .map(|near| format!("; did you mean {PREFIX}{near}?"))
                 .unwrap_or_default();
             format!("the variable {name} is unknown and changes nothing{hint}")
         };

@@ -118,7 +118,7 @@ impl<'a> HeicSource<'a> {
             data,
         };
         Ok(heic_decoder::decode_one_image(&image)
-            .map_err(hevc_error)?
+            .map_err(|e| hevc_error(&e))?
             .1)
     }
 
@@ -304,7 +304,7 @@ fn parameters(heif: &Heif, index: usize) -> Result<(HevcDecoderConfig, Sps), Hei
         .next()
         .and_then(|unit| unit.get(2..))
         .ok_or(HeifError::Corrupt("no sequence parameters"))?;
-    let sps = parse_sps(&strip_emulation_prevention(sps)).map_err(hevc_error)?;
+    let sps = parse_sps(&strip_emulation_prevention(sps)).map_err(|e| hevc_error(&e))?;
     Ok((config, sps))
 }
 
@@ -345,7 +345,7 @@ fn configuration(hvcc: &[u8]) -> Result<HevcDecoderConfig, HeifError> {
     })
 }
 
-fn hevc_error(error: heic_decoder::HeifError) -> HeifError {
+fn hevc_error(error: &heic_decoder::HeifError) -> HeifError {
     use heic_decoder::HeifError as E;
     match error {
         E::Truncated { .. } => HeifError::Truncated,

@@ -13,11 +13,11 @@ mod file_name;
 mod filter;
 mod gif;
 mod gif_head;
-mod ico;
 #[cfg(feature = "heic")]
 mod heic;
 #[cfg(feature = "heic")]
 mod heif;
+mod ico;
 mod jpeg;
 mod lookalike;
 mod mangled;

@@ -43,7 +43,7 @@ impl<'a> PngChunks<'a> {
         let (mut header, mut palette, mut exif) = (None::<Chunk<'_>>, None::<Chunk<'_>>, None);
         let mut animated = false;
         let data = loop {
-            let here = chunks.clone();
+            let here = chunks;
             let Some(chunk) = chunks.next() else {
                 return Err(truncated("it ends before its image data"));
             };
@@ -79,7 +79,7 @@ impl<'a> PngChunks<'a> {
                 return Err(corrupt("a palette of more than 256 colors"));
             }
         }
-        let later = data.clone().take_while(|chunk| &chunk.name != b"IEND");
+        let later = data.take_while(|chunk| &chunk.name != b"IEND");
         let later = later.filter(|chunk| &chunk.name == b"eXIf" && chunk.is_whole());
         Ok(PngChunks {
             header: fields,
@@ -91,7 +91,7 @@ impl<'a> PngChunks<'a> {
 
     /// A PNG of the header and of the image data as one chunk, cut short where the file is.
     pub(super) fn stream(&self) -> PngStream<'a> {
-        let pieces = || ImageData::new(self.data.clone());
+        let pieces = || ImageData::new(self.data);
         let (mut announced, mut whole) = (0, true);
         for piece in pieces().rest {
             announced += u64::from(piece.announced) - piece.numbered() as u64;

@@ -153,6 +153,8 @@ fn is_tga(bytes: &[u8]) -> bool {
     let fits = kind & 7 == 1 || grey == (bits == 8) || bits == 16;
     let has_pixels = size[..2] != [0; 2] && size[2..] != [0; 2];
     colors && fits && has_pixels && flags & 0xC0 == 0 && matches!(flags & 0x0F, 0 | 1 | 8)
+}
+
 /// Whether the brands of a file are those of HEIC, if that is in this build.
 fn is_heic(bytes: &[u8]) -> bool {
     cfg!(feature = "heic") && looks_like(bytes).is_some_and(|name| name.starts_with("HEIC"))

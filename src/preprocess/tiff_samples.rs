@@ -163,13 +163,21 @@ impl Samples {
             return;
         }
         let (words, _) = row.as_chunks_mut::<2>();
-        let (read, write): (fn([u8; 2]) -> u16, fn(u16) -> [u8; 2]) = if self.little_endian {
-            (u16::from_le_bytes, u16::to_le_bytes)
+        let add: fn([u8; 2], [u8; 2]) -> [u8; 2] = if self.little_endian {
+            |a, b| {
+                u16::from_le_bytes(a)
+                    .wrapping_add(u16::from_le_bytes(b))
+                    .to_le_bytes()
+            }
         } else {
-            (u16::from_be_bytes, u16::to_be_bytes)
+            |a, b| {
+                u16::from_be_bytes(a)
+                    .wrapping_add(u16::from_be_bytes(b))
+                    .to_be_bytes()
+            }
         };
         for at in step..words.len() {
-            words[at] = write(read(words[at]).wrapping_add(read(words[at - step])));
+            words[at] = add(words[at], words[at - step]);
         }
     }
 

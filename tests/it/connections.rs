@@ -53,10 +53,18 @@ fn assert_closed(stream: &mut TcpStream) {
 
 const MEGABYTES_21: usize = 21 << 20;
 
+/// A server for bodies of less than these.
+fn of_20_mebibytes() -> Settings {
+    Settings {
+        max_body_bytes: 20 << 20,
+        ..Settings::default()
+    }
+}
+
 #[test]
 fn refusal_reaches_a_blocking_client_that_writes_all_of_21_mebibytes() {
-    let ready = Golden::start(&Settings::default());
-    let loading = TestServer::start_unready(&Settings::default());
+    let ready = Golden::start(&of_20_mebibytes());
+    let loading = TestServer::start_unready(&of_20_mebibytes());
     // as curl --http2 asks
     let upgrade = "Connection: Upgrade\r\nUpgrade: h2c\r\n";
     for (server, path, headers, status) in [
@@ -100,7 +108,7 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
 
 #[test]
 fn curl_and_python_see_the_413_of_an_upload_of_21_mebibytes() {
-    let golden = Golden::start(&Settings::default());
+    let golden = Golden::start(&of_20_mebibytes());
     let url = golden.server.url("/classify");
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(MEGABYTES_21 as u64).unwrap();
@@ -132,7 +140,7 @@ fn refused_expectation_gets_the_final_status_and_no_100() {
     let golden = Golden::start(&Settings::default());
     let loading = TestServer::start_unready(&Settings::default());
     for (server, path, length, status) in [
-        (&golden.server, "/classify", 99_999_999, 413),
+        (&golden.server, "/classify", 199_999_999, 413),
         (&golden.server, "/nowhere", 100, 404),
         (&golden.server, "/livez", 100, 405),
         (&loading, "/classify", 100, 503),
@@ -363,7 +371,11 @@ fn out_of_files_it_waits_idly_and_recovers() {
 #[test]
 fn limits_of_connections_are_named_with_what_is_allowed() {
     for (flag, value, words) in [
-        ("--max-connections", "0", "0 is not in 1..=1048576"),
+        (
+            "--max-connections",
+            "0",
+            "`0` is none of the whole numbers from 1 to 1048576",
+        ),
         ("--idle-timeout", "0s", "`0s` is no time"),
         ("--header-timeout", "0", "`0` is no time"),
         ("--write-timeout", "soon", "`soon` is no duration"),

@@ -120,7 +120,7 @@ impl<'a> Items<'a> {
             1 => self.data,
             _ => return Err(HeifError::Unsupported("an item inside of another item")),
         };
-        Ok(parts.map(move |part| cut(from, part?)))
+        Ok(parts.into_iter().map(move |part| cut(from, part)))
     }
 }
 
@@ -215,16 +215,7 @@ impl<'a> Locations<'a> {
     }
 
     /// How an item's bytes are found, and their parts: offset and length each.
-    fn parts(
-        &self,
-        id: Id,
-    ) -> Result<
-        (
-            u16,
-            impl Iterator<Item = Result<(u64, u64), HeifError>> + 'a,
-        ),
-        HeifError,
-    > {
+    fn parts(&self, id: Id) -> Result<(u16, Vec<(u64, u64)>), HeifError> {
         let entry =
             entry(&self.entries, id).ok_or(HeifError::Corrupt("an item without a place"))?;
         let mut reader = Reader(entry);
@@ -242,12 +233,13 @@ impl<'a> Locations<'a> {
         if count > MAX_PARTS {
             return Err(HeifError::Unsupported("an item in more than 64 parts"));
         }
-        let parts = (0..count).map(move |_| {
+        let part = |_| {
             reader.sized(index)?;
             let (offset, length) = (reader.sized(offset)?, reader.sized(length)?);
             let offset = base.checked_add(offset).ok_or(HeifError::Truncated)?;
             Ok((offset, length))
-        });
+        };
+        let parts = (0..count).map(part).collect::<Result<_, _>>()?;
         Ok((method, parts))
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn names<'a>(lines: &[&'a str]) -> Option<Vec<Cow<'a, str>>> {
     let heads = fields(head, mark);
     let column = |known: &[&str]| {
         let position = |name: &&str| heads.iter().position(|h| h.eq_ignore_ascii_case(name));
-        known.iter().find_map(|name| position(name))
+        known.iter().find_map(position)
     };
     // Two columns tell themselves by their numbers, and one by what is in it.
     if heads.len() < 3 || rest.is_empty() {

@@ -62,7 +62,8 @@ proptest! {
     #[test]
     #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
     fn bytes_of_images_give_the_bits_of_their_normalized_values(seed: u64, images in 1usize..3) {
-        let network = Network { from_images: true, ..Network::new(seed) };
+        let mut network = Network::new(seed);
+        network.from_images = true;
         let [_, height, width] = network.image;
         let random = &mut Random(seed ^ 0x3333 | 1);
         let bytes: Vec<u8> = (0..images * 3 * height * width).map(|_| random.next() as u8).collect();
