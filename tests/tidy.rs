@@ -56,6 +56,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
             "network",
             "fair_queue",
             "hex",
+            "visible",
         ],
     ),
     (

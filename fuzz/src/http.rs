@@ -11,12 +11,16 @@ use libfuzzer_sys::Corpus;
 
 use crate::memory::peak_of;
 
+#[path = "../../src/http/received.rs"]
+mod received;
 #[path = "../../src/http/upload/mod.rs"]
 #[allow(
     dead_code,
     reason = "the service takes large JSON bodies apart by themselves"
 )]
 pub mod upload;
+
+pub use self::received::ReceivedBytes;
 
 /// The room's own, which the connections name.
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,10 @@ pub mod npy;
 pub mod preprocess;
 #[path = "../../src/tensor.rs"]
 pub mod tensor;
+#[path = "../../src/visible.rs"]
+pub mod visible;
 
+pub mod desk;
 pub mod http;
 pub mod image;
 pub mod memory;

@@ -11,6 +11,8 @@ use std::io;
 mod activity;
 #[path = "../../src/server/connection.rs"]
 mod connection;
+#[path = "../../src/server/frames.rs"]
+mod frames;
 #[path = "../../src/server/preface.rs"]
 mod preface;
 #[path = "../../src/server/requests.rs"]
@@ -28,5 +30,10 @@ impl Tls {
     /// Never called, as there is no value.
     pub(crate) async fn handshake<S>(&self, _stream: S) -> io::Result<S> {
         match *self {}
+    }
+
+    /// Asked of a stream that `handshake` has given, and so never.
+    pub(crate) fn has_plaintext<S>(_stream: &mut S) -> bool {
+        false
     }
 }

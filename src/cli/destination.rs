@@ -69,6 +69,28 @@ impl Destination {
         }
     }
 
+    /// Refuses to replace what is to be read.
+    ///
+    /// # Errors
+    /// A usage error with the first of the `inputs` that is the output.
+    pub(crate) fn refuse_inputs<'a>(
+        &self,
+        inputs: impl Iterator<Item = &'a Path>,
+    ) -> Result<(), UsageError> {
+        match self.real_path() {
+            Some(output) => refuse_inputs(&output, inputs),
+            None => Ok(()),
+        }
+    }
+
+    /// Where it is, links followed; none of what has no content.
+    pub(crate) fn real_path(&self) -> Option<PathBuf> {
+        match self {
+            Destination::File { path, .. } if self.has_content() => path.canonicalize().ok(),
+            _ => None,
+        }
+    }
+
     /// Whether somebody sees the answers as they come.
     pub(crate) fn is_terminal(&self) -> bool {
         match self {
@@ -119,6 +141,27 @@ impl Destination {
                 file.write_all(bytes).with_context(|| cannot_write(path))
             }
         }
+    }
+}
+
+/// Refuses an `output` that is one of the `inputs`, by whatever links; `-` is none.
+///
+/// # Errors
+/// A usage error with the first that it is.
+pub(crate) fn refuse_inputs<'a>(
+    output: &Path,
+    inputs: impl Iterator<Item = &'a Path>,
+) -> Result<(), UsageError> {
+    let Ok(output) = output.canonicalize() else {
+        return Ok(()); // not there yet
+    };
+    let mut files = inputs.filter(|input| *input != Path::new("-"));
+    match files.find(|input| input.canonicalize().is_ok_and(|input| input == output)) {
+        Some(input) => Err(UsageError(format!(
+            "{} is both read and to be written: name another output",
+            input.display()
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::classifier::ImageSize;
 use crate::config::{CpuBudget, EngineConfig, ThreadPlan, memory_limit};
 use crate::engine::EngineOptions;
 use crate::registry::{self, Catalog, LoadedModel, ModelState, Store};
+use crate::server::OpenFiles;
 use crate::table::Table;
 use kernels::Isa;
 
@@ -58,7 +59,12 @@ struct Findings {
     /// The two, for people.
     #[serde(skip)]
     memory: Option<String>,
-    /// For people.
+    /// The limits of open files; `null` without one. `serve` raises the soft one to the hard one.
+    open_files_soft: Option<u64>,
+    open_files_hard: Option<u64>,
+    /// Those that `serve` would have at most with these flags and limits.
+    connections_allowed: u64,
+    /// The three, for people.
     #[serde(skip)]
     open_files: String,
     threads: Threads,
@@ -142,6 +148,7 @@ impl Findings {
         let sizes: Vec<ImageSize> = models.iter().map(|model| model.images).collect();
         let memory = args.limits.memory(&sizes, &args.engine, threads);
         let memory = error.is_none().then_some(memory);
+        let files = OpenFiles::limits();
         Ok(Findings {
             version: super::version(),
             system: std::env::consts::OS,
@@ -156,7 +163,10 @@ impl Findings {
             memory_limit_bytes: memory_limit(),
             memory_bound_bytes: memory.as_ref().map(|memory| memory.bound),
             memory: memory.map(|memory| memory.to_string()),
-            open_files: args.limits.open_files(),
+            open_files_soft: files.soft,
+            open_files_hard: files.hard,
+            connections_allowed: args.limits.connections_allowed(&files),
+            open_files: args.limits.open_files(&files),
             threads: Threads {
                 http,
                 prep,

@@ -39,9 +39,14 @@ impl LimitArgs {
         limits.bound(images)
     }
 
+    /// The most connections under these limits of open files: as many as the flags ask for, or fewer.
+    pub(super) fn connections_allowed(&self, files: &OpenFiles) -> u64 {
+        let wanted = self.server.max_connections;
+        files.connections_allowed(wanted).unwrap_or(wanted.into())
+    }
+
     /// The limits of open files, and whether they leave room for the connections.
-    pub(super) fn open_files(&self) -> String {
-        let files = OpenFiles::limits();
+    pub(super) fn open_files(&self, files: &OpenFiles) -> String {
         let number =
             |limit: Option<u64>| limit.map_or_else(|| "no limit".into(), |n| n.to_string());
         let wanted = self.server.max_connections;

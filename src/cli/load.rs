@@ -55,7 +55,7 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
     if model.origin != "built-in" {
         tracing::info!(
             model = model.name,
-            preprocess = ?model.preprocess,
+            preprocess = show::preprocess_words(&model.preprocess),
             preprocess_from = model.preprocess_from,
             labels_from = model.labels_from,
             "model described"

@@ -2,7 +2,8 @@
 //!
 //! Made from the flags themselves.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -35,17 +36,35 @@ pub(crate) fn run(args: &ManArgs, commands: clap::Command) -> anyhow::Result<()>
     if let Some(dir) = &args.dir {
         let cannot = || format!("cannot write into {}", dir.display());
         std::fs::create_dir_all(dir).with_context(cannot)?;
-        return clap_mangen::generate_to(commands, dir).with_context(cannot);
+        return write_pages(&built(commands), dir).with_context(cannot);
     }
-    let mut page = Vec::new();
-    Man::new(find(commands, &args.command)?).render(&mut page)?;
-    print(&String::from_utf8(page)?)
+    let mut text = Vec::new();
+    page(&find(commands, &args.command)?).render(&mut text)?;
+    print(&String::from_utf8(text)?)
+}
+
+fn page(command: &clap::Command) -> Man {
+    Man::new(command.clone()).source(concat!("resnet ", env!("CARGO_PKG_VERSION")))
+}
+
+/// Writes the page of a command and those of all below it.
+fn write_pages(command: &clap::Command, dir: &Path) -> io::Result<()> {
+    for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+        write_pages(command, dir)?;
+    }
+    page(command).generate_to(dir).map(|_| ())
+}
+
+/// The commands, each with the whole of its name.
+fn built(commands: clap::Command) -> clap::Command {
+    let mut commands = commands.disable_help_subcommand(true);
+    commands.build();
+    commands
 }
 
 /// The command of these words.
 fn find(commands: clap::Command, words: &[String]) -> Result<clap::Command, UsageError> {
-    let mut commands = commands.disable_help_subcommand(true);
-    commands.build(); // gives each the whole of its name
+    let commands = built(commands);
     let mut found = &commands;
     for word in words {
         found = found.find_subcommand(word).ok_or_else(|| {

@@ -29,17 +29,19 @@ mod show;
 mod signals;
 mod variables;
 
-use std::borrow::Cow;
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::builder::Styles;
+use clap::error::ContextValue;
+use clap::{Parser, Subcommand};
 
 use self::args::would_be_json;
 use self::output::{ReaderGone, UsageError};
 use self::variables::{Variables, ignore_meaningless};
 use crate::engine::is_expected_panic;
-use crate::visible::visible;
+use crate::visible::{visible, visible_lines};
 
 /// Serves pretrained ResNets on CPUs: POST a photo, get ImageNet classes
 #[derive(Debug, Parser)]
@@ -157,7 +159,8 @@ impl Cli {
 fn parser() -> clap::Command {
     let ignore = |c: clap::Command| c.mut_args(ignore_meaningless);
     let commands = commands().mut_subcommands(|c| ignore(c).mut_subcommands(ignore));
-    commands.color(ColorChoice::Auto)
+    // Without styles of clap's, whatever a terminal would obey in its texts is from outside.
+    commands.styles(Styles::plain())
 }
 
 fn arguments() -> Vec<OsString> {
@@ -169,31 +172,34 @@ fn variables() -> Variables {
 }
 
 /// Ends the process with clap's help or error, which for `serve` is as its log would have it.
-fn refuse(error: clap::Error) -> ! {
+fn refuse(mut error: clap::Error) -> ! {
     let args = arguments();
-    let mut error = shown(error);
     variables().name_argument(&mut error, &args);
+    let text = shown(&error);
     let is_serve = args.first().is_some_and(|command| command == "serve");
-    if is_serve && error.use_stderr() && would_be_json(&args) {
-        let text = error.render().to_string();
+    if !error.use_stderr() {
+        // Nobody is left to tell if that fails.
+        let _ = output::print(&text);
+    } else if is_serve && would_be_json(&args) {
         output::complain_json(text.trim().trim_start_matches("error: "));
-        std::process::exit(error.exit_code());
+    } else {
+        output::complain_lines(&text);
     }
-    error.exit()
+    std::process::exit(error.exit_code());
 }
 
-/// The error as people may see it. It repeats arguments as they are; where a terminal would obey one, it is that for the
-/// same arguments made visible.
-fn shown(error: clap::Error) -> clap::Error {
-    let given: Vec<String> = std::env::args_os()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let shown: Vec<Cow<'_, str>> = given.iter().map(|argument| visible(argument)).collect();
-    if given.iter().eq(shown.iter()) {
-        return error;
+/// The text of clap's as people may see it. Values and what a parser says of them have no line ends of their own.
+fn shown(error: &clap::Error) -> String {
+    // With the escapes in values, which the plain text would lack.
+    let mut text = error.render().ansi().to_string();
+    let values = error.context().filter_map(|(_, value)| match value {
+        ContextValue::String(value) => Some(value.clone()),
+        _ => None,
+    });
+    for value in values.chain(error.source().map(ToString::to_string)) {
+        text = text.replace(&value, &visible(&value));
     }
-    let parsed = parser().try_get_matches_from(shown.iter().map(|argument| &**argument));
-    parsed.err().unwrap_or(error)
+    visible_lines(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -47,6 +47,12 @@ pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", visible(line));
 }
 
+/// Writes text of several lines, with the end of the last, to standard error.
+pub(crate) fn complain_lines(text: &str) {
+    // Nobody is left to tell if that fails.
+    let _ = write!(io::stderr(), "{}", visible_lines(text));
+}
+
 /// Writes an error to standard error as the JSON log writes its lines, whatever its filter.
 pub(crate) fn complain_json(message: &str) {
     let mut timestamp = String::new();

@@ -2,9 +2,12 @@
 //!
 //! Used by the commands that classify files.
 
+use std::fmt::Write;
 use std::io::{self, IsTerminal};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+use super::output::complain;
 
 /// A bar, or nothing; clones are the same bar.
 #[derive(Debug, Clone)]
@@ -18,11 +21,11 @@ impl Progress {
         if !io::stderr().is_terminal() {
             return Progress::none();
         }
-        let style = ProgressStyle::with_template(
-            "classifying [{bar:30}] {pos}/{len}, {per_sec}, {eta} left",
-        )
-        .expect("the template is right; it is the same in every run")
-        .progress_chars("=> ");
+        let style =
+            ProgressStyle::with_template("classifying [{bar:30}] {pos}/{len}, {rate}, {eta} left")
+                .expect("the template is right; it is the same in every run")
+                .with_key("rate", write_rate)
+                .progress_chars("=> ");
         Progress {
             bar: ProgressBar::new(files()).with_style(style),
         }
@@ -40,8 +43,18 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// Writes a line to standard error, above the bar.
+    pub(crate) fn say(&self, line: &str) {
+        self.bar.suspend(|| complain(line));
+    }
+
     /// Takes the bar off the screen.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn write_rate(state: &ProgressState, text: &mut dyn Write) {
+    // Writing into a string does not fail.
+    let _ = write!(text, "{:.1}/s", state.per_sec());
 }

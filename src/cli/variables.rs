@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
@@ -24,22 +24,32 @@ const OTHERS: &[&str] = &[
     "RESNET_FAULTS",
 ];
 
-/// Treats a variable as not set where its value cannot be meant: an empty one, as compose's `${X:-}` gives, and the
-/// `RESNET_PORT=tcp://…` that Kubernetes gives to pods beside a Service named resnet.
+/// Treats a variable as not set where its value cannot be meant.
 pub(super) fn ignore_meaningless(arg: Arg) -> Arg {
     let value = arg.get_env().and_then(env::var_os);
     match value {
-        Some(v) if v.is_empty() || v.to_string_lossy().starts_with("tcp://") => {
-            arg.env(None::<&'static str>)
-        }
+        Some(value) if is_meaningless(&value) => arg.env(None::<&'static str>),
         _ => arg,
     }
+}
+
+/// Whether a value cannot be meant: an empty one, as compose's `${X:-}` gives, and the `RESNET_PORT=tcp://…` that
+/// Kubernetes gives to pods beside a Service named resnet.
+fn is_meaningless(value: &OsStr) -> bool {
+    value.is_empty() || value.to_string_lossy().starts_with("tcp://")
 }
 
 /// Flags and the variables that stand for them, of all commands.
 pub(super) struct Variables {
     /// By flag, as `--port`.
-    flags: BTreeMap<String, String>,
+    flags: BTreeMap<String, Variable>,
+}
+
+/// What stands for a flag.
+struct Variable {
+    name: String,
+    /// The flag's letter, as `-k`.
+    short: Option<String>,
 }
 
 impl Variables {
@@ -52,7 +62,7 @@ impl Variables {
 
     /// A sentence for each variable of our prefix that no command reads.
     pub(super) fn unknown(&self) -> Vec<String> {
-        let known: BTreeSet<&str> = self.flags.values().map(String::as_str).collect();
+        let known: BTreeSet<&str> = self.flags.values().map(|v| v.name.as_str()).collect();
         let known: Vec<&str> = known.into_iter().chain(OTHERS.iter().copied()).collect();
         let ours = env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
@@ -73,9 +83,10 @@ impl Variables {
     pub(super) fn named(&self, text: &str, args: &[OsString]) -> String {
         let mut text = text.to_owned();
         for (flag, variable) in &self.flags {
-            let is_set = env::var_os(variable).is_some_and(|value| !value.is_empty());
-            if is_set && text.contains(flag.as_str()) && !is_among(flag, args) {
-                text = replaced(&text, flag, variable);
+            let value = env::var_os(&variable.name);
+            let is_set = value.is_some_and(|value| !is_meaningless(&value));
+            if is_set && text.contains(flag.as_str()) && !variable.is_beside(flag, args) {
+                text = replaced(&text, flag, &variable.name);
             }
         }
         text
@@ -90,10 +101,27 @@ impl Variables {
     }
 }
 
-fn collect(command: &Command, flags: &mut BTreeMap<String, String>) {
+impl Variable {
+    /// Whether the flag itself was given, and so the variable was not read.
+    fn is_beside(&self, flag: &str, args: &[OsString]) -> bool {
+        args.iter().any(|arg| {
+            let arg = arg.to_string_lossy();
+            let is_long = arg
+                .strip_prefix(flag)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+            let short = self.short.as_deref();
+            is_long || short.is_some_and(|short| arg.starts_with(short))
+        })
+    }
+}
+
+fn collect(command: &Command, flags: &mut BTreeMap<String, Variable>) {
     for arg in command.get_arguments() {
         if let (Some(flag), Some(variable)) = (arg.get_long(), arg.get_env()) {
-            let variable = variable.to_string_lossy().into_owned();
+            let variable = Variable {
+                name: variable.to_string_lossy().into_owned(),
+                short: arg.get_short().map(|letter| format!("-{letter}")),
+            };
             flags.insert(format!("--{flag}"), variable);
         }
     }
@@ -106,14 +134,6 @@ fn collect(command: &Command, flags: &mut BTreeMap<String, String>) {
 fn is_of_a_service(name: &str, value: &OsString) -> bool {
     let value = value.to_string_lossy();
     name.contains("_SERVICE_") || name.contains("_PORT_") || value.starts_with("tcp://")
-}
-
-fn is_among(flag: &str, args: &[OsString]) -> bool {
-    args.iter().any(|arg| {
-        let arg = arg.to_string_lossy();
-        arg.strip_prefix(flag)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    })
 }
 
 /// Puts the variable in the place of the flag, and of the name of its value behind it.
@@ -147,9 +167,30 @@ mod tests {
             named("--models-dir or --model"),
             "--models-dir or RESNET_MODEL"
         );
-        let args = ["serve", "--models-dir", "--port=1"].map(OsString::from);
-        for (flag, is) in [("--model", false), ("--models-dir", true), ("--port", true)] {
-            assert_eq!(is_among(flag, &args), is, "{flag}");
+    }
+
+    #[test]
+    fn variable_is_not_read_beside_its_flag_in_any_spelling() {
+        let variable = |short: Option<&str>| Variable {
+            name: "RESNET_X".to_owned(),
+            short: short.map(str::to_owned),
+        };
+        let args = ["serve", "--models-dir", "--port=1", "-k5"].map(OsString::from);
+        for (flag, short, is) in [
+            ("--model", None, false),
+            ("--models-dir", None, true),
+            ("--port", None, true),
+            ("--top-k", Some("-k"), true),
+            ("--output", Some("-o"), false),
+        ] {
+            assert_eq!(variable(short).is_beside(flag, &args), is, "{flag}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_those_of_compose_and_kubernetes() {
+        for (value, is) in [("", true), ("tcp://10.0.0.1:80", true), ("8080", false)] {
+            assert_eq!(is_meaningless(OsStr::new(value)), is, "{value}");
         }
     }
 

@@ -350,7 +350,17 @@ fn sizes() -> Vec<(Graph, &'static str)> {
         (numbers("Reshape", &[1, 3, 64, FAR]), ""),
         (numbers("Reshape", &[1, -1, -1, 8]), ""),
         (numbers("Unsqueeze", &[FAR]), ""),
-        (numbers("Squeeze", &[FAR]), ""),
+        (numbers("Squeeze", &[FAR]), "its axes holds"),
+        (numbers("ReduceMean", &[FAR]), "its axes holds"),
+        (
+            numbers("Pad", &[0, 0, i64::MIN, 0, 0, 0, 0, 0]),
+            "its pads holds -9223372036854775808",
+        ),
+        (numbers("Pad", &[0, 0, -1]), "the v\": it has 3 pads"),
+        (
+            numbers("Pad", &[0, 0, -8, 0, 0, 0, 0, 0]),
+            "its result is [1, 3, 0, 8]",
+        ),
         (numbers("TopK", &[FAR]), ""),
         (numbers("Gather", &[FAR]), ""),
         (range(0.0, 1e30, 1.0), ""),
@@ -364,6 +374,24 @@ fn sizes() -> Vec<(Graph, &'static str)> {
         (scaled([1.0, 1.0, 1e9, 1e9], "nearest"), "its result is"),
         (scaled([1.0, 1.0, f32::INFINITY, 1.0], "linear"), ""),
         (scaled([1.0, 1.0, f32::NAN, 1.0], "linear"), ""),
+        (scaled([1.0, 1.0, 0.0, 0.0], "nearest"), "its result is"),
+        (scaled([1.0, 1.0, -1.0, -1.0], "nearest"), ""),
+        (
+            of_image("LayerNormalization", &["w"], vec![int("axis", FAR)]),
+            "its axis holds",
+        ),
+        (
+            of_image("ScatterElements", &["x", "x"], vec![int("axis", 1 << 31)]),
+            "its axis holds",
+        ),
+        (
+            of_image("OneHot", &["w", "w"], vec![int("axis", 1 << 31)]),
+            "its axis holds",
+        ),
+        (
+            of_image("ReduceMax", &[], vec![ints("axes", [FAR, 1])]),
+            "its axes holds",
+        ),
         (
             of_image("DepthToSpace", &[], vec![int("blocksize", FAR)]),
             "its blocksize holds",
@@ -406,6 +434,27 @@ fn sizes() -> Vec<(Graph, &'static str)> {
             "",
         ),
     ];
+    let aligned = Graph::new().floats("s", &[4], &[1.0, 1.0, 1.3, 1.0]).node(
+        "Resize",
+        &["x", "", "s"],
+        "v",
+        vec![
+            text("mode", "linear"),
+            text("coordinate_transformation_mode", "align_corners"),
+        ],
+    );
+    all.push((aligned, "export it with `sizes`"));
+    let packed = |n: i64| {
+        let attributes = vec![int("N", n), int("K", 192), int("block_size", 32)];
+        let mut graph = Graph::new()
+            .floats("b", &[1, 6, 16], &[0.0; 96])
+            .node("Flatten", &["x"], "flat", vec![])
+            .node("MatMulNBits", &["flat", "b", "w"], "v", attributes);
+        graph.0.node[1].domain = "com.microsoft".into();
+        graph
+    };
+    all.push((packed(1 << 31), "its N holds 2147483648"));
+    all.push((packed(2), "do not hold"));
     let sizes = Graph::new().integers("to", &[1, 3, FAR, FAR]);
     let resized = sizes.node(
         "Resize",
@@ -452,31 +501,41 @@ fn many() -> Vec<(Graph, &'static str)> {
         }
         graph
     };
-    let constants = |count: usize| {
-        let mut graph = Graph::new().integers("shape", &[1 << 26]);
+    let doubled = |count: usize| {
+        let mut graph = Graph::new();
         let mut last = "x".to_owned();
         for i in 0..count {
-            let (made, mean) = (format!("made{i}"), format!("mean{i}"));
             let output = if i + 1 == count {
                 "v".into()
             } else {
-                format!("a{i}")
+                format!("d{i}")
             };
-            graph = graph
-                .node("ConstantOfShape", &["shape"], &made, vec![])
-                .node("ReduceMean", &[&made], &mean, vec![])
-                .node("Add", &[&last, &mean], &output, vec![]);
+            graph = graph.node("Concat", &[&last, &last], &output, vec![int("axis", 1)]);
             last = output;
         }
         graph
     };
+    // The larger one alone is as much as is allowed, so that nothing large is made here.
+    let constants = Graph::new()
+        .integers("few", &[1 << 10])
+        .integers("most", &[1 << 28])
+        .node("ConstantOfShape", &["few"], "made", vec![])
+        .node("ConstantOfShape", &["most"], "more", vec![])
+        .node("ReduceMean", &["made"], "mean", vec![])
+        .node("ReduceMean", &["more"], "mean of more", vec![])
+        .node("Add", &["x", "mean"], "a", vec![])
+        .node("Add", &["a", "mean of more"], "v", vec![]);
     let kernel = Graph::new()
-        .integers("shape", &[1, 3, 2000, 2000])
+        .integers("shape", &[1, 3, 600, 600])
         .node("ConstantOfShape", &["shape"], "kernel", vec![])
         .node("Conv", &["x", "kernel"], "v", vec![ints("pads", [3000; 4])]);
     vec![
         (padded(4, 60_000), "its result is"),
-        (constants(20), "make "),
+        (doubled(34), "its result is"),
+        (
+            constants,
+            "the more\": it and the operators on constants before it make ",
+        ),
         (kernel, ""),
     ]
 }

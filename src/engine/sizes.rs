@@ -19,12 +19,23 @@ pub(super) fn too_large(shape: &[TDim]) -> Option<String> {
         |all: usize, dim: &TDim| all.checked_mul(usize::try_from(of_one_image(dim)?).ok()?);
     let numbers = shape.iter().try_fold(1, product);
     numbers.is_none_or(|n| n > MAX_NUMBERS).then(|| {
-        let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
-        format!(
-            "its result is [{}], allowed are {MAX_NUMBERS} numbers for an image",
-            sizes.join(", ")
-        )
+        let sizes = listed(shape);
+        format!("its result is [{sizes}], allowed are {MAX_NUMBERS} numbers for an image")
     })
+}
+
+/// Why a value of this shape has nothing of an image. Constants may be empty, as where an operator takes no regions.
+fn empty(shape: &[TDim]) -> Option<String> {
+    let is_empty = shape.iter().filter_map(of_one_image).any(|n| n < 1);
+    is_empty.then(|| {
+        let sizes = listed(shape);
+        format!("its result is [{sizes}], allowed are sizes of at least 1")
+    })
+}
+
+fn listed(shape: &[TDim]) -> String {
+    let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    sizes.join(", ")
 }
 
 /// A size where whatever is not known is one, as the number of images; none if it is beyond all numbers.
@@ -44,9 +55,15 @@ pub(super) fn check(model: &TypedModel) -> TractResult<()> {
     let mut products = 0_usize;
     for node in &model.nodes {
         let named = || format!("node #{} \"{}\"", node.id, node.name);
+        let inputs = model.node_input_facts(node.id)?;
+        let is_of_image = inputs.iter().any(|fact| fact.konst.is_none());
         for output in &node.outputs {
             let shape: Vec<TDim> = output.fact.shape.iter().cloned().collect();
-            if let Some(reason) = too_large(&shape) {
+            let reason = too_large(&shape).or_else(|| {
+                let is_value = is_of_image && output.fact.datum_type.is_float();
+                empty(&shape).filter(|_| is_value)
+            });
+            if let Some(reason) = reason {
                 return Err(TractError::msg(reason).context(named()));
             }
         }

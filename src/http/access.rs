@@ -3,8 +3,6 @@
 //! Begun by `observe` with the request's head, told by `classify` what the request was about, and written when the
 //! answer is ready or the client has left. `docs/LOG.md` has the fields.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
@@ -12,22 +10,12 @@ use axum::http::{StatusCode, header};
 
 use super::client::ClientAddress;
 use super::error::{ApiError, Problem};
+use super::received::ReceivedBytes;
 use crate::classifier::{Classification, Timings};
 use crate::desk::cut;
 
 /// What a filter calls the lines.
 const TARGET: &str = "resnet::access";
-
-/// Bytes of a request's body that have come so far, in the extensions of each request.
-#[derive(Debug, Clone, Default)]
-pub struct ReceivedBytes(Arc<AtomicU64>);
-
-impl ReceivedBytes {
-    /// So many more have come.
-    pub fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-}
 
 /// What a request for a model was about, in the extensions of its answer.
 #[derive(Debug, Clone, Default)]
@@ -134,7 +122,7 @@ impl AccessLine {
         let code = outcome.problem.map(|p| p.code);
         let reason = outcome.problem.and_then(|p| p.reason.as_deref());
         let model = (!work.model.is_empty()).then_some(&work.model);
-        let bytes_in = received.as_ref().map(|r| r.0.load(Ordering::Relaxed));
+        let bytes_in = received.as_ref().map(ReceivedBytes::count);
         let (bytes_out, images, failed) = (outcome.bytes, work.images, work.failed);
         let duration_ms = ms(self.elapsed());
         let stage = |of: fn(&Timings) -> Duration| work.stages.as_ref().map(of).map(ms);

@@ -17,14 +17,15 @@ mod health;
 mod layers;
 mod models;
 mod observe;
+mod received;
 mod routes;
 mod target;
 mod upload;
 
-pub use self::access::ReceivedBytes;
 pub use self::answer::AnswerBody;
 pub use self::client::Peer;
 pub use self::error::{ApiError, Problem};
 pub use self::models::ModelBody;
+pub use self::received::ReceivedBytes;
 pub use self::routes::{admin_router, public_router, router};
 pub use self::upload::UploadError;

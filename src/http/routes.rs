@@ -27,27 +27,33 @@ const SERVICE: &[&str] = &[
 const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz"];
 const ADMIN: &[&str] = &["/metrics"];
 
+/// The methods of a path that is read from.
+const READ_METHODS: &str = "GET,HEAD,OPTIONS";
+
+/// Those of all paths.
+const ALL_METHODS: &str = "GET,HEAD,POST,PUT,OPTIONS";
+
 /// Every route of the server, for one listener.
 pub fn router(desk: Arc<Desk>) -> Router {
     let index = read(get(|| health::index(&[SERVICE, HEALTH, ADMIN])));
     let routes = service_routes()
         .merge(health_routes())
         .merge(admin_routes());
-    finished(routes.route("/", index), desk)
+    finished(routes.route("/", index), desk, ALL_METHODS)
 }
 
 /// The routes for clients: classification, models and health.
 pub fn public_router(desk: Arc<Desk>) -> Router {
     let index = read(get(|| health::index(&[SERVICE, HEALTH])));
     let routes = service_routes().merge(health_routes());
-    finished(routes.route("/", index), desk)
+    finished(routes.route("/", index), desk, ALL_METHODS)
 }
 
 /// The routes for those who run the server: metrics and health.
 pub fn admin_router(desk: Arc<Desk>) -> Router {
     let index = read(get(|| health::index(&[HEALTH, ADMIN])));
     let routes = admin_routes().merge(health_routes());
-    finished(routes.route("/", index), desk)
+    finished(routes.route("/", index), desk, READ_METHODS)
 }
 
 fn service_routes() -> Routes {
@@ -73,7 +79,7 @@ fn admin_routes() -> Routes {
 
 /// A path that is read from, and that tells so.
 fn read(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
-    methods.options(async || allowed("GET,HEAD,OPTIONS"))
+    methods.options(async || allowed(READ_METHODS))
 }
 
 /// A path that takes images, and that tells so.
@@ -86,18 +92,19 @@ fn allowed(methods: &'static str) -> Response {
     (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response()
 }
 
-fn finished(routes: Routes, desk: Arc<Desk>) -> Router {
+/// The routes as a service; `methods` are those that some of them has.
+fn finished(routes: Routes, desk: Arc<Desk>, methods: &'static str) -> Router {
     let routes = routes
-        .fallback(no_such_route)
+        .fallback(async move |request: Request| no_such_route(&request, methods))
         .method_not_allowed_fallback(method_not_allowed);
     layered(routes, &desk).with_state(desk)
 }
 
-async fn no_such_route(request: Request) -> Response {
+fn no_such_route(request: &Request, methods: &'static str) -> Response {
     let path = request.uri().path();
     if request.method() == Method::OPTIONS && path == "*" {
         // The server as a whole: RFC 9110, section 9.3.7.
-        return allowed("GET,HEAD,POST,PUT,OPTIONS");
+        return allowed(methods);
     }
     ApiError::NoSuchRoute { path: cut(path) }.into_response()
 }

@@ -1,12 +1,13 @@
 //! BMP, as a file or inside an icon: rows of pixels as they lie in the file, or runs of indices.
 //!
 //! Called by `decode::open` and `ico`. Samples of 5 and 6 bits are cut to 8 as Pillow does it, alpha is dropped, an index
-//! beyond the palette is black. Source: the structures `BITMAPFILEHEADER` to `BITMAPV5HEADER` of Windows and
+//! beyond the palette is black, beyond one of greys its grey. Source: the structures `BITMAPFILEHEADER` to `BITMAPV5HEADER` of Windows and
 //! `BITMAPCOREHEADER` of OS/2; for runs that leave pixels out Pillow 13.
 
 use super::bmp_runs::indices_of;
 use super::decode::{Decoder, Region, RowSink, check_size};
 use super::exif::Orientation;
+use super::samples::with_ramp;
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
@@ -110,6 +111,10 @@ impl<'a> BmpSource<'a> {
             let palette = bytes.get(end..).unwrap_or_default();
             let palette = &palette[..palette.len().min(count * each)];
             colors.extend(palette.chunks_exact(each).map(|c| [c[2], c[1], c[0]]));
+            // Two greys are black and white for Pillow, or colors.
+            if bits == 8 && colors.len() == count && count != 2 {
+                colors = with_ramp(colors);
+            }
             end += count * each;
         }
         Ok(BmpSource {

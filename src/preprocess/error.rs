@@ -107,3 +107,20 @@ pub enum PreprocessError {
         max: u32,
     },
 }
+
+impl PreprocessError {
+    /// The same of a picture inside a file of this format.
+    #[must_use]
+    pub(super) fn of(mut self, outer: Format) -> PreprocessError {
+        match &mut self {
+            PreprocessError::Truncated { format, .. }
+            | PreprocessError::Corrupt { format, .. }
+            | PreprocessError::UnsupportedVariant { format, .. }
+            | PreprocessError::OverBudget { format, .. }
+            | PreprocessError::Panicked { format }
+            | PreprocessError::TooMuchMemory { format, .. } => *format = outer,
+            _ => {}
+        }
+        self
+    }
+}

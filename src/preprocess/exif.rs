@@ -8,7 +8,7 @@ pub enum ExifMode {
     /// Turn it, as every viewer does.
     #[default]
     Apply,
-    /// Leave the pixels as stored, as Pillow's `Image.open` and torchvision do.
+    /// Leave the picture as its format means it, as Pillow's `Image.open` and torchvision do.
     Ignore,
 }
 

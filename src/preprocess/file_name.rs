@@ -7,9 +7,9 @@ use std::path::Path;
 
 /// The endings under which photos and pictures are kept, in lower case, those of formats that are refused among them: who
 /// keeps such photos wants to hear of it. Formats of cameras' sensors are not, as their JPEG lies beside them.
-const ENDINGS: [&str; 20] = [
-    "avif", "bmp", "dib", "gif", "heic", "heif", "jfif", "jpe", "jpeg", "jpg", "jxl", "pbm", "pgm",
-    "png", "pnm", "ppm", "qoi", "tif", "tiff", "webp",
+const ENDINGS: [&str; 25] = [
+    "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "hif", "ico", "jfif", "jpe", "jpeg",
+    "jpg", "jxl", "pam", "pbm", "pgm", "png", "pnm", "ppm", "qoi", "tga", "tif", "tiff", "webp",
 ];
 
 /// Whether the file's name ends as an image's.
@@ -22,6 +22,42 @@ pub fn named_as_image(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preprocess::Format;
+
+    #[test]
+    fn every_accepted_format_has_its_endings() {
+        let named = |format: Format| match format {
+            Format::Jpeg => &["jpg", "jpeg", "jpe", "jfif"][..],
+            Format::Png => &["png", "apng"],
+            Format::WebP => &["webp"],
+            Format::Gif => &["gif"],
+            Format::Bmp => &["bmp", "dib"],
+            Format::Tiff => &["tif", "tiff"],
+            Format::Pnm => &["pbm", "pgm", "ppm", "pnm", "pam"],
+            Format::Ico => &["ico"],
+            Format::Qoi => &["qoi"],
+            Format::Tga => &["tga"],
+            Format::Heic => &["heic", "heif", "hif"],
+        };
+        for format in [
+            Format::Jpeg,
+            Format::Png,
+            Format::WebP,
+            Format::Gif,
+            Format::Bmp,
+            Format::Tiff,
+            Format::Pnm,
+            Format::Ico,
+            Format::Qoi,
+            Format::Tga,
+            Format::Heic,
+        ] {
+            for ending in named(format).iter().chain([&format.name()]) {
+                let path = format!("a.{ending}");
+                assert!(named_as_image(Path::new(&path)), "{path}");
+            }
+        }
+    }
 
     #[test]
     fn ending_tells_in_any_case() {

@@ -53,7 +53,7 @@ impl<'a> GifSource<'a> {
     }
 
     /// Fills `indices` with the next pixels as they are stored. Blocks without bytes in between are passed over.
-    fn read(&mut self, mut indices: &mut [u8]) -> Result<(), PreprocessError> {
+    fn read(&mut self, mut indices: &mut [u8], watch: &Watch) -> Result<(), PreprocessError> {
         while !indices.is_empty() {
             let done = self.unpack.decode_bytes(self.block, indices);
             self.block = &self.block[done.consumed_in..];
@@ -61,6 +61,9 @@ impl<'a> GifSource<'a> {
             match done.status {
                 Ok(LzwStatus::NoProgress) => {
                     self.block = self.blocks.next().ok_or_else(truncated)?;
+                    if self.block.is_empty() {
+                        watch.check()?;
+                    }
                 }
                 Ok(LzwStatus::Done) if !indices.is_empty() => return Err(truncated()),
                 Ok(_) => {}
@@ -132,7 +135,7 @@ impl Decoder for GifSource<'_> {
     ) -> Result<(), PreprocessError> {
         if !self.head.interlaced {
             return self.paint(region, watch, sink, |source, _, indices| {
-                source.read(indices)
+                source.read(indices, watch)
             });
         }
         let (width, height) = (
@@ -146,7 +149,7 @@ impl Decoder for GifSource<'_> {
         let (mut read, mut any) = (Ok(()), false);
         while let (Ok(()), Some(y)) = (&read, rows.next()) {
             watch.check()?;
-            read = self.read(&mut whole[y * width..][..width]);
+            read = self.read(&mut whole[y * width..][..width], watch);
             any |= read.is_ok();
         }
         // What there is of a damaged picture as well: it may be wanted all the same.

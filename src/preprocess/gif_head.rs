@@ -4,7 +4,7 @@
 //! over, known or not, as are stray bytes between two blocks. Source: GIF89a, and what Pillow 13 does, by experiment.
 
 use super::decode::Region;
-use super::samples::colors_of;
+use super::samples::{colors_of, with_ramp};
 use super::{Format, PreprocessError};
 
 /// The first picture of a GIF, still encoded.
@@ -126,16 +126,6 @@ impl<'a> Rest<'a> {
             .then(|| self.take(3 << ((flags & 7) + 1)))
             .transpose()
     }
-}
-
-/// A palette that maps every index to its own grey does so beyond its end too; for Pillow it is no palette at all, and
-/// without one the indices are greys.
-fn with_ramp(mut colors: Vec<[u8; 3]>) -> Vec<[u8; 3]> {
-    if (0..).zip(&colors).all(|(i, color)| *color == [i; 3]) {
-        let more = (0..=u8::MAX).skip(colors.len());
-        colors.extend(more.map(|i| [i; 3]));
-    }
-    colors
 }
 
 fn corrupt(detail: &str) -> PreprocessError {

@@ -32,7 +32,7 @@ const BLOCK_BYTES: u64 = 28;
 const FIXED_BYTES: u64 = 64 << 10;
 
 /// Parameter sets of a picture that are looked at, of each kind; the first that fits counts.
-const MAX_PARAMETER_SETS: u16 = 4;
+const MAX_PARAMETER_SETS: usize = 4;
 
 /// A HEIC whose tables and first parameter set have been read.
 pub(super) struct HeicSource<'a> {
@@ -159,7 +159,7 @@ impl Decoder for HeicSource<'_> {
     }
 
     fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms // that of EXIF is no one's business: the container's counts
+        Orientation::NoTransforms // that of EXIF does not count: the container has its own
     }
 
     fn turn(&self) -> Orientation {
@@ -316,31 +316,34 @@ fn configuration(hvcc: &[u8]) -> Result<HevcDecoderConfig, HeifError> {
         .get(22..)
         .and_then(<[u8]>::split_first)
         .ok_or_else(cut)?;
-    let mut arrays = Vec::new();
+    let mut sets = [(NAL_SPS, Vec::new()), (NAL_PPS, Vec::new())];
     for _ in 0..*count {
         let ([kind, high, low], after) = rest.split_first_chunk().ok_or_else(cut)?;
         rest = after;
         let kind = kind & 0x3F;
-        let mut nalus = Vec::new();
-        for number in 0..u16::from_be_bytes([*high, *low]) {
+        for _ in 0..u16::from_be_bytes([*high, *low]) {
             let (length, after) = rest.split_first_chunk().ok_or_else(cut)?;
             let length = usize::from(u16::from_be_bytes(*length));
             let (unit, after) = after.split_at_checked(length).ok_or_else(cut)?;
             rest = after;
-            if number < MAX_PARAMETER_SETS {
-                nalus.push(unit.to_vec());
+            // The crate passes over units whose own header is of another kind or layer, so that the first one here
+            // would not be the one that it decodes by.
+            let is_base = matches!(*unit, [head, layer, ..] if head >> 1 == kind && head & 1 == 0 && layer >> 3 == 0);
+            let of_kind = sets.iter_mut().find(|(wanted, _)| *wanted == kind);
+            if let Some((_, units)) =
+                of_kind.filter(|(_, units)| is_base && units.len() < MAX_PARAMETER_SETS)
+            {
+                units.push(unit.to_vec());
             }
         }
-        if [NAL_SPS, NAL_PPS].contains(&kind) {
-            arrays.push(HevcNalArray {
-                nal_unit_type: kind,
-                nalus,
-            });
-        }
     }
+    let arrays = sets.map(|(nal_unit_type, nalus)| HevcNalArray {
+        nal_unit_type,
+        nalus,
+    });
     Ok(HevcDecoderConfig {
         length_size_minus_one: lengths,
-        arrays,
+        arrays: arrays.into(),
         ..HevcDecoderConfig::default()
     })
 }
@@ -355,5 +358,58 @@ fn hevc_error(error: &heic_decoder::HeifError) -> HeifError {
         | E::MalformedBox(what)
         | E::MalformedHevc(what)
         | E::CabacDesync(what) => HeifError::Corrupt(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An `hvcC` box of arrays of units, each with the kind that the array has.
+    fn hvcc(arrays: &[(u8, &[&[u8]])]) -> Vec<u8> {
+        let mut out = vec![0; 22];
+        out.push(arrays.len() as u8);
+        for (kind, units) in arrays {
+            out.push(*kind);
+            out.extend((units.len() as u16).to_be_bytes());
+            for unit in *units {
+                out.extend((unit.len() as u16).to_be_bytes());
+                out.extend(*unit);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn only_units_that_the_decoder_takes_are_parameter_sets() {
+        let (sps, pps) = (NAL_SPS << 1, NAL_PPS << 1);
+        let other_kind = [pps, 1, 7];
+        let other_layers = [[sps | 1, 1, 7], [sps, 9, 7]];
+        let forbidden = [sps | 0x80, 1, 7];
+        let good = [
+            [sps, 1, 0],
+            [sps, 1, 1],
+            [sps, 1, 2],
+            [sps, 1, 3],
+            [sps, 1, 4],
+        ];
+        let bytes = hvcc(&[
+            (
+                NAL_SPS,
+                &[&other_kind, &other_layers[0], &other_layers[1], &forbidden],
+            ),
+            (NAL_SPS, &[&[sps], &good[0], &good[1], &good[2]]),
+            (NAL_PPS, &[&other_kind]),
+            (NAL_SPS, &[&good[3], &good[4]]),
+        ]);
+        let config = configuration(&bytes).expect("parameter sets");
+        let units = |kind| -> Vec<&[u8]> {
+            let units = config.nalus_of_type(kind);
+            units.map(|unit| &unit[..]).collect()
+        };
+        let first = good.iter().take(MAX_PARAMETER_SETS);
+        let first: Vec<&[u8]> = first.map(|unit| &unit[..]).collect();
+        assert_eq!(units(NAL_SPS), first);
+        assert_eq!(units(NAL_PPS), [&other_kind[..]]);
     }
 }

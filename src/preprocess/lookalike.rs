@@ -59,7 +59,7 @@ const SIGNATURES: [(&[u8], &str); 32] = [
     (b"\xFF\xD8", "a damaged JPEG"),
 ];
 
-/// Images and their names as they look after an accident, and what to do. The four formats each, where a program has
+/// Images and their names as they look after an accident, and what to do. JPEG, PNG, GIF and WebP, where a program has
 /// turned bytes into other bytes.
 const ACCIDENTS: [(&[&[u8]], &str); 9] = [
     (

@@ -31,7 +31,7 @@ pub(super) fn explained(error: PreprocessError, bytes: &[u8]) -> PreprocessError
         }
         _ => false,
     };
-    match accident(bytes).filter(|_| begins_as_image) {
+    match begins_as_image.then(|| accident(bytes)).flatten() {
         Some(what) => PreprocessError::UnsupportedFormat {
             looks_like: Some(what),
         },

@@ -181,13 +181,17 @@ fn check_allocation(bytes: u64) -> Result<(), PreprocessError> {
     reserved.or_else(|_| refusal())
 }
 
-/// Runs a decoder and makes an error of its panic; the panic hook has logged it.
+/// Runs a decoder and makes an error of its panic; the panic hook has logged it. Errors name the file's format, whatever
+/// the picture inside it is.
 fn contained<T>(
     format: Format,
     decode: impl FnOnce() -> Result<T, PreprocessError>,
 ) -> Result<T, PreprocessError> {
     // What the decoder leaves half done is dropped with it.
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(PreprocessError::Panicked { format }))
+    let result = catch_unwind(AssertUnwindSafe(decode));
+    result
+        .unwrap_or(Err(PreprocessError::Panicked { format }))
+        .map_err(|error| error.of(format))
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl<'a> PnmSource<'a> {
         let token = text.token(longest);
         *data = text.0;
         match token {
-            Some(token) => Ok(Some(number(&token)? as usize)),
+            Some(token) => Ok(Some(number(token.as_slice())? as usize)),
             None => Ok(None),
         }
     }
@@ -192,18 +192,36 @@ impl Decoder for PnmSource<'_> {
 /// Most characters of a number; one more is read to see where it ends. Source: Pillow.
 const LONGEST: usize = 10;
 
+/// The characters of a word.
+#[derive(Debug, Default)]
+struct Token {
+    bytes: [u8; LONGEST + 1],
+    length: usize,
+}
+
+impl Token {
+    fn push(&mut self, c: u8) {
+        self.bytes[self.length] = c;
+        self.length += 1;
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// What is not read yet of a header, or of samples as text.
 struct Header<'a>(&'a [u8]);
 
 impl Header<'_> {
     /// The next word, of at most so many characters: white space and comments are passed over, and one character of
     /// white space behind a word that is shorter.
-    fn token(&mut self, longest: usize) -> Option<Vec<u8>> {
-        let mut token = Vec::new();
+    fn token(&mut self, longest: usize) -> Option<Token> {
+        let mut token = Token::default();
         while let Some((&c, rest)) = self.0.split_first() {
             self.0 = rest;
             match c {
-                b' ' | b'\t'..=b'\r' if token.is_empty() => continue,
+                b' ' | b'\t'..=b'\r' if token.length == 0 => continue,
                 b' ' | b'\t'..=b'\r' => break,
                 b'#' => {
                     let end = self.0.iter().position(|c| matches!(c, b'\r' | b'\n'));
@@ -211,33 +229,37 @@ impl Header<'_> {
                 }
                 _ => token.push(c),
             }
-            if token.len() >= longest {
+            if token.length >= longest {
                 break;
             }
         }
-        (!token.is_empty()).then_some(token)
+        (token.length > 0).then_some(token)
     }
 
     fn number(&mut self) -> Result<u32, PreprocessError> {
-        number(&self.token(LONGEST + 1).ok_or_else(ended)?)
+        number(self.token(LONGEST + 1).ok_or_else(ended)?.as_slice())
     }
 
     /// Size, samples of a pixel and largest value of a PAM, whose lines have names.
     fn pam(&mut self) -> Result<((u32, u32), u32, u32), PreprocessError> {
         let (mut width, mut height, mut depth, mut largest) = (0, 0, 0, 0);
         loop {
-            let name = self.token(LONGEST + 1).ok_or_else(ended)?;
-            match &name[..] {
+            let end = self.0.iter().position(|c| *c == b'\n').ok_or_else(ended)?;
+            let line = &self.0[..end];
+            self.0 = &self.0[end + 1..];
+            let mut words = line
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty());
+            let name = words.next().unwrap_or_default();
+            let value = words.next().unwrap_or_default();
+            match name {
                 b"ENDHDR" => return Ok(((width, height), depth, largest)),
-                b"WIDTH" => width = self.number()?,
-                b"HEIGHT" => height = self.number()?,
-                b"DEPTH" => depth = self.number()?,
-                b"MAXVAL" => largest = self.number()?,
-                // The kind of tuple: what the samples mean is told by their number.
-                _ => {
-                    let end = self.0.iter().position(|c| *c == b'\n').ok_or_else(ended)?;
-                    self.0 = &self.0[end..];
-                }
+                b"WIDTH" => width = number(value)?,
+                b"HEIGHT" => height = number(value)?,
+                b"DEPTH" => depth = number(value)?,
+                b"MAXVAL" => largest = number(value)?,
+                // A comment, or the kind of tuple: what the samples mean is told by their number.
+                _ => {}
             }
         }
     }

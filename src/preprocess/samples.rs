@@ -1,6 +1,6 @@
 //! Stored samples of a PNG, and palettes, to 8-bit RGB.
 //!
-//! Used by `png`; `gif` uses the palettes. Alpha and transparent colors are dropped, 16 bits keep their high byte, less
+//! Used by `png`; `gif_head` and `bmp` use what is said of palettes. Alpha and transparent colors are dropped, 16 bits keep their high byte, less
 //! than 8 bits of grey are spread over 0 to 255, and an index beyond the palette is black. Source: what Pillow 13 does,
 //! by experiment, but for 16-bit grey, which it clips; see `docs/PREPROCESSING.md`.
 
@@ -76,6 +76,19 @@ impl Samples {
 pub(super) fn colors_of(palette: &[u8]) -> Vec<[u8; 3]> {
     let (colors, _) = palette.as_chunks();
     colors.to_vec()
+}
+
+/// A palette that maps every index to its own grey does so beyond its end too; for Pillow it is no palette at all, and
+/// without one the indices are greys.
+pub(super) fn with_ramp(mut colors: Vec<[u8; 3]>) -> Vec<[u8; 3]> {
+    if (0..=u8::MAX)
+        .zip(&colors)
+        .all(|(i, color)| *color == [i; 3])
+    {
+        let more = (0..=u8::MAX).skip(colors.len());
+        colors.extend(more.map(|i| [i; 3]));
+    }
+    colors
 }
 
 #[cfg(test)]

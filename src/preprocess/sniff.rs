@@ -1,6 +1,6 @@
 //! The format of an upload by its first bytes; names and content types are never trusted.
 //!
-//! Called by `Preprocessor::run`. Never reads past the signature.
+//! Called by `OpenImage::open`. Reads no further than the header begins.
 
 use super::{PreprocessError, looks_like};
 
@@ -105,9 +105,9 @@ pub fn sniff(bytes: &[u8]) -> Option<Format> {
         // A Canon raw file begins as a TIFF of a small picture.
         [b'I', b'I', b'*', 0, _, _, _, _, b'C', b'R', ..] => None,
         [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Some(Format::Tiff),
-        [b'P', b'1'..=b'7', b' ' | b'\t' | b'\n' | b'\r' | b'#', ..] => Some(Format::Pnm),
+        [b'P', kind @ b'1'..=b'7', rest @ ..] if is_pnm(*kind, rest) => Some(Format::Pnm),
         [0, 0, 1, 0, low, high, ..] if (*low, *high) != (0, 0) => Some(Format::Ico),
-        [b'q', b'o', b'i', b'f', ..] => Some(Format::Qoi),
+        [b'q', b'o', b'i', b'f', ..] if is_qoi(bytes) => Some(Format::Qoi),
         bytes if is_heic(bytes) => Some(Format::Heic),
         _ if is_tga(bytes) => Some(Format::Tga),
         _ => None,
@@ -120,6 +120,30 @@ fn is_bmp(bytes: &[u8]) -> bool {
         bytes.get(14..18),
         Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
     )
+}
+
+/// Whether a header follows the two characters of a PNM, which begin many a text: a number, or a PAM's name of a line.
+fn is_pnm(kind: u8, rest: &[u8]) -> bool {
+    const LOOKED_AT: usize = 64;
+    let is_space = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r');
+    let next = rest.iter().take(LOOKED_AT).find(|c| !is_space(c));
+    let fits = |c: &u8| match kind {
+        b'7' => c.is_ascii_uppercase(),
+        _ => c.is_ascii_digit(),
+    };
+    let is_apart = rest.first().is_some_and(|c| match kind {
+        b'7' => matches!(c, b'\r' | b'\n'),
+        _ => is_space(c) || *c == b'#',
+    });
+    is_apart && next.is_none_or(|c| *c == b'#' || fits(c))
+}
+
+/// Whether the numbers of channels and color space, as far as they are there, are small ones, as no text has. Pillow
+/// takes others than the specification names.
+fn is_qoi(bytes: &[u8]) -> bool {
+    const CHANNELS: usize = 12;
+    let numbers = bytes.iter().skip(CHANNELS).take(2);
+    numbers.copied().all(|number| number < b'\t')
 }
 
 /// Whether every field of a TGA's header has one of its few values; the format has no signature in front.
@@ -145,7 +169,7 @@ fn is_tga(bytes: &[u8]) -> bool {
     ] = *header;
     let size = &header[12..16];
     let colors = match (mapped, kind) {
-        (0, 2 | 3 | 10 | 11) => map == [0; 5] && matches!(bits, 8 | 16 | 24 | 32),
+        (0, 2 | 3 | 10 | 11) => map[2..4] == [0; 2] && matches!(bits, 8 | 16 | 24 | 32),
         (1, 1 | 9) => bits == 8 && matches!(map[4], 15 | 16 | 24 | 32),
         _ => false,
     };
@@ -186,11 +210,22 @@ mod tests {
         );
         assert_eq!(sniff(b"MM\0*\0\0\0\x08"), Some(Format::Tiff));
         assert_eq!(sniff(b"II+\0\x08\0\0\0"), Some(Format::Tiff));
-        assert_eq!(sniff(b"P6\n640 480\n255\n"), Some(Format::Pnm));
+        for pnm in [
+            &b"P6\n640 480\n255\n"[..],
+            b"P1 # a comment\n8 8",
+            b"P4#a comment\n8 8",
+            b"P5\r\n\n 8 8 255 ",
+            b"P7\nWIDTH 8",
+            b"P7\n# a comment",
+        ] {
+            assert_eq!(sniff(pnm), Some(Format::Pnm), "{pnm:?}");
+        }
         assert_eq!(sniff(b"\0\0\x01\0\x02\0\x10\x10"), Some(Format::Ico));
         assert_eq!(sniff(b"qoif\0\0\0\x01"), Some(Format::Qoi));
         let tga = b"\0\0\x02\0\0\0\0\0\0\0\0\0\x07\0\x05\0\x18\x20";
         assert_eq!(sniff(tga), Some(Format::Tga));
+        let with_size_of_no_map = b"\0\0\x02\0\0\0\0\x18\0\0\0\0\x07\0\x05\0\x18\x20";
+        assert_eq!(sniff(with_size_of_no_map), Some(Format::Tga));
         for not in [
             &b"GIF88a"[..],
             b"RIFF\0\0\0\0WAVE",
@@ -199,7 +234,13 @@ mod tests {
             b"\x89PNG\n",
             b"BM of the two",
             b"II*\0\x10\0\0\0CR\x02\0",
-            b"P6 is a format"[..2].as_ref(),
+            b"P6",
+            b"P6 is a format",
+            b"P1 incidents page the engineer at once.",
+            b"P2\n\n\nP3",
+            b"P7 24 rows",
+            b"P7\nand the others",
+            b"qoif is a format of images",
             b"\0\0\x01\0\0\0",
             // A cursor, zeros, and a header of impossible bits.
             b"\0\0\x02\0\x01\0\x20\x20\0\0\0\0\x01\0\x20\0\x30\x01",

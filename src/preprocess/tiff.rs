@@ -5,8 +5,7 @@
 
 use super::decode::{Decoder, Region, RowSink, check_size};
 use super::exif::Orientation;
-use super::jpeg::Jpeg;
-use super::tiff_chunks::{Chunk, Grid, Packing, UNPACKER_BYTES, corrupt, whole_jpeg};
+use super::tiff_chunks::{Chunk, Grid, JpegChunks, Packing, UNPACKER_BYTES, corrupt};
 use super::tiff_directory::{Directory, tag};
 use super::tiff_samples::Samples;
 use super::watch::Watch;
@@ -27,11 +26,8 @@ pub(super) struct TiffSource<'a> {
     differences: bool,
     /// Whether the bits of each byte are stored in reverse.
     reversed: bool,
-    /// The tables that all JPEG chunks share.
-    tables: &'a [u8],
-    /// Whether a chunk that is a JPEG has luma and chroma.
-    is_ycbcr: bool,
-    isa: Isa,
+    /// What chunks that are JPEGs have in common.
+    jpegs: Option<JpegChunks<'a>>,
 }
 
 impl<'a> TiffSource<'a> {
@@ -62,7 +58,9 @@ impl<'a> TiffSource<'a> {
         check_size(Format::Tiff, size, limits)?;
         let packing = Packing::of(directory.value_or(tag::COMPRESSION, 1)).map_err(unsupported)?;
         let samples = Samples::of(&directory, packing)?;
-        let planar = directory.value_or(tag::PLANAR_CONFIGURATION, 1) == 2 && samples.count > 1;
+        // As they are stored: a JPEG of grey is decoded to three.
+        let planar = directory.value_or(tag::PLANAR_CONFIGURATION, 1) == 2
+            && directory.value_or(tag::SAMPLES_PER_PIXEL, 1) > 1;
         if planar && packing == Packing::Jpeg {
             return Err(unsupported("JPEGs of single samples; save it as JPEG"));
         }
@@ -79,23 +77,23 @@ impl<'a> TiffSource<'a> {
         if reversed && packing != Packing::None {
             return Err(unsupported("compressed with reversed bits; save it as PNG"));
         }
-        let tables = directory.values(tag::JPEG_TABLES);
+        let grid = Grid::of(bytes, &directory, size)?;
+        let jpegs = (packing == Packing::Jpeg)
+            .then(|| JpegChunks::of(&directory, &grid, samples.is_ycbcr, isa));
         Ok(TiffSource {
             size,
             turn: directory
                 .value(tag::ORIENTATION)
                 .and_then(|value| Orientation::of_tag(u32::try_from(value).ok()?))
                 .unwrap_or_default(),
-            grid: Grid::of(bytes, &directory, size)?,
+            grid,
             packing,
             together: if planar { 1 } else { samples.count },
             planes: if planar { samples.count as u32 } else { 1 },
-            is_ycbcr: samples.is_ycbcr,
             samples,
             differences,
             reversed,
-            tables: tables.map_or(&[], |tables| tables.bytes()),
-            isa,
+            jpegs,
         })
     }
 
@@ -110,13 +108,12 @@ impl<'a> TiffSource<'a> {
         for plane in 0..self.planes {
             for column in 0..self.grid.across() {
                 let stored = self.grid.stored(plane, band, column)?;
-                chunks.push(if self.packing == Packing::Jpeg {
-                    watch.check()?;
-                    let jpeg = whole_jpeg(self.tables, stored, self.is_ycbcr);
-                    let size = (self.grid.chunk.0, self.grid.rows(band));
-                    Chunk::of_jpeg(&jpeg, size, self.isa, watch)?
-                } else {
-                    Chunk::new(self.packing, stored)
+                watch.check()?;
+                chunks.push(match &self.jpegs {
+                    Some(jpegs) => {
+                        jpegs.chunk(stored, (self.grid.chunk.0, self.grid.rows(band)), watch)?
+                    }
+                    None => Chunk::new(self.packing, stored),
                 });
             }
         }
@@ -132,9 +129,11 @@ impl<'a> TiffSource<'a> {
         chunks: &mut [Chunk<'a>],
         stored: &mut [u8],
         row: &mut [u8],
+        watch: &Watch,
     ) -> Result<(), PreprocessError> {
         let (across, count) = (self.grid.across() as usize, self.samples.count);
         for (index, chunk) in chunks.iter_mut().enumerate() {
+            watch.check()?;
             chunk.read(stored)?;
             if self.reversed {
                 stored
@@ -168,6 +167,10 @@ impl Decoder for TiffSource<'_> {
     }
 
     fn orientation(&self) -> Orientation {
+        Orientation::NoTransforms // the tag is the format's own, and Pillow obeys it by itself
+    }
+
+    fn turn(&self) -> Orientation {
         self.turn
     }
 
@@ -182,12 +185,7 @@ impl Decoder for TiffSource<'_> {
                 64 + self.chunk_row() as u64 * u64::from(self.grid.chunk.1.min(self.size.1))
             }
         };
-        rows + chunks * each
-            + if self.packing == Packing::Jpeg {
-                self.jpeg_bytes()
-            } else {
-                0
-            }
+        rows + chunks * each + self.jpegs.as_ref().map_or(0, |jpegs| jpegs.memory)
     }
 
     fn decode(
@@ -206,8 +204,7 @@ impl Decoder for TiffSource<'_> {
         for band in 0..self.grid.down() {
             let mut chunks = self.band(band, watch)?;
             for _ in 0..self.grid.rows(band) {
-                watch.check()?;
-                self.row(&mut chunks, &mut stored, &mut row)?;
+                self.row(&mut chunks, &mut stored, &mut row, watch)?;
                 if (region.top..region.top + region.height).contains(&y) {
                     rgb.clear();
                     self.samples.expand(&row[columns.clone()], &mut rgb);
@@ -217,28 +214,6 @@ impl Decoder for TiffSource<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl TiffSource<'_> {
-    /// The most that decoding one of the JPEGs holds besides its pixels.
-    fn jpeg_bytes(&self) -> u64 {
-        let of = |plane, band, column| {
-            let stored = self.grid.stored(plane, band, column).ok()?;
-            let jpeg = whole_jpeg(self.tables, stored, self.is_ycbcr);
-            let decoder = Jpeg::open(&jpeg, self.isa).ok()?;
-            let memory = decoder.memory(Region::whole(decoder.size()));
-            Some(memory + jpeg.len() as u64)
-        };
-        let bands =
-            (0..self.planes).flat_map(|plane| (0..self.grid.down()).map(move |band| (plane, band)));
-        let chunks = bands.flat_map(|(plane, band)| {
-            (0..self.grid.across()).map(move |column| (plane, band, column))
-        });
-        chunks
-            .filter_map(|(plane, band, column)| of(plane, band, column))
-            .max()
-            .unwrap_or(0)
     }
 }
 

@@ -18,6 +18,9 @@ use kernels::Isa;
 /// What unpacks one chunk holds besides a row, in bytes; rounded up from the crates' source. LZW has the most.
 pub(super) const UNPACKER_BYTES: u64 = 96 << 10;
 
+/// What a chunk gets to be a JPEG of its own, besides tables: the start of an image and the marker of the colors.
+const ADDED_BYTES: usize = 2 + 16;
+
 /// How chunks are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -135,6 +138,20 @@ impl<'a> Grid<'a> {
         let count = count.and_then(|count| usize::try_from(count).ok());
         Ok(&rest[..rest.len().min(count.unwrap_or(usize::MAX))])
     }
+
+    /// Bytes of the longest chunk at most: of the file, where a number is not told.
+    fn longest(&self) -> usize {
+        let chunks = self.across() as usize * self.down() as usize;
+        let told = self.byte_counts.filter(|counts| counts.len() >= chunks);
+        let counts = told.map(|counts| counts.iter().take(chunks));
+        let longest = counts.and_then(|mut counts| {
+            counts.try_fold(0, |longest, count| {
+                (count > 0).then_some(longest.max(count))
+            })
+        });
+        let longest = longest.and_then(|longest| usize::try_from(longest).ok());
+        longest.unwrap_or(usize::MAX).min(self.file.len())
+    }
 }
 
 /// The rows of one chunk, as they are asked for.
@@ -157,24 +174,6 @@ impl<'a> Chunk<'a> {
         })
     }
 
-    /// Decodes a JPEG of this size to RGB, with the tables that all chunks share.
-    pub(super) fn of_jpeg(
-        jpeg: &[u8],
-        size: (u32, u32),
-        isa: Isa,
-        watch: &Watch,
-    ) -> Result<Chunk<'a>, PreprocessError> {
-        let mut jpeg = Jpeg::open(jpeg, isa)?;
-        if jpeg.size().0 != size.0 || jpeg.size().1 < size.1 {
-            return Err(corrupt(format!("a JPEG of {:?} for {size:?}", jpeg.size())));
-        }
-        let mut rgb = Vec::with_capacity(size.0 as usize * size.1 as usize * 3);
-        jpeg.decode(Region::whole(size), watch, &mut |rows| {
-            rgb.extend_from_slice(rows)
-        })?;
-        Ok(Chunk(Box::new(Cursor::new(rgb))))
-    }
-
     /// Fills `row` with the next bytes.
     pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), PreprocessError> {
         self.0.read_exact(row).map_err(|e| match e.kind() {
@@ -184,18 +183,84 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// A JPEG of its own: a chunk, the tables of the directory in front of it, and a marker that tells the colors, which a
-/// chunk lacks.
-pub(super) fn whole_jpeg(tables: &[u8], chunk: &[u8], is_ycbcr: bool) -> Vec<u8> {
-    let marker = *b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0";
-    let tables = tables.strip_suffix(b"\xFF\xD9").unwrap_or(tables);
-    let tables = if tables.is_empty() {
-        b"\xFF\xD8"
-    } else {
-        tables
-    };
-    let chunk = chunk.strip_prefix(b"\xFF\xD8").unwrap_or(chunk);
-    [tables, &marker, &[u8::from(is_ycbcr)], chunk].concat()
+/// What the chunks of a picture that are JPEGs have in common.
+pub(super) struct JpegChunks<'a> {
+    /// Those of the directory, which all chunks share.
+    tables: &'a [u8],
+    is_ycbcr: bool,
+    isa: Isa,
+    /// What decoding one of them holds at most besides its pixels, in bytes.
+    pub(super) memory: u64,
+}
+
+impl<'a> JpegChunks<'a> {
+    /// Reads the header of the first one. The others may not need more than that: there can be so many that nobody
+    /// could stop a look at all of them.
+    pub(super) fn of(
+        directory: &Directory<'a>,
+        grid: &Grid<'a>,
+        is_ycbcr: bool,
+        isa: Isa,
+    ) -> JpegChunks<'a> {
+        let tables = directory.values(tag::JPEG_TABLES);
+        let mut jpegs = JpegChunks {
+            tables: tables.map_or(&[], |tables| tables.bytes()),
+            is_ycbcr,
+            isa,
+            memory: 0,
+        };
+        // Without a first one nothing is decoded.
+        if let Ok(first) = grid.stored(0, 0, 0) {
+            let whole = jpegs.whole(first);
+            let needed = Jpeg::open(&whole, isa).map_or(0, |jpeg| needed(&jpeg));
+            let copy = grid.longest() + jpegs.tables.len() + ADDED_BYTES;
+            jpegs.memory = needed + copy as u64;
+        }
+        jpegs
+    }
+
+    /// Decodes a chunk of this size to RGB.
+    pub(super) fn chunk(
+        &self,
+        stored: &[u8],
+        size: (u32, u32),
+        watch: &Watch,
+    ) -> Result<Chunk<'a>, PreprocessError> {
+        let whole = self.whole(stored);
+        let mut jpeg = Jpeg::open(&whole, self.isa)?;
+        if jpeg.size().0 != size.0 || jpeg.size().1 < size.1 {
+            return Err(corrupt(format!("a JPEG of {:?} for {size:?}", jpeg.size())));
+        }
+        if needed(&jpeg) + whole.len() as u64 > self.memory {
+            return Err(corrupt(
+                "a JPEG that needs more memory than the first one".to_owned(),
+            ));
+        }
+        let mut rgb = Vec::with_capacity(size.0 as usize * size.1 as usize * 3);
+        jpeg.decode(Region::whole(size), watch, &mut |rows| {
+            rgb.extend_from_slice(rows)
+        })?;
+        Ok(Chunk(Box::new(Cursor::new(rgb))))
+    }
+
+    /// A JPEG of its own: a chunk, the shared tables in front of it, and a marker that tells the colors, which a chunk
+    /// lacks.
+    fn whole(&self, chunk: &[u8]) -> Vec<u8> {
+        let marker = *b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0";
+        let tables = self.tables.strip_suffix(b"\xFF\xD9").unwrap_or(self.tables);
+        let tables = if tables.is_empty() {
+            b"\xFF\xD8"
+        } else {
+            tables
+        };
+        let chunk = chunk.strip_prefix(b"\xFF\xD8").unwrap_or(chunk);
+        [tables, &marker, &[u8::from(self.is_ycbcr)], chunk].concat()
+    }
+}
+
+/// What decoding a whole JPEG holds at most, in bytes.
+fn needed(jpeg: &Jpeg<'_>) -> u64 {
+    jpeg.memory(Region::whole(jpeg.size()))
 }
 
 /// LZW, whose codes grow one earlier than in a GIF.

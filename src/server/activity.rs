@@ -261,7 +261,11 @@ impl State {
             return Some((since + LINGER_TIME, Expired::Linger));
         }
         let reading = match (self.in_flight, self.head_since) {
-            (0, Some(since)) => Some((since + timeouts.head, Expired::Head)),
+            // What is begun over and over is no more than silence.
+            (0, Some(since)) => {
+                let since = since.min(self.idle_end(timeouts));
+                Some((since + timeouts.head, Expired::Head))
+            }
             (0, None) => Some((self.idle_end(timeouts), Expired::Idle)),
             _ => None,
         };

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::harness::fixture_json;
 
 /// Size and digest of the decoded picture, or the refusal.
-fn ours(preprocessor: &Preprocessor, bytes: &[u8], exif: ExifMode) -> Result<Value, String> {
-    let decoded = preprocessor.stage(bytes, exif, Stage::Decoded);
+fn ours(preprocessor: &Preprocessor, bytes: &[u8]) -> Result<Value, String> {
+    let decoded = preprocessor.stage(bytes, ExifMode::Ignore, Stage::Decoded);
     let StageOutput::Pixels(pixels) = decoded.map_err(|e| format!("{e} ({e:?})"))? else {
         panic!("a decoded picture is pixels");
     };
@@ -24,7 +24,7 @@ fn ours(preprocessor: &Preprocessor, bytes: &[u8], exif: ExifMode) -> Result<Val
 
 /// Every form of a format, at least so many: the same pixels as Pillow, or a refusal where Pillow refuses; where a form
 /// has a line of its own in `due`, what that says.
-fn check(format: &str, at_least: usize, exif: ExifMode) {
+fn check(format: &str, at_least: usize) {
     let matrix = fixture_json(&format!("matrix/{format}.json"));
     let forms = matrix["forms"].as_object().unwrap();
     assert!(forms.len() >= at_least, "{} forms", forms.len());
@@ -32,7 +32,7 @@ fn check(format: &str, at_least: usize, exif: ExifMode) {
     let mut wrong = Vec::new();
     for (name, about) in forms {
         let bytes = STANDARD.decode(about["file"].as_str().unwrap()).unwrap();
-        let got = ours(&preprocessor, &bytes, exif);
+        let got = ours(&preprocessor, &bytes);
         let due = about.get("due").unwrap_or(&about["pillow"]);
         let as_due = match &got {
             Ok(_) if due.get("refused").is_some() => false,
@@ -55,40 +55,40 @@ fn check(format: &str, at_least: usize, exif: ExifMode) {
 
 #[test]
 fn forms_of_png_are_pillows() {
-    check("png", 150, ExifMode::Ignore);
+    check("png", 150);
 }
 
 #[test]
 fn forms_of_gif_are_pillows() {
-    check("gif", 60, ExifMode::Ignore);
+    check("gif", 60);
 }
 
 #[test]
 fn forms_of_bmp_are_pillows() {
-    check("bmp", 30, ExifMode::Ignore);
+    check("bmp", 30);
 }
 
 #[test]
 fn forms_of_tiff_are_pillows_turned_by_their_tag() {
-    check("tiff", 30, ExifMode::Apply);
+    check("tiff", 30);
 }
 
 #[test]
 fn forms_of_pnm_are_pillows() {
-    check("pnm", 30, ExifMode::Ignore);
+    check("pnm", 30);
 }
 
 #[test]
 fn forms_of_ico_are_pillows() {
-    check("ico", 10, ExifMode::Ignore);
+    check("ico", 10);
 }
 
 #[test]
 fn forms_of_qoi_are_pillows() {
-    check("qoi", 10, ExifMode::Ignore);
+    check("qoi", 10);
 }
 
 #[test]
 fn forms_of_tga_are_pillows() {
-    check("tga", 10, ExifMode::Ignore);
+    check("tga", 10);
 }

@@ -33,6 +33,8 @@ pub(super) struct Skipped {
 pub(super) struct Files {
     named: std::vec::IntoIter<PathBuf>,
     folder: Option<walkdir::IntoIter>,
+    /// Where the answers go, links followed.
+    output: Option<PathBuf>,
     /// Names that the output has already, and how often.
     done: HashMap<String, usize>,
     skipped: Arc<Skipped>,
@@ -40,9 +42,10 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The files that `named` means, without those that are `done`.
+    /// The files that `named` means, without the `output` in a folder and those that are `done`.
     pub(super) fn new(
         named: Vec<PathBuf>,
+        output: Option<PathBuf>,
         done: HashMap<String, usize>,
         skipped: Arc<Skipped>,
         progress: Progress,
@@ -50,6 +53,7 @@ impl Files {
         Files {
             named: named.into_iter(),
             folder: None,
+            output,
             done,
             skipped,
             progress,
@@ -105,7 +109,7 @@ impl Files {
             return None;
         }
         // A pipe would block, a device might not end.
-        if !kind.is_file() {
+        if !kind.is_file() || self.is_output(entry.path()) {
             return self.leave_out(|skipped| &skipped.no_images);
         }
         let name = entry.path().display().to_string();
@@ -135,6 +139,11 @@ impl Files {
         let cause = error.into_io_error().context("cannot be read");
         let cause = cause.and_then(|cause| Err(cause).context("cannot be read"));
         Some((name, cause))
+    }
+
+    fn is_output(&self, path: &Path) -> bool {
+        let output = self.output.as_ref();
+        output.is_some_and(|output| path.canonicalize().is_ok_and(|path| path == *output))
     }
 
     fn is_done(&mut self, name: &str) -> bool {

@@ -16,8 +16,10 @@ use crate::registry::OutputKind;
 use crate::visible::visible;
 
 /// How answers are written.
+///
+/// `eval` asks here what the name of its answers means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// For people
     Table,
     /// One JSON object a file: `file`, `model`, and the answer as the server gives it, or `error`
@@ -40,9 +42,9 @@ pub(super) const COLUMNS: [&str; 8] = [
 
 impl Form {
     /// What the name of an output asks for; none of a name that asks for something else.
-    pub(super) fn of_name(path: &Path) -> Option<Form> {
+    pub(crate) fn of_name(path: &Path) -> Option<Form> {
         let ending = path.extension().unwrap_or_default();
-        match ending.to_str()? {
+        match &*ending.to_str()?.to_ascii_lowercase() {
             "csv" => Some(Form::Csv),
             "jsonl" | "ndjson" => Some(Form::Jsonl),
             "" | "txt" => Some(Form::Table),
@@ -144,5 +146,25 @@ fn csv(file: &str, model: &str, answer: &Result<Classification, NoAnswer>) -> St
     match answer {
         Ok(answer) => answer.predictions.iter().enumerate().map(line).collect(),
         Err(_) => csv_line([file, model, "", "", "", "", "", &error_text(answer)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_asks_for_a_form_in_any_case() {
+        for (name, form) in [
+            ("a.csv", Some(Form::Csv)),
+            ("a.CSV", Some(Form::Csv)),
+            ("a.Jsonl", Some(Form::Jsonl)),
+            ("a.ndjson", Some(Form::Jsonl)),
+            ("a.TXT", Some(Form::Table)),
+            ("a", Some(Form::Table)),
+            ("a.csv.gz", None),
+        ] {
+            assert_eq!(Form::of_name(Path::new(name)), form, "{name}");
+        }
     }
 }

@@ -82,6 +82,9 @@ fn unknown(line: u64) -> String {
     format!("line {line} is none that `resnet classify` writes in this format")
 }
 
+/// How every line of JSON begins.
+const JSON_BEGIN: &[u8] = b"{\"file\":\"";
+
 #[derive(Deserialize)]
 struct JsonLine {
     file: String,
@@ -112,7 +115,15 @@ fn read_jsonl(mut output: impl BufRead, run: Run<'_>) -> Result<Kept, String> {
         }
         kept.take(file, predictions.is_none(), end);
     }
-    Ok(kept)
+    match kept.length > 0 || agree(&text, JSON_BEGIN) {
+        true => Ok(kept),
+        false => Err(unknown(1)),
+    }
+}
+
+/// Whether the two are the same as far as both go.
+fn agree(a: &[u8], b: &[u8]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 /// The fields of a line of CSV that tell what it belongs to.
@@ -144,7 +155,8 @@ struct Begun {
     ranks: usize,
 }
 
-fn read_csv(output: impl Read, length: u64, run: Run<'_>) -> Result<Kept, String> {
+fn read_csv(mut output: impl Read + Seek, length: u64, run: Run<'_>) -> Result<Kept, String> {
+    check_columns(&mut output, &run.form.head())?;
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -162,13 +174,7 @@ fn read_csv(output: impl Read, length: u64, run: Run<'_>) -> Result<Kept, String
             return Ok(kept); // half of a line
         }
         if kept.length == 0 {
-            if record != COLUMNS[..] {
-                return Err(format!(
-                    "line 1 does not name the columns {}",
-                    COLUMNS.join(",")
-                ));
-            }
-            kept.length = end;
+            kept.length = end; // the names of the columns
             continue;
         }
         let Some(CsvLine { file, model, rank }) = CsvLine::new(&record) else {
@@ -199,6 +205,24 @@ fn read_csv(output: impl Read, length: u64, run: Run<'_>) -> Result<Kept, String
         if let Some(whole) = begun.take_if(|begun| begun.ranks == run.top_k) {
             kept.take(whole.file, false, end);
         }
+    }
+}
+
+/// Refuses what does not begin with the names of the columns, as far as it goes; reading begins anew behind this.
+fn check_columns(mut output: impl Read + Seek, head: &str) -> Result<(), String> {
+    let mut begin = Vec::new();
+    let read = output
+        .by_ref()
+        .take(head.len() as u64)
+        .read_to_end(&mut begin)
+        .and_then(|_| output.rewind());
+    read.map_err(|e| format!("cannot be read: {e}"))?;
+    match head.as_bytes().starts_with(&begin) {
+        true => Ok(()),
+        false => Err(format!(
+            "line 1 does not name the columns {}",
+            head.trim_end()
+        )),
     }
 }
 
@@ -294,6 +318,25 @@ mod tests {
             let whole = whole.iter().rposition(|&end| end <= cut).expect("0 is one");
             assert_eq!(kept.files.len(), whole, "cut at {cut}");
             assert_eq!(kept.failed, usize::from(whole == 2), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn file_without_a_line_end_is_ours_only_if_it_begins_as_ours() {
+        let run = |form| Run { form, ..RUN };
+        for text in ["", "{", "{\"fi", "{\"file\":\"", "{\"file\":\"a\",\"mo"] {
+            assert_eq!(read(text, run(Form::Jsonl)), Ok(Kept::default()), "{text}");
+        }
+        for text in ["{\"precious\":1}", "[", "\u{feff}{", "{\"files\":1}", "x"] {
+            let error = read(text, run(Form::Jsonl)).expect_err(text);
+            assert!(error.contains("line 1 is none"), "{error}");
+        }
+        for text in ["", "fi", "file,model", HEAD.trim_end()] {
+            assert_eq!(read(text, run(Form::Csv)), Ok(Kept::default()), "{text}");
+        }
+        for text in ["a,b,c", "\"", "file;model", "{\"file\":", "file,model,x"] {
+            let error = read(text, run(Form::Csv)).expect_err(text);
+            assert!(error.contains("line 1 does not name"), "{error}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Goes through the same `Classifier` as HTTP, by way of `offline`.
 
 mod files;
-mod form;
+pub(super) mod form;
 mod kept;
 mod summary;
 
@@ -101,6 +101,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         (Some(path), true) => Destination::reopen(path)?,
         (output, _) => Destination::open(output.as_deref())?,
     };
+    destination.refuse_inputs(args.files.iter().map(PathBuf::as_path))?;
     let offline = args.offline.start("classify")?;
     let info = &offline.model.info;
     let options = ClassifyOptions {
@@ -130,6 +131,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     };
     let files = Files::new(
         args.files.clone(),
+        destination.real_path(),
         kept.files,
         Arc::clone(&skipped),
         progress.clone(),
@@ -143,7 +145,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         }
         match &answer {
             Err(error) if tells_at_once => {
-                complain(&format!("{file}: {error}"));
+                progress.say(&format!("{file}: {error}"));
                 Ok(())
             }
             _ => form.write_to(&mut destination, &form.answer(&file, &info.name, &answer)?),

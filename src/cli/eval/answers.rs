@@ -7,9 +7,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::classifier::Classification;
+use crate::cli::classify::form::Form;
 use crate::cli::destination::Destination;
 use crate::cli::offline::NoAnswer;
 use crate::cli::one_answer::{Outcome, csv_line, error_text};
+use crate::cli::output::UsageError;
 use crate::eval::Photo;
 use crate::registry::Labels;
 
@@ -60,8 +62,19 @@ impl Answers {
     pub(super) fn open(path: &Path) -> anyhow::Result<Answers> {
         Ok(Answers {
             output: Destination::open(Some(path))?,
-            is_csv: path.extension().is_some_and(|ending| ending == "csv"),
+            is_csv: Form::of_name(path) == Some(Form::Csv),
         })
+    }
+
+    /// Refuses to replace what is to be read.
+    ///
+    /// # Errors
+    /// A usage error with the first of the `inputs` that is the file.
+    pub(super) fn refuse_inputs<'a>(
+        &self,
+        inputs: impl Iterator<Item = &'a Path>,
+    ) -> Result<(), UsageError> {
+        self.output.refuse_inputs(inputs)
     }
 
     /// Begins the file anew.

@@ -77,6 +77,11 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let labelled = listing
         .resolve(&info.name, &info.labels, args.known_only)
         .map_err(UsageError)?;
+    if let Some(answers) = &answers {
+        let photos = labelled.photos.iter().map(|photo| &*photo.path);
+        let table = args.data.join("labels.tsv");
+        answers.refuse_inputs(photos.chain(args.labels.as_deref()).chain([&*table]))?;
+    }
     let photos = labelled.photos.len();
     let start = Instant::now();
     let (score, stopped) = classify(args, &offline, labelled.photos, answers)?;

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 
 use self::compare::{Comparison, Layout};
 use super::args::{ExifArgs, ModelArgs};
+use super::destination::refuse_inputs;
 use super::image_file::read_image;
 use super::load;
 use super::output::{complain, print, print_bytes};
@@ -108,6 +109,10 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If model, image or reference cannot be used, or the output cannot be written.
 pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
+    if let Some(out) = args.npy.as_deref().filter(|out| *out != Path::new("-")) {
+        let inputs = [Some(&args.file), args.compare.as_ref()];
+        refuse_inputs(out, inputs.into_iter().flatten().map(PathBuf::as_path))?;
+    }
     let reference = args.compare.as_deref().map(read_array).transpose()?;
     let spec = args.model.preprocess_spec("preprocess")?;
     let preprocessor = Preprocessor::new(spec, load::image_options(&args.images, Isa::detect()));

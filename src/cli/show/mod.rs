@@ -121,6 +121,11 @@ fn describe_entry(text: &mut Table, entry: &CatalogEntry) {
 }
 
 fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
+    text.row(["preprocess", &preprocess_words(spec)]);
+}
+
+/// The preprocessing in a line of words.
+pub(crate) fn preprocess_words(spec: &PreprocessSpec) -> String {
     let PreprocessSpec {
         resize,
         resize_mode,
@@ -143,13 +148,10 @@ fn describe_preprocess(text: &mut Table, spec: &PreprocessSpec) {
         true => String::new(),
         false => format!(" of pixels from 0 to {scale}"),
     };
-    text.row([
-        "preprocess",
-        &format!(
-            "{side} to {resize} ({}), center crop {crop}{order}, mean {mean:?}, std {std:?}{range}",
-            interpolation.name()
-        ),
-    ]);
+    format!(
+        "{side} to {resize} ({}), center crop {crop}{order}, mean {mean:?}, std {std:?}{range}",
+        interpolation.name()
+    )
 }
 
 fn describe_file(text: &mut Table, model: &LoadedModel) {

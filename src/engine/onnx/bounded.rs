@@ -13,7 +13,8 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::super::caught::catch_panic;
 use super::super::sizes::{MAX_NUMBERS, too_large};
-use super::node_name;
+use super::windows::MAX_AXES;
+use super::{node_name, resize};
 
 /// Most bytes that operators on constants may make, beyond those that they read.
 const MAX_MADE_BYTES: usize = 1 << 30;
@@ -45,6 +46,8 @@ fn build(
     let bounded = Bounded {
         op,
         op_type: node.op_type.clone(),
+        axes: axes_input(node),
+        aligned_scales: resize::aligned_scales(node),
         is_counted: false,
     };
     Ok((Box::new(bounded), closures))
@@ -59,6 +62,10 @@ fn catch<T>(run: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
 struct Bounded {
     op: Box<dyn InferenceOp>,
     op_type: String,
+    /// The input that names axes.
+    axes: Option<usize>,
+    /// The scales of a `Resize` that aligns corners.
+    aligned_scales: Option<usize>,
     is_counted: bool,
 }
 
@@ -87,7 +94,41 @@ const SIZED: [&str; 18] = [
 /// Most numbers of an input that says so: a few for each axis.
 const MAX_SIZES: usize = 64;
 
+/// Which of the importer's inputs names axes.
+fn axes_input(node: &NodeProto) -> Option<usize> {
+    match &*node.op_type {
+        "CumSum" | "Squeeze" | "Unsqueeze" => given_input(node, 1),
+        "DFT" => given_input(node, 2),
+        "Pad" | "Slice" => given_input(node, 3),
+        op if op.starts_with("Reduce") => given_input(node, 1),
+        _ => None,
+    }
+}
+
+/// The place of an input among those that are given: the importer has no others.
+pub(super) fn given_input(node: &NodeProto, input: usize) -> Option<usize> {
+    node.input.get(input).filter(|name| !name.is_empty())?;
+    let before = &node.input[..input];
+    Some(before.iter().filter(|name| !name.is_empty()).count())
+}
+
 impl Bounded {
+    /// Checks the axes that an input names.
+    fn check_axes(&self, inputs: &[&InferenceFact]) -> TractResult<()> {
+        let input = self.axes.and_then(|i| inputs.get(i));
+        let axes = input.and_then(|i| i.value.concretize());
+        let Some(axes) = axes.filter(|a| a.datum_type().is_integer()) else {
+            return Ok(());
+        };
+        let axes = axes.cast_to::<i64>()?;
+        let axes = axes.try_as_plain_ram()?;
+        let is_beyond = |axis: &&i64| !(-MAX_AXES..=MAX_AXES).contains(*axis);
+        if let Some(axis) = axes.as_slice::<i64>()?.iter().find(is_beyond) {
+            bail!("its axes holds {axis}, allowed are -{MAX_AXES} to {MAX_AXES}");
+        }
+        Ok(())
+    }
+
     /// Checks the numbers that say how many there are: beyond 32 bits the importer takes them for others.
     fn check_sizes(&self, inputs: &[&InferenceFact]) -> TractResult<()> {
         if !SIZED.contains(&self.op_type.as_str()) {
@@ -197,6 +238,10 @@ impl InferenceOp for Bounded {
         observed: TVec<&InferenceFact>,
     ) -> TractResult<(Facts, Facts, Facts)> {
         self.check_sizes(&inputs)?;
+        self.check_axes(&inputs)?;
+        if let Some(scales) = self.aligned_scales.and_then(|i| inputs.get(i)) {
+            resize::check_aligned(inputs[0], scales)?;
+        }
         if !inputs.is_empty() && inputs.iter().all(|i| i.value.is_concrete()) {
             let facts = (inputs.clone(), outputs.clone(), observed.clone());
             let found = catch(|| self.op.infer_facts(facts.0, facts.1, facts.2))?;

@@ -21,6 +21,7 @@ mod resize;
 mod synonyms;
 mod tensors;
 mod training;
+mod walk;
 mod windows;
 
 use std::collections::{HashMap, HashSet};

@@ -4,8 +4,9 @@
 
 use tract_onnx::pb::GraphProto;
 
-use super::channels::{Channel, Followed, Value, follow};
+use super::channels::{Channel, Value};
 use super::node_name;
+use super::walk::{Followed, follow};
 
 /// The numbers that stand for a pixel at the network's input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -322,6 +323,78 @@ mod tests {
             .with("perm", &[0, 3, 1, 2])
             .read("first");
         assert_eq!((pixels, note), (Pixels::Bytes, None));
+    }
+
+    #[test]
+    fn channels_may_be_taken_one_by_one_from_the_last_axis() {
+        let graph = Graph::default()
+            .integers("one", &[1])
+            .node("Transpose", &["x"], &["last"])
+            .with("perm", &[0, 2, 3, 1]);
+        let channels = [("r", 0, 123.68), ("g", 1, 116.779), ("b", 2, 103.939)];
+        let graph = channels.iter().fold(graph, |graph, (name, i, mean)| {
+            let [index, of, flat, centered] =
+                ["i", "m", "f", "c"].map(|part| format!("{part}{name}"));
+            graph
+                .integers(&index, &[*i])
+                .dims(&[])
+                .floats(&of, &[*mean])
+                .node("Gather", &["last", &index], &[&flat])
+                .with("axis", &[-1])
+                .node("Sub", &[&flat, &of], &[&centered])
+                .node("Unsqueeze", &[&centered, "one"], &[name])
+        });
+        let graph = graph
+            .node("Concat", &["b", "g", "r"], &["bgr"])
+            .with("axis", &[1]);
+        assert_eq!(graph.read("bgr"), (Pixels::Bytes, None));
+    }
+
+    #[test]
+    fn group_of_several_channels_begins_behind_those_of_the_group_before() {
+        let (pixels, note) = Graph::default()
+            .integers("order", &[0, 2, 1, 1, 2, 0])
+            .floats("w", &[0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+            .dims(&[3, 2, 1, 1])
+            .floats("means", &CAFFE)
+            .node("Gather", &["x", "order"], &["six"])
+            .with("axis", &[1])
+            .node("Conv", &["six", "w"], &["bgr"])
+            .with("group", &[3])
+            .node("Sub", &["bgr", "means"], &["centered"])
+            .read("centered");
+        assert_eq!((pixels, note), (Pixels::Bytes, None));
+    }
+
+    #[test]
+    fn hostile_operators_on_channels_are_not_followed() {
+        let endless = Graph::default()
+            .floats("step", &[1e-30])
+            .dims(&[1])
+            .integers("start", &[0])
+            .integers("end", &[3])
+            .integers("axis", &[1])
+            .node("Slice", &["x", "start", "end", "axis", "step"], &["v"]);
+        let nothing = Graph::default()
+            .node("Split", &["x"], &[])
+            .with("axis", &[1]);
+        let mut doubled = Graph::default();
+        for i in 0..64 {
+            let (from, to) = (format!("d{i}"), format!("d{}", i + 1));
+            let from = if i == 0 { "x" } else { &*from };
+            doubled = doubled
+                .node("Concat", &[from, from], &[&to])
+                .with("axis", &[1]);
+        }
+        let gathered = Graph::default()
+            .integers("many", &[0; 65])
+            .node("Gather", &["x", "many"], &["v"])
+            .with("axis", &[1]);
+        for graph in [endless, nothing, doubled, gathered] {
+            let node = graph.0.node[0].op_type.clone();
+            let is_known = matches!(graph.read("v").0, Pixels::Unit | Pixels::Bytes);
+            assert!(!is_known, "{node}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What reads a value of the graph.
 //!
-//! Used by `input` and `channels`, which change or interpret what follows a value only where they see all of it.
+//! Used by `input` and `walk`, which change or interpret what follows a value only where they see all of it.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 

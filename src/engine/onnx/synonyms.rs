@@ -12,6 +12,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use super::super::LoadError;
 use super::names::{fresh, names};
 use super::numbers::{Constants, numbers_of, one};
+use super::windows::MAX_STEPS;
 use super::{domain, graphs_mut, node_name};
 
 /// Whether [`rewrite`] says an operator by others.
@@ -227,6 +228,18 @@ impl Words<'_> {
         let Some(pads) = given.filter(|pads| pads.iter().any(|p| *p < 0.0)) else {
             return Ok(());
         };
+        let is_beyond = |p: &&f64| !(-MAX_STEPS as f64..=MAX_STEPS as f64).contains(*p);
+        if let Some(beyond) = pads.iter().find(is_beyond) {
+            return Err(format!(
+                "its pads holds {beyond:.0}, allowed are -{MAX_STEPS} to {MAX_STEPS}"
+            ));
+        }
+        if pads.len() % 2 != 0 {
+            return Err(format!(
+                "it has {} pads, allowed are two for each axis",
+                pads.len()
+            ));
+        }
         let count = pads.len() / 2;
         let axes: Vec<i64> = match constant(3) {
             Some(axes) => axes.values.iter().map(|a| *a as i64).collect(),

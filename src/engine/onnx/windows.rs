@@ -3,16 +3,18 @@
 //!
 //! Called by `onnx` on the decoded file: the importer multiplies these numbers without a look.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::super::LoadError;
+use super::super::quantized::constants;
 use super::{graphs, node_name};
 
 /// Most steps of a window along one axis: far more than any picture has.
-const MAX_STEPS: i64 = 1 << 16;
+pub(super) const MAX_STEPS: i64 = 1 << 16;
 
 /// Most elements of a window: the largest picture.
 const MAX_ELEMENTS: i64 = 1 << 22;
@@ -38,17 +40,18 @@ fn allowed(op_type: &str, attribute: &str) -> Option<RangeInclusive<i64>> {
         ("LRN", "size") => Some(1..=MAX_STEPS),
         ("Split", "num_outputs") => Some(1..=MAX_STEPS),
         ("Split", "split") => Some(0..=i64::from(i32::MAX)),
-        (
-            "Concat" | "Flatten" | "Gather" | "GatherElements" | "LogSoftmax" | "Softmax" | "Split"
-            | "TopK" | "ArgMax" | "ArgMin" | "CumSum" | "Hardmax",
-            "axis",
-        ) => Some(-MAX_AXES..=MAX_AXES),
+        ("MatMulNBits", "K" | "N") => Some(1..=i64::from(i32::MAX)),
+        ("MatMulNBits", "block_size") => Some(1..=MAX_STEPS),
+        ("MatMulNBits", "bits") => Some(1..=8),
+        (_, "axis" | "axes" | "batch_axis" | "batch_dims" | "time_axis") => {
+            Some(-MAX_AXES..=MAX_AXES)
+        }
         _ => None,
     }
 }
 
 /// Most axes of a value.
-const MAX_AXES: i64 = 32;
+pub(super) const MAX_AXES: i64 = 32;
 
 /// Looks at every node, those of graphs inside of nodes too.
 ///
@@ -56,8 +59,10 @@ const MAX_AXES: i64 = 32;
 /// [`LoadError::BadNode`], naming the attribute, its value and what is allowed.
 pub(super) fn check(graph: &GraphProto) -> Result<(), LoadError> {
     graph.initializer.iter().try_for_each(check_tensor)?;
+    let constants = constants(graph);
     for node in &graph.node {
-        check_node(node).map_err(|reason| LoadError::BadNode {
+        let checked = check_node(node).and_then(|()| check_packed(node, &constants));
+        checked.map_err(|reason| LoadError::BadNode {
             node: node_name(node),
             reason,
         })?;
@@ -123,6 +128,35 @@ fn check_node(node: &NodeProto) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the packed weights of a `MatMulNBits` are as many bytes as it says: the importer makes room for what it says.
+fn check_packed(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Result<(), String> {
+    if node.op_type != "MatMulNBits" {
+        return Ok(());
+    }
+    let number = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
+    let required = |name: &str| number(name).ok_or_else(|| format!("it has no {name}"));
+    let (rows, columns, block) = (required("N")?, required("K")?, required("block_size")?);
+    let bits = number("bits").unwrap_or(4);
+    let weights = node.input.get(1).and_then(|b| constants.get(b.as_str()));
+    let weights = weights.ok_or("its weights are no constant")?;
+    let stored = weights
+        .dims
+        .iter()
+        .try_fold(1_i64, |all, size| all.checked_mul(*size));
+    let of_block = (block * bits + 7) / 8;
+    let blocks = (columns + block - 1) / block;
+    let said = rows
+        .checked_mul(blocks)
+        .and_then(|all| all.checked_mul(of_block));
+    match said {
+        Some(bytes) if stored == Some(bytes) => Ok(()),
+        _ => Err(format!(
+            "its N is {rows}, its K {columns}, of {bits} bits in blocks of {block}, which its weights {:?} do not hold",
+            weights.dims
+        )),
+    }
 }
 
 fn values(attribute: &AttributeProto) -> impl Iterator<Item = i64> {

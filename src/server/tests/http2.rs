@@ -138,6 +138,22 @@ async fn pings_do_not_keep_an_idle_connection_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn frames_that_are_always_half_there_do_not_keep_an_idle_connection_open() {
+    let ping = b"\0\0\x08\x06\0\0\0\0\x0012345678";
+    // The rest of one, and the first byte of the next.
+    let on = [&ping[1..], &ping[..1]].concat();
+    let mut connection = connect_as(Protocols::http1_and_http2(), 64 << 10);
+    connection.client.write_all(START).await.expect("open");
+    connection.client.write_all(&ping[..1]).await.expect("open");
+    while !connection.serving.is_finished() && connection.client.write_all(&on).await.is_ok() {
+        sleep(Duration::from_secs(2)).await;
+        assert!(connection.start.elapsed().as_secs() < 100, "still open");
+    }
+    let seconds = connection.seconds().await; // seen by the next write
+    assert!((85..=87).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn end_of_an_idle_connection_is_announced() {
     let mut client = client(WINDOW).await;
     let body = client.get("/quick").await;

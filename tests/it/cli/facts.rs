@@ -87,6 +87,7 @@ fn doctor_has_the_same_facts_for_programs() {
         keys(&found),
         [
             "architecture",
+            "connections_allowed",
             "cpu_features",
             "cpus",
             "cpus_reason",
@@ -95,6 +96,8 @@ fn doctor_has_the_same_facts_for_programs() {
             "memory_bound_bytes",
             "memory_limit_bytes",
             "models",
+            "open_files_hard",
+            "open_files_soft",
             "pixel_kernels",
             "precision",
             "store",
@@ -106,6 +109,7 @@ fn doctor_has_the_same_facts_for_programs() {
     assert_eq!(found["error"], Value::Null);
     assert!(found["cpus"].as_u64().unwrap() > 0);
     assert!(found["threads"]["prep"].as_u64().unwrap() > 0);
+    assert!(found["connections_allowed"].as_u64().unwrap() > 0);
     assert_eq!(found["models"][0]["name"], "efficientnet-lite0");
     assert_eq!(found["models"][0]["classes"], 1000);
     let (code, found) = json(&["doctor", "--json", "--model", "resnet50", "--isa", "scalar"]);

@@ -316,6 +316,8 @@ fn output_of_another_run_is_refused_and_stays() {
     assert_eq!(place.run(&["photos", "-k", "2", "-o", "out.csv"]).0, 0);
     assert_eq!(place.run(&["photos", "-k", "2", "-o", "out.jsonl"]).0, 0);
     place.file("photos.csv", b"name,size\na,b\n");
+    place.file("one-line.csv", b"a,b,c");
+    place.file("one-line.jsonl", b"{\"precious\":1}");
     let opset = fixture("models/opset13.onnx").display().to_string();
     for (args, words) in [
         (vec!["-o", "out.csv", "-k", "3"], "--top-k must be the same"),
@@ -330,6 +332,14 @@ fn output_of_another_run_is_refused_and_stays() {
         (
             vec!["-o", "photos.csv"],
             "line 1 does not name the columns file,model,",
+        ),
+        (
+            vec!["-o", "one-line.csv"],
+            "line 1 does not name the columns file,model,",
+        ),
+        (
+            vec!["-o", "one-line.jsonl"],
+            "line 1 is none that `resnet classify` writes",
         ),
         (
             vec!["-o", "out.csv", "--format", "jsonl"],
@@ -349,11 +359,82 @@ fn output_of_another_run_is_refused_and_stays() {
         ),
         (vec![], "--output"),
     ] {
-        let before = (place.read("out.csv"), place.read("out.jsonl"));
+        let outputs = ["out.csv", "out.jsonl", "one-line.csv", "one-line.jsonl"];
+        let before = outputs.map(|name| place.read(name));
         let (code, stdout, stderr) = place.run(&[&["photos", "--resume"], &args[..]].concat());
         assert_eq!((code, &*stdout), (2, ""), "{args:?}: {stderr}");
         assert!(stderr.contains(words), "{args:?}: {stderr}");
-        assert_eq!((place.read("out.csv"), place.read("out.jsonl")), before);
+        assert_eq!(outputs.map(|name| place.read(name)), before);
+    }
+}
+
+#[test]
+fn what_is_read_is_not_written() {
+    let place = Place::new();
+    place.photo("plate.png", "copy.png");
+    symlink("copy.png", place.path("link.png")).unwrap();
+    let photo = fs::read(place.path("copy.png")).unwrap();
+    for (input, out) in [
+        ("copy.png", "copy.png"),
+        ("copy.png", "./link.png"),
+        ("link.png", "copy.png"),
+    ] {
+        for resume in [&[][..], &["--resume"]] {
+            let args = [&[input, "-o", out, "--format", "csv"], resume].concat();
+            let (code, _, stderr) = place.run(&args);
+            let words = format!("{input} is both read and to be written");
+            assert!(code == 2 && stderr.contains(&words), "{args:?}: {stderr}");
+            assert_eq!(fs::read(place.path("copy.png")).unwrap(), photo);
+        }
+    }
+    // In a folder that is named the output is none of the photos.
+    place.photo("plate.png", "photos/a.png");
+    place.file("photos/out.png", b"");
+    let args = [
+        "photos",
+        "-k",
+        "1",
+        "-o",
+        "photos/out.png",
+        "--format",
+        "jsonl",
+    ];
+    assert_eq!(place.run(&args).0, 0);
+    assert_eq!(
+        files(&lines(&place.read("photos/out.png"))),
+        ["photos/a.png"]
+    );
+}
+
+#[test]
+fn other_commands_do_not_write_what_they_read_either() {
+    let place = Place::new();
+    place.photo("espresso.png", "data/193/e.png");
+    place.file("table.tsv", b"file\tclass_index\n193/e.png\t193\n");
+    let (photo, table) = ("data/193/e.png", "table.tsv");
+    for (args, out) in [
+        (vec!["preprocess", photo, "--npy", photo], photo),
+        (vec!["eval", "--data", "data", "--answers", photo], photo),
+        (
+            vec![
+                "eval",
+                "--data",
+                "data",
+                "--labels",
+                table,
+                "--answers",
+                table,
+            ],
+            table,
+        ),
+    ] {
+        let before = fs::read(place.path(out)).unwrap();
+        let mut command = resnet();
+        command.current_dir(place.dir.path()).args(&args);
+        let (code, _, stderr) = text_of(&command.output().unwrap());
+        let words = format!("{out} is both read and to be written");
+        assert!(code == 2 && stderr.contains(&words), "{args:?}: {stderr}");
+        assert_eq!(fs::read(place.path(out)).unwrap(), before, "{args:?}");
     }
 }
 

@@ -288,6 +288,18 @@ fn errors_in_variables_name_them_and_errors_in_flags_name_those() {
 }
 
 #[test]
+fn variable_beside_its_flags_letter_is_not_blamed() {
+    for letter in [&["-k", "5000"][..], &["-k5000"]] {
+        let mut command = resnet();
+        command.args(["classify", &photo("plate.png")]).args(letter);
+        let output = command.env("RESNET_TOP_K", "3").output().unwrap();
+        let (code, _, stderr) = text_of(&output);
+        assert!(code == 2 && stderr.contains("--top-k is 5000"), "{stderr}");
+        assert!(!stderr.contains("RESNET_TOP_K"), "{stderr}");
+    }
+}
+
+#[test]
 fn unknown_variables_are_warned_of_with_the_nearest_name() {
     let env = [
         ("RESNET_PROT", "8080"),

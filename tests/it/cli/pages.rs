@@ -69,7 +69,11 @@ fn each_command_has_a_manual_page() {
         fs::read_to_string(pages.join("resnet.1")).unwrap()
     );
     assert!(pages.join("resnet-bench-engine.1").exists());
-    assert!(run(&["man", "bench", "engine"]).1.contains("profile"));
+    let page = run(&["man", "bench", "engine"]).1;
+    assert!(page.contains("profile"));
+    let source = concat!("\"resnet ", env!("CARGO_PKG_VERSION"), "\"");
+    let title = page.lines().find(|l| l.starts_with(".TH ")).unwrap();
+    assert!(title.contains(source), "{title}");
     let (code, _, stderr) = run(&["man", "sevre"]);
     assert!(
         code == 2 && stderr.contains("no command \"sevre\", there are: serve, classify"),

@@ -26,6 +26,7 @@ fn assert_shown(text: &str, what: &str) {
 fn errors_show_names_and_obey_none() {
     let onnx = format!("{NAME}.onnx");
     let toml = format!("{NAME}.toml");
+    let port = format!("--port={NAME}");
     for args in [
         vec!["classify", NAME],
         vec!["classify", "x.png", "--model", &onnx],
@@ -45,6 +46,8 @@ fn errors_show_names_and_obey_none() {
         vec!["bench", "engine", "--model", NAME],
         vec!["serve", "--api-keys-file", NAME, "--port", "0"],
         vec!["serve", "--port", NAME],
+        vec!["serve", &port],
+        vec!["classify", "x.png", "-k", NAME],
         vec!["serve", NAME],
         vec![NAME],
         vec!["man", NAME],
@@ -54,6 +57,28 @@ fn errors_show_names_and_obey_none() {
         let (code, stdout, stderr) = run(&args);
         assert!(code > 0, "{args:?}");
         assert_shown(&(stdout + &stderr), &format!("{args:?}"));
+    }
+}
+
+#[test]
+fn values_of_variables_are_shown() {
+    for (args, variable) in [
+        (&["serve"][..], "RESNET_PORT"),
+        (&["serve"], "RESNET_HTTP2"),
+        (&["serve"], "RESNET_ISA"),
+        (&["classify", "x.png"], "RESNET_TOP_K"),
+        (&["serve", "--help"], "RESNET_PORT"),
+    ] {
+        let mut command = resnet();
+        command.args(args).env(variable, NAME);
+        let on_a_terminal = on_a_terminal(&command).replace("\r\n", "\n");
+        let (_, stdout, stderr) = text_of(&command.output().unwrap());
+        for text in [on_a_terminal, stdout + &stderr] {
+            let obeyed = |c: char| c.is_control() && c != '\n';
+            assert!(!text.contains(obeyed), "{variable}: {text:?}");
+            let is_shown = text.contains("\\u001b[2J") || text.contains("\\u{1b}[2J");
+            assert!(is_shown, "{variable}: {text:?}");
+        }
     }
 }
 
