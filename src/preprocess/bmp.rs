@@ -285,15 +285,11 @@ impl Fields<'_> {
 }
 
 fn corrupt(detail: String) -> PreprocessError {
-    let format = Format::Bmp;
-    PreprocessError::Corrupt { format, detail }
+    PreprocessError::corrupt(Format::Bmp, detail)
 }
 
 pub(super) fn truncated() -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::Bmp,
-        detail: "fewer bytes than header and pixels have".to_owned(),
-    }
+    PreprocessError::truncated(Format::Bmp, "fewer bytes than header and pixels have")
 }
 
 fn unsupported(variant: &'static str) -> PreprocessError {

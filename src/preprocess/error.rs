@@ -109,6 +109,18 @@ pub enum PreprocessError {
 }
 
 impl PreprocessError {
+    /// The data of this format ends before the image does.
+    pub(super) fn truncated(format: Format, detail: impl Into<String>) -> PreprocessError {
+        let detail = detail.into();
+        PreprocessError::Truncated { format, detail }
+    }
+
+    /// The data contradicts its format.
+    pub(super) fn corrupt(format: Format, detail: impl Into<String>) -> PreprocessError {
+        let detail = detail.into();
+        PreprocessError::Corrupt { format, detail }
+    }
+
     /// The same of a picture inside a file of this format.
     #[must_use]
     pub(super) fn of(mut self, outer: Format) -> PreprocessError {

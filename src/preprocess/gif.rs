@@ -164,13 +164,9 @@ impl Decoder for GifSource<'_> {
 }
 
 fn corrupt(detail: String) -> PreprocessError {
-    let format = Format::Gif;
-    PreprocessError::Corrupt { format, detail }
+    PreprocessError::corrupt(Format::Gif, detail)
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::Gif,
-        detail: "fewer pixels than the frame's head says".to_owned(),
-    }
+    PreprocessError::truncated(Format::Gif, "fewer pixels than the frame's head says")
 }

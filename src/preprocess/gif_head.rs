@@ -129,8 +129,5 @@ impl<'a> Rest<'a> {
 }
 
 fn corrupt(detail: &str) -> PreprocessError {
-    PreprocessError::Corrupt {
-        format: Format::Gif,
-        detail: detail.to_owned(),
-    }
+    PreprocessError::corrupt(Format::Gif, detail)
 }

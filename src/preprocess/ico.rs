@@ -42,8 +42,5 @@ fn largest(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn truncated(detail: &str) -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::Ico,
-        detail: detail.to_owned(),
-    }
+    PreprocessError::truncated(Format::Ico, detail)
 }

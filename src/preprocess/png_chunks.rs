@@ -247,15 +247,9 @@ impl<R> Seek for Unseekable<R> {
 }
 
 fn corrupt(detail: &str) -> PreprocessError {
-    PreprocessError::Corrupt {
-        format: Format::Png,
-        detail: detail.to_owned(),
-    }
+    PreprocessError::corrupt(Format::Png, detail)
 }
 
 fn truncated(detail: &str) -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::Png,
-        detail: detail.to_owned(),
-    }
+    PreprocessError::truncated(Format::Png, detail)
 }

@@ -292,6 +292,5 @@ fn ended() -> PreprocessError {
 }
 
 fn corrupt(detail: String) -> PreprocessError {
-    let format = Format::Pnm;
-    PreprocessError::Corrupt { format, detail }
+    PreprocessError::corrupt(Format::Pnm, detail)
 }

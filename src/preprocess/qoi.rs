@@ -152,8 +152,5 @@ impl Iterator for Pixels<'_> {
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::Qoi,
-        detail: "fewer bytes than header and pixels have".to_owned(),
-    }
+    PreprocessError::truncated(Format::Qoi, "fewer bytes than header and pixels have")
 }

@@ -178,8 +178,5 @@ fn color(stored: &[u8]) -> [u8; 3] {
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::Tga,
-        detail: "fewer bytes than header and pixels have".to_owned(),
-    }
+    PreprocessError::truncated(Format::Tga, "fewer bytes than header and pixels have")
 }

@@ -332,11 +332,9 @@ impl Read for PackBits<'_> {
 }
 
 pub(super) fn corrupt(detail: String) -> PreprocessError {
-    let format = Format::Tiff;
-    PreprocessError::Corrupt { format, detail }
+    PreprocessError::corrupt(Format::Tiff, detail)
 }
 
 pub(super) fn truncated(detail: String) -> PreprocessError {
-    let format = Format::Tiff;
-    PreprocessError::Truncated { format, detail }
+    PreprocessError::truncated(Format::Tiff, detail)
 }

@@ -124,10 +124,7 @@ fn u24_of(bytes: &[u8]) -> usize {
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::WebP,
-        detail: "a partition is longer than what follows".to_owned(),
-    }
+    PreprocessError::truncated(Format::WebP, "a partition is longer than what follows")
 }
 
 #[cfg(test)]

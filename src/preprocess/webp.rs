@@ -277,17 +277,11 @@ fn u32_of(bytes: &[u8]) -> usize {
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::Truncated {
-        format: Format::WebP,
-        detail: "a chunk is longer than what follows".to_owned(),
-    }
+    PreprocessError::truncated(Format::WebP, "a chunk is longer than what follows")
 }
 
 fn corrupt(detail: &str) -> PreprocessError {
-    PreprocessError::Corrupt {
-        format: Format::WebP,
-        detail: detail.to_owned(),
-    }
+    PreprocessError::corrupt(Format::WebP, detail)
 }
 
 impl From<ScanError> for PreprocessError {
