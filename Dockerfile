@@ -71,12 +71,13 @@ COPY LICENSE LICENSE-APACHE LICENSE-MIT models/NOTICE /usr/share/doc/resnet/
 WORKDIR /models
 ARG MODEL=""
 # The delay keeps answering while Kubernetes takes the address out of its lists.
-ENV RESNET_HOST=0.0.0.0 \
+ENV RESNET_HOST=:: \
     RESNET_PORT=8080 \
+    RESNET_GRPC_PORT=9000 \
     RESNET_MODELS_DIR=/models \
     RESNET_MODEL=${MODEL} \
     RESNET_SHUTDOWN_DELAY=5
-EXPOSE 8080
+EXPOSE 8080 9000
 STOPSIGNAL SIGTERM
 # A number, because runAsNonRoot cannot judge a name.
 USER 65532:65532

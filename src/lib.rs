@@ -24,7 +24,10 @@ pub mod eval;
 
 pub mod server;
 
+pub mod grpc;
 pub mod http;
+
+pub mod oip;
 
 pub mod desk;
 
@@ -38,6 +41,7 @@ pub mod registry;
 pub mod engine;
 pub mod ops;
 
+pub mod base64;
 pub mod config;
 pub mod fair_queue;
 pub mod heartbeat;

@@ -63,7 +63,8 @@ fn check_finite(output: &[f32]) -> Result<(), NotFinite> {
 /// Indices of the `k` largest values, largest first, ties by index.
 ///
 /// Ranks by the network's own values: two logits may round to one probability and still differ.
-fn top_k(output: &[f32], k: usize) -> Vec<usize> {
+#[must_use]
+pub fn top_k(output: &[f32], k: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..output.len()).collect();
     let by_rank = |a: &usize, b: &usize| output[*b].total_cmp(&output[*a]).then(a.cmp(b));
     let k = k.min(order.len());

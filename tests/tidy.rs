@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 27] = [
     ("faults", &[]),
     ("heartbeat", &[]),
     ("fair_queue", &[]),
@@ -16,6 +16,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("kernels", &[]),
     ("npy", &[]),
     ("hex", &[]),
+    ("base64", &[]),
     ("visible", &[]),
     ("table", &["visible"]),
     (
@@ -60,17 +61,31 @@ const ROOMS: [(&str, &[&str]); 24] = [
         ],
     ),
     (
+        "oip",
+        &[
+            "desk",
+            "classifier",
+            "preprocess",
+            "postprocess",
+            "registry",
+            "base64",
+        ],
+    ),
+    (
         "http",
         &[
+            "oip",
             "desk",
             "classifier",
             "preprocess",
             "registry",
             "metrics",
             "fair_queue",
+            "base64",
         ],
     ),
-    ("server", &["http", "desk"]),
+    ("grpc", &["http", "oip", "desk", "classifier", "fair_queue"]),
+    ("server", &["http", "grpc", "desk"]),
     ("cli", &["*"]),
 ];
 
@@ -370,7 +385,7 @@ fn network_lives_in_server_fetch_and_healthcheck() {
 #[test]
 fn status_codes_and_tract_stay_in_their_rooms() {
     for source in sources() {
-        if !matches!(source.room.as_str(), "http" | "server") {
+        if !matches!(source.room.as_str(), "http" | "grpc" | "server") {
             source.assert_absent("StatusCode", "only protocols know status codes");
             source.assert_absent("axum", "only protocols know axum");
         }

@@ -9,6 +9,8 @@
 #[path = "../../src/faults.rs"]
 mod faults;
 
+#[path = "../../src/base64.rs"]
+pub mod base64;
 #[path = "../../src/fair_queue.rs"]
 pub mod fair_queue;
 #[path = "../../src/heartbeat.rs"]
@@ -26,5 +28,6 @@ pub mod desk;
 pub mod http;
 pub mod image;
 pub mod memory;
+pub mod oip;
 pub mod panics;
 pub mod server;

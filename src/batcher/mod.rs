@@ -9,6 +9,7 @@ mod backlog;
 mod policy;
 mod queue;
 mod refusal;
+mod runs;
 #[cfg(all(test, feature = "schedules"))]
 mod schedules;
 mod service_time;
@@ -29,8 +30,10 @@ use crate::tensor::Image;
 pub use self::admission::{Admission, AdmissionPolicy, Ask, Permit};
 pub use self::policy::{BatchPolicy, Decision};
 pub use self::refusal::Refusal;
+pub use self::runs::Runs;
 
 use self::queue::{Queue, Wait};
+use self::runs::RunCounter;
 use self::supervisor::Supervisor;
 
 /// One image's output and what it took to get it.
@@ -112,6 +115,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// One a worker.
     heartbeats: Vec<Heartbeat>,
+    /// One a lane.
+    runs: Vec<RunCounter>,
 }
 
 /// Handle to the queue and its workers.
@@ -136,6 +141,7 @@ impl Batcher {
     ) -> Result<Batcher, StartError> {
         let shared = Arc::new(Shared {
             queue: Queue::new(lanes.len(), policy),
+            runs: lanes.iter().map(|_| RunCounter::default()).collect(),
             lanes,
             admission,
             metrics,
@@ -166,6 +172,12 @@ impl Batcher {
     #[must_use]
     pub fn depth(&self, lane: usize) -> usize {
         self.shared.queue.depth(lane)
+    }
+
+    /// The runs of a lane's batches so far, by their size, the smallest first.
+    #[must_use]
+    pub fn runs(&self, lane: usize) -> Vec<Runs> {
+        self.shared.runs[lane].read()
     }
 
     /// Whether batches are run, now and in the future.

@@ -18,8 +18,8 @@ pub struct Classification {
     pub predictions: Vec<Prediction>,
     /// What the network's numbers are, and so what the predictions' are.
     pub kind: OutputKind,
-    /// What the image is.
-    pub image: ImageInfo,
+    /// What the image is; none of pixels and values that are no file.
+    pub image: Option<ImageInfo>,
     /// The network's raw output, one value a class.
     pub output: Vec<f32>,
     /// Where the time went.
@@ -48,6 +48,8 @@ pub struct Timings {
     pub queue: Duration,
     /// The batch's run.
     pub infer: Duration,
+    /// The network's output to a ranking.
+    pub postprocess: Duration,
     /// Images in that batch.
     pub batch_size: usize,
 }
@@ -96,6 +98,7 @@ impl Timings {
             preprocess: self.preprocess.max(other.preprocess),
             queue: self.queue.max(other.queue),
             infer: self.infer.max(other.infer),
+            postprocess: self.postprocess.max(other.postprocess),
             batch_size: self.batch_size.max(other.batch_size),
         }
     }

@@ -6,22 +6,22 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::served_model::TakenImage;
 use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Permit};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
-use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Preprocessed};
-use crate::tensor::Image;
+use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Source};
 
 /// An image that has been decoded.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// Waiting for a thread.
     pub(super) waited: Duration,
-    pub(super) image: ImageInfo,
+    /// None of pixels and values that are no file.
+    pub(super) image: Option<ImageInfo>,
     pub(super) decode: Duration,
     pub(super) preprocess: Duration,
 }
@@ -33,7 +33,7 @@ pub(super) struct ImageTask {
     pub(super) metrics: Arc<Metrics>,
     pub(super) submitted: Instant,
     pub(super) deadline: Option<Instant>,
-    pub(super) image: Bytes,
+    pub(super) image: Source,
     pub(super) exif: ExifMode,
     pub(super) permit: Permit,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
@@ -100,11 +100,11 @@ impl ImageTask {
             postponed: Cell::new(false),
             memory_wait: Cell::new(Duration::ZERO),
         };
-        let preprocessed = self.model.preprocess(&self.image, self.exif, &interest);
+        let taken = self.model.take(&self.image, self.exif, &interest);
         let (postponed, memory_wait) = (interest.postponed.get(), interest.memory_wait.get());
-        match preprocessed {
+        match taken {
             Err(PreprocessError::Canceled) if postponed => return Some(self),
-            Ok(preprocessed) => self.queue(start, memory_wait, preprocessed),
+            Ok(taken) => self.queue(start, memory_wait, taken),
             Err(PreprocessError::Canceled) if self.is_late() => self.expire(),
             Err(PreprocessError::Canceled) => {
                 self.count_dropped(&self.metrics.requests_canceled);
@@ -125,26 +125,19 @@ impl ImageTask {
 
     /// Hands a decoded image on. What it cost is what was done for it: while it waits for memory, its thread waits for
     /// other images' work, which is counted there.
-    fn queue(mut self, start: Instant, memory_wait: Duration, preprocessed: Preprocessed<Image>) {
+    fn queue(mut self, start: Instant, memory_wait: Duration, taken: TakenImage) {
         let now = Instant::now();
         self.permit
             .decoded((now - start).saturating_sub(memory_wait), now);
-        let Preprocessed {
+        let TakenImage {
             image,
             info,
             decode,
             preprocess,
-        } = preprocessed;
-        let format = [info.format.name()];
-        self.metrics
-            .image_bytes
-            .with_label_values(&format)
-            .observe(self.image.len() as f64);
-        let pixels = f64::from(info.width) * f64::from(info.height);
-        self.metrics
-            .image_pixels
-            .with_label_values(&format)
-            .observe(pixels);
+        } = taken;
+        if let Some(info) = info {
+            self.observe(info);
+        }
         let entry = Entry {
             image,
             arrived: now,
@@ -163,6 +156,20 @@ impl ImageTask {
         let _ = self
             .prepared
             .send(told.map_err(|_| ClassifyError::ShuttingDown)); // fails if the client has gone
+    }
+
+    /// Counts what was decoded.
+    fn observe(&self, info: ImageInfo) {
+        let format = [info.format.name()];
+        self.metrics
+            .image_bytes
+            .with_label_values(&format)
+            .observe(self.image.bytes().len() as f64);
+        let pixels = f64::from(info.width) * f64::from(info.height);
+        self.metrics
+            .image_pixels
+            .with_label_values(&format)
+            .observe(pixels);
     }
 
     fn is_gone(&self) -> bool {

@@ -14,8 +14,6 @@ const VALUES_OF_IMAGE: u64 = 16;
 pub struct ImageSize {
     /// Side of the network's input, in pixels.
     side: usize,
-    /// Whether the network takes bytes; else it takes 32-bit floats.
-    takes_bytes: bool,
 }
 
 impl ImageSize {
@@ -23,19 +21,17 @@ impl ImageSize {
     #[must_use]
     pub fn of(model: &LoadedModel) -> ImageSize {
         let spec = model.model.spec();
-        ImageSize {
-            side: spec.side,
-            takes_bytes: spec.takes_bytes,
-        }
+        ImageSize { side: spec.side }
     }
 
     fn values(self) -> u64 {
         (3 * self.side * self.side) as u64
     }
 
-    /// Bytes of one that waits.
+    /// Most bytes of one that waits: of a photo a quarter where the network takes bytes, but a client may send the
+    /// 32-bit floats of its input itself.
     fn waiting(self) -> u64 {
-        self.values() * if self.takes_bytes { 1 } else { 4 }
+        self.values() * 4
     }
 
     /// Bytes for one in a batch.
@@ -65,14 +61,7 @@ mod tests {
 
     #[test]
     fn waiting_images_are_of_one_model_and_workers_hold_every_models_batch() {
-        let small = ImageSize {
-            side: 64,
-            takes_bytes: true,
-        };
-        let large = ImageSize {
-            side: 224,
-            takes_bytes: false,
-        };
+        let (small, large) = (ImageSize { side: 64 }, ImageSize { side: 224 });
         let batching = |max_batch_size| BatchPolicy {
             max_batch_size,
             max_queue_delay: Duration::ZERO,
@@ -80,7 +69,7 @@ mod tests {
         };
         let (none, eight) = (batching(0), batching(8));
         let values = |side: u64| 3 * side * side;
-        assert_eq!(bound(&[small], 10, &none), 10 * values(64));
+        assert_eq!(bound(&[small], 10, &none), 10 * values(64) * 4);
         assert_eq!(bound(&[small, large], 10, &none), 10 * values(224) * 4);
         let batches = |side| 16 * values(side) * 64;
         assert_eq!(bound(&[large], 0, &eight), batches(224));

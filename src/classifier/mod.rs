@@ -7,29 +7,29 @@ mod answer;
 mod image_task;
 mod memory;
 mod pending;
+mod served_model;
+mod statistics;
 mod task;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::batcher::{Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, StartError};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
-use crate::preprocess::{
-    ExifMode, ImageOptions, Interest, Pool, PreprocessError, Preprocessed, Preprocessor,
-};
+use crate::preprocess::{ExifMode, ImageOptions, Pool, Preprocessor, Source};
 use crate::registry::LoadedModel;
-use crate::tensor::Image;
 
-pub use crate::batcher::{Health, Permit, Refusal};
+pub use crate::batcher::{Health, Permit, Refusal, Runs};
 
 pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::memory::{ImageSize, bound as images_memory_bound};
 pub use self::pending::Pending;
+pub use self::served_model::ServedModel;
+pub use self::statistics::{Served, Statistics, Total};
 
 use self::image_task::ImageTask;
 use self::task::Task;
@@ -49,31 +49,6 @@ pub struct ClassifierOptions {
     pub max_queue_wait: Duration,
     /// How long one image may be decoded, or one batch run, before its thread counts as stuck.
     pub stuck_after: Duration,
-}
-
-/// A model that is being served.
-#[derive(Debug)]
-pub struct ServedModel {
-    /// What it is.
-    pub info: LoadedModel,
-    preprocessor: Preprocessor,
-    lane: usize,
-}
-
-impl ServedModel {
-    /// One image as its network takes it: normalization is left to a network that does it itself.
-    fn preprocess(
-        &self,
-        bytes: &[u8],
-        exif: ExifMode,
-        interest: &dyn Interest,
-    ) -> Result<Preprocessed<Image>, PreprocessError> {
-        let preprocessor = &self.preprocessor;
-        match self.info.model.spec().takes_bytes {
-            true => Ok(preprocessor.crop(bytes, exif, interest)?.into_image()),
-            false => Ok(preprocessor.run(bytes, exif, interest)?.into_image()),
-        }
-    }
 }
 
 /// How one image is to be classified.
@@ -173,6 +148,7 @@ impl Classifier {
                 info,
                 preprocessor,
                 lane,
+                statistics: Statistics::default(),
             })
         };
         let models = models.into_iter().enumerate().map(serve).collect();
@@ -211,6 +187,18 @@ impl Classifier {
     #[must_use]
     pub fn queue_depth(&self, model: &ServedModel) -> usize {
         self.batcher.depth(model.lane)
+    }
+
+    /// The runs of a model's batches so far, by their size, the smallest first.
+    #[must_use]
+    pub fn runs(&self, model: &ServedModel) -> Vec<Runs> {
+        self.batcher.runs(model.lane)
+    }
+
+    /// How batches are formed.
+    #[must_use]
+    pub fn batching(&self) -> &BatchPolicy {
+        &self.options.batching
     }
 
     /// Bytes that decoders hold at the moment.
@@ -304,7 +292,7 @@ impl Classifier {
     pub fn submit(
         &self,
         model: &Arc<ServedModel>,
-        image: Bytes,
+        image: Source,
         options: ClassifyOptions,
         permit: Permit,
     ) -> Pending {

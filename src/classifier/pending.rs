@@ -3,6 +3,7 @@
 //! Made by `Classifier::submit`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -35,14 +36,7 @@ impl Pending {
             .await
             .map_err(|_| ClassifyError::DecodePanicked)??;
         let answer = self.answer.await.map_err(|_| ClassifyError::WorkerDied)??;
-        let timings = Timings {
-            decode: prepared.decode,
-            preprocess: prepared.preprocess,
-            queue: prepared.waited + answer.queue,
-            infer: answer.infer,
-            batch_size: answer.batch_size,
-        };
-        timings.observe(&self.metrics);
+        let start = Instant::now();
         let info = &self.model.info;
         let ranked = match info.output {
             OutputKind::Logits => postprocess::rank_logits(&answer.output, self.options.top_k)?,
@@ -66,6 +60,15 @@ impl Pending {
             }
         };
         let predictions = ranked.into_iter().map(name).collect();
+        let timings = Timings {
+            decode: prepared.decode,
+            preprocess: prepared.preprocess,
+            queue: prepared.waited + answer.queue,
+            infer: answer.infer,
+            postprocess: start.elapsed(),
+            batch_size: answer.batch_size,
+        };
+        timings.observe(&self.metrics);
         Ok(Classification {
             predictions,
             kind: info.output,

@@ -16,7 +16,7 @@ use crate::config::{parse_duration, parse_host, whole_number};
 /// The flags of `resnet healthcheck`.
 #[derive(Debug, Args)]
 pub(crate) struct HealthcheckArgs {
-    /// Address of the server; 0.0.0.0 means this machine
+    /// Address of the server; 0.0.0.0 and :: mean this machine
     #[arg(long, env = "RESNET_HOST", default_value = "127.0.0.1", value_parser = parse_host, value_name = "ADDRESS")]
     host: IpAddr,
 
@@ -43,15 +43,16 @@ pub(crate) struct HealthcheckArgs {
 /// # Errors
 /// If there is no answer or it is not "ready".
 pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
-    let host = match args.host {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(host, args.port);
     if args.timeout.is_zero() {
         return Err(UsageError("--timeout is 0, allowed are durations above it".into()).into());
     }
+    let deadline = Instant::now() + args.timeout;
+    let host = match args.host {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => loopback(args.port, deadline),
+        ip => ip,
+    };
+    let address = SocketAddr::new(host, args.port);
     let tls = args.tls || args.tls_cert.is_some();
     if tls && !is_own(host) {
         let text = format!(
@@ -61,7 +62,6 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     }
     let scheme = if tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}/readyz");
-    let deadline = Instant::now() + args.timeout;
     let ask_by = |tls: bool| {
         let stream = Timed::connect(address, deadline)?;
         match tls {
@@ -79,6 +79,15 @@ pub(crate) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     }
     print("ready\n")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// This machine, by the family in which a server listens that was told `::`: IPv6, or IPv4 where there is no IPv6.
+fn loopback(port: u16, deadline: Instant) -> IpAddr {
+    let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+    match Timed::connect(SocketAddr::new(v6, port), deadline) {
+        Ok(_) => v6,
+        Err(_) => Ipv4Addr::LOCALHOST.into(),
+    }
 }
 
 /// What to do where the server answers in the other way.

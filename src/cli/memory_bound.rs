@@ -4,6 +4,7 @@
 
 use crate::config::{ImageConfig, RequestConfig, ServerConfig, memory_limit};
 use crate::metrics::resident_memory;
+use crate::server::GRPC_CONNECTIONS;
 
 /// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much
 /// for the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
@@ -12,6 +13,9 @@ const CONNECTION_BYTES: u64 = 128 << 10;
 /// Most that one of HTTP/2 holds: 1 MiB of bodies under way unasked, and for each of 64 streams 16 KiB of headers and
 /// 64 KiB of an answer.
 const HTTP2_CONNECTION_BYTES: u64 = 6 << 20;
+
+/// Most that one of gRPC holds: as one of HTTP/2, with 16 KiB of each answer.
+const GRPC_CONNECTION_BYTES: u64 = 3 << 20;
 
 /// A body grows by doubling, so that up to twice what has arrived is reserved while it does.
 const BODY_RESERVE: u64 = 2;
@@ -22,6 +26,8 @@ pub(super) struct MemoryLimits {
     connections: u32,
     /// Whether they may be of HTTP/2.
     http2: bool,
+    /// Most connections of gRPC.
+    grpc_connections: u32,
     /// Most bytes of bodies that have arrived.
     bodies: u64,
     /// Most bytes that decoders hold.
@@ -38,6 +44,10 @@ impl MemoryLimits {
         MemoryLimits {
             connections: server.max_connections,
             http2: server.http2,
+            grpc_connections: match server.grpc_port {
+                Some(_) => server.max_connections.min(GRPC_CONNECTIONS),
+                None => 0,
+            },
             bodies: requests.body_memory_bytes() + requests.max_body_bytes,
             decoding: images.decode_memory,
         }
@@ -48,7 +58,8 @@ impl MemoryLimits {
             true => HTTP2_CONNECTION_BYTES,
             false => CONNECTION_BYTES,
         };
-        u64::from(self.connections) * connection
+        let grpc = u64::from(self.grpc_connections) * GRPC_CONNECTION_BYTES;
+        u64::from(self.connections) * connection + grpc
     }
 
     /// The most that can come on top of what the process holds when it is ready.

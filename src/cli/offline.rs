@@ -132,7 +132,9 @@ impl Offline {
             Err(error) => return Box::pin(async { Err(NoAnswer::Unreadable(error)) }),
         };
         let place = self.classifier.enter(&self.model);
-        let pending = self.classifier.submit(&self.model, bytes, options, place);
+        let pending = self
+            .classifier
+            .submit(&self.model, bytes.into(), options, place);
         let refused = |error: ClassifyError| NoAnswer::Refused(error.into());
         Box::pin(async move { pending.wait().await.map_err(refused) })
     }

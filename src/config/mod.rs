@@ -24,7 +24,7 @@ pub use self::units::{parse_bytes, parse_duration, parse_timeout, whole_number};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerConfig {
-    /// Address to listen on; 0.0.0.0 for every network
+    /// Address to listen on; :: for every network by IPv6 and IPv4, 0.0.0.0 by IPv4 alone
     #[arg(long, env = "RESNET_HOST", default_value = "127.0.0.1", value_parser = parse_host, value_name = "ADDRESS")]
     pub host: IpAddr,
 
@@ -35,6 +35,11 @@ pub struct ServerConfig {
     /// Address and port to serve /metrics and health on, as 127.0.0.1:9090; /metrics is then not on the other port
     #[arg(long, env = "RESNET_ADMIN_ADDRESS", value_parser = parse_address, value_name = "ADDRESS:PORT")]
     pub admin_address: Option<SocketAddr>,
+
+    /// Port to serve the Open Inference Protocol by gRPC on, on the same address; 0 takes a free one and prints it
+    /// [default: no gRPC]
+    #[arg(long, env = "RESNET_GRPC_PORT", value_parser = whole_number::<u16>(0, 65_535), value_name = "PORT")]
+    pub grpc_port: Option<u16>,
 
     /// Most connections at a time; further clients wait until one ends
     #[arg(long, env = "RESNET_MAX_CONNECTIONS", default_value_t = 10_240, value_parser = whole_number::<u32>(1, 1_048_576), value_name = "N")]
@@ -199,9 +204,14 @@ impl EngineConfig {
 pub fn parse_host(text: &str) -> Result<IpAddr, String> {
     match text {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
-        _ => text.parse().map_err(|_| {
-            format!("`{text}` is no IP address, allowed are those as 127.0.0.1, 0.0.0.0 or ::")
-        }),
+        _ => {
+            // As URLs have the addresses of IPv6.
+            let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+            let inner = inner.filter(|t| t.contains(':')).unwrap_or(text);
+            inner.parse().map_err(|_| {
+                format!("`{text}` is no IP address, allowed are those as 127.0.0.1, 0.0.0.0 or ::")
+            })
+        }
     }
 }
 

@@ -13,8 +13,10 @@ use futures_util::Stream;
 use super::{Deadline, Desk, DeskError, HeldBody, body};
 use crate::classifier::{
     Classification, ClassifyError, ClassifyOptions, Pending, Permit, ServedModel, SharedClassifier,
+    Timings,
 };
 use crate::fair_queue::ClientId;
+use crate::preprocess::{ExifMode, Source};
 
 /// What a request asks for, and whose it is.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Admitted<'a> {
     desk: &'a Desk,
     request: &'a InferRequest,
     permits: Vec<Permit>,
+    /// The request's, and what its body says beside.
+    options: ClassifyOptions,
     /// When it came in.
     start: Instant,
     /// How long its body took to arrive and its images to be found; known when they are.
@@ -77,6 +81,7 @@ impl Desk {
             desk: self,
             request,
             permits: classifier.admit(model, *client, 1, 0, deadline - start)?,
+            options: request.options,
             start,
             read: Duration::ZERO,
             deadline,
@@ -114,6 +119,19 @@ impl Admitted<'_> {
         let body = while_reserved(&mut self.permits, reading).await??;
         self.deadline = self.request.deadline.at(Instant::now());
         Ok(body)
+    }
+
+    /// The body says how long its client waits, counted from when the request came in; that can only shorten it.
+    pub fn expect_within(&mut self, patience: Duration) {
+        // more than a year is as good as none
+        if let Some(moment) = self.start.checked_add(patience) {
+            self.deadline = self.deadline.min(moment);
+        }
+    }
+
+    /// The body says whether its images are to be turned upright.
+    pub fn set_exif(&mut self, exif: ExifMode) {
+        self.options.exif = exif;
     }
 
     /// Takes a body apart where that is much work: on a prep thread, in this client's turn.
@@ -162,20 +180,29 @@ impl Admitted<'_> {
     pub async fn classify<E: From<ClassifyError>>(
         self,
         body: HeldBody,
-        images: Vec<Result<Bytes, E>>,
+        images: Vec<Result<Source, E>>,
     ) -> Result<Answered<E>, DeskError> {
         let InferRequest {
             classifier, model, ..
         } = self.request;
         let options = ClassifyOptions {
             deadline: Some(self.deadline),
-            ..self.request.options
+            ..self.options
         };
-        let submit = |(image, permit): (Result<Bytes, E>, Permit)| {
-            Ok(classifier.submit(model, body.keep(image?), options, permit))
+        let submit = |(image, permit): (Result<Source, E>, Permit)| {
+            let image = image?.map(|bytes| body.keep(bytes));
+            Ok(classifier.submit(model, image, options, permit))
         };
         let submitted = images.into_iter().zip(self.permits).map(submit).collect();
-        let results = or_expired(Some(self.deadline), wait_all(submitted)).await?;
+        let waited = or_expired(Some(self.deadline), wait_all(submitted)).await;
+        let time = self.start.elapsed();
+        let statistics = model.statistics();
+        let results = waited.inspect_err(|_| statistics.failed(time))?;
+        let answered = || results.iter().flatten();
+        match answered().map(|c| c.timings).reduce(Timings::longest) {
+            Some(stages) => statistics.answered(answered().count(), time, &stages),
+            None => statistics.failed(time),
+        }
         let read = self.read;
         Ok(Answered { results, read })
     }
@@ -211,7 +238,7 @@ async fn while_reserved<T>(permits: &mut Vec<Permit>, reading: impl Future<Outpu
 }
 
 /// Waits until `deadline` at most.
-async fn or_expired<T>(
+pub(super) async fn or_expired<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,
 ) -> Result<T, DeskError> {

@@ -16,6 +16,7 @@ mod error;
 mod keys;
 mod limits;
 mod proxies;
+mod readiness;
 mod refusal_pace;
 mod text;
 
@@ -23,6 +24,10 @@ use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::watch;
 
 use crate::classifier::{ActiveClassifier, Classifier, ServedModel, SharedClassifier};
 use crate::fair_queue::ClientId;
@@ -36,8 +41,10 @@ pub use self::error::DeskError;
 pub use self::keys::{KeyName, KeySet, KeysError};
 pub use self::limits::RequestLimits;
 pub use self::proxies::TrustedProxies;
+pub use self::readiness::Readiness;
 pub use self::text::cut;
 
+use self::admitted::or_expired;
 use self::body_memory::BodyMemory;
 use self::refusal_pace::RefusalPace;
 
@@ -46,6 +53,7 @@ use self::refusal_pace::RefusalPace;
 pub struct Desk {
     classifier: ActiveClassifier,
     draining: AtomicBool,
+    readiness: watch::Sender<Readiness>,
     metrics: Arc<Metrics>,
     limits: RequestLimits,
     trusted_proxies: TrustedProxies,
@@ -68,6 +76,7 @@ impl Desk {
         Arc::new(Desk {
             classifier: ActiveClassifier::default(),
             draining: AtomicBool::new(false),
+            readiness: watch::Sender::new(Readiness::Loading),
             metrics,
             limits,
             trusted_proxies,
@@ -102,16 +111,50 @@ impl Desk {
     /// one that they have.
     pub fn set_classifier(&self, classifier: Classifier) {
         self.classifier.replace(classifier);
+        self.readiness.send_if_modified(Readiness::load);
     }
 
     /// From now on the server is not ready, and asks its clients to reconnect elsewhere.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.readiness.send_replace(Readiness::Draining);
     }
 
     /// Whether the server is to stop.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests are taken, now and in the future.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Whether requests are taken.
+    pub fn is_ready(&self) -> bool {
+        *self.readiness.borrow() == Readiness::Ready
+    }
+
+    /// Waits until the server is to stop.
+    pub async fn draining(&self) {
+        let draining = |readiness: &Readiness| *readiness == Readiness::Draining;
+        let _ = self.readiness.subscribe().wait_for(draining).await; // the sender is here
+    }
+
+    /// Reads a body whose model only the body tells, before any place is taken.
+    ///
+    /// # Errors
+    /// As of [`Admitted::read`].
+    pub async fn read<E>(
+        &self,
+        client: ClientId,
+        deadline: &Deadline,
+        announced: Option<u64>,
+        chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<HeldBody, DeskError> {
+        let share = self.body_memory.share(client);
+        let reading = body::read(announced, chunks, &self.limits, share);
+        or_expired(deadline.client(), reading).await?
     }
 
     /// From now on only these keys open the server; before the first call it is open to everyone.

@@ -19,9 +19,9 @@ const TARGET: &str = "resnet::access";
 
 /// What a request for a model was about, in the extensions of its answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Work {
+pub(crate) struct Work {
     /// The model that was found.
-    pub(super) model: String,
+    pub(crate) model: String,
     /// Images in the body; none until they are found.
     images: Option<usize>,
     /// Those of them that got a problem in place of classes.
@@ -34,12 +34,12 @@ pub(super) struct Work {
 
 impl Work {
     /// The body holds so many images.
-    pub(super) fn found(&mut self, images: usize) {
+    pub(crate) fn found(&mut self, images: usize) {
         self.images = Some(images);
     }
 
     /// The images have their answers; reading them took `read`.
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &mut self,
         results: &[Result<Classification, ApiError>],
         read: Duration,
@@ -51,7 +51,7 @@ impl Work {
     }
 
     /// The answer was written in `time`.
-    pub(super) fn responded(&mut self, time: Duration) {
+    pub(crate) fn responded(&mut self, time: Duration) {
         self.respond = Some(time);
     }
 }

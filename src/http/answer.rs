@@ -66,7 +66,8 @@ impl<'a> ItemBody<'a> {
 pub struct AnswerBody<'a> {
     predictions: Vec<PredictionBody<'a>>,
     output_kind: OutputKind,
-    image: ImageBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ImageBody>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,15 +98,15 @@ impl<'a> AnswerBody<'a> {
             synset: &p.label.synset,
             probability: p.probability,
         };
-        let image = &classification.image;
+        let image = classification.image.as_ref().map(|image| ImageBody {
+            format: image.format.name(),
+            width: image.width,
+            height: image.height,
+        });
         AnswerBody {
             predictions: classification.predictions.iter().map(prediction).collect(),
             output_kind: classification.kind,
-            image: ImageBody {
-                format: image.format.name(),
-                width: image.width,
-                height: image.height,
-            },
+            image,
         }
     }
 }

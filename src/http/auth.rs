@@ -13,7 +13,20 @@ use super::error::ApiError;
 use crate::desk::{Desk, DeskError};
 
 /// What is asked without a key even where keys are set: by orchestrators, balancers and Prometheus, which have none.
-const OPEN: [&str; 5] = ["/", "/livez", "/readyz", "/healthz", "/metrics"];
+const OPEN: [&str; 12] = [
+    "/",
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/metrics",
+    "/ping",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+];
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 

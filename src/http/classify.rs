@@ -8,15 +8,16 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::Version;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use super::access::Work;
 use super::error::ApiError;
+use super::passage::{Passage, told};
 use super::target::{self, Parameters};
-use super::{answer, body, upload};
-use crate::desk::{Desk, DeskError, InferRequest};
+use super::{answer, upload};
+use crate::desk::{Admitted, Desk, HeldBody, InferRequest};
+use crate::preprocess::Source;
 
 pub(super) async fn classify(
     State(desk): State<Arc<Desk>>,
@@ -57,13 +58,11 @@ async fn handle(
         }
         Err(e) => Err(e),
     };
-    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-    response.extensions_mut().insert(work);
-    response
+    told(answer.unwrap_or_else(IntoResponse::into_response), work)
 }
 
 /// From this size on, in bytes, JSON is taken apart on another thread: below it takes less than half a millisecond.
-const LARGE_JSON: usize = 256 << 10;
+pub(super) const LARGE_JSON: usize = 256 << 10;
 
 async fn run(
     desk: &Desk,
@@ -72,11 +71,35 @@ async fn run(
     body: &mut Body,
     work: &mut Work,
 ) -> Result<Response, ApiError> {
-    let mut admitted = match desk.admit(request) {
-        Ok(admitted) => admitted,
-        Err(e) => return Err(refuse(desk, request, head, body, e).await),
+    let passage = Passage {
+        desk,
+        request,
+        head,
     };
-    let mut held = body::read(&mut admitted, &head.headers, body).await?;
+    let (admitted, mut held) = passage.enter(body).await?;
+    let (images, is_list) = images(passage, &admitted, &mut held).await?;
+    let mut answered = passage.classify(admitted, held, images, work).await?;
+    let respond = Instant::now();
+    let name = &request.model.info.name;
+    let response = if is_list {
+        answer::list(name, &answered.results)
+    } else {
+        answer::single(name, &answered.results.remove(0)?, answered.read)
+    };
+    passage.responded(respond, work);
+    Ok(response)
+}
+
+/// The images of a body in one of the forms that it may have, and whether they are a list.
+///
+/// # Errors
+/// The body's own; that of one image is in the list.
+pub(super) async fn images(
+    passage: Passage<'_>,
+    admitted: &Admitted<'_>,
+    held: &mut HeldBody,
+) -> Result<(Vec<Result<Source, ApiError>>, bool), ApiError> {
+    let Passage { desk, head, .. } = passage;
     let max_images = desk.limits().max_images;
     let upload = if held.len() > LARGE_JSON && upload::is_json(&head.headers) {
         let bytes = held.take_kept();
@@ -88,62 +111,7 @@ async fn run(
     } else {
         upload::parse(&head.headers, held.take(), max_images)?
     };
-    work.found(upload.images.len());
-    let admitted = match admitted.admit_all(upload.images.len()) {
-        Ok(admitted) => admitted,
-        Err(e) => {
-            drop((upload, held));
-            return Err(refuse(desk, request, head, &mut Body::empty(), e).await);
-        }
-    };
     let images = upload.images.into_iter();
-    let images = images.map(|image| image.map_err(ApiError::from)).collect();
-    let mut answered = admitted.classify(held, images).await?;
-    work.answered(&answered.results, answered.read);
-    let problems = &desk.metrics().image_problems;
-    for problem in answered
-        .results
-        .iter()
-        .filter_map(|r: &Result<_, ApiError>| r.as_ref().err())
-    {
-        problems.with_label_values(&[problem.code()]).inc();
-    }
-
-    let respond = Instant::now();
-    let name = &request.model.info.name;
-    let response = if upload.is_list {
-        answer::list(name, &answered.results)
-    } else {
-        answer::single(name, &answered.results.remove(0)?, answered.read)
-    };
-    let stages = &desk.metrics().stage_duration;
-    stages
-        .with_label_values(&["read"])
-        .observe(answered.read.as_secs_f64());
-    let responding = respond.elapsed();
-    work.responded(responding);
-    stages
-        .with_label_values(&["respond"])
-        .observe(responding.as_secs_f64());
-    Ok(response)
-}
-
-/// A refusal, as late as this client's are. What it still sends is read away if that is short; a client that is sending
-/// more should hear at once that it need not.
-async fn refuse(
-    desk: &Desk,
-    request: &InferRequest,
-    head: &Parts,
-    body: &mut Body,
-    error: DeskError,
-) -> ApiError {
-    if let DeskError::Refused(_) = error {
-        let is_read = body::discard(head, body, desk.limits().max_body_bytes).await;
-        let delay = desk.refusal_delay(request);
-        let sends_no_more = is_read || head.version == Version::HTTP_2; // which has windows for that
-        if sends_no_more && !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-    }
-    error.into()
+    let images = images.map(|image| image.map(Source::from).map_err(ApiError::from));
+    Ok((images.collect(), upload.is_list))
 }

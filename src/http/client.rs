@@ -49,7 +49,7 @@ impl ClientAddress {
 }
 
 /// The client by the name of its key, which `auth` has left in the extensions, else by its address.
-pub(super) fn client_id(desk: &Desk, extensions: &Extensions) -> ClientId {
+pub(crate) fn client_id(desk: &Desk, extensions: &Extensions) -> ClientId {
     let address = extensions.get::<ClientAddress>().map(|address| address.0);
     desk.client(extensions.get::<KeyName>(), address)
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::upload::UploadError;
 use crate::classifier::ClassifyError;
 use crate::desk::{Code, DeskError};
+use crate::oip::OipError;
 
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,17 @@ pub enum ApiError {
     /// The body cannot be taken apart.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// The request is not as the Open Inference Protocol has it.
+    #[error(transparent)]
+    Oip(OipError),
+    /// One of several images, where there is no answer without it.
+    #[error("image {index}: {error}")]
+    OfImage {
+        /// Its position, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: Box<ApiError>,
+    },
     /// The body is compressed.
     #[error("content-encoding \"{0}\" is not supported, send the image as it is")]
     UnsupportedEncoding(String),
@@ -135,6 +147,8 @@ impl ApiError {
             ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
             ApiError::BadHead(_) => (S::BAD_REQUEST, "bad_head", "Ambiguous head"),
             ApiError::Upload(e) => upload_kind(e),
+            ApiError::Oip(e) => oip_kind(e),
+            ApiError::OfImage { error, .. } => error.kind(),
             ApiError::UnsupportedEncoding(_) => (
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_content_encoding",
@@ -171,6 +185,7 @@ impl ApiError {
     fn wait(&self) -> Option<Duration> {
         match self {
             ApiError::Desk(e) => e.wait(),
+            ApiError::OfImage { error, .. } => error.wait(),
             _ => None,
         }
     }
@@ -179,6 +194,7 @@ impl ApiError {
     fn log_detail(&self) -> Option<String> {
         match self {
             ApiError::Desk(e) => e.log_detail(),
+            ApiError::OfImage { error, .. } => error.log_detail(),
             _ => None,
         }
     }
@@ -217,6 +233,26 @@ fn upload_kind(error: &UploadError) -> Kind {
     }
 }
 
+fn oip_kind(error: &OipError) -> Kind {
+    use StatusCode as S;
+    match error {
+        OipError::Json(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
+        OipError::Message(_) => (S::BAD_REQUEST, "bad_message", "Bad message"),
+        OipError::JsonLength { .. } => (
+            S::BAD_REQUEST,
+            "bad_json_length",
+            "Bad length of the JSON in the body",
+        ),
+        OipError::Input(_) => (S::BAD_REQUEST, "bad_input", "Bad input tensor"),
+        OipError::Data(_) => (S::BAD_REQUEST, "bad_data", "Bad data of an input"),
+        OipError::Output(_) => (S::BAD_REQUEST, "bad_output", "Bad requested output"),
+        OipError::Parameter { .. } => (S::BAD_REQUEST, "bad_parameter", "Bad parameter"),
+        OipError::TooManyImages { .. } => (S::BAD_REQUEST, "too_many_images", "Too many images"),
+        OipError::UnknownVersion { .. } => (S::NOT_FOUND, "unknown_version", "Unknown version"),
+        OipError::Unsupported(_) => (S::NOT_IMPLEMENTED, "unsupported", "Not supported"),
+    }
+}
+
 /// An RFC 9457 problem document.
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
@@ -236,6 +272,25 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What is wrong, for the client.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same as the Open Inference Protocol has it: a text; of a fault of ours with the request's id.
+    pub(super) fn into_oip(self, request_id: &str) -> Vec<u8> {
+        let text = match self.status {
+            500 => format!("{} (request id {request_id})", self.detail),
+            _ => self.detail,
+        };
+        serde_json::to_vec(&serde_json::json!({ "error": text })).expect("a string is always JSON")
+    }
+
     /// The document as the body of the response to the request of this id.
     pub(super) fn into_json(mut self, request_id: &str) -> Vec<u8> {
         self.request_id = Some(request_id.to_owned());

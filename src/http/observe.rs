@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -13,19 +14,64 @@ use tracing::Instrument;
 
 use super::access::{AccessLine, CLIENT_LEFT, Outcome, Work};
 use super::client::ClientAddress;
-use super::error::Problem;
+use super::error::{ApiError, Problem};
+use super::oip;
 use crate::desk::{Desk, KeyName};
 use crate::metrics::Metrics;
 
 /// Routes that are asked every few seconds and by no user.
-const PROBES: [&str; 4] = ["/livez", "/readyz", "/healthz", "/metrics"];
+const PROBES: [&str; 10] = [
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/metrics",
+    "/ping",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/grpc.health.v1.Health/{method}",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id taken over from a client.
 const MAX_ID: usize = 128;
 
-pub(super) async fn observe(
+pub(super) async fn observe(state: State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let form = match oip::is_its(request.uri().path()) {
+        true => Form::Oip,
+        false => Form::Problem,
+    };
+    observe_in(form, state, request, next).await
+}
+
+/// The same of calls of gRPC.
+pub(super) async fn observe_grpc(
+    state: State<Arc<Desk>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    observe_in(Form::Grpc, state, request, next).await
+}
+
+/// How a problem is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As RFC 9457 has it.
+    Problem,
+    /// As the Open Inference Protocol has it.
+    Oip,
+    /// As gRPC has it, which has been done.
+    Grpc,
+}
+
+/// A request's id, in its extensions.
+#[derive(Debug, Clone)]
+struct RequestId(String);
+
+async fn observe_in(
+    form: Form,
     State(desk): State<Arc<Desk>>,
     mut request: Request,
     next: Next,
@@ -38,16 +84,17 @@ pub(super) async fn observe(
         request.extensions_mut().insert(client);
     }
     let mut record = Record::begin(desk.metrics(), &id, &request, client);
+    request.extensions_mut().insert(RequestId(id.clone()));
 
     let mut response = next.run(request).instrument(span).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
+    let status = match &problem {
+        Some(problem) => problem.status(),
+        None => response.status(),
+    };
     if let Some(problem) = &problem {
-        let body = problem.clone().into_json(&id);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        *response.body_mut() = Body::from(body);
+        write(form, problem, &id, &mut response);
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -69,13 +116,28 @@ pub(super) async fn observe(
     let work = response.extensions_mut().remove::<Work>();
     let key = response.extensions_mut().remove::<KeyName>();
     record.finish(&Outcome {
-        status: response.status(),
+        status,
         bytes: response.body().size_hint().exact(),
         key: key.as_ref().map(|name| &*name.0),
         problem: problem.as_ref(),
         work: &work.unwrap_or_default(),
     });
     response
+}
+
+/// Writes a problem as the body of its answer.
+fn write(form: Form, problem: &Problem, id: &str, response: &mut Response) {
+    let body = match form {
+        Form::Problem => problem.clone().into_json(id),
+        Form::Oip => problem.clone().into_oip(id),
+        Form::Grpc => return,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if form == Form::Oip {
+        headers.insert(header::CONTENT_TYPE, oip::error_type());
+    }
+    *response.body_mut() = Body::from(body);
 }
 
 /// The client's id if it is short and plain, else 16 random hex digits.
@@ -100,6 +162,49 @@ fn random_id() -> String {
     // Without randomness requests are merely not told apart in the log.
     let bits = getrandom::u64().unwrap_or_default();
     format!("{bits:016x}")
+}
+
+/// One of several requests that come on one call, counted and logged as one of its own.
+pub(crate) struct OneOfMany {
+    record: Record,
+    key: Option<KeyName>,
+    pub(crate) work: Work,
+}
+
+impl OneOfMany {
+    /// It has begun, on the call with this head.
+    pub(crate) fn begin(desk: &Desk, head: &Parts) -> OneOfMany {
+        let id = head.extensions.get::<RequestId>();
+        let id = id.map_or("", |id| &id.0);
+        let request = Request::from_parts(head.clone(), Body::empty());
+        let client = head.extensions.get::<ClientAddress>().copied();
+        OneOfMany {
+            record: Record::begin(desk.metrics(), id, &request, client),
+            key: head.extensions.get().cloned(),
+            work: Work::default(),
+        }
+    }
+
+    /// It has its answer.
+    pub(crate) fn answered(&mut self) {
+        self.finish(StatusCode::OK, None);
+    }
+
+    /// It has none.
+    pub(crate) fn failed(&mut self, error: &ApiError) {
+        let problem = error.problem();
+        self.finish(problem.status(), Some(&problem));
+    }
+
+    fn finish(&mut self, status: StatusCode, problem: Option<&Problem>) {
+        self.record.finish(&Outcome {
+            status,
+            bytes: None,
+            key: self.key.as_ref().map(|name| &*name.0),
+            problem,
+            work: &self.work,
+        });
+    }
 }
 
 /// Counts the request and writes its line once, also when its client leaves and the handler is dropped half-way.

@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::error::ApiError;
 use super::layers::layered;
-use super::{classify, health, models};
+use super::{classify, health, models, oip, predictions};
 use crate::desk::{Desk, cut};
 
 type Routes = Router<Arc<Desk>>;
@@ -23,6 +23,8 @@ const SERVICE: &[&str] = &[
     "/models",
     "/models/{name}",
     "/models/{name}/classify",
+    "/predictions/{model}",
+    "/ping",
 ];
 const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz"];
 const ADMIN: &[&str] = &["/metrics"];
@@ -35,7 +37,9 @@ const ALL_METHODS: &str = "GET,HEAD,POST,PUT,OPTIONS";
 
 /// Every route of the server, for one listener.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|| health::index(&[SERVICE, HEALTH, ADMIN])));
+    let index = read(get(|| {
+        health::index(&[SERVICE, oip::ROUTES, HEALTH, ADMIN])
+    }));
     let routes = service_routes()
         .merge(health_routes())
         .merge(admin_routes());
@@ -44,7 +48,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
 
 /// The routes for clients: classification, models and health.
 pub fn public_router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|| health::index(&[SERVICE, HEALTH])));
+    let index = read(get(|| health::index(&[SERVICE, oip::ROUTES, HEALTH])));
     let routes = service_routes().merge(health_routes());
     finished(routes.route("/", index), desk, ALL_METHODS)
 }
@@ -59,11 +63,16 @@ pub fn admin_router(desk: Arc<Desk>) -> Router {
 fn service_routes() -> Routes {
     let classify = post(classify::classify).put(classify::classify);
     let classify_with = post(classify::classify_with).put(classify::classify_with);
+    let predict = || post(predictions::predict).put(predictions::predict);
     Router::new()
         .route("/classify", written(classify))
+        .route("/ping", read(get(predictions::ping)))
+        .route("/predictions/{model}", written(predict()))
+        .route("/predictions/{model}/{version}", written(predict()))
         .route("/models/{name}/classify", written(classify_with))
         .route("/models", read(get(models::list)))
         .route("/models/{name}", read(get(models::show)))
+        .merge(oip::routes())
 }
 
 fn health_routes() -> Routes {
@@ -78,13 +87,18 @@ fn admin_routes() -> Routes {
 }
 
 /// A path that is read from, and that tells so.
-fn read(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
+pub(super) fn read(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
     methods.options(async || allowed(READ_METHODS))
 }
 
 /// A path that takes images, and that tells so.
 fn written(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
     methods.options(async || allowed("POST,PUT,OPTIONS"))
+}
+
+/// A path that is asked by POST alone, and that tells so.
+pub(super) fn posted(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
+    methods.options(async || allowed("POST,OPTIONS"))
 }
 
 /// The answer to OPTIONS, by which balancers ask whether the server is there.

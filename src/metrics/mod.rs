@@ -267,7 +267,12 @@ impl Metrics {
         for reason in REFUSALS.iter().chain(&LOAD_REFUSALS) {
             self.requests_rejected.with_label_values(&[reason, model]);
         }
-        for route in ["/classify", "/models/{name}/classify"] {
+        for route in [
+            "/classify",
+            "/models/{name}/classify",
+            "/predictions/{model}",
+            "/v2/models/{model}/infer",
+        ] {
             for status in ["500", "504"] {
                 self.requests.with_label_values(&[route, model, status]);
             }

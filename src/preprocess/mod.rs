@@ -33,6 +33,7 @@ mod resize;
 mod samples;
 mod schedule;
 mod sniff;
+mod source;
 mod spec;
 mod stage;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use self::lookalike::looks_like;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
 pub use self::pool::{Pool, PoolClosed, PoolTask};
 pub use self::sniff::{Format, sniff};
+pub use self::source::Source;
 pub use self::spec::{
     Channels, IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
 };

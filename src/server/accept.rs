@@ -30,6 +30,13 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// How often the log says that clients wait for a connection.
 const FULL_REPORT: Duration = Duration::from_secs(60);
 
+/// What is spoken on a listener.
+pub(super) struct Service {
+    pub(super) router: Router,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) protocols: Protocols,
+}
+
 pub(super) struct Accepting {
     listener: TcpListener,
     router: Router,
@@ -49,19 +56,19 @@ impl Accepting {
     /// Accepts at most `options.max_connections` at a time; `connections` tells their number if they are counted.
     pub(super) fn new(
         listener: TcpListener,
-        router: Router,
-        tls: Option<Arc<Tls>>,
+        service: Service,
         options: &ServerOptions,
         connections: Option<IntGauge>,
     ) -> Accepting {
+        let Service {
+            router,
+            tls,
+            protocols,
+        } = service;
         Accepting {
             listener,
             router,
-            protocols: Arc::new(if options.http2 {
-                Protocols::http1_and_http2()
-            } else {
-                Protocols::http1()
-            }),
+            protocols: Arc::new(protocols),
             tls,
             timeouts: Timeouts {
                 head: options.header_timeout,

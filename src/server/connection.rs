@@ -43,6 +43,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of one answer that are kept for a client that does not take them.
 const MAX_SEND_BUFFER: usize = 64 << 10;
 
+/// The same of gRPC.
+const MAX_GRPC_SEND_BUFFER: usize = 16 << 10;
+
 /// How every connection is spoken to.
 #[derive(Debug, Clone)]
 pub(super) struct Protocols {
@@ -64,6 +67,15 @@ impl Protocols {
 
     /// HTTP/1.1, and HTTP/2 for clients that begin with its preface.
     pub(super) fn http1_and_http2() -> Protocols {
+        Protocols::with_send_buffer(MAX_SEND_BUFFER)
+    }
+
+    /// The same for gRPC, whose clients have many calls on one connection. One of HTTP/1.1 is told what is spoken.
+    pub(super) fn grpc() -> Protocols {
+        Protocols::with_send_buffer(MAX_GRPC_SEND_BUFFER)
+    }
+
+    fn with_send_buffer(most: usize) -> Protocols {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .max_concurrent_streams(MAX_STREAMS)
@@ -71,7 +83,7 @@ impl Protocols {
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(MAX_SEND_BUFFER);
+            .max_send_buf_size(most);
         Protocols {
             http2: Some(http2),
             ..Protocols::http1()

@@ -16,15 +16,16 @@ mod watched;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use self::accept::Accepting;
+use self::accept::{Accepting, Service};
+use self::connection::Protocols;
 use crate::desk::Desk;
-use crate::http;
+use crate::{grpc, http};
 
 pub use self::file_limit::OpenFiles;
 pub use self::tls::{PemFile, Tls, TlsError};
@@ -74,6 +75,9 @@ const BACKLOG: u32 = 4096;
 /// Most connections of the admin listener: a scraper, probes, and a person or two.
 const ADMIN_CONNECTIONS: u32 = 64;
 
+/// Most connections of the gRPC listener, each with up to 64 calls side by side; further clients wait.
+pub const GRPC_CONNECTIONS: u32 = 256;
+
 /// How long the admin listener's answers may take at the end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
@@ -82,6 +86,7 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 pub struct Server {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    grpc: Option<(TcpListener, Option<Arc<Tls>>)>,
     options: ServerOptions,
     tls: Option<Arc<Tls>>,
 }
@@ -98,6 +103,22 @@ pub enum Drained {
     },
 }
 
+impl Drained {
+    /// How it went on two listeners.
+    fn and(self, other: Drained) -> Drained {
+        let lost = |drained| match drained {
+            Drained::Clean => 0,
+            Drained::TimedOut { lost } => lost,
+        };
+        match (self, other) {
+            (Drained::Clean, Drained::Clean) => Drained::Clean,
+            _ => Drained::TimedOut {
+                lost: lost(self) + lost(other),
+            },
+        }
+    }
+}
+
 impl Server {
     /// Listens on `address`.
     ///
@@ -107,6 +128,7 @@ impl Server {
         Ok(Server {
             listener: listen(address)?,
             admin: None,
+            grpc: None,
             options,
             tls: None,
         })
@@ -128,6 +150,26 @@ impl Server {
             admin: Some(listen(address)?),
             ..self
         })
+    }
+
+    /// Serves gRPC on `address`, with TLS if there is a certificate.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind).
+    pub fn with_grpc(self, address: SocketAddr, tls: Option<Arc<Tls>>) -> io::Result<Server> {
+        Ok(Server {
+            grpc: Some((listen(address)?, tls)),
+            ..self
+        })
+    }
+
+    /// The address of the gRPC listener, if there is one.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn grpc_address(&self) -> io::Result<Option<SocketAddr>> {
+        let listener = self.grpc.as_ref().map(|(listener, _)| listener);
+        listener.map(TcpListener::local_addr).transpose()
     }
 
     /// The address it listens on; tells the port if 0 was asked for.
@@ -162,25 +204,46 @@ impl Server {
             ),
             None => (http::router(Arc::clone(&desk)), axum::Router::new()),
         };
-        let connections = desk.metrics().connections.clone();
-        let mut public = Accepting::new(
-            self.listener,
+        let connections = || Some(desk.metrics().connections.clone());
+        let protocols = match self.options.http2 {
+            true => Protocols::http1_and_http2(),
+            false => Protocols::http1(),
+        };
+        let public = Service {
             router,
-            self.tls,
-            &self.options,
-            Some(connections),
-        );
+            tls: self.tls,
+            protocols: protocols.clone(),
+        };
+        let mut public = Accepting::new(self.listener, public, &self.options, connections());
+        let grpc_options = ServerOptions {
+            max_connections: self.options.max_connections.min(GRPC_CONNECTIONS),
+            ..self.options
+        };
+        let mut grpc = self.grpc.map(|(listener, tls)| {
+            let service = Service {
+                router: grpc::router(Arc::clone(&desk)),
+                tls,
+                protocols: Protocols::grpc(),
+            };
+            Accepting::new(listener, service, &grpc_options, connections())
+        });
         let admin_options = ServerOptions {
             max_connections: ADMIN_CONNECTIONS,
             // It drains after the public one, and nobody loses more than a scrape.
             shutdown_timeout: self.options.shutdown_timeout.min(ADMIN_DRAIN),
             ..self.options
         };
-        let mut admin = self
-            .admin
-            .map(|listener| Accepting::new(listener, admin_router, None, &admin_options, None));
+        let mut admin = self.admin.map(|listener| {
+            let service = Service {
+                router: admin_router,
+                tls: None,
+                protocols,
+            };
+            Accepting::new(listener, service, &admin_options, None)
+        });
         tokio::select! {
             () = public.accept_all() => {}
+            () = accept_all(&mut grpc) => {}
             () = accept_all(&mut admin) => {}
             () = shutdown => {}
         }
@@ -190,8 +253,17 @@ impl Server {
             "shutting down: no longer ready"
         );
         let drain = async {
-            let _ = tokio::time::timeout(self.options.shutdown_delay, public.accept_all()).await;
-            public.drain().await
+            let delay = self.options.shutdown_delay;
+            let both = async { tokio::join!(public.accept_all(), accept_all(&mut grpc)) };
+            let _ = tokio::time::timeout(delay, both).await;
+            let grpc = async {
+                match grpc {
+                    Some(grpc) => grpc.drain().await,
+                    None => Drained::Clean,
+                }
+            };
+            let (public, grpc) = tokio::join!(public.drain(), grpc);
+            public.and(grpc)
         };
         let drained = tokio::select! {
             drained = drain => drained,
@@ -223,11 +295,38 @@ async fn accept_all(accepting: &mut Option<Accepting>) {
     }
 }
 
+/// Listens on an address; on every one of IPv6, those of IPv4 come with it, or alone where this machine has no IPv6.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen_on(address) {
+        Err(error) if is_missing_family(address, &error) => {
+            tracing::warn!(%error, "this machine has no IPv6: listening on 0.0.0.0 in place of ::");
+            listen_on(SocketAddr::new(
+                Ipv4Addr::UNSPECIFIED.into(),
+                address.port(),
+            ))
+        }
+        result => result,
+    }
+}
+
+/// Whether every address was asked for, and those of IPv6 do not exist here.
+fn is_missing_family(address: SocketAddr, error: &io::Error) -> bool {
+    let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    let no_address = error.kind() == io::ErrorKind::AddrNotAvailable;
+    address.is_ipv6()
+        && address.ip().is_unspecified()
+        && (no_address || error.raw_os_error() == Some(no_family))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // Whatever the system's default is (net.ipv6.bindv6only).
+        socket2::SockRef::from(&socket).set_only_v6(false)?;
+    }
     // A restarted server must not wait for the connections of the one before it to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

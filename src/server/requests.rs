@@ -77,7 +77,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
                 body,
                 rest: Bytes::new(),
                 piece,
-                _in_flight: in_flight,
+                in_flight,
             }))
         })
     }
@@ -134,7 +134,7 @@ pub(super) struct Answer {
     rest: Bytes,
     /// Most bytes handed on at once.
     piece: usize,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl hyper::body::Body for Answer {
@@ -146,7 +146,13 @@ impl hyper::body::Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let polled = Pin::new(&mut self.body).poll_frame(cx);
+            // While there is nothing to take, the client is not slow in taking it.
+            match polled.is_pending() {
+                true => self.in_flight.pause_answer(),
+                false => self.in_flight.begin_answer(),
+            }
+            match ready!(polled) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.rest = data,
                     Err(other) => return Poll::Ready(Some(Ok(other))),
@@ -194,8 +200,15 @@ impl InFlight {
     }
 
     fn begin_answer(&mut self) {
-        self.answering = true;
-        self.activity.begin_answer();
+        if !std::mem::replace(&mut self.answering, true) {
+            self.activity.begin_answer();
+        }
+    }
+
+    fn pause_answer(&mut self) {
+        if std::mem::take(&mut self.answering) {
+            self.activity.end_answer();
+        }
     }
 }
 

@@ -107,7 +107,16 @@ fn missing_wrong_and_ambiguous_keys_are_401_with_a_challenge() {
 #[test]
 fn everything_but_probes_metrics_and_index_needs_a_key() {
     let server = locked();
-    for path in ["/", "/livez", "/healthz", "/readyz", "/metrics"] {
+    for path in [
+        "/",
+        "/livez",
+        "/healthz",
+        "/readyz",
+        "/ping",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/metrics",
+    ] {
         assert_eq!(server.get(path).status, 200, "{path}");
         // a key that is none does no harm there
         let answer = agent()

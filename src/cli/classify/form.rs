@@ -110,11 +110,13 @@ fn table(file: &str, answer: &Result<Classification, NoAnswer>) -> String {
     let Ok(classification) = answer else {
         return format!("{file}: {}\n", error_text(answer));
     };
-    let image = &classification.image;
-    let mut text = format!(
-        "{file} ({} {}×{})\n",
-        image.format, image.width, image.height
-    );
+    let mut text = match &classification.image {
+        Some(image) => format!(
+            "{file} ({} {}×{})\n",
+            image.format, image.width, image.height
+        ),
+        None => format!("{file}\n"),
+    };
     for p in &classification.predictions {
         let wnid = p.label.wnid.as_deref().unwrap_or("");
         let number = match classification.kind {

@@ -89,13 +89,13 @@ impl Access {
     pub(super) fn reload_on_hangup(
         self,
         desk: Arc<Desk>,
-        tls: Option<Arc<Tls>>,
+        tls: Vec<Arc<Tls>>,
     ) -> anyhow::Result<()> {
         let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let runtime = Handle::current();
         let reload = move || {
             while runtime.block_on(hangups.recv()).is_some() {
-                self.reload(&desk, tls.as_deref());
+                self.reload(&desk, &tls);
             }
         };
         std::thread::Builder::new()
@@ -105,7 +105,7 @@ impl Access {
         Ok(())
     }
 
-    fn reload(&self, desk: &Desk, tls: Option<&Tls>) {
+    fn reload(&self, desk: &Desk, tls: &[Arc<Tls>]) {
         if self.keys_file.is_none() && self.certificate.is_none() {
             tracing::info!("SIGHUP: there is no file to read again");
         }
@@ -122,8 +122,11 @@ impl Access {
                 }
             }
         }
-        if let (Some(files), Some(tls)) = (&self.certificate, tls) {
-            match files.read(|certificate, key| tls.replace(certificate, key)) {
+        if let (Some(files), false) = (&self.certificate, tls.is_empty()) {
+            let replace = |certificate: PemFile<'_>, key: PemFile<'_>| {
+                tls.iter().try_for_each(|tls| tls.replace(certificate, key))
+            };
+            match files.read(replace) {
                 Ok(()) => tracing::info!("SIGHUP: new connections see the certificate read again"),
                 Err(error) => {
                     tracing::error!("SIGHUP: the certificate stays what it was: {error:#}");

@@ -108,6 +108,7 @@ async fn serve(
     let ServePlan {
         address,
         admin_address,
+        grpc_address,
         server: options,
         limits,
         access,
@@ -129,11 +130,24 @@ async fn serve(
             .map_err(|e| cannot_listen(&e, address, "--admin-address", "--admin-address"))?,
         None => server,
     };
+    let grpc_tls = match grpc_address {
+        Some(_) => access.tls(&["h2"])?.map(Arc::new),
+        None => None,
+    };
+    let server = match grpc_address {
+        Some(address) => server
+            .with_grpc(address, grpc_tls.clone())
+            .map_err(|e| cannot_listen(&e, address, "--grpc-port", "--host"))?,
+        None => server,
+    };
     let server = server.with_tls(tls.clone());
     let host = address.ip();
     let address = server.address().context("cannot tell the address")?;
     if let Some(address) = server.admin_address().context("cannot tell the address")? {
         tracing::info!(admin_address = %format_args!("http://{address}"), "metrics and health");
+    }
+    if let Some(address) = server.grpc_address().context("cannot tell the address")? {
+        tracing::info!(grpc_address = %address, tls = grpc_tls.is_some(), "gRPC");
     }
     let desk = Desk::new(Arc::clone(&metrics), limits, trusted_proxies);
     match access.keys()? {
@@ -144,7 +158,8 @@ async fn serve(
         None => {}
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    access.reload_on_hangup(Arc::clone(&desk), tls)?;
+    let certificates = tls.into_iter().chain(grpc_tls).collect();
+    access.reload_on_hangup(Arc::clone(&desk), certificates)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.run(Arc::clone(&desk), async move {
         let _ = stopped.await; // dropping the sender stops too

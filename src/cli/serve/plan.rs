@@ -24,6 +24,8 @@ pub(super) struct ServePlan {
     pub(super) address: SocketAddr,
     /// Where metrics are asked for, if not there.
     pub(super) admin_address: Option<SocketAddr>,
+    /// Where gRPC is spoken, if it is.
+    pub(super) grpc_address: Option<SocketAddr>,
     pub(super) server: ServerOptions,
     pub(super) limits: RequestLimits,
     pub(super) access: Access,
@@ -66,6 +68,9 @@ impl ServePlan {
         Ok(ServePlan {
             address: SocketAddr::new(server.host, server.port),
             admin_address: server.admin_address,
+            grpc_address: server
+                .grpc_port
+                .map(|port| SocketAddr::new(server.host, port)),
             server: ServerOptions {
                 max_connections: server.max_connections,
                 header_timeout: server.header_timeout,

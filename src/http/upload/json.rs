@@ -6,7 +6,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
-use super::{Upload, UploadError, base64};
+use super::{Upload, UploadError};
+use crate::base64;
 use crate::desk::cut;
 
 /// Most images kept of a JSON list: the largest `--max-images`. The rest is counted, so that the refusal can name it.

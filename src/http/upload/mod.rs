@@ -2,7 +2,6 @@
 //!
 //! Called by `classify` with the whole body; what an image's bytes are is for `preprocess` to find out.
 
-mod base64;
 mod form;
 mod json;
 mod parameters;

@@ -2,6 +2,7 @@
 
 mod http2;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -318,4 +319,19 @@ async fn drain_ends_idle_connections_at_once_and_others_after_their_answer() {
     drop(busy.client);
     busy.serving.await.expect("no panic");
     assert_eq!(busy.in_flight.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn every_address_is_those_of_ipv4_where_there_is_no_ipv6_and_no_other_address_is() {
+    let missing = io::Error::from_raw_os_error(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    let absent = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let taken = io::Error::from(io::ErrorKind::AddrInUse);
+    let falls_back = |address: &str, error: &io::Error| {
+        super::is_missing_family(address.parse().expect("an address"), error)
+    };
+    assert!(falls_back("[::]:80", &missing) && falls_back("[::]:80", &absent));
+    assert!(!falls_back("[::]:80", &taken));
+    for other in ["[::1]:80", "[2001:db8::1]:80", "0.0.0.0:80"] {
+        assert!(!falls_back(other, &absent), "{other}");
+    }
 }

@@ -85,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) images: ImageOptions,
     pub(crate) server: ServerOptions,
+    /// Whether gRPC is spoken, on a port of its own.
+    pub(crate) grpc: bool,
 }
 
 impl Default for Settings {
@@ -106,6 +108,7 @@ impl Default for Settings {
                 shutdown_timeout: Duration::from_secs(10),
                 ..ServerOptions::default()
             },
+            grpc: false,
         }
     }
 }
@@ -113,6 +116,7 @@ impl Default for Settings {
 /// The real server in this process, stopped when dropped.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    grpc_address: Option<SocketAddr>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) desk: Arc<Desk>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -164,15 +168,20 @@ impl TestServer {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let served = Arc::clone(&desk);
-        let options = settings.server;
+        let (options, grpc) = (settings.server, settings.grpc);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
-                tell.send(server.address().unwrap()).unwrap();
+                let free = ([127, 0, 0, 1], 0).into();
+                let mut server = Server::bind(free, options).unwrap();
+                if grpc {
+                    server = server.with_grpc(free, None).unwrap();
+                }
+                let addresses = (server.address().unwrap(), server.grpc_address().unwrap());
+                tell.send(addresses).unwrap();
                 server
                     .run(served, async {
                         let _ = stopped.await;
@@ -180,14 +189,20 @@ impl TestServer {
                     .await
             })
         });
-        let address = told.recv().unwrap();
+        let (address, grpc_address) = told.recv().unwrap();
         TestServer {
             address,
+            grpc_address,
             metrics,
             desk,
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+
+    /// Where it speaks gRPC.
+    pub(crate) fn grpc(&self) -> SocketAddr {
+        self.grpc_address.unwrap()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

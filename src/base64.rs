@@ -1,4 +1,6 @@
 //! base64 to bytes, and what clients do to it on the way.
+//!
+//! Called by whoever finds an image in JSON.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -17,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// # Errors
 /// What is wrong with the text, and what has probably happened to it.
-pub(super) fn decode(text: &str) -> Result<Bytes, String> {
+pub fn decode(text: &str) -> Result<Bytes, String> {
     let (start, text) = without_margins(text);
     let data = behind_data_uri(text)?;
     let is_between = |b: &u8| matches!(b, b'\r' | b'\n' | b'\t');

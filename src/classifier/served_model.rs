@@ -1,0 +1,77 @@
+//! A model that is being served: what it is, how images become its input, and what it has done.
+//!
+//! Made by `Classifier::start`; its threads ask it for each image.
+
+use std::time::{Duration, Instant};
+
+use super::Statistics;
+use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Preprocessor, Source};
+use crate::registry::LoadedModel;
+use crate::tensor::Image;
+
+/// A model that is being served.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// What it is.
+    pub info: LoadedModel,
+    pub(super) preprocessor: Preprocessor,
+    pub(super) lane: usize,
+    pub(super) statistics: Statistics,
+}
+
+/// An image as its network takes it.
+pub(super) struct TakenImage {
+    pub(super) image: Image,
+    /// None of what is no file.
+    pub(super) info: Option<ImageInfo>,
+    pub(super) decode: Duration,
+    pub(super) preprocess: Duration,
+}
+
+impl ServedModel {
+    /// What its requests have come to so far.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// One image as its network takes it: normalization is left to a network that does it itself.
+    pub(super) fn take(
+        &self,
+        source: &Source,
+        exif: ExifMode,
+        interest: &dyn Interest,
+    ) -> Result<TakenImage, PreprocessError> {
+        let preprocessor = &self.preprocessor;
+        let takes_bytes = self.info.model.spec().takes_bytes;
+        let start = Instant::now();
+        let image: Image = match source {
+            Source::Encoded(bytes) => {
+                let preprocessed = match takes_bytes {
+                    true => preprocessor.crop(bytes, exif, interest)?.into_image(),
+                    false => preprocessor.run(bytes, exif, interest)?.into_image(),
+                };
+                return Ok(TakenImage {
+                    image: preprocessed.image,
+                    info: Some(preprocessed.info),
+                    decode: preprocessed.decode,
+                    preprocess: preprocessed.preprocess,
+                });
+            }
+            Source::Pixels(bytes) => {
+                let crop = preprocessor.pixels(bytes);
+                match takes_bytes {
+                    true => crop.into(),
+                    false => preprocessor.normalize(&crop),
+                }
+            }
+            Source::Values(bytes) => preprocessor.values(bytes).into(),
+        };
+        Ok(TakenImage {
+            image,
+            info: None,
+            decode: Duration::ZERO,
+            preprocess: start.elapsed(),
+        })
+    }
+}

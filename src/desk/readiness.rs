@@ -1,0 +1,23 @@
+//! Whether requests are taken, as those are told who wait for a change.
+
+/// Whether requests are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: the models are being loaded.
+    Loading,
+    /// Yes.
+    Ready,
+    /// No longer: the server is to stop.
+    Draining,
+}
+
+impl Readiness {
+    /// The models are there; whether that is news. A server that is to stop does not become ready again.
+    pub(super) fn load(&mut self) -> bool {
+        let is_news = *self == Readiness::Loading;
+        if is_news {
+            *self = Readiness::Ready;
+        }
+        is_news
+    }
+}

@@ -1,0 +1,79 @@
+//! Statuses of gRPC: which one a refusal is, and how an answer without a message looks.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tonic::Code;
+
+use crate::http::{ApiError, Problem};
+use crate::oip::OipError;
+
+/// The status of what would be this one by REST.
+pub(super) fn code(status: StatusCode) -> Code {
+    match status.as_u16() {
+        400 | 415 | 422 => Code::InvalidArgument,
+        401 => Code::Unauthenticated,
+        404 => Code::NotFound,
+        405 | 501 => Code::Unimplemented,
+        408 | 504 => Code::DeadlineExceeded,
+        413 | 429 => Code::ResourceExhausted,
+        503 => Code::Unavailable,
+        _ => Code::Internal,
+    }
+}
+
+/// Answers calls alone, and a problem in the words of gRPC: its status and text in the head, and no body.
+pub(super) async fn speak(request: Request, next: Next) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_call = kind.is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind == b"application/grpc" || kind == b"application/grpc+proto"
+    });
+    let response = match is_call {
+        true => next.run(request).await,
+        false => {
+            let text = "this port speaks gRPC: the content-type is not application/grpc";
+            ApiError::from(OipError::Unsupported(text.into())).into_response()
+        }
+    };
+    let Some(problem) = response.extensions().get::<Problem>() else {
+        return response;
+    };
+    let status = tonic::Status::new(code(problem.status()), problem.detail());
+    let (mut head, _) = response.into_parts();
+    head.status = StatusCode::OK;
+    head.headers.remove(header::CONTENT_LENGTH);
+    let kind = HeaderValue::from_static("application/grpc");
+    head.headers.insert(header::CONTENT_TYPE, kind);
+    if status.add_header(&mut head.headers).is_err() {
+        let internal = HeaderValue::from_static("13");
+        head.headers.insert(tonic::Status::GRPC_STATUS, internal);
+    }
+    Response::from_parts(head, axum::body::Body::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_those_of_the_protocol() {
+        for (status, expected) in [
+            (400, Code::InvalidArgument),
+            (401, Code::Unauthenticated),
+            (404, Code::NotFound),
+            (413, Code::ResourceExhausted),
+            (415, Code::InvalidArgument),
+            (422, Code::InvalidArgument),
+            (429, Code::ResourceExhausted),
+            (500, Code::Internal),
+            (501, Code::Unimplemented),
+            (503, Code::Unavailable),
+            (504, Code::DeadlineExceeded),
+        ] {
+            let status = StatusCode::from_u16(status).expect("three digits");
+            assert_eq!(code(status), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Which model a path of the protocol is about.
+
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+
+use crate::classifier::{ServedModel, SharedClassifier};
+use crate::desk::{Desk, DeskError};
+use crate::http::error::ApiError;
+use crate::oip::check_version;
+
+/// The model of a path, and the version if it names one.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Named {
+    model: String,
+    version: Option<String>,
+}
+
+/// A model that is served, by a path that may name it.
+pub(super) type NamedPath = Result<Path<Named>, PathRejection>;
+
+/// Finds it among those in charge.
+///
+/// # Errors
+/// Not ready, and no such model or version.
+pub(super) fn model(
+    desk: &Desk,
+    path: NamedPath,
+) -> Result<(Arc<SharedClassifier>, Arc<ServedModel>), ApiError> {
+    let classifier = desk.classifier()?;
+    let Path(Named { model, version }) = path.map_err(|_| ApiError::BadUrl)?;
+    let model = desk.model(&classifier, Some(&model))?;
+    check_version(&model.info.name, version.as_deref())?;
+    Ok((classifier, model))
+}
+
+/// The models in charge, where the server takes requests.
+///
+/// # Errors
+/// [`DeskError::NotReady`], [`DeskError::ShuttingDown`].
+pub(super) fn ready(desk: &Desk) -> Result<Arc<SharedClassifier>, DeskError> {
+    match desk.is_draining() {
+        true => Err(DeskError::ShuttingDown),
+        false => desk.classifier(),
+    }
+}

@@ -1,0 +1,158 @@
+//! What the server is, and what a model takes and gives, as the protocol tells it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::model::ANY_INPUT;
+use super::{Datatype, EXTENSIONS, InputForm, ModelForm, OutputForm, VERSION, Values};
+use crate::registry::{LoadedModel, OutputKind};
+
+/// What the server is.
+#[derive(Debug, Serialize)]
+pub struct ServerMetadata {
+    /// The program.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Extensions of the protocol that it has.
+    pub extensions: [&'static str; EXTENSIONS.len()],
+}
+
+/// What a model takes and gives.
+#[derive(Debug, Serialize)]
+pub struct ModelMetadata {
+    /// The name it is served by.
+    pub name: String,
+    /// Versions that may be asked for.
+    pub versions: [&'static str; 1],
+    /// Project and format.
+    pub platform: &'static str,
+    /// Its inputs: one.
+    pub inputs: Vec<TensorMetadata>,
+    /// Its outputs.
+    pub outputs: Vec<TensorMetadata>,
+    /// What else is known of it.
+    pub properties: BTreeMap<&'static str, String>,
+}
+
+/// One of a model's tensors.
+#[derive(Debug, Serialize)]
+pub struct TensorMetadata {
+    /// Its name.
+    pub name: String,
+    /// What its elements are.
+    pub datatype: &'static str,
+    /// Its extents; -1 is any.
+    pub shape: Vec<i64>,
+}
+
+/// The protocol's name for models of ONNX.
+pub const PLATFORM: &str = "onnx_onnxv1";
+
+impl ServerMetadata {
+    /// That of this server.
+    #[must_use]
+    pub fn new() -> ServerMetadata {
+        ServerMetadata {
+            name: "resnet",
+            version: env!("CARGO_PKG_VERSION"),
+            extensions: EXTENSIONS,
+        }
+    }
+}
+
+impl Default for ServerMetadata {
+    fn default() -> Self {
+        ServerMetadata::new()
+    }
+}
+
+/// An extent as the protocol has it.
+pub(super) fn extent(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+impl ModelMetadata {
+    /// That of a loaded model.
+    #[must_use]
+    pub fn of(model: &LoadedModel) -> ModelMetadata {
+        let form = ModelForm::of(model);
+        let side = extent(form.input.side);
+        let output = |output: &OutputForm| TensorMetadata {
+            name: output.name.into(),
+            datatype: Datatype::Fp32.name(),
+            shape: vec![-1, extent(form.classes)],
+        };
+        ModelMetadata {
+            name: model.name.clone(),
+            versions: [VERSION],
+            platform: PLATFORM,
+            outputs: form.outputs.iter().map(output).collect(),
+            properties: properties(model, side),
+            inputs: vec![TensorMetadata {
+                name: form.input.name,
+                datatype: Datatype::Fp32.name(),
+                shape: vec![-1, 3, side, side],
+            }],
+        }
+    }
+}
+
+impl ModelForm {
+    /// That of a loaded model.
+    #[must_use]
+    pub fn of(model: &LoadedModel) -> ModelForm {
+        let spec = model.model.spec();
+        let raw = |name| OutputForm {
+            name,
+            values: Values::Raw,
+        };
+        let outputs = match model.output {
+            OutputKind::Logits => vec![
+                raw("logits"),
+                OutputForm {
+                    name: "probabilities",
+                    values: Values::Probabilities,
+                },
+            ],
+            OutputKind::Probabilities | OutputKind::Scores => vec![raw(model.output.name())],
+        };
+        ModelForm {
+            input: InputForm {
+                name: spec.input_name.clone(),
+                side: spec.side,
+            },
+            outputs,
+            own_output: spec.output_name().to_owned(),
+            classes: spec.classes(),
+        }
+    }
+}
+
+fn properties(model: &LoadedModel, side: i64) -> BTreeMap<&'static str, String> {
+    let spec = model.model.spec();
+    let preprocess = serde_json::to_string(&model.preprocess);
+    BTreeMap::from([
+        (
+            "input_fp32",
+            format!("FP32 [-1, 3, {side}, {side}]: normalized as \"preprocess\" says"),
+        ),
+        (
+            "input_uint8",
+            format!("UINT8 [-1, {side}, {side}, 3]: RGB pixels, normalized here"),
+        ),
+        (
+            "input_bytes",
+            "BYTES [-1]: encoded images of any size, preprocessed here; in JSON as base64".into(),
+        ),
+        ("input_name", format!("\"{ANY_INPUT}\" means the input too")),
+        ("output_kind", model.output.name().into()),
+        ("precision", spec.precision.name().into()),
+        (
+            "preprocess",
+            preprocess.expect("strings and numbers are always JSON"),
+        ),
+        ("sha256", model.sha256.clone()),
+    ])
+}

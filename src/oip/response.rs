@@ -1,0 +1,175 @@
+//! An inference request's answer: what its outputs hold, and how that is written for REST.
+
+use serde::{Serialize, Serializer};
+
+use super::{Datatype, VERSION, Values, Wanted, WantedOutput};
+use crate::classifier::Classification;
+use crate::postprocess::{softmax, top_k};
+use crate::registry::{Labels, LoadedModel};
+
+/// An answer.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    /// The model that answered.
+    pub model_name: String,
+    /// Its version.
+    pub model_version: &'static str,
+    /// The request's own name, where it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its outputs, in the order in which they were asked for.
+    pub outputs: Vec<OutputTensor>,
+}
+
+/// An output of an answer.
+#[derive(Debug)]
+pub struct OutputTensor {
+    /// The name by which it was asked for.
+    pub name: String,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub data: OutputData,
+    /// Whether they stand behind the JSON.
+    is_binary: bool,
+}
+
+/// An output's elements, row-major.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum OutputData {
+    /// Numbers, in JSON the shortest digits that give the same 32 bits back.
+    Floats(Vec<f32>),
+    /// Lines of `value:index:label`.
+    Lines(Vec<String>),
+}
+
+impl Response {
+    /// The answer to a request for these images.
+    #[must_use]
+    pub fn new(
+        model: &LoadedModel,
+        wanted: Wanted,
+        classifications: &[Classification],
+    ) -> Response {
+        let output = |output| OutputTensor::new(output, classifications, &model.labels);
+        Response {
+            model_name: model.name.clone(),
+            model_version: VERSION,
+            id: wanted.id,
+            outputs: wanted.outputs.into_iter().map(output).collect(),
+        }
+    }
+
+    /// The body for REST, and how long its JSON is where bytes stand behind it.
+    #[must_use]
+    pub fn encode(&self) -> (Vec<u8>, Option<usize>) {
+        let mut body = serde_json::to_vec(self).expect("strings and numbers are always JSON");
+        let json = body.len();
+        let mut is_binary = false;
+        for output in self.outputs.iter().filter(|output| output.is_binary) {
+            is_binary = true;
+            output.write(&mut body);
+        }
+        (body, is_binary.then_some(json))
+    }
+}
+
+impl OutputTensor {
+    fn new(
+        wanted: WantedOutput,
+        classifications: &[Classification],
+        labels: &Labels,
+    ) -> OutputTensor {
+        let WantedOutput {
+            name,
+            values,
+            is_binary,
+            classes,
+        } = wanted;
+        let of_image = |c: &Classification| match values {
+            Values::Raw => c.output.clone(),
+            Values::Probabilities => softmax(&c.output),
+        };
+        let images = classifications.iter().map(of_image);
+        let count = classifications.len();
+        let width = classifications.first().map_or(0, |c| c.output.len());
+        let (width, data) = match classes {
+            None => (width, OutputData::Floats(images.flatten().collect())),
+            Some(k) => {
+                let lines = images.flat_map(|values| ranked(&values, k, labels));
+                (k.min(width), OutputData::Lines(lines.collect()))
+            }
+        };
+        OutputTensor {
+            name,
+            shape: vec![count, width],
+            data,
+            is_binary,
+        }
+    }
+
+    /// What its elements are.
+    #[must_use]
+    pub fn datatype(&self) -> Datatype {
+        match self.data {
+            OutputData::Floats(_) => Datatype::Fp32,
+            OutputData::Lines(_) => Datatype::Bytes,
+        }
+    }
+
+    /// Bytes of its elements.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match &self.data {
+            OutputData::Floats(values) => 4 * values.len(),
+            OutputData::Lines(lines) => lines.iter().map(|line| 4 + line.len()).sum(),
+        }
+    }
+
+    /// Writes them: little-endian, a length before each line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(self.size());
+        match &self.data {
+            OutputData::Floats(values) => values.iter().for_each(|v| out.extend(v.to_le_bytes())),
+            OutputData::Lines(lines) => {
+                for line in lines {
+                    let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+                    out.extend(length.to_le_bytes());
+                    out.extend(line.as_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// The `k` largest values as `value:index:label`.
+fn ranked(values: &[f32], k: usize, labels: &Labels) -> Vec<String> {
+    let line = |index: usize| match labels.get(index) {
+        Some(label) => format!("{}:{index}:{}", values[index], label.label),
+        None => format!("{}:{index}", values[index]),
+    };
+    top_k(values, k).into_iter().map(line).collect()
+}
+
+#[derive(Serialize)]
+struct Size {
+    binary_data_size: usize,
+}
+
+impl Serialize for OutputTensor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut output = serializer.serialize_struct("output", 4)?;
+        output.serialize_field("name", &self.name)?;
+        output.serialize_field("datatype", self.datatype().name())?;
+        output.serialize_field("shape", &self.shape)?;
+        if self.is_binary {
+            let binary_data_size = self.size();
+            output.serialize_field("parameters", &Size { binary_data_size })?;
+        } else {
+            output.serialize_field("data", &self.data)?;
+        }
+        output.end()
+    }
+}

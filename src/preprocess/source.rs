@@ -1,0 +1,130 @@
+//! What a client sends of an image: the encoded file, or pixels or numbers that it has preprocessed itself.
+//!
+//! Given to `classifier`, which decodes the first and takes the others as they are, on the same threads.
+
+use bytes::Bytes;
+
+use super::{Channels, Preprocessor};
+use crate::tensor::{Crop, Image, Tensor};
+
+/// One image as its client sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// An encoded image of any size.
+    Encoded(Bytes),
+    /// Pixels at the network's size: `[side, side, 3]` RGB, row-major.
+    Pixels(Bytes),
+    /// The network's own input: `[3, side, side]` `f32`, little-endian, normalized, in its order of channels.
+    Values(Bytes),
+}
+
+impl From<Bytes> for Source {
+    fn from(encoded: Bytes) -> Source {
+        Source::Encoded(encoded)
+    }
+}
+
+impl Source {
+    /// The bytes, whatever they are.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Source::Encoded(bytes) | Source::Pixels(bytes) | Source::Values(bytes) => bytes,
+        }
+    }
+
+    /// The same with other bytes in place of its own.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Bytes) -> Bytes) -> Source {
+        match self {
+            Source::Encoded(bytes) => Source::Encoded(change(bytes)),
+            Source::Pixels(bytes) => Source::Pixels(change(bytes)),
+            Source::Values(bytes) => Source::Values(change(bytes)),
+        }
+    }
+}
+
+impl Preprocessor {
+    /// Pixels that are at the network's size already, as the crop of a decoded image is.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[crop, crop, 3]` RGB
+    /// - returns: `[crop, 3, crop]`, the channels in the network's order
+    ///
+    /// # Panics
+    /// If there are not as many: whoever takes them from a client checks that.
+    #[must_use]
+    pub fn pixels(&self, pixels: &[u8]) -> Crop {
+        let side = self.spec.crop as usize;
+        assert_eq!(pixels.len(), 3 * side * side, "pixels of a crop of {side}");
+        let mut bytes = Vec::with_capacity(pixels.len());
+        for row in pixels.chunks_exact(3 * side) {
+            for channel in 0..3 {
+                bytes.extend(row.iter().skip(channel).step_by(3));
+            }
+        }
+        let crop = Crop::new(side, bytes);
+        match self.spec.channels {
+            Channels::Rgb => crop,
+            Channels::Bgr => crop.with_reversed_channels(),
+        }
+    }
+
+    /// The crop as a network takes it that does not normalize.
+    #[must_use]
+    pub fn normalize(&self, crop: &Crop) -> Image {
+        self.normalizer.run(crop).into()
+    }
+
+    /// Values that are the network's input already.
+    ///
+    /// # Shapes
+    /// - `values`: `[3, crop, crop]` `f32`, little-endian
+    ///
+    /// # Panics
+    /// If there are not as many: whoever takes them from a client checks that.
+    #[must_use]
+    pub fn values(&self, values: &[u8]) -> Tensor {
+        let side = self.spec.crop as usize;
+        let (values, rest) = values.as_chunks::<4>();
+        assert!(rest.is_empty(), "whole values");
+        let data = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
+        Tensor::new(vec![3, side, side], data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preprocess::{ImageOptions, PreprocessSpec};
+
+    fn preprocessor(channels: Channels) -> Preprocessor {
+        let spec = PreprocessSpec {
+            resize: 2,
+            crop: 2,
+            channels,
+            ..PreprocessSpec::default()
+        };
+        Preprocessor::new(spec, ImageOptions::default())
+    }
+
+    #[test]
+    fn pixels_are_sorted_by_channel_in_the_networks_order() {
+        let pixels = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        let rgb = preprocessor(Channels::Rgb).pixels(&pixels);
+        assert_eq!(rgb.bytes(), [1, 4, 2, 5, 3, 6, 7, 10, 8, 11, 9, 12]);
+        let bgr = preprocessor(Channels::Bgr).pixels(&pixels);
+        assert_eq!(bgr.bytes(), [3, 6, 2, 5, 1, 4, 9, 12, 8, 11, 7, 10]);
+    }
+
+    #[test]
+    fn values_are_the_tensor_whatever_the_order() {
+        let values: Vec<f32> = (0..12_u8).map(|i| f32::from(i) / 7.0).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let tensor = preprocessor(Channels::Bgr).values(&bytes);
+        assert_eq!(
+            (tensor.shape(), tensor.data()),
+            (&[3, 2, 2][..], &values[..])
+        );
+    }
+}
