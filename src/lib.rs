@@ -31,6 +31,8 @@ pub mod oip;
 
 pub mod desk;
 
+pub mod repository;
+
 pub mod classifier;
 
 pub mod batcher;

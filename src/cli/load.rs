@@ -36,7 +36,7 @@ pub(crate) fn start(
 }
 
 /// A loaded model in the log and the metrics.
-fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
+pub(super) fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
     let spec = model.model.spec();
     tracing::info!(
         model = model.name,

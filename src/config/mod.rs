@@ -62,6 +62,11 @@ pub struct ServerConfig {
     #[arg(long, env = "RESNET_HTTP2", value_parser = parse_switch)]
     pub http2: bool,
 
+    /// Let clients load, reload and unload models by the calls of the Open Inference Protocol: those that are built in,
+    /// pulled, or lie in the models directory
+    #[arg(long, env = "RESNET_MODEL_CONTROL", value_parser = parse_switch)]
+    pub model_control: bool,
+
     /// How long to keep accepting requests after SIGTERM, while /readyz says no: a load balancer's reaction time
     #[arg(long, env = "RESNET_SHUTDOWN_DELAY", default_value = "200ms", value_parser = parse_duration, value_name = "TIME")]
     pub shutdown_delay: Duration,

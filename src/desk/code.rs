@@ -14,6 +14,12 @@ pub enum Code {
     Unauthorized,
     /// No model of that name.
     UnknownModel,
+    /// Clients may not exchange models here.
+    ModelsFixed,
+    /// Models are being exchanged already.
+    ModelsBusy,
+    /// A model cannot be loaded or unloaded.
+    ModelRefused,
     /// The client's deadline is no time.
     BadTimeout,
     /// The body has too many bytes.
@@ -75,6 +81,9 @@ impl Code {
             Code::ShuttingDown => ("shutting_down", "Shutting down"),
             Code::Unauthorized => ("unauthorized", "Unauthorized"),
             Code::UnknownModel => ("unknown_model", "Unknown model"),
+            Code::ModelsFixed => ("models_fixed", "Models are fixed"),
+            Code::ModelsBusy => ("models_busy", "Models are being exchanged"),
+            Code::ModelRefused => ("model_refused", "Model refused"),
             Code::BadTimeout => ("bad_timeout", "Bad timeout"),
             Code::BodyTooLarge => ("body_too_large", "Body too large"),
             Code::BodyTimeout => ("body_timeout", "Body too slow"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Code;
 use crate::classifier::{ClassifyError, Refusal, Stuck};
 use crate::preprocess::PreprocessError;
+use crate::repository::RepositoryError;
 
 /// Why there is no answer. The text is what the client reads.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,14 @@ pub enum DeskError {
         /// What there is.
         served: String,
     },
+    /// Clients may not exchange models here.
+    #[error(
+        "no model can be loaded or unloaded by a request: the server runs without --model-control"
+    )]
+    ModelsFixed,
+    /// The models stay what they are.
+    #[error("{0}")]
+    Repository(#[from] RepositoryError),
     /// The client's deadline is no time.
     #[error("{name} is \"{value}\", allowed are whole numbers from 1, in milliseconds")]
     BadTimeout {
@@ -105,6 +114,13 @@ impl DeskError {
             }
             DeskError::Unauthorized(_) => Code::Unauthorized,
             DeskError::UnknownModel { .. } => Code::UnknownModel,
+            DeskError::ModelsFixed => Code::ModelsFixed,
+            DeskError::Repository(error) => match error {
+                RepositoryError::Busy => Code::ModelsBusy,
+                RepositoryError::NotFound(_) | RepositoryError::NotServed(_) => Code::UnknownModel,
+                RepositoryError::LastModel(_) | RepositoryError::Refused(_) => Code::ModelRefused,
+                RepositoryError::Start(_) => Code::Internal,
+            },
             DeskError::BadTimeout { .. } => Code::BadTimeout,
             DeskError::BodyTooLarge { .. } => Code::BodyTooLarge,
             DeskError::BodyTimeout(_) | DeskError::BodyTooSlow { .. } => Code::BodyTimeout,

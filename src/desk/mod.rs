@@ -23,15 +23,16 @@ mod text;
 use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use crate::classifier::{ActiveClassifier, Classifier, ServedModel, SharedClassifier};
+use crate::classifier::{ActiveClassifier, Classifier, Health, ServedModel, SharedClassifier};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
+use crate::repository::{Change, Repository};
 
 pub use self::admitted::{Admitted, Answered, InferRequest};
 pub use self::body::HeldBody;
@@ -48,10 +49,18 @@ use self::admitted::or_expired;
 use self::body_memory::BodyMemory;
 use self::refusal_pace::RefusalPace;
 
+/// Where the models come from, and whether clients may exchange them.
+#[derive(Debug)]
+struct Exchange {
+    repository: Arc<Repository>,
+    by_clients: bool,
+}
+
 /// What all requests share.
 #[derive(Debug)]
 pub struct Desk {
     classifier: ActiveClassifier,
+    repository: OnceLock<Exchange>,
     draining: AtomicBool,
     readiness: watch::Sender<Readiness>,
     metrics: Arc<Metrics>,
@@ -75,6 +84,7 @@ impl Desk {
         metrics.body_memory_max.set(most);
         Arc::new(Desk {
             classifier: ActiveClassifier::default(),
+            repository: OnceLock::new(),
             draining: AtomicBool::new(false),
             readiness: watch::Sender::new(Readiness::Loading),
             metrics,
@@ -112,6 +122,75 @@ impl Desk {
     pub fn set_classifier(&self, classifier: Classifier) {
         self.classifier.replace(classifier);
         self.readiness.send_if_modified(Readiness::load);
+    }
+
+    /// From now on models can be exchanged: those of `repository`, which have been started; by clients only if they may.
+    /// The first call counts.
+    pub fn set_repository(&self, repository: Arc<Repository>, by_clients: bool) {
+        let _ = self.repository.set(Exchange {
+            repository,
+            by_clients,
+        });
+    }
+
+    /// Exchanges models; whether there was anything to change. Waits as long as loading takes.
+    ///
+    /// # Errors
+    /// [`DeskError::Repository`]: then nothing has changed; [`DeskError::NotReady`] before the first models are there.
+    pub fn change_models(&self, change: &Change) -> Result<bool, DeskError> {
+        let Exchange { repository, .. } = self.repository.get().ok_or(DeskError::NotReady)?;
+        let put = |classifier| self.set_classifier(classifier);
+        Ok(repository.change(change, put)?)
+    }
+
+    /// The same for a client, on a thread of its own.
+    ///
+    /// # Errors
+    /// As of [`Desk::change_models`], and [`DeskError::ModelsFixed`] if clients may not.
+    pub async fn change_models_for_client(
+        self: &Arc<Self>,
+        change: Change,
+    ) -> Result<bool, DeskError> {
+        if self.is_draining() {
+            return Err(DeskError::ShuttingDown);
+        }
+        self.classifier()?;
+        if !self.repository.get().is_some_and(|r| r.by_clients) {
+            return Err(DeskError::ModelsFixed);
+        }
+        let (tell, told) = oneshot::channel();
+        let desk = Arc::clone(self);
+        let span = tracing::Span::current();
+        let exchange = move || {
+            let changed = span.in_scope(|| desk.change_models(&change));
+            match &changed {
+                Ok(_) => tracing::info!(?change, "models exchanged"),
+                Err(error) => tracing::warn!(?change, %error, "the models stay what they are"),
+            }
+            let _ = tell.send(changed); // fails if the client has gone
+        };
+        let thread = std::thread::Builder::new().name("load".into());
+        thread.spawn(exchange).map_err(|_| DeskError::Panicked)?;
+        told.await.map_err(|_| DeskError::Panicked)?
+    }
+
+    /// Waits until the engine threads of the models in charge have failed.
+    pub async fn failed(&self) {
+        loop {
+            let Some(classifier) = self.classifier.get() else {
+                return std::future::pending().await;
+            };
+            let mut health = classifier.health();
+            drop(classifier);
+            // An error says that these models have been replaced.
+            if health
+                .wait_for(|health| *health == Health::Failed)
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
     }
 
     /// From now on the server is not ready, and asks its clients to reconnect elsewhere.

@@ -236,3 +236,30 @@ pub(super) struct Index {
     #[prost(message, repeated, tag = "1")]
     pub(super) models: Vec<ModelIndex>,
 }
+
+/// A request to load or unload: of KServe with the model's name first, of Triton with the repository's before it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct ModelExchange {
+    #[prost(string, tag = "1")]
+    first: String,
+    #[prost(string, tag = "2")]
+    second: String,
+}
+
+impl ModelExchange {
+    /// The model's name.
+    pub(super) fn name(self) -> String {
+        match self.second.is_empty() {
+            true => self.first,
+            false => self.second,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct ModelExchanged {
+    #[prost(string, tag = "1")]
+    pub(super) model_name: String,
+    #[prost(bool, tag = "2")]
+    pub(super) done: bool,
+}

@@ -4,6 +4,7 @@
 //! log, metrics and the way through the desk are those of `http`, which gRPC is spoken over. A message's memory is asked
 //! for before it is kept, so that messages are taken out of their frames here; health and reflection are tonic's.
 
+mod exchange;
 mod frame;
 mod health;
 mod infer;
@@ -44,6 +45,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route(&path("ModelConfig"), post(tell::model_config))
         .route(&path("ModelStatistics"), post(tell::model_statistics))
         .route(&path("RepositoryIndex"), post(tell::repository_index))
+        .route(&path("RepositoryModelLoad"), post(exchange::load))
+        .route(&path("RepositoryModelUnload"), post(exchange::unload))
         .route(&path("ModelInfer"), post(infer::infer))
         .route(&path("ModelStreamInfer"), post(stream::infer));
     let routes = health::with_health_and_reflection(ours, &desk)

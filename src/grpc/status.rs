@@ -17,6 +17,7 @@ pub(super) fn code(status: StatusCode) -> Code {
         404 => Code::NotFound,
         405 | 501 => Code::Unimplemented,
         408 | 504 => Code::DeadlineExceeded,
+        409 => Code::Aborted,
         413 | 429 => Code::ResourceExhausted,
         503 => Code::Unavailable,
         _ => Code::Internal,

@@ -29,32 +29,37 @@ async fn unary<Q: Message + Default, A: Message>(
     request: Request,
     handle: impl FnOnce(Q) -> Result<A, ApiError>,
 ) -> Response {
-    let answer = async {
-        let (head, body) = request.into_parts();
-        let limits = desk.limits();
-        let reader = Reader {
-            desk,
-            client: client_id(desk, &head.extensions),
-            deadline: &Deadline::new(Instant::now(), limits.request_timeout, None),
-        };
-        let mut frames = Frames::new(body);
-        let begun = tokio::time::timeout(limits.body_timeout, frames.begin()).await;
-        let length = begun.map_err(|_| DeskError::BodyTimeout(limits.body_timeout))??;
-        let length = length.ok_or(DeskError::BodyCut)?;
-        if length > MOST {
-            return Err(ApiError::from(DeskError::BodyTooLarge {
-                got: Some(length.into()),
-                max: MOST.into(),
-            }));
-        }
-        let mut held = frames.read(length, reader).await?;
-        let wrong = |_| OipError::Message("it is no protobuf message of the call's type".into());
-        handle(Q::decode(held.take()).map_err(wrong)?)
-    };
-    match answer.await {
+    match read(desk, request).await.and_then(handle) {
         Ok(answer) => frame::answer(&answer),
         Err(error) => error.into_response(),
     }
+}
+
+/// Reads the one message of a call.
+pub(super) async fn read<Q: Message + Default>(
+    desk: &Desk,
+    request: Request,
+) -> Result<Q, ApiError> {
+    let (head, body) = request.into_parts();
+    let limits = desk.limits();
+    let reader = Reader {
+        desk,
+        client: client_id(desk, &head.extensions),
+        deadline: &Deadline::new(Instant::now(), limits.request_timeout, None),
+    };
+    let mut frames = Frames::new(body);
+    let begun = tokio::time::timeout(limits.body_timeout, frames.begin()).await;
+    let length = begun.map_err(|_| DeskError::BodyTimeout(limits.body_timeout))??;
+    let length = length.ok_or(DeskError::BodyCut)?;
+    if length > MOST {
+        return Err(ApiError::from(DeskError::BodyTooLarge {
+            got: Some(length.into()),
+            max: MOST.into(),
+        }));
+    }
+    let mut held = frames.read(length, reader).await?;
+    let wrong = |_| OipError::Message("it is no protobuf message of the call's type".into());
+    Ok(Q::decode(held.take()).map_err(wrong)?)
 }
 
 /// The models in charge, and the one that is asked about.

@@ -6,6 +6,7 @@
 #[cfg(target_os = "linux")]
 mod process;
 
+use prometheus::core::Collector as _;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, exponential_buckets,
@@ -275,6 +276,25 @@ impl Metrics {
         ] {
             for status in ["500", "504"] {
                 self.requests.with_label_values(&[route, model, status]);
+            }
+        }
+    }
+
+    /// Takes away what tells of a model that is served no more. Its counters stay, as counters do.
+    pub fn forget(&self, model: &str) {
+        let _ = self.model_load_duration.remove_label_values(&[model]);
+        let _ = self.estimated_wait.remove_label_values(&[model]);
+        let series = self
+            .model_info
+            .collect()
+            .into_iter()
+            .chain(self.queue_depth.collect());
+        for labels in series.flat_map(|family| family.get_metric().to_vec()) {
+            let labels = labels.get_label().iter().map(|l| (l.name(), l.value()));
+            let labels: std::collections::HashMap<&str, &str> = labels.collect();
+            if labels.get("model") == Some(&model) {
+                let _ = self.model_info.remove(&labels); // of one of the two
+                let _ = self.queue_depth.remove(&labels);
             }
         }
     }

@@ -17,7 +17,8 @@ use crate::engine::{
 };
 use crate::preprocess::PreprocessSpec;
 
-/// A network ready to serve.
+/// A network ready to serve; a copy shares the network.
+#[derive(Clone)]
 pub struct LoadedModel {
     /// The name it is served by.
     pub name: String,

@@ -91,6 +91,40 @@ impl ModelRef {
     }
 }
 
+impl ModelRef {
+    /// The model of a name that a client gives: built in, pulled, or a file or directory of that name in the store.
+    ///
+    /// # Errors
+    /// [`ModelError`] if there is none, or the name is none.
+    pub fn in_store(
+        name: &str,
+        catalog: &Catalog,
+        store: Option<&Store>,
+    ) -> Result<ModelRef, ModelError> {
+        // No name holds a separator, so that what is joined stays in the directory.
+        check_name(name)?;
+        let named = |source| ModelRef {
+            name: name.into(),
+            source,
+        };
+        if Builtin::find(name).is_some() || catalog.find(name).is_some() {
+            return ModelRef::parse(name, catalog, store);
+        }
+        let dir = store.ok_or_else(|| ModelError::NoStore(name.into()))?.dir();
+        let (directory, file) = (dir.join(name), dir.join(format!("{name}.onnx")));
+        if directory.is_dir() {
+            Ok(named(ModelOrigin::Directory(directory)))
+        } else if file.is_file() {
+            Ok(named(ModelOrigin::File(file)))
+        } else {
+            Err(ModelError::Unknown {
+                name: name.into(),
+                suggestion: catalog.suggest(name).map(str::to_owned),
+            })
+        }
+    }
+}
+
 fn path_source(target: &str, catalog: &Catalog) -> Result<ModelOrigin, ModelError> {
     let path = PathBuf::from(target);
     let unreadable = |reason: String| {
@@ -186,6 +220,53 @@ mod tests {
             of("missing.onnx"),
             Err(ModelError::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn clients_name_what_lies_in_the_store_and_nothing_else() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = root.path().join("models");
+        for file in [
+            "models/birds.onnx",
+            "models/trees/model.onnx",
+            "secret.onnx",
+        ] {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("below")).expect("writable");
+            std::fs::write(path, "x").expect("writable");
+        }
+        let store = Store::new(store);
+        let of = |name: &str| ModelRef::in_store(name, &Catalog::builtin(), Some(&store));
+        assert!(matches!(
+            of("birds").expect("a file").source,
+            ModelOrigin::File(_)
+        ));
+        assert!(matches!(
+            of("trees").expect("a directory").source,
+            ModelOrigin::Directory(_)
+        ));
+        for builtin in BUILTINS {
+            assert_eq!(of(builtin.name).expect("built in").name, builtin.name);
+        }
+        assert!(matches!(of("resnet50"), Err(ModelError::NotPulled { .. })));
+        for name in ["secret", "owls"] {
+            assert!(
+                matches!(of(name), Err(ModelError::Unknown { .. })),
+                "{name}"
+            );
+        }
+        let secret = root.path().join("secret.onnx");
+        for name in [
+            "../secret",
+            "..",
+            ".",
+            "",
+            "a=birds",
+            &secret.to_string_lossy(),
+            "birds\0",
+        ] {
+            assert!(matches!(of(name), Err(ModelError::BadName(_))), "{name}");
+        }
     }
 
     #[cfg(unix)]

@@ -23,6 +23,7 @@ mod connections;
 mod digests;
 mod drain;
 mod eval;
+mod exchange;
 mod exporters;
 mod formats;
 mod grpc;

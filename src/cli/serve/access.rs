@@ -1,4 +1,4 @@
-//! Who may come in: API keys and the TLS certificate, from their files, read at start and again on SIGHUP.
+//! Who may come in: API keys and the TLS certificate, from their files, read at start and again on SIGHUP, as models are.
 //!
 //! Used by `serve`. What cannot be read at start stops it; on SIGHUP it changes nothing.
 
@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
 use crate::desk::{Desk, KeySet};
+use crate::repository::Change;
 use crate::server::{PemFile, Tls};
 
 /// Largest file of keys or certificates, in bytes: room for ten thousand keys.
@@ -106,9 +107,6 @@ impl Access {
     }
 
     fn reload(&self, desk: &Desk, tls: &[Arc<Tls>]) {
-        if self.keys_file.is_none() && self.certificate.is_none() {
-            tracing::info!("SIGHUP: there is no file to read again");
-        }
         if self.keys_file.is_some() {
             match self.keys() {
                 Ok(Some(keys)) => {
@@ -132,6 +130,14 @@ impl Access {
                     tracing::error!("SIGHUP: the certificate stays what it was: {error:#}");
                 }
             }
+        }
+        match desk.change_models(&Change::Reload) {
+            Ok(true) => tracing::info!("SIGHUP: the models are read again"),
+            Ok(false) if self.keys_file.is_none() && self.certificate.is_none() => {
+                tracing::info!("SIGHUP: there is no file to read again");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!("SIGHUP: the models stay what they were: {error}"),
         }
     }
 }

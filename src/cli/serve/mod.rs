@@ -18,13 +18,14 @@ use self::plan::{LoadPlan, ServePlan};
 use super::args::{LogArgs, ModelArgs};
 use super::load::{self, millis};
 use super::signals::{SAME_SIGNAL, Signals};
-use crate::classifier::{Classifier, Health};
+use crate::classifier::Classifier;
 use crate::config::{
     AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::registry::ModelOrigin;
+use crate::registry::{self, ModelOrigin, ModelRef};
+use crate::repository::{Repository, Source};
 use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.
@@ -167,11 +168,10 @@ async fn serve(
 
     // A signal while loading ends the process at once: nothing has been accepted that could be lost.
     let classifier = tokio::select! {
-        loaded = load_models(load, &metrics) => loaded?,
+        loaded = load_models(load, &desk, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     memory.bound(classifier.images_memory()).announce();
-    let mut health = classifier.health();
     desk.set_classifier(classifier);
     tracing::info!(
         address = %format_args!("{scheme}://{address}"),
@@ -181,7 +181,7 @@ async fn serve(
 
     let first = tokio::select! {
         signal = signals.next() => Some(signal),
-        _ = health.wait_for(|health| *health == Health::Failed) => None,
+        () = desk.failed() => None,
         _ = &mut serving => bail!("the server stopped unexpectedly; the log has the reason"),
     };
     match first {
@@ -243,8 +243,12 @@ fn cannot_listen(
     anyhow::anyhow!("cannot listen on {address}: {error}{hint}")
 }
 
-/// Loads on a thread of its own, so that probes are answered meanwhile.
-async fn load_models(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<Classifier> {
+/// Loads on a thread of its own, so that probes are answered meanwhile; the desk can exchange the models from then on.
+async fn load_models(
+    plan: LoadPlan,
+    desk: &Arc<Desk>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Classifier> {
     for reference in &plan.references {
         if let ModelOrigin::Builtin(model) = reference.source {
             tracing::info!(
@@ -254,24 +258,33 @@ async fn load_models(plan: LoadPlan, metrics: &Arc<Metrics>) -> anyhow::Result<C
             );
         }
     }
-    let metrics = Arc::clone(metrics);
+    let LoadPlan {
+        references,
+        store,
+        catalog,
+        model_control,
+        engine,
+        classifier,
+    } = plan;
+    let (engine, announced) = (engine.clone(), (engine, Arc::clone(metrics)));
+    let source = Source {
+        find: Box::new(move |name| ModelRef::in_store(name, &catalog, store.as_ref())),
+        load: Box::new(move |reference| registry::load(reference, &engine)),
+        announce: Box::new(move |model| load::announce(model, &announced.0, &announced.1)),
+    };
+    let repository = Arc::new(Repository::new(source, classifier, Arc::clone(metrics)));
+    desk.set_repository(Arc::clone(&repository), model_control);
     let (send, receive) = oneshot::channel();
     let load = move || {
-        let LoadPlan {
-            references,
-            engine,
-            classifier,
-        } = plan;
         // The receiver is gone if a signal came first.
-        let _ = send.send(load::start(&references, &engine, classifier, &metrics));
+        let _ = send.send(repository.start(references));
     };
     std::thread::Builder::new()
         .name("load".into())
         .spawn(load)
         .context("cannot start a thread")?;
-    receive
-        .await
-        .context("loading panicked; the log has the reason")?
+    let loaded = receive.await;
+    Ok(loaded.context("loading panicked; the log has the reason")??)
 }
 
 fn announce_threads(budget: &CpuBudget, threads: ThreadPlan, metrics: &Metrics) {

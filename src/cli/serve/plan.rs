@@ -15,7 +15,7 @@ use crate::cli::output::UsageError;
 use crate::config::{CpuBudget, ThreadPlan};
 use crate::desk::{RequestLimits, TrustedProxies};
 use crate::engine::EngineOptions;
-use crate::registry::ModelRef;
+use crate::registry::{Catalog, ModelRef, Store};
 use crate::server::ServerOptions;
 
 /// What the server listens on, lets in and loads.
@@ -37,6 +37,11 @@ pub(super) struct ServePlan {
 /// What is loaded, and how it is to run.
 pub(super) struct LoadPlan {
     pub(super) references: Vec<ModelRef>,
+    /// Where models that clients name lie.
+    pub(super) store: Option<Store>,
+    pub(super) catalog: Catalog,
+    /// Whether clients may exchange models.
+    pub(super) model_control: bool,
     pub(super) engine: EngineOptions,
     pub(super) classifier: ClassifierOptions,
 }
@@ -94,6 +99,9 @@ impl ServePlan {
             memory: MemoryLimits::new(server, images, requests),
             load: LoadPlan {
                 references: model.references()?,
+                store: model.store.store().ok(),
+                catalog: Catalog::builtin(),
+                model_control: server.model_control,
                 classifier: ClassifierOptions {
                     queue_capacity: requests.queue_capacity,
                     max_queue_wait: requests.max_queue_wait,

@@ -1,15 +1,17 @@
-//! The extension `model_repository`, of which there is the index: which models are served is said at the start.
+//! The extension `model_repository`: which models are served, and their exchange where clients may.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::http::body::read_small;
 use crate::http::error::ApiError;
 use crate::oip::{OipError, VERSION};
+use crate::repository::Change;
 
 /// A request for the index; clients send nothing, or an object.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -47,17 +49,70 @@ fn check(body: &[u8]) -> Result<(), OipError> {
         .map_err(wrong)
 }
 
-pub(super) async fn load() -> ApiError {
-    fixed("loaded")
+/// A request to load or unload; clients send nothing, `{}`, or parameters.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeRequest {
+    #[serde(default)]
+    parameters: serde_json::Map<String, Value>,
 }
 
-pub(super) async fn unload() -> ApiError {
-    fixed("unloaded")
+pub(super) async fn load(
+    state: State<Arc<Desk>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    let name = change(state, name, request, Change::Load).await?;
+    Ok(Json(json!({"name": name, "load": true})))
 }
 
-fn fixed(what: &str) -> ApiError {
-    let text = format!(
-        "no model can be {what} while the server runs: --model names those that are served"
-    );
-    OipError::Unsupported(text).into()
+pub(super) async fn unload(
+    state: State<Arc<Desk>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    let name = change(state, name, request, Change::Unload).await?;
+    Ok(Json(json!({"name": name, "unload": true})))
+}
+
+async fn change(
+    State(desk): State<Arc<Desk>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+    change: impl FnOnce(String) -> Change,
+) -> Result<String, ApiError> {
+    let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
+    let mut body = request.into_body();
+    let body = read_small(&mut body, MOST, desk.limits().body_timeout).await?;
+    let change = change(name.clone());
+    check_change(&body, &change).map_err(ApiError::Oip)?;
+    desk.change_models_for_client(change).await?;
+    Ok(name)
+}
+
+/// Triton's `unload_dependents` is answered by nothing that depends; its `config` and `file:` are not taken.
+fn check_change(body: &[u8], change: &Change) -> Result<(), OipError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let wrong = |_| OipError::Json("allowed is {\"parameters\": {…}}, {} or nothing".into());
+    let request: ChangeRequest = serde_json::from_slice(body).map_err(wrong)?;
+    let allowed = |(name, value): &(&String, &Value)| {
+        matches!(change, Change::Unload(_)) && *name == "unload_dependents" && value.is_boolean()
+    };
+    match request
+        .parameters
+        .iter()
+        .find(|parameter| !allowed(parameter))
+    {
+        None => Ok(()),
+        Some((name, value)) => Err(OipError::Parameter {
+            name: name.clone(),
+            value: crate::desk::cut(&value.to_string()),
+            allowed: match change {
+                Change::Unload(_) => "unload_dependents alone, true or false".into(),
+                _ => "none: a model is loaded as it lies in the models directory".into(),
+            },
+        }),
+    }
 }

@@ -1,0 +1,27 @@
+//! Why the models that are served stay what they are.
+
+use crate::batcher::StartError;
+use crate::registry::ModelError;
+
+/// Why a change was not made. The text is what its client reads.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// Another change is being made.
+    #[error("another model is being loaded or unloaded")]
+    Busy,
+    /// There is no model of that name, or none that may be loaded by it.
+    #[error(transparent)]
+    NotFound(ModelError),
+    /// The model is not served.
+    #[error("there is no model \"{0}\" that could be unloaded")]
+    NotServed(String),
+    /// It is the only one.
+    #[error("\"{0}\" is the only model: load another one first")]
+    LastModel(String),
+    /// The model cannot be served.
+    #[error(transparent)]
+    Refused(ModelError),
+    /// Its workers cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}

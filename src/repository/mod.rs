@@ -1,0 +1,182 @@
+//! Which models are served: loaded at the start, and exchanged while requests run.
+//!
+//! Asked by `desk`, for clients that may, and by `resnet serve` at the start and on SIGHUP. A change loads what is new
+//! beside what is served, warms all of it up, and hands over a whole classifier; one that fails has changed nothing.
+//! Synchronous: whoever calls waits as long as loading takes.
+
+mod error;
+
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+
+use crate::classifier::{Classifier, ClassifierOptions};
+use crate::metrics::Metrics;
+use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef};
+
+pub use self::error::RepositoryError;
+
+/// Finds the model of a name.
+pub type Find = dyn Fn(&str) -> Result<ModelRef, ModelError> + Send + Sync;
+
+/// Loads a model.
+pub type Load = dyn Fn(&ModelRef) -> Result<LoadedModel, ModelError> + Send + Sync;
+
+/// How models are found and loaded, as the flags say.
+pub struct Source {
+    /// The model of a name that a client gives: from the catalogue and the models directory alone, never by a path.
+    pub find: Box<Find>,
+    /// Loads it.
+    pub load: Box<Load>,
+    /// Tells log and metrics of a model that is served from now on.
+    pub announce: Box<dyn Fn(&LoadedModel) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+/// What is to be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// This model is to be served; anew if it is already.
+    Load(String),
+    /// It is to be served no more.
+    Unload(String),
+    /// What lies in files of their own is to be read again; what is built in, or of the catalogue, cannot change.
+    Reload,
+}
+
+/// A model that is served, and where it came from.
+#[derive(Debug, Clone)]
+struct Served {
+    reference: ModelRef,
+    model: LoadedModel,
+}
+
+/// The models that are served, the default first.
+pub struct Repository {
+    source: Source,
+    options: ClassifierOptions,
+    metrics: Arc<Metrics>,
+    /// Locked for all of a change: there is one at a time.
+    served: Mutex<Vec<Served>>,
+}
+
+impl Repository {
+    /// Without a model yet.
+    #[must_use]
+    pub fn new(source: Source, options: ClassifierOptions, metrics: Arc<Metrics>) -> Repository {
+        Repository {
+            source,
+            options,
+            metrics,
+            served: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Loads the first models.
+    ///
+    /// # Errors
+    /// That of the first model that cannot be served; then none is.
+    pub fn start(&self, references: Vec<ModelRef>) -> Result<Classifier, RepositoryError> {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = references.into_iter().map(|reference| self.load(reference));
+        let first = loaded.collect::<Result<Vec<_>, _>>()?;
+        first.iter().for_each(|s| (self.source.announce)(&s.model));
+        let classifier = self.classifier(&first)?;
+        *served = first;
+        Ok(classifier)
+    }
+
+    /// Makes a change and puts its classifier in charge by `put`; whether there was anything to change.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; then nothing has changed.
+    pub fn change(
+        &self,
+        change: &Change,
+        put: impl FnOnce(Classifier),
+    ) -> Result<bool, RepositoryError> {
+        let mut served = match self.served.try_lock() {
+            Ok(served) => served,
+            // Nothing in it changes before all that can panic is done.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(RepositoryError::Busy),
+        };
+        let Some(next) = self.next(&served, change)? else {
+            return Ok(false);
+        };
+        let classifier = self.classifier(&next)?;
+        let is_same = |a: &Served, b: &Served| Arc::ptr_eq(&a.model.model, &b.model.model);
+        let gone = served
+            .iter()
+            .filter(|old| !next.iter().any(|new| is_same(old, new)));
+        gone.for_each(|old| self.metrics.forget(&old.model.name));
+        let new = next
+            .iter()
+            .filter(|new| !served.iter().any(|old| is_same(old, new)));
+        new.for_each(|new| (self.source.announce)(&new.model));
+        put(classifier);
+        *served = next;
+        Ok(true)
+    }
+
+    /// The models after a change; none if it would change nothing.
+    fn next(
+        &self,
+        served: &[Served],
+        change: &Change,
+    ) -> Result<Option<Vec<Served>>, RepositoryError> {
+        let position = |name: &str| served.iter().position(|s| s.model.name == name);
+        let mut next = served.to_vec();
+        match change {
+            Change::Load(name) => match position(name) {
+                Some(at) => next[at] = self.load(served[at].reference.clone())?,
+                None => {
+                    let found = (self.source.find)(name);
+                    next.push(self.load(found.map_err(RepositoryError::NotFound)?)?);
+                }
+            },
+            Change::Unload(name) => {
+                let at = position(name).ok_or_else(|| RepositoryError::NotServed(name.clone()))?;
+                if served.len() == 1 {
+                    return Err(RepositoryError::LastModel(name.clone()));
+                }
+                next.remove(at);
+            }
+            Change::Reload => {
+                let is_file = |s: &&mut Served| {
+                    let origin = &s.reference.source;
+                    matches!(origin, ModelOrigin::File(_) | ModelOrigin::Directory(_))
+                };
+                let mut any = false;
+                for old in next.iter_mut().filter(is_file) {
+                    *old = self.load(old.reference.clone())?;
+                    any = true;
+                }
+                if !any {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(next))
+    }
+
+    fn load(&self, reference: ModelRef) -> Result<Served, RepositoryError> {
+        let model = (self.source.load)(&reference).map_err(RepositoryError::Refused)?;
+        Ok(Served { reference, model })
+    }
+
+    fn classifier(&self, served: &[Served]) -> Result<Classifier, RepositoryError> {
+        let models = served.iter().map(|s| s.model.clone()).collect();
+        let metrics = Arc::clone(&self.metrics);
+        Ok(Classifier::start(models, self.options.clone(), metrics)?)
+    }
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,238 @@
+//! Models that are loaded, read again and unloaded while the real binary serves.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Process, agent, eventually, fixture, fixture_bytes, resnet};
+
+/// A server whose clients may exchange models, with a directory of models that holds `birds`.
+struct Exchanging {
+    server: Process,
+    models: tempfile::TempDir,
+}
+
+impl Exchanging {
+    fn start(args: &[&str]) -> Exchanging {
+        let models = tempfile::tempdir().unwrap();
+        fs::create_dir(models.path().join("birds")).unwrap();
+        fs::copy(
+            fixture("models/opset13.onnx"),
+            models.path().join("birds/model.onnx"),
+        )
+        .unwrap();
+        let mut command = resnet();
+        command.env("RESNET_MODELS_DIR", models.path());
+        let server = Process::start_as(command, args);
+        Exchanging { server, models }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.address)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        Answer::of(agent().get(self.url(path)).call())
+    }
+
+    fn post(&self, path: &str, body: &[u8]) -> Answer {
+        Answer::of(agent().post(self.url(path)).send(body))
+    }
+
+    fn change(&self, what: &str, model: &str) -> Answer {
+        self.post(&format!("/v2/repository/models/{model}/{what}"), b"")
+    }
+
+    fn served(&self) -> Vec<String> {
+        let models = self.get("/models").ok()["models"].clone();
+        let name = |model: &Value| model["name"].as_str().unwrap().to_owned();
+        models.as_array().unwrap().iter().map(name).collect()
+    }
+
+    fn digest(&self, model: &str) -> String {
+        let model = self.get(&format!("/models/{model}")).ok();
+        model["sha256"].as_str().unwrap().to_owned()
+    }
+}
+
+fn error(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{answer:?}");
+    answer.json()["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn model_is_loaded_read_again_and_unloaded_and_a_bad_one_changes_nothing() {
+    let place = Exchanging::start(&["--model-control"]);
+    let photo = fixture_bytes("photos/espresso.png");
+    let classify = || place.post("/models/birds/classify", &photo);
+    assert_eq!(classify().status, 404);
+    assert_eq!(
+        place.change("load", "birds").ok(),
+        json!({"name": "birds", "load": true})
+    );
+    assert_eq!(place.served(), ["resnet18-tiny", "birds"]);
+    assert_eq!(classify().ok()["model"], "birds");
+    let before = place.digest("birds");
+
+    let file = place.models.path().join("birds/model.onnx");
+    fs::write(&file, b"no model at all").unwrap();
+    let text = error(&place.change("load", "birds"), 400);
+    assert!(text.contains("model.onnx"), "{text}");
+    assert_eq!(
+        (place.digest("birds"), classify().status),
+        (before.clone(), 200)
+    );
+
+    fs::copy(fixture("models/opset12.onnx"), &file).unwrap();
+    place.change("load", "birds").ok();
+    let after = place.digest("birds");
+    assert_ne!(after, before);
+    let metrics = String::from_utf8(place.get("/metrics").body).unwrap();
+    let told = |digest: &str| metrics.contains("model=\"birds\"") && metrics.contains(digest);
+    assert!(told(&after) && !told(&before), "{metrics}");
+
+    // The default goes, and the next takes its place.
+    place.change("unload", "resnet18-tiny").ok();
+    assert_eq!(place.post("/classify", &photo).ok()["model"], "birds");
+    let text = error(&place.change("unload", "birds"), 400);
+    assert!(text.contains("\"birds\" is the only model"), "{text}");
+    place.change("load", "resnet18-tiny").ok();
+    let body = b"{\"parameters\": {\"unload_dependents\": false}}";
+    let unloaded = place.post("/v2/repository/models/birds/unload", body).ok();
+    assert_eq!(unloaded, json!({"name": "birds", "unload": true}));
+    assert_eq!(
+        (classify().status, place.served()),
+        (404, vec!["resnet18-tiny".to_owned()])
+    );
+    let metrics = String::from_utf8(place.get("/metrics").body).unwrap();
+    assert!(!metrics.contains("resnet_model_info{instructions=\"avx2\",model=\"birds\""));
+    assert!(
+        !metrics.contains("resnet_queue_depth{model=\"birds\""),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn clients_reach_no_file_outside_of_the_models_directory() {
+    let place = Exchanging::start(&["--model-control"]);
+    fs::copy(
+        fixture("models/opset13.onnx"),
+        place.models.path().join("owls.onnx"),
+    )
+    .unwrap();
+    place.change("load", "owls").ok();
+    for name in [
+        "..%2Fbirds",
+        "%2E%2E",
+        "a%3Dbirds",
+        "%2Fetc",
+        "nope",
+        "resnet50",
+        "x%00",
+    ] {
+        let answer = place.change("load", name);
+        error(&answer, 404);
+    }
+    error(&place.change("unload", "nope"), 404);
+    for (body, part) in [
+        ("x", "allowed is {\"parameters\""),
+        ("{\"config\": 1}", "allowed is {\"parameters\""),
+        (
+            "{\"parameters\": {\"config\": \"{}\"}}",
+            "parameter config is \"{}\"",
+        ),
+        (
+            "{\"parameters\": {\"file:1/model.onnx\": \"AA\"}}",
+            "parameter file:1/model.onnx",
+        ),
+    ] {
+        let answer = place.post("/v2/repository/models/birds/load", body.as_bytes());
+        let text = error(&answer, 400);
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(place.served(), ["resnet18-tiny", "owls"]);
+}
+
+#[test]
+fn without_the_flag_no_client_changes_anything() {
+    let place = Exchanging::start(&[]);
+    for what in ["load", "unload"] {
+        let text = error(&place.change(what, "birds"), 501);
+        assert!(text.contains("--model-control"), "{text}");
+    }
+    assert_eq!(place.served(), ["resnet18-tiny"]);
+}
+
+#[test]
+fn hangup_reads_model_files_again_and_a_bad_one_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("trees.onnx");
+    fs::copy(fixture("models/opset13.onnx"), &file).unwrap();
+    let place = Exchanging::start(&["--model", file.to_str().unwrap()]);
+    let before = place.digest("trees");
+    fs::write(&file, b"no model at all").unwrap();
+    place.server.signal("HUP");
+    place
+        .server
+        .log
+        .message("SIGHUP: the models stay what they were");
+    assert_eq!(place.digest("trees"), before);
+    fs::copy(fixture("models/opset12.onnx"), &file).unwrap();
+    place.server.signal("HUP");
+    place
+        .server
+        .log
+        .message("SIGHUP: the models are read again");
+    assert_ne!(place.digest("trees"), before);
+    // The health of the models that are in charge now is what counts.
+    assert_eq!(place.get("/readyz").status, 200);
+}
+
+#[test]
+fn two_hundred_exchanges_under_load_fail_no_request_and_leave_nothing_behind() {
+    let place = Exchanging::start(&["--model-control", "--workers", "1"]);
+    let photo = fixture_bytes("photos/espresso.png");
+    let stop = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let client = || {
+            let agent = agent();
+            while !stop.load(Ordering::Relaxed) {
+                let answer = Answer::of(agent.post(place.url("/classify")).send(&photo[..]));
+                assert_eq!(answer.status, 200, "{answer:?}");
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let clients = [scope.spawn(client), scope.spawn(client)];
+        let mut after_some = 0;
+        for round in 0..100 {
+            // At least one request to each set of models.
+            let seen = answered.load(Ordering::Relaxed);
+            place.change("load", "birds").ok();
+            place.change("unload", "birds").ok();
+            eventually("a request is answered", || {
+                answered.load(Ordering::Relaxed) > seen || clients.iter().any(|c| c.is_finished())
+            });
+            if round == 24 {
+                after_some = place.server.memory_kb();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().unwrap();
+        }
+        // What one set of models holds is a multiple of this.
+        let grown = place.server.memory_kb().saturating_sub(after_some);
+        assert!(grown < 48 << 10, "{grown} KiB more than after 50 exchanges");
+    });
+    eventually("the threads of replaced models have ended", || {
+        let metrics = String::from_utf8(place.get("/metrics").body).unwrap();
+        let threads = metrics
+            .lines()
+            .find_map(|l| l.strip_prefix("process_threads "));
+        threads.is_some_and(|n| n.parse::<f64>().unwrap() <= 20.0)
+    });
+    assert_eq!(place.served(), ["resnet18-tiny"]);
+}
