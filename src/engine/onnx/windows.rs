@@ -33,7 +33,7 @@ fn allowed(op_type: &str, attribute: &str) -> Option<RangeInclusive<i64>> {
     );
     match (op_type, attribute) {
         (_, "kernel_shape" | "strides" | "dilations") if is_window => Some(1..=MAX_STEPS),
-        (_, "pads" | "output_padding" | "output_shape") if is_window => Some(0..=MAX_STEPS),
+        (_, "pads" | "output_padding") if is_window => Some(0..=MAX_STEPS),
         (_, "group") if is_window => Some(1..=MAX_STEPS),
         ("Pad", "pads" | "paddings") => Some(-MAX_STEPS..=MAX_STEPS),
         ("DepthToSpace" | "SpaceToDepth", "blocksize") => Some(1..=MAX_STEPS),
@@ -107,6 +107,14 @@ fn check_node(node: &NodeProto) -> Result<(), String> {
                 &perm.ints[..perm.ints.len().min(8)]
             ));
         }
+    }
+    let shape = node.attribute.iter().find(|a| a.name == "output_shape");
+    if let Some(shape) = shape.filter(|_| node.op_type == "ConvTranspose") {
+        // The importer adds what is missing at the end, and below zero it counts round.
+        return Err(format!(
+            "its output_shape is {:?}, served are pads and output_padding",
+            &shape.ints[..shape.ints.len().min(8)]
+        ));
     }
     for attribute in &node.attribute {
         let Some(allowed) = allowed(&node.op_type, &attribute.name) else {
