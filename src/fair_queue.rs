@@ -57,7 +57,15 @@ impl<T> FairQueue<T> {
 
     /// Takes the first item of the client whose turn it is.
     pub fn pop(&mut self) -> Option<T> {
-        let client = self.turn.pop_front()?;
+        self.pop_where(|_, _| true)
+    }
+
+    /// Takes the first item of the next client whose may be taken; those that are passed over keep their turn.
+    pub fn pop_where(&mut self, may: impl Fn(ClientId, &T) -> bool) -> Option<T> {
+        let front = |client: &ClientId| self.waiting.get(client).and_then(VecDeque::front);
+        let may = |client: &ClientId| front(client).is_some_and(|item| may(*client, item));
+        let next = self.turn.iter().position(may)?;
+        let client = self.turn.remove(next)?;
         let items = self.waiting.get_mut(&client)?;
         let item = items.pop_front();
         if items.is_empty() {
@@ -91,6 +99,19 @@ mod tests {
         assert_eq!(queue.pop(), Some((1, 1)));
         assert_eq!(queue.pop(), Some((2, 0)));
         assert_eq!(queue.len(), 98);
+    }
+
+    #[test]
+    fn client_that_may_not_keeps_its_turn() {
+        let mut queue = FairQueue::default();
+        for (client, i) in [(1, 0), (1, 1), (2, 0), (3, 0)] {
+            queue.push(ClientId(client), (client, i));
+        }
+        assert_eq!(queue.pop_where(|client, _| client.0 == 3), Some((3, 0)));
+        assert_eq!(queue.pop_where(|_, item| item.1 == 1), None);
+        assert_eq!(queue.len(), 3);
+        let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(rest, [(1, 0), (2, 0), (1, 1)]);
     }
 
     proptest! {

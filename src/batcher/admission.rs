@@ -117,6 +117,12 @@ impl Admission {
         self.lock().time_of_an_image(&self.policy, lane)
     }
 
+    /// Images of a lane that have been accepted and are not running.
+    #[must_use]
+    pub fn waiting(&self, lane: usize) -> usize {
+        self.lock().waiting_in(lane)
+    }
+
     /// How long one more image would wait for a worker, of the client that has most on their way: what it is told if it
     /// is refused. Others wait no longer.
     #[must_use]
@@ -186,7 +192,7 @@ impl Permit {
 
     /// Its batch starts: somebody else may wait in its place.
     pub fn start(&mut self) {
-        self.admission.lock().started(self.client);
+        self.admission.lock().started(self.client, self.lane);
         self.stage = Progress::Running;
     }
 

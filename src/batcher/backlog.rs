@@ -26,6 +26,8 @@ pub(super) struct Backlog {
     images: usize,
     /// Those of them that are not running.
     waiting: usize,
+    /// The same by lane.
+    waiting_in: Vec<usize>,
 }
 
 /// Images of one client.
@@ -51,6 +53,7 @@ impl Backlog {
             clients: HashMap::new(),
             images: 0,
             waiting: 0,
+            waiting_in: vec![0; lanes],
         }
     }
 
@@ -62,6 +65,11 @@ impl Backlog {
     /// Images of all clients that are not running.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Images of a lane that are not running.
+    pub(super) fn waiting_in(&self, lane: usize) -> usize {
+        self.waiting_in[lane]
     }
 
     /// Images of a client that are not running.
@@ -88,6 +96,7 @@ impl Backlog {
         held.waiting += 1;
         self.images += 1;
         self.waiting += 1;
+        self.waiting_in[lane] += 1;
     }
 
     /// An image that was being decoded waits for its batch.
@@ -99,10 +108,11 @@ impl Backlog {
     }
 
     /// The batch of an image that waited has started.
-    pub(super) fn started(&mut self, client: ClientId) {
+    pub(super) fn started(&mut self, client: ClientId, lane: usize) {
         if let Some(held) = self.clients.get_mut(&client) {
             held.waiting -= 1;
             self.waiting -= 1;
+            self.waiting_in[lane] -= 1;
         }
     }
 
@@ -118,6 +128,7 @@ impl Backlog {
         if stage != Progress::Running {
             held.waiting -= 1;
             self.waiting -= 1;
+            self.waiting_in[lane] -= 1;
         }
         held.images -= 1;
         self.images -= 1;

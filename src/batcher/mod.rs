@@ -73,6 +73,8 @@ pub struct Entry {
     pub reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
     /// Its place in the queue, given back when its batch starts.
     pub permit: Permit,
+    /// What is to be dropped when its batch starts.
+    pub until_run: Box<dyn std::fmt::Debug + Send>,
 }
 
 impl Wait for Entry {

@@ -71,6 +71,7 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
     let start = Instant::now();
     for mut entry in entries {
         entry.permit.start();
+        drop(entry.until_run);
         images.push(entry.image);
         waiting.push((entry.reply, entry.permit, start - entry.arrived));
     }

@@ -13,7 +13,7 @@ use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Permit};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
-use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Source};
+use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Source, UnderWay};
 
 /// An image that has been decoded.
 #[derive(Debug)]
@@ -52,9 +52,13 @@ impl ImageTask {
     }
 
     /// Decodes the image and hands it on. A large one that [may not run now](crate::preprocess::PoolTask::run) comes back.
-    pub(super) fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<ImageTask> {
+    pub(super) fn run(
+        self,
+        may_run_large: &dyn Fn() -> bool,
+        under_way: UnderWay,
+    ) -> Option<ImageTask> {
         let span = self.span.clone();
-        span.in_scope(|| self.prepare(may_run_large))
+        span.in_scope(|| self.prepare(may_run_large, under_way))
     }
 }
 
@@ -83,7 +87,7 @@ impl Interest for OneImage<'_> {
 }
 
 impl ImageTask {
-    fn prepare(self, may_run_large: &dyn Fn() -> bool) -> Option<ImageTask> {
+    fn prepare(self, may_run_large: &dyn Fn() -> bool, under_way: UnderWay) -> Option<ImageTask> {
         // Late first: whoever waited until the deadline is gone as well.
         if self.is_late() {
             self.expire();
@@ -104,7 +108,7 @@ impl ImageTask {
         let (postponed, memory_wait) = (interest.postponed.get(), interest.memory_wait.get());
         match taken {
             Err(PreprocessError::Canceled) if postponed => return Some(self),
-            Ok(taken) => self.queue(start, memory_wait, taken),
+            Ok(taken) => self.queue(start, memory_wait, taken, under_way),
             Err(PreprocessError::Canceled) if self.is_late() => self.expire(),
             Err(PreprocessError::Canceled) => {
                 self.count_dropped(&self.metrics.requests_canceled);
@@ -125,7 +129,13 @@ impl ImageTask {
 
     /// Hands a decoded image on. What it cost is what was done for it: while it waits for memory, its thread waits for
     /// other images' work, which is counted there.
-    fn queue(mut self, start: Instant, memory_wait: Duration, taken: TakenImage) {
+    fn queue(
+        mut self,
+        start: Instant,
+        memory_wait: Duration,
+        taken: TakenImage,
+        under_way: UnderWay,
+    ) {
         let now = Instant::now();
         self.permit
             .decoded((now - start).saturating_sub(memory_wait), now);
@@ -144,6 +154,7 @@ impl ImageTask {
             deadline: self.deadline,
             reply: self.answer,
             permit: self.permit,
+            until_run: Box::new(under_way),
         };
         let prepared = Prepared {
             waited: start - self.submitted,

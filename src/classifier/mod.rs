@@ -84,6 +84,18 @@ pub struct Stuck {
     pub all: bool,
 }
 
+/// Least number of images that are decoded ahead of the networks, so that some clients have a share of it.
+const LEAST_AHEAD: usize = 8;
+
+/// Images that are decoded ahead: a batch for each worker, and so many that some model has a whole batch, which a worker
+/// may wait for, when no more are decoded.
+fn images_ahead(batching: &BatchPolicy, models: usize) -> usize {
+    let batches = batching.workers.max(models);
+    batches
+        .saturating_mul(batching.max_batch_size)
+        .max(LEAST_AHEAD)
+}
+
 /// Models, pools and queue of one server.
 #[derive(Debug)]
 pub struct Classifier {
@@ -141,7 +153,8 @@ impl Classifier {
             Arc::clone(&admission),
             Arc::clone(&metrics),
         )?);
-        let pool = Pool::start("prep", options.prep_threads)?;
+        let ahead = images_ahead(&options.batching, models.len());
+        let pool = Pool::start("prep", options.prep_threads, ahead)?;
         let serve = |(lane, info): (usize, LoadedModel)| {
             let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
             Arc::new(ServedModel {
@@ -183,10 +196,15 @@ impl Classifier {
         self.admission.time_of_an_image(model.lane)
     }
 
-    /// Images waiting in a model's queue.
+    /// Images of a model that have been accepted and are not running: those that are to be decoded, and those that are
+    /// ready for a worker.
     #[must_use]
-    pub fn queue_depth(&self, model: &ServedModel) -> usize {
-        self.batcher.depth(model.lane)
+    pub fn queue_depth(&self, model: &ServedModel) -> (usize, usize) {
+        let ready = self.batcher.depth(model.lane);
+        (
+            self.admission.waiting(model.lane).saturating_sub(ready),
+            ready,
+        )
     }
 
     /// The runs of a model's batches so far, by their size, the smallest first.

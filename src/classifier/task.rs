@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::image_task::ImageTask;
 use crate::fair_queue::ClientId;
-use crate::preprocess;
+use crate::preprocess::{self, UnderWay};
 
 /// One piece of work for a prep thread.
 pub(super) enum Task {
@@ -43,9 +43,16 @@ impl preprocess::PoolTask for Task {
         }
     }
 
-    fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Task> {
+    fn is_image(&self) -> bool {
+        matches!(self, Task::Image(_))
+    }
+
+    fn run(self, may_run_large: &dyn Fn() -> bool, under_way: UnderWay) -> Option<Task> {
         match self {
-            Task::Image(job) => job.run(may_run_large).map(|job| Task::Image(Box::new(job))),
+            Task::Image(job) => {
+                let postponed = job.run(may_run_large, under_way);
+                postponed.map(|job| Task::Image(Box::new(job)))
+            }
             Task::Computation { run, .. } => {
                 run();
                 None

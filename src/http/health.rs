@@ -40,11 +40,14 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
         let memory = i64::try_from(classifier.decode_memory_in_use()).unwrap_or(i64::MAX);
         desk.metrics().decode_memory.set(memory);
         for model in classifier.models() {
-            let depth = i64::try_from(classifier.queue_depth(model)).unwrap_or(i64::MAX);
-            desk.metrics()
-                .queue_depth
-                .with_label_values(&[&model.info.name])
-                .set(depth);
+            let name = model.info.name.as_str();
+            let (to_decode, to_infer) = classifier.queue_depth(model);
+            for (stage, depth) in [("decode", to_decode), ("infer", to_infer)] {
+                desk.metrics()
+                    .queue_depth
+                    .with_label_values(&[name, stage])
+                    .set(i64::try_from(depth).unwrap_or(i64::MAX));
+            }
             desk.metrics()
                 .estimated_wait
                 .with_label_values(&[&model.info.name])

@@ -27,7 +27,7 @@ pub struct Metrics {
     pub stage_duration: HistogramVec,
     /// Images in a batch.
     pub batch_size: HistogramVec,
-    /// Images waiting for a worker.
+    /// Images that have been accepted and are not running, by the stage that they wait for.
     pub queue_depth: IntGaugeVec,
     /// Connections that are open.
     pub connections: IntGauge,
@@ -144,7 +144,11 @@ impl Metrics {
                 &["model"],
                 vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0],
             ),
-            queue_depth: made.gauge("resnet_queue_depth", "Images waiting for a worker.", &["model"]),
+            queue_depth: made.gauge(
+                "resnet_queue_depth",
+                "Images that have been accepted and are not running, by the stage that they wait for: decode, infer.",
+                &["model", "stage"],
+            ),
             connections: made.plain_gauge(
                 "resnet_connections",
                 "Connections that are open, of --max-connections.",

@@ -3,6 +3,7 @@
 //! Called by `classifier` on a `prep-N` thread; hands a `[3, H, W]` tensor to the batcher, or the bytes that become one
 //! where the network normalizes them itself. Never touches the network, the disk or another image.
 
+mod ahead;
 mod bmp;
 mod bmp_runs;
 mod budget;
@@ -61,7 +62,7 @@ pub use self::exif::ExifMode;
 pub use self::file_name::named_as_image;
 pub use self::lookalike::looks_like;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
-pub use self::pool::{Pool, PoolClosed, PoolTask};
+pub use self::pool::{Pool, PoolClosed, PoolTask, UnderWay};
 pub use self::sniff::{Format, sniff};
 pub use self::source::Source;
 pub use self::spec::{

@@ -1,7 +1,7 @@
 //! The `prep-N` threads: decode and resize run here, never on tokio's threads.
 //!
 //! Owned by `classifier`. Jobs arrive only with a place that admission gave out, which bounds the queue; `schedule`
-//! has their order.
+//! has their order, and `ahead` how many may be done before the networks take them.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::ahead::Ahead;
 use super::schedule::{Next, Schedule};
 use crate::fair_queue::ClientId;
 use crate::heartbeat::Heartbeat;
@@ -18,11 +19,48 @@ pub trait PoolTask: Send + 'static {
     /// Whose it is.
     fn client(&self) -> ClientId;
 
+    /// Whether what it makes waits for a network.
+    fn is_image(&self) -> bool;
+
     /// Does it. A job that finds out that it takes many times as long as most asks `may_run_large` first; if it may not,
-    /// it comes back and is run later.
-    fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Self>
+    /// it comes back and is run later. What it makes holds `under_way` until a network takes it.
+    fn run(self, may_run_large: &dyn Fn() -> bool, under_way: UnderWay) -> Option<Self>
     where
         Self: Sized;
+}
+
+/// An image that is being decoded, or waits for a network; dropped, it makes room for the next.
+pub struct UnderWay {
+    pool: Arc<dyn Room>,
+    client: ClientId,
+}
+
+impl std::fmt::Debug for UnderWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let client = &self.client;
+        f.debug_struct("UnderWay")
+            .field("client", client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.pool.give_back(self.client);
+    }
+}
+
+/// A pool, whatever its jobs are.
+trait Room: Send + Sync {
+    /// One image of this client is no longer under way.
+    fn give_back(&self, client: ClientId);
+}
+
+impl<T: Send> Room for Shared<T> {
+    fn give_back(&self, client: ClientId) {
+        self.lock().ahead.end(client);
+        self.wake.notify_one();
+    }
 }
 
 /// The pool has been closed; only during shutdown.
@@ -45,7 +83,20 @@ struct Shared<T> {
 
 struct State<T> {
     schedule: Schedule<T>,
+    ahead: Ahead,
     closed: bool,
+}
+
+impl<T: PoolTask> State<T> {
+    /// The job that a free thread takes, counted as under way.
+    fn next(&mut self) -> Option<Next<T>> {
+        let ahead = &self.ahead;
+        let may = |client, job: &T| !job.is_image() || ahead.may_start(client);
+        let next = self.schedule.next(may)?;
+        let (Next::Unknown(job) | Next::Large(job)) = &next;
+        self.ahead.start(job.client());
+        Some(next)
+    }
 }
 
 impl<T> Shared<T> {
@@ -57,15 +108,16 @@ impl<T> Shared<T> {
 
 impl<T: PoolTask> Pool<T> {
     /// Starts threads named `{name}-0`, `{name}-1`, …: `threads`, and one for small jobs while all those have large
-    /// ones.
+    /// ones. Images are decoded until `ahead` of them are under way.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub fn start(name: &str, threads: usize) -> std::io::Result<Pool<T>> {
+    pub fn start(name: &str, threads: usize, ahead: usize) -> std::io::Result<Pool<T>> {
         let all = threads + 1;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 schedule: Schedule::new(threads),
+                ahead: Ahead::new(ahead),
                 closed: false,
             }),
             wake: Condvar::new(),
@@ -125,10 +177,10 @@ impl<T> std::fmt::Debug for Pool<T> {
     }
 }
 
-fn run<T: PoolTask>(shared: &Shared<T>, heartbeat: &Heartbeat) {
+fn run<T: PoolTask>(shared: &Arc<Shared<T>>, heartbeat: &Heartbeat) {
     let mut state = shared.lock();
     loop {
-        let Some(next) = state.schedule.next() else {
+        let Some(next) = state.next() else {
             if state.closed && state.schedule.is_empty() {
                 // Others may wait for a turn that never comes.
                 return shared.wake.notify_all();
@@ -151,7 +203,7 @@ fn run<T: PoolTask>(shared: &Shared<T>, heartbeat: &Heartbeat) {
 }
 
 /// Runs a job, or a large one that has waited in its place; whether it was large, nothing if none may run.
-fn run_one<T: PoolTask>(shared: &Shared<T>, next: Next<T>) -> Option<bool> {
+fn run_one<T: PoolTask>(shared: &Arc<Shared<T>>, next: Next<T>) -> Option<bool> {
     let job = match next {
         Next::Large(job) => return Some(run_large(shared, job)),
         Next::Unknown(job) => job,
@@ -164,21 +216,32 @@ fn run_one<T: PoolTask>(shared: &Shared<T>, next: Next<T>) -> Option<bool> {
         }
         is_large.get()
     };
-    match contained(|| job.run(&may_run_large)) {
+    let under_way = counted(shared, client);
+    match contained(|| job.run(&may_run_large, under_way)) {
         None => Some(is_large.get()),
         Some(job) => {
-            let other = shared.lock().schedule.found_large(client, job)?;
+            let mut state = shared.lock();
+            let other = state.schedule.found_large(client, job)?;
+            state.ahead.start(other.client());
+            drop(state);
             Some(run_large(shared, other))
         }
     }
 }
 
 /// Runs a job that is known to be large, and counted as that.
-fn run_large<T: PoolTask>(shared: &Shared<T>, job: T) -> bool {
+fn run_large<T: PoolTask>(shared: &Arc<Shared<T>>, job: T) -> bool {
     shared.wake.notify_one(); // there may be room for a small one now
-    let postponed = contained(|| job.run(&|| true));
+    let under_way = counted(shared, job.client());
+    let postponed = contained(|| job.run(&|| true, under_way));
     debug_assert!(postponed.is_none(), "it may run");
     true
+}
+
+/// The place of a job that is under way, and counted as that.
+fn counted<T: Send + 'static>(shared: &Arc<Shared<T>>, client: ClientId) -> UnderWay {
+    let pool = Arc::<Shared<T>>::clone(shared);
+    UnderWay { pool, client }
 }
 
 /// Runs a job, whose panic ends nobody else; whoever waits for it sees its channel closed.
@@ -199,35 +262,45 @@ mod tests {
 
     struct Closure {
         is_large: bool,
-        run: Box<dyn FnOnce() + Send>,
+        is_image: bool,
+        run: Box<dyn FnOnce(UnderWay) + Send>,
     }
 
     impl PoolTask for Closure {
         fn client(&self) -> ClientId {
             ClientId::LOCAL
         }
-        fn run(self, may_run_large: &dyn Fn() -> bool) -> Option<Closure> {
+        fn is_image(&self) -> bool {
+            self.is_image
+        }
+        fn run(self, may_run_large: &dyn Fn() -> bool, under_way: UnderWay) -> Option<Closure> {
             if self.is_large && !may_run_large() {
                 return Some(self);
             }
-            (self.run)();
+            (self.run)(under_way);
             None
         }
     }
 
+    /// A job whose result a network takes at once.
     fn small(run: impl FnOnce() + Send + 'static) -> Closure {
-        let (is_large, run) = (false, Box::new(run));
-        Closure { is_large, run }
+        Closure {
+            is_large: false,
+            is_image: true,
+            run: Box::new(|_| run()),
+        }
     }
 
     fn large(run: impl FnOnce() + Send + 'static) -> Closure {
-        let (is_large, run) = (true, Box::new(run));
-        Closure { is_large, run }
+        Closure {
+            is_large: true,
+            ..small(run)
+        }
     }
 
     #[test]
     fn panicking_job_leaves_the_thread_alive() {
-        let pool = Pool::start("prep", 1).expect("threads");
+        let pool = Pool::start("prep", 1, 1).expect("threads");
         for _ in 0..10 {
             pool.submit(small(|| panic!("a hostile image")))
                 .expect("open");
@@ -245,7 +318,7 @@ mod tests {
 
     #[test]
     fn small_jobs_end_while_large_ones_have_all_threads() {
-        let pool = Pool::start("prep", 2).expect("threads");
+        let pool = Pool::start("prep", 2, 64).expect("threads");
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         for _ in 0..5 {
@@ -265,9 +338,42 @@ mod tests {
     }
 
     #[test]
+    fn no_image_is_decoded_before_the_networks_have_taken_those_before_it() {
+        let pool = Pool::start("prep", 2, 2).expect("threads");
+        let (send, decoded) = mpsc::channel();
+        for i in 0..5 {
+            let send = send.clone();
+            let job = Closure {
+                run: Box::new(move |under_way| send.send((i, under_way)).expect("receiver")),
+                ..small(|| ())
+            };
+            pool.submit(job).expect("open");
+        }
+        drop(send);
+        let mut ready: Vec<_> = decoded.iter().take(2).collect();
+        // What is no image passes those that wait; and by then a third would have been decoded.
+        let (send, computed) = mpsc::channel();
+        let computation = Closure {
+            is_image: false,
+            ..small(move || send.send(()).expect("receiver"))
+        };
+        pool.submit(computation).expect("open");
+        computed.recv().expect("it runs");
+        assert!(decoded.try_recv().is_err(), "a third was decoded");
+        let mut order = Vec::new();
+        while let Some((i, under_way)) = ready.pop() {
+            order.push(i);
+            drop(under_way);
+            ready.extend(decoded.recv());
+        }
+        order.sort_unstable();
+        assert_eq!(order, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
     fn dropping_the_pool_finishes_queued_jobs() {
         let (send, receive) = mpsc::channel();
-        let pool = Pool::start("prep", 2).expect("threads");
+        let pool = Pool::start("prep", 2, 64).expect("threads");
         for i in 0..100 {
             let send = send.clone();
             let tell = move || send.send(i).expect("receiver");

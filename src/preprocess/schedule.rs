@@ -54,9 +54,9 @@ impl<T> Schedule<T> {
         self.new.push(client, job);
     }
 
-    /// Takes the job that may run now. Large ones that have waited and new ones alternate, so that neither keeps a
-    /// client of the other from its turn.
-    pub(super) fn next(&mut self) -> Option<Next<T>> {
+    /// Takes the job that may run now; a new one only if it `may`. Large ones that have waited and new ones alternate, so
+    /// that neither keeps a client of the other from its turn.
+    pub(super) fn next(&mut self, may: impl Fn(ClientId, &T) -> bool) -> Option<Next<T>> {
         let is_free = self.running < self.limit;
         let only_large = self.running == self.limit && self.running_large == self.limit;
         if !is_free && !only_large {
@@ -69,7 +69,7 @@ impl<T> Schedule<T> {
         };
         let next = next.or_else(|| {
             self.prefers_large = true;
-            self.new.pop().map(Next::Unknown)
+            self.new.pop_where(may).map(Next::Unknown)
         })?;
         self.running += 1;
         self.running_large += usize::from(matches!(next, Next::Large(_)));
@@ -131,7 +131,7 @@ mod tests {
     /// The job that a free thread comes to run.
     fn start(schedule: &mut Schedule<u32>) -> Option<u32> {
         loop {
-            match schedule.next()? {
+            match schedule.next(|_, _| true)? {
                 Next::Large(job) => return Some(job),
                 Next::Unknown(job) if job < LARGE || schedule.may_run_large() => return Some(job),
                 Next::Unknown(job) => {
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(start(&mut schedule), Some(1001));
         assert_eq!(start(&mut schedule), None, "the second one waits");
         schedule.push(client(1000), 1000);
-        let Some(Next::Unknown(newcomer)) = schedule.next() else {
+        let Some(Next::Unknown(newcomer)) = schedule.next(|_, _| true) else {
             panic!("it is looked at")
         };
         end(&mut schedule, 1001);

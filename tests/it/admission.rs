@@ -33,8 +33,13 @@ fn metric(server: &TestServer, line: &str) -> f64 {
     value.map_or(0.0, |v| v.trim().parse().unwrap())
 }
 
+/// Images that have been accepted and are not running.
 fn waiting(server: &TestServer) -> f64 {
-    metric(server, "resnet_queue_depth{model=\"fake\"}")
+    let depth = |stage: &str| {
+        let line = format!("resnet_queue_depth{{model=\"fake\",stage=\"{stage}\"}}");
+        metric(server, &line)
+    };
+    depth("decode") + depth("infer")
 }
 
 /// Teaches the server that a run takes about `time`, or a little longer.
@@ -333,8 +338,16 @@ pub(crate) fn flood_waits_behind_itself(
             "{answer}"
         );
 
+        // No more of the flood is decoded than eight images ahead, and the other is decoded beside them.
+        let decoded = || {
+            metric(
+                &server,
+                "resnet_queue_depth{model=\"fake\",stage=\"infer\"}",
+            )
+        };
+        eventually("eight are decoded", || decoded() == 8.0);
         let other = scope.spawn(move || post_from(address, "127.0.0.3"));
-        eventually("there was a place for it", || waiting(&server) == 41.0);
+        eventually("the other is decoded", || decoded() == 9.0);
         // The one at the gate, one more of the flood, and the other.
         gate.let_through(3);
         assert_eq!(other.join().unwrap().0, 200);

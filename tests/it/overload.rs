@@ -55,7 +55,7 @@ fn full_queue_is_503_with_retry_after_and_the_rest_is_answered() {
             .collect();
         eventually("both wait in the queue", || {
             let text = String::from_utf8(server.get("/metrics").body).unwrap();
-            text.contains("resnet_queue_depth{model=\"fake\"} 2")
+            text.contains("resnet_queue_depth{model=\"fake\",stage=\"infer\"} 2")
         });
         let refused = server.post("/classify", &plain_png(3));
         assert_eq!(
@@ -103,7 +103,7 @@ fn waiting_images_are_run_as_one_batch_and_answers_find_their_images() {
         eventually("five wait", || {
             String::from_utf8(server.get("/metrics").body)
                 .unwrap()
-                .contains("resnet_queue_depth{model=\"fake\"} 5")
+                .contains("resnet_queue_depth{model=\"fake\",stage=\"infer\"} 5")
         });
         gate.open();
         let together: Vec<f64> = std::iter::once(first)
@@ -140,7 +140,7 @@ fn image_whose_client_has_left_is_not_run() {
         eventually("it waits", || {
             String::from_utf8(server.get("/metrics").body)
                 .unwrap()
-                .contains("resnet_queue_depth{model=\"fake\"} 1")
+                .contains("resnet_queue_depth{model=\"fake\",stage=\"infer\"} 1")
         });
         drop(stream);
         let canceled = |stage: &str| {
@@ -180,7 +180,7 @@ fn panic_in_a_batch_fails_only_the_guilty_image() {
         eventually("three wait", || {
             String::from_utf8(server.get("/metrics").body)
                 .unwrap()
-                .contains("resnet_queue_depth{model=\"fake\"} 3")
+                .contains("resnet_queue_depth{model=\"fake\",stage=\"infer\"} 3")
         });
         gate.open();
         first.join().unwrap().ok();
