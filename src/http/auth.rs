@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use super::error::ApiError;
 use crate::desk::{Desk, DeskError};
 
-/// What is asked without a key even where keys are set: by orchestrators, balancers and Prometheus, which have none.
+/// What is asked without a key even where keys are set: by orchestrators, balancers and Prometheus, which have none, and
+/// by browsers, whose page asks for it.
 const OPEN: [&str; 12] = [
     "/",
     "/livez",
@@ -27,6 +28,7 @@ const OPEN: [&str; 12] = [
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
 ];
+const OPEN_BELOW: &str = "/page/";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -40,7 +42,9 @@ pub(super) async fn check(
         return next.run(request).await;
     };
     // OPTIONS tells of a path what the documentation tells too.
-    if OPEN.contains(&request.uri().path()) || request.method() == Method::OPTIONS {
+    let path = request.uri().path();
+    let is_open = OPEN.contains(&path) || path.starts_with(OPEN_BELOW);
+    if is_open || request.method() == Method::OPTIONS {
         return next.run(request).await;
     }
     let name = match presented(request.headers()).map(|key| keys.find(key)) {

@@ -18,6 +18,7 @@ mod layers;
 mod models;
 mod observe;
 mod oip;
+mod page;
 mod passage;
 mod predictions;
 mod received;

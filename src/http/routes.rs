@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::error::ApiError;
 use super::layers::layered;
-use super::{classify, health, models, oip, predictions};
+use super::{classify, health, models, oip, page, predictions};
 use crate::desk::{Desk, cut};
 
 type Routes = Router<Arc<Desk>>;
@@ -37,8 +37,8 @@ const ALL_METHODS: &str = "GET,HEAD,POST,PUT,OPTIONS";
 
 /// Every route of the server, for one listener.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|| {
-        health::index(&[SERVICE, oip::ROUTES, HEALTH, ADMIN])
+    let index = read(get(|headers| {
+        home(headers, &[SERVICE, oip::ROUTES, HEALTH, ADMIN])
     }));
     let routes = service_routes()
         .merge(health_routes())
@@ -48,7 +48,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
 
 /// The routes for clients: classification, models and health.
 pub fn public_router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|| health::index(&[SERVICE, oip::ROUTES, HEALTH])));
+    let index = read(get(|headers| home(headers, &[SERVICE, oip::ROUTES, HEALTH])));
     let routes = service_routes().merge(health_routes());
     finished(routes.route("/", index), desk, ALL_METHODS)
 }
@@ -58,6 +58,14 @@ pub fn admin_router(desk: Arc<Desk>) -> Router {
     let index = read(get(|| health::index(&[HEALTH, ADMIN])));
     let routes = admin_routes().merge(health_routes());
     finished(routes.route("/", index), desk, READ_METHODS)
+}
+
+/// The page for browsers, else the index of these groups.
+async fn home(headers: HeaderMap, groups: &'static [&'static [&'static str]]) -> Response {
+    match page::is_wanted(&headers) {
+        true => page::page(),
+        false => health::index(groups).await,
+    }
 }
 
 fn service_routes() -> Routes {
@@ -72,6 +80,7 @@ fn service_routes() -> Routes {
         .route("/models/{name}/classify", written(classify_with))
         .route("/models", read(get(models::list)))
         .route("/models/{name}", read(get(models::show)))
+        .route("/page/{file}", read(get(page::file)))
         .merge(oip::routes())
 }
 

@@ -116,6 +116,7 @@ fn everything_but_probes_metrics_and_index_needs_a_key() {
         "/v2/health/live",
         "/v2/health/ready",
         "/metrics",
+        "/page/app.js",
     ] {
         assert_eq!(server.get(path).status, 200, "{path}");
         // a key that is none does no harm there
@@ -129,6 +130,7 @@ fn everything_but_probes_metrics_and_index_needs_a_key() {
         "/models",
         "/models/fake",
         "/nope",
+        "/page",
         "/metrics/",
         "/livez/..",
         "//metrics",

@@ -40,6 +40,7 @@ mod metrics;
 mod models;
 mod oip;
 mod overload;
+mod page;
 mod photos;
 mod predictions;
 mod preprocess;

@@ -1,0 +1,151 @@
+//! The page at `/` for browsers, and the files that it is made of. They are in the binary as they lie here, and load
+//! nothing from elsewhere.
+//!
+//! Called by `routes`. Programs get the index as JSON, see `health`.
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use crate::desk::cut;
+
+/// What the page may load: its own files, and the photos that a person has chosen. It sends no form, and no other page
+/// may show it in a frame.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
+
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+
+/// Name, media type and bytes of each file below `/page/`.
+const FILES: [(&str, &str, &[u8]); 11] = {
+    const SCRIPT: &str = "text/javascript; charset=utf-8";
+    const JPEG: &str = "image/jpeg";
+    [
+        ("api.js", SCRIPT, include_bytes!("api.js")),
+        ("app.js", SCRIPT, include_bytes!("app.js")),
+        ("card.js", SCRIPT, include_bytes!("card.js")),
+        ("live.js", SCRIPT, include_bytes!("live.js")),
+        ("model.js", SCRIPT, include_bytes!("model.js")),
+        ("queue.js", SCRIPT, include_bytes!("queue.js")),
+        (
+            "style.css",
+            "text/css; charset=utf-8",
+            include_bytes!("style.css"),
+        ),
+        ("icon.svg", "image/svg+xml", include_bytes!("icon.svg")),
+        ("espresso.jpg", JPEG, include_bytes!("espresso.jpg")),
+        ("orange.jpg", JPEG, include_bytes!("orange.jpg")),
+        ("trolleybus.jpg", JPEG, include_bytes!("trolleybus.jpg")),
+    ]
+};
+
+/// The page.
+pub(super) fn page() -> Response {
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, NO_REFERRER),
+        (header::VARY, HeaderValue::from_static("Accept")),
+    ];
+    (headers, include_str!("index.html")).into_response()
+}
+
+/// One of its files.
+pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
+    let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
+    let file = FILES.iter().find(|(of, ..)| *of == name);
+    let (_, media_type, bytes) = file.ok_or_else(|| ApiError::NoSuchRoute {
+        path: cut(&format!("/page/{name}")),
+    })?;
+    let headers: [(HeaderName, &'static str); 1] = [(header::CONTENT_TYPE, media_type)];
+    Ok((headers, *bytes).into_response())
+}
+
+/// Whether what asks is a browser: programs that say what they take do not name HTML.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let mut ranges = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let refused = parameters
+            .split(';')
+            .filter_map(|p| p.trim().strip_prefix("q="))
+            .any(|q| q.parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case("text/html") && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_get_the_page_and_programs_do_not() {
+        let wanted = |accept: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in accept {
+                headers.append(header::ACCEPT, HeaderValue::from_static(value));
+            }
+            is_wanted(&headers)
+        };
+        let chromium = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+        for browser in [
+            chromium,
+            "application/xml, Text/HTML;q=0.5",
+            "text/html;level=1",
+        ] {
+            assert!(wanted(&[browser]), "{browser}");
+        }
+        assert!(wanted(&["application/json", "text/html"]));
+        for program in [
+            "*/*",
+            "application/json",
+            "text/html;q=0",
+            "text/html; q=0.0",
+            "text/*",
+            "",
+        ] {
+            assert!(!wanted(&[program]), "{program}");
+        }
+        assert!(!wanted(&[]));
+    }
+
+    #[test]
+    fn page_and_scripts_load_nothing_from_elsewhere_and_are_small() {
+        let html = include_str!("index.html");
+        // Links that a person may follow are no loads.
+        let loads = html.lines().filter(|line| !line.contains("<a href"));
+        assert_eq!(
+            loads.filter(|line| line.contains("//")).collect::<Vec<_>>(),
+            [""; 0]
+        );
+        let mut size = html.len();
+        for (name, media_type, bytes) in FILES {
+            if media_type == "image/jpeg" {
+                continue;
+            }
+            size += bytes.len();
+            let text = std::str::from_utf8(bytes).expect("text");
+            assert!(name == "icon.svg" || !text.contains("http"), "{name}");
+            for dangerous in ["innerHTML", "insertAdjacentHTML", "eval(", "document.write"] {
+                assert!(!text.contains(dangerous), "{dangerous} in {name}");
+            }
+            let is_named = |text: &str| text.contains(name);
+            let named = FILES
+                .iter()
+                .any(|(_, _, bytes)| is_named(&String::from_utf8_lossy(bytes)));
+            assert!(named || is_named(html), "nothing loads {name}");
+        }
+        // The budget is 60 KB compressed.
+        assert!(size < 60_000, "{size}");
+    }
+}
