@@ -48,7 +48,9 @@ pub fn router(desk: Arc<Desk>) -> Router {
 
 /// The routes for clients: classification, models and health.
 pub fn public_router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|headers| home(headers, &[SERVICE, oip::ROUTES, HEALTH])));
+    let index = read(get(|headers| {
+        home(headers, &[SERVICE, oip::ROUTES, HEALTH])
+    }));
     let routes = service_routes().merge(health_routes());
     finished(routes.route("/", index), desk, ALL_METHODS)
 }

@@ -18,17 +18,26 @@ fn get(path: &str, accept: &str) -> Answer {
 fn browsers_get_a_page_that_may_load_only_its_own_files() {
     let page = get("/", BROWSER);
     assert_eq!(page.status, 200);
-    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     assert_eq!(page.header("vary"), Some("Accept"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'self';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     let html = String::from_utf8(page.body.clone()).unwrap();
     // Scripts and styles in the text would break that policy.
     assert!(!html.contains("<style") && !html.contains(" style=") && !html.contains(" onclick="));
     assert_eq!(get("/", "*/*").json()["name"], "resnet");
-    assert_eq!(get("/", "application/json").json()["usage"], "POST or PUT an image to /classify");
+    assert_eq!(
+        get("/", "application/json").json()["usage"],
+        "POST or PUT an image to /classify"
+    );
 }
 
 #[test]
@@ -66,7 +75,11 @@ fn every_file_that_the_page_names_is_there() {
 
 #[test]
 fn samples_are_photos_that_the_server_knows() {
-    for (name, class) in [("espresso", "espresso"), ("orange", "orange"), ("trolleybus", "trolleybus")] {
+    for (name, class) in [
+        ("espresso", "espresso"),
+        ("orange", "orange"),
+        ("trolleybus", "trolleybus"),
+    ] {
         let photo = get(&format!("/page/{name}.jpg"), "image/*");
         let answer = SERVER.post("/classify", &photo.body).ok();
         let classes = answer["predictions"].as_array().unwrap();
@@ -76,10 +89,24 @@ fn samples_are_photos_that_the_server_knows() {
 
 #[test]
 fn what_is_no_file_of_the_page_is_404() {
-    for path in ["/page/nope.js", "/page/", "/page", "/page/a/b", "/page/..%2Fmod.rs", "/page/mod.rs"] {
+    for path in [
+        "/page/nope.js",
+        "/page/",
+        "/page",
+        "/page/a/b",
+        "/page/..%2Fmod.rs",
+        "/page/mod.rs",
+    ] {
         let answer = get(path, BROWSER);
-        assert_eq!((answer.status, answer.code().as_str()), (404, "no_such_route"), "{path}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (404, "no_such_route"),
+            "{path}"
+        );
     }
     let script = get("/page/%3Cscript%3Ealert(1)%3C%2Fscript%3E", BROWSER);
-    assert_eq!(script.header("content-type"), Some("application/problem+json"));
+    assert_eq!(
+        script.header("content-type"),
+        Some("application/problem+json")
+    );
 }
