@@ -4,6 +4,7 @@
 
 use crate::batcher::BatchPolicy;
 use crate::registry::LoadedModel;
+use crate::tensor::Size;
 
 /// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the
 /// largest planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
@@ -12,8 +13,8 @@ const VALUES_OF_IMAGE: u64 = 16;
 /// The images of one model.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageSize {
-    /// Side of the network's input, in pixels.
-    side: usize,
+    /// Size of the network's input.
+    size: Size,
     /// Whether the network takes bytes; else it takes 32-bit floats.
     takes_bytes: bool,
 }
@@ -24,13 +25,13 @@ impl ImageSize {
     pub fn of(model: &LoadedModel) -> ImageSize {
         let spec = model.model.spec();
         ImageSize {
-            side: spec.side,
+            size: spec.size,
             takes_bytes: spec.takes_bytes,
         }
     }
 
     fn values(self) -> u64 {
-        (3 * self.side * self.side) as u64
+        self.size.values() as u64
     }
 
     /// Bytes of one that waits.
@@ -66,11 +67,14 @@ mod tests {
     #[test]
     fn waiting_images_are_of_one_model_and_workers_hold_every_models_batch() {
         let small = ImageSize {
-            side: 64,
+            size: Size::square(64),
             takes_bytes: true,
         };
         let large = ImageSize {
-            side: 224,
+            size: Size {
+                height: 112,
+                width: 448,
+            },
             takes_bytes: false,
         };
         let batching = |max_batch_size| BatchPolicy {

@@ -35,6 +35,7 @@ mod lowering;
 mod matrix;
 mod metrics;
 mod models;
+mod not_square;
 mod overload;
 mod photos;
 mod preprocess;
