@@ -124,7 +124,7 @@ fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
         single,
         reason,
     } = chosen_output(parsed, &input, &source.output)?;
-    let (model, found) = lower::prepare(model).map_err(|e| graph_error(&e))?;
+    let (model, found, batch) = prepared(model, batch).map_err(|e| graph_error(&e))?;
     Ok(Network {
         input_name,
         output: OutputInfo {
@@ -140,6 +140,21 @@ fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
         model,
         found,
     })
+}
+
+/// The graph with regions around what our operators compute; for one image if an operator must know how many there are.
+fn prepared(model: TypedModel, batch: Batch) -> TractResult<(TypedModel, Found, Batch)> {
+    let Batch::Any(symbol) = &batch else {
+        let (model, found) = lower::prepare(model)?;
+        return Ok((model, found, batch));
+    };
+    match lower::prepare(model.clone()) {
+        Ok((model, found)) => Ok((model, found, batch)),
+        Err(_) => {
+            let one = HashMap::from([(symbol.clone(), 1.to_dim())]);
+            prepared(model.set_symbols(&one)?, Batch::Fixed(1))
+        }
+    }
 }
 
 /// The output that gives the classes, and the graph typed for it.

@@ -84,7 +84,8 @@ def check(resnet, name, about, seconds):
     row = {"file": name, "exporter": about["exporter"], "kind": "rounded" if about.get("rounded") else "exact"}
     begin = time.time()
     try:
-        peer = session(file)
+        due = FILES / f"{name}.due.onnx"  # what the file means, where ONNX Runtime computes something else
+        peer = session(due if due.exists() else file)
         row["peer_seconds"] = time.time() - begin
         want = expected(peer, np.load(FILES / f"{name}.npy"), about.get("output"))
     except Exception as error:

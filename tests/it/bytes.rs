@@ -159,6 +159,7 @@ fn outputs(model: LoadedModel) -> Vec<Vec<f32>> {
 
 #[test]
 fn photos_are_answered_alike_with_and_without_bytes() {
+    let wide = tempfile::tempdir().unwrap();
     let options = EngineOptions {
         max_batch: 3,
         ..EngineOptions::default()

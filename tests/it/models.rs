@@ -340,7 +340,7 @@ fn specs_that_do_not_fit_are_refused() {
         ),
         (
             vec![("model.toml", "[preprocess]\nresize = 64\ncrop = 48\n")],
-            "crops to 48, the network takes 32×32",
+            "crops to 48, the network takes 32 (",
         ),
         (
             vec![("model.toml", "[preprocess]\nresize = 0\ncrop = 32\n")],

@@ -117,9 +117,9 @@ fn what_the_network_sees_has_its_height_and_width() {
     let dir = directory("");
     for (stage, shape) in [
         ("tensor", &[1, 3, 8, 16][..]),
-        ("cropped", &[8, 16, 3]),
+        ("cropped", &[8, 16, 3][..]),
         // 299×299 to 19×19
-        ("resized", &[19, 19, 3]),
+        ("resized", &[19, 19, 3][..]),
     ] {
         let output = resnet()
             .args(["preprocess", "--stage", stage, "--npy", "-", "--model"])
