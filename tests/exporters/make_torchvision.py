@@ -5,7 +5,8 @@ import copy
 import torch
 from onnxconverter_common import float16
 from torch import nn
-from torchvision import models
+from timm.data.transforms import ResizeKeepRatio
+from torchvision import models, transforms
 import onnx
 from onnx import numpy_helper
 
@@ -116,6 +117,35 @@ files("resnet50",
 )
 files("resnet18", ("half", legacy, dict(change=lambda n: n.half(), to=lambda i: i.astype(np.float16), about=ROUNDED)))
 files("resnet50", ("half-dynamo", dynamo, dict(change=lambda n: n.half(), to=lambda i: i.astype(np.float16), about=ROUNDED)))
+
+
+def beside(toml):
+    """With a model.toml."""
+
+    def export(network, images, **options):
+        def make(directory):
+            legacy(network, images, **options)(directory)
+            (directory / "model.toml").write_text(toml)
+
+        return make
+
+    return export
+
+
+def not_square(name, toml, *steps):
+    """Another height than width: what torchvision's transforms make of the photos."""
+    transform = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    change = lambda network: calibrated(copy.deepcopy(network), varied(lambda image: transform(image).numpy()))
+    return name, beside(toml), dict(change=change, to=lambda _: due(lambda image: transform(image).numpy()))
+
+
+WIDE, TALL = (160, 256), (256, 128)
+files("resnet18",
+    not_square("wide-stretched", "[preprocess]\nresize = [160, 256]\n", transforms.Resize(WIDE)),
+    not_square("tall-cropped", "[preprocess]\nresize = 288\n", transforms.Resize(288), transforms.CenterCrop(TALL)),
+    # Of which nothing is said: covered, as timm does it.
+    not_square("wide", "", ResizeKeepRatio((183, 293)), transforms.CenterCrop(WIDE)),
+)
 files("resnet101", ("o17", legacy, {}))
 files("resnet152", ("o13", legacy, dict(opset=13)))
 files("resnext50_32x4d", ("dynamo", dynamo, {}))
