@@ -74,6 +74,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "postprocess",
             "registry",
             "base64",
+            "tensor",
         ],
     ),
     (

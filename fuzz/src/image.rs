@@ -13,6 +13,7 @@ use crate::preprocess::{
     DamagedImages, DecodeSize, ExifMode, Format, ImageLimits, ImageOptions, Interpolation,
     MemoryBudget, PreprocessError, PreprocessSpec, Preprocessed, Preprocessor, ResizeMode, sniff,
 };
+use crate::tensor::Size;
 use kernels::Isa;
 
 /// Decode memory of the service under test, in bytes; an image that announces more is refused, and not run.
@@ -34,24 +35,56 @@ struct Way {
     limits: ImageLimits,
 }
 
+fn size((height, width): (u32, u32)) -> Size {
+    Size { height, width }
+}
+
 impl Way {
     /// One of 64, by the length of the input.
     fn of(length: usize) -> Way {
         let bit = |n: usize| length >> n & 1 == 1;
-        let spec = |resize, crop, resize_mode, interpolation| PreprocessSpec {
-            resize,
-            crop,
-            resize_mode,
-            interpolation,
-            ..PreprocessSpec::default()
-        };
+        let spec =
+            |resize: (u32, u32), crop: (u32, u32), resize_mode, interpolation| PreprocessSpec {
+                resize: size(resize),
+                crop: size(crop),
+                resize_mode,
+                interpolation,
+                ..PreprocessSpec::default()
+            };
         Way {
             spec: match length >> 3 & 7 {
                 // The common one is slow: 50,176 pixels.
                 0 => PreprocessSpec::default(),
-                1..3 => spec(32, 32, ResizeMode::Stretch, Interpolation::Bicubic),
-                3..5 => spec(40, 32, ResizeMode::ShorterSide, Interpolation::Bicubic),
-                _ => spec(20, 17, ResizeMode::ShorterSide, Interpolation::Bilinear),
+                1 => spec(
+                    (32, 32),
+                    (32, 32),
+                    ResizeMode::Stretch,
+                    Interpolation::Bicubic,
+                ),
+                2 => spec(
+                    (24, 40),
+                    (24, 33),
+                    ResizeMode::Stretch,
+                    Interpolation::Bicubic,
+                ),
+                3 => spec(
+                    (40, 40),
+                    (32, 32),
+                    ResizeMode::ShorterSide,
+                    Interpolation::Bicubic,
+                ),
+                4 => spec(
+                    (40, 20),
+                    (33, 20),
+                    ResizeMode::Cover,
+                    Interpolation::Bicubic,
+                ),
+                _ => spec(
+                    (20, 20),
+                    (17, 17),
+                    ResizeMode::ShorterSide,
+                    Interpolation::Bilinear,
+                ),
             },
             exif: if bit(0) {
                 ExifMode::Apply
@@ -96,9 +129,11 @@ impl Way {
     /// What resizing and normalizing an image of this size holds, in bytes: a window of at most twice the rows that one
     /// row of the result depends on (bicubic: 4 of each), weights of both passes, crop and tensor.
     fn resizing(&self, width: u64, height: u64) -> u64 {
-        let (resize, crop) = (u64::from(self.spec.resize), u64::from(self.spec.crop));
-        let window = 24 * width * height / resize + 100 * width.max(crop);
-        window + 64 * (width + height) + 256 * crop + 15 * crop * crop
+        let PreprocessSpec { resize, crop, .. } = &self.spec;
+        let (resize, longest) = (resize.height.min(resize.width), crop.longest());
+        let (resize, longest) = (u64::from(resize), u64::from(longest));
+        let window = 24 * width * height / resize + 100 * width.max(longest);
+        window + 64 * (width + height) + 256 * longest + 15 * crop.pixels() as u64
     }
 }
 
@@ -149,8 +184,7 @@ pub fn check(format: Format, bytes: &[u8]) -> Corpus {
         assert_same(&result, &way.run(bytes, isa, BUDGET));
     }
     if let Ok(done) = &result {
-        let crop = way.spec.crop as usize;
-        assert_eq!(done.image.shape(), [3, crop, crop]);
+        assert_eq!(done.image.shape(), way.spec.crop.shape());
         assert!(done.image.data().iter().all(|v| v.is_finite()));
         assert_eq!(done.info.format, format);
     }

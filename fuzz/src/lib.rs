@@ -19,7 +19,7 @@ pub mod heartbeat;
 pub mod npy;
 #[path = "../../src/preprocess/mod.rs"]
 pub mod preprocess;
-#[path = "../../src/tensor.rs"]
+#[path = "../../src/tensor/mod.rs"]
 pub mod tensor;
 #[path = "../../src/visible.rs"]
 pub mod visible;

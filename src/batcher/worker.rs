@@ -42,11 +42,11 @@ pub(super) fn run(
 
 /// An engine that has run once: its buffers exist and its code is in the cache before the first request.
 fn warm_engine(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
-    let side = model.spec().side;
+    let size = model.spec().size;
     let mut engine = spawn_caught(model)?;
     let image: Image = match model.spec().takes_bytes {
-        true => Crop::new(side, vec![0; 3 * side * side]).into(),
-        false => Tensor::zeros(vec![3, side, side]).into(),
+        true => Crop::new(size, vec![0; size.values()]).into(),
+        false => Tensor::zeros(size.shape().to_vec()).into(),
     };
     run_caught(&mut engine, &[image])?;
     Ok(engine)

@@ -4,6 +4,7 @@
 
 use crate::batcher::BatchPolicy;
 use crate::registry::LoadedModel;
+use crate::tensor::Size;
 
 /// What an image of a batch takes while a network computes it, in images of 32-bit floats: room for three of the
 /// largest planes of a ResNet, 64 × 112 × 112 for an image of 3 × 224 × 224.
@@ -12,8 +13,8 @@ const VALUES_OF_IMAGE: u64 = 16;
 /// The images of one model.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageSize {
-    /// Side of the network's input, in pixels.
-    side: usize,
+    /// Size of the network's input.
+    size: Size,
 }
 
 impl ImageSize {
@@ -21,11 +22,11 @@ impl ImageSize {
     #[must_use]
     pub fn of(model: &LoadedModel) -> ImageSize {
         let spec = model.model.spec();
-        ImageSize { side: spec.side }
+        ImageSize { size: spec.size }
     }
 
     fn values(self) -> u64 {
-        (3 * self.side * self.side) as u64
+        self.size.values() as u64
     }
 
     /// Most bytes of one that waits: of a photo a quarter where the network takes bytes, but a client may send the
@@ -61,7 +62,14 @@ mod tests {
 
     #[test]
     fn waiting_images_are_of_one_model_and_workers_hold_every_models_batch() {
-        let (small, large) = (ImageSize { side: 64 }, ImageSize { side: 224 });
+        let (small, large) = (
+            Size::square(64),
+            Size {
+                height: 112,
+                width: 448,
+            },
+        );
+        let (small, large) = (ImageSize { size: small }, ImageSize { size: large });
         let batching = |max_batch_size| BatchPolicy {
             max_batch_size,
             max_queue_delay: Duration::ZERO,

@@ -43,7 +43,7 @@ pub(super) fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Me
         origin = model.origin,
         sha256 = model.sha256,
         classes = model.labels.len(),
-        input = spec.side,
+        input = %spec.size,
         output = model.output.name(),
         runtime = spec.runtime,
         precision = spec.precision.name(),

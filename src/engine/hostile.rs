@@ -9,6 +9,7 @@ use tract_onnx::pb::{
 };
 
 use super::{LoadError, ModelSource, Network, OutputWish};
+use crate::tensor::Size;
 
 /// An attribute's value.
 enum Value {
@@ -135,7 +136,7 @@ impl Graph {
         Network::read(ModelSource {
             bytes: self.bytes(opset).into(),
             dir: None,
-            default_side: 8,
+            default_size: Size::square(8),
             output: OutputWish::default(),
         })
     }
@@ -447,6 +448,24 @@ fn sizes() -> Vec<(Graph, &'static str)> {
         ],
     );
     all.push((aligned, "export it with `sizes`"));
+    for (axis, words) in [
+        (2, "export it with `sizes`"),
+        (-2, "export it with `sizes`"),
+        (99, ""),
+        (-99, ""),
+    ] {
+        let aligned = Graph::new().floats("s", &[1], &[1.3]).node(
+            "Resize",
+            &["x", "", "s"],
+            "v",
+            vec![
+                text("mode", "linear"),
+                text("coordinate_transformation_mode", "align_corners"),
+                ints("axes", [axis]),
+            ],
+        );
+        all.push((aligned, words));
+    }
     let packed = |n: i64| {
         let attributes = vec![int("N", n), int("K", 192), int("block_size", 32)];
         let mut graph = Graph::new()

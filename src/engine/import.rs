@@ -23,6 +23,7 @@ use super::{
     Pixels, sizes, strides, weights,
 };
 use crate::ops::{self, Region, SharedTeam};
+use crate::tensor::Size;
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Normalization, NormalizeKernel};
 
@@ -33,8 +34,8 @@ pub struct ModelSource<'a> {
     pub bytes: Cow<'static, [u8]>,
     /// Where weights outside of the file may lie; nothing else is read. None if all must be in the file.
     pub dir: Option<&'a WeightsDir>,
-    /// Side of the input in pixels where the file leaves it open.
-    pub default_side: usize,
+    /// Size of the input where the file leaves it open.
+    pub default_size: Size,
     /// What is known of the output.
     pub output: OutputWish,
 }
@@ -83,10 +84,10 @@ fn parse(bytes: Cow<'static, [u8]>, dir: Option<&WeightsDir>) -> Result<Parsed, 
 /// What the network takes.
 pub(super) fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> {
     let parsed = parse(source.bytes, source.dir)?;
-    let (name, input) = classifier_input(&parsed.model, source.default_side)?;
+    let (name, input) = classifier_input(&parsed.model, source.default_size)?;
     Ok(NetworkInput {
         name,
-        side: input.side,
+        size: input.size,
         form: parsed.about.form,
         pixels: parsed.about.pixels,
     })
@@ -102,7 +103,7 @@ pub struct Network {
     ending: Ending,
     single: Option<Single>,
     about: About,
-    side: usize,
+    size: Size,
     batch: Batch,
     model: TypedModel,
     found: Found,
@@ -110,11 +111,11 @@ pub struct Network {
 
 /// The file's graph, with regions around what our operators compute.
 fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
-    let default_side = source.default_side;
+    let default_size = source.default_size;
     let parsed = parse(source.bytes, source.dir)?;
     let about = parsed.about.clone();
     weights::check(&parsed.model)?;
-    let (input_name, input) = classifier_input(&parsed.model, default_side)?;
+    let (input_name, input) = classifier_input(&parsed.model, default_size)?;
     let Chosen {
         name,
         ending,
@@ -123,7 +124,7 @@ fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
         single,
         reason,
     } = chosen_output(parsed, &input, &source.output)?;
-    let (model, found) = lower::prepare(model).map_err(|e| graph_error(&e))?;
+    let (model, found, batch) = prepared(model, batch).map_err(|e| graph_error(&e))?;
     Ok(Network {
         input_name,
         output: OutputInfo {
@@ -134,11 +135,26 @@ fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
         ending,
         single,
         about,
-        side: input.side,
+        size: input.size,
         batch,
         model,
         found,
     })
+}
+
+/// The graph with regions around what our operators compute; for one image if an operator must know how many there are.
+fn prepared(model: TypedModel, batch: Batch) -> TractResult<(TypedModel, Found, Batch)> {
+    let Batch::Any(symbol) = &batch else {
+        let (model, found) = lower::prepare(model)?;
+        return Ok((model, found, batch));
+    };
+    match lower::prepare(model.clone()) {
+        Ok((model, found)) => Ok((model, found, batch)),
+        Err(_) => {
+            let one = HashMap::from([(symbol.clone(), 1.to_dim())]);
+            prepared(model.set_symbols(&one)?, Batch::Fixed(1))
+        }
+    }
 }
 
 /// The output that gives the classes, and the graph typed for it.
@@ -206,7 +222,7 @@ impl Network {
     pub fn input(&self) -> NetworkInput {
         NetworkInput {
             name: self.input_name.clone(),
-            side: self.side,
+            size: self.size,
             form: self.about.form,
             pixels: self.about.pixels.clone(),
         }
@@ -249,7 +265,7 @@ impl Network {
             input_form: self.about.form,
             pixels: self.about.pixels,
             notes: self.about.notes,
-            side: self.side,
+            size: self.size,
             plan_batch,
             takes_bytes: bytes_plan.is_some(),
             runtime: concat!("tract ", "0.23.9").to_owned(),
@@ -295,7 +311,7 @@ fn typed(
 ) -> Result<(TypedModel, Batch, Numbers), LoadError> {
     // A constant in the file may hold the batch size; tract then contradicts itself, or panics.
     let attempt = |batch: Batch| {
-        let (typed, numbers) = catch(|| typed_for(model.clone(), &batch, input.side, output))?;
+        let (typed, numbers) = catch(|| typed_for(model.clone(), &batch, input.size, output))?;
         Ok((typed, batch, numbers))
     };
     let any = Batch::Any(model.symbols.new_with_prefix("N"));
@@ -375,11 +391,11 @@ fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
     Err(LoadError::NotAClassifier(reason))
 }
 
-/// Fixes the input to `[batch, 3, side, side]` and infers all shapes; only one output is kept.
+/// Fixes the input to `[batch, 3, height, width]` and infers all shapes; only one output is kept.
 fn typed_for(
     mut model: InferenceModel,
     batch: &Batch,
-    side: usize,
+    size: Size,
     output: OutletId,
 ) -> Result<(TypedModel, Numbers), LoadError> {
     let refuse = |e: TractError| graph_error(&e);
@@ -389,7 +405,8 @@ fn typed_for(
         .set_outlet_fact(output, InferenceFact::default())
         .map_err(refuse)?;
     let batch = batch.dim();
-    let shape = tvec!(batch.clone(), 3.to_dim(), side.to_dim(), side.to_dim());
+    let [channels, height, width] = size.shape().map(|n| n.to_dim());
+    let shape = tvec!(batch.clone(), channels, height, width);
     let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
     model.set_input_fact(0, fact).map_err(refuse)?;
     let mut model = model.into_typed().map_err(refuse)?;

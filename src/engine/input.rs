@@ -8,20 +8,22 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use super::LoadError;
 use super::graph_error::graph_error;
+use crate::tensor::Size;
 
 /// Largest side of a network's input, in pixels; see `preprocess::spec`.
-const MAX_SIDE: usize = 2048;
+const MAX_SIDE: u32 = 2048;
 
-/// Side of the square, and the batch if the file fixes one.
+/// Size of the images, and the batch if the file fixes one.
 pub(super) struct InputShape {
-    pub(super) side: usize,
+    pub(super) size: Size,
     pub(super) fixed_batch: Option<usize>,
 }
 
-/// The single `[N, 3, side, side]` float input.
+/// The single `[N, 3, height, width]` float input. `default_size` is that of a network that leaves its own open; where it
+/// leaves one side open, the default counts if it agrees in the other, else the input is square.
 pub(super) fn classifier_input(
     model: &InferenceModel,
-    default_side: usize,
+    default_size: Size,
 ) -> Result<(String, InputShape), LoadError> {
     let inputs = model.input_outlets().map_err(|e| graph_error(&e))?;
     let &[input] = inputs else {
@@ -57,19 +59,23 @@ pub(super) fn classifier_input(
             if channels.is_some_and(|c| c != 3) {
                 return wrong("expected [N, 3, height, width] (RGB, channels first)");
             }
-            let side = height.or(width).unwrap_or(default_side);
-            if height.unwrap_or(side) != side || width.unwrap_or(side) != side {
-                return wrong(
-                    "expected equal height and width: export it with a square input, or with open sides",
-                );
-            }
-            if !(1..=MAX_SIDE).contains(&side) {
+            let side = |known: usize| u32::try_from(known).unwrap_or(u32::MAX);
+            let (height, width) = (height.map(side), width.map(side));
+            let size = match (height, width) {
+                (Some(height), Some(width)) => Size { height, width },
+                (None, None) => default_size,
+                (Some(height), None) if height == default_size.height => default_size,
+                (None, Some(width)) if width == default_size.width => default_size,
+                (Some(side), None) | (None, Some(side)) => Size::square(side),
+            };
+            let allowed = 1..=MAX_SIDE;
+            if !allowed.contains(&size.height) || !allowed.contains(&size.width) {
                 return wrong("allowed are sides of 1 to 2048 pixels");
             }
             Ok((
                 name,
                 InputShape {
-                    side,
+                    size,
                     fixed_batch: batch,
                 },
             ))
@@ -77,7 +83,7 @@ pub(super) fn classifier_input(
         [] if fact.shape.is_open() => Ok((
             name,
             InputShape {
-                side: default_side,
+                size: default_size,
                 fixed_batch: None,
             },
         )),

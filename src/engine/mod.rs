@@ -26,7 +26,7 @@ mod tract;
 mod weights;
 mod widen;
 
-use crate::tensor::Image;
+use crate::tensor::{Image, Size};
 use kernels::nn::{Precision, StepProfile};
 
 pub use self::agreement::is_distribution;
@@ -47,7 +47,7 @@ pub use self::tract::TractModel;
 pub struct EngineSpec {
     /// Name of the network's input.
     pub input_name: String,
-    /// The form in which the file takes images; the engine takes `[N, 3, side, side]`, and puts them into it.
+    /// The form in which the file takes images; the engine takes `[N, 3, height, width]`, and puts them into it.
     pub input_form: InputForm,
     /// The numbers that the file takes for a pixel.
     pub pixels: Pixels,
@@ -59,8 +59,8 @@ pub struct EngineSpec {
     pub output_reason: String,
     /// What makes the numbers of the first.
     pub ending: Ending,
-    /// Height and width of the square RGB input, in pixels.
-    pub side: usize,
+    /// Size of the RGB input.
+    pub size: Size,
     /// Images that one run of the execution plan takes, smaller batches being padded to it; none if it takes any
     /// number.
     pub plan_batch: Option<usize>,
@@ -84,8 +84,8 @@ pub struct EngineSpec {
 pub struct NetworkInput {
     /// Name of its input.
     pub name: String,
-    /// Height and width of the square RGB input, in pixels.
-    pub side: usize,
+    /// Size of the RGB input.
+    pub size: Size,
     /// The form in which the file takes images.
     pub form: InputForm,
     /// The numbers that the file takes for a pixel.
@@ -113,7 +113,7 @@ impl EngineSpec {
     pub fn input(&self) -> NetworkInput {
         NetworkInput {
             name: self.input_name.clone(),
-            side: self.side,
+            size: self.size,
             form: self.input_form,
             pixels: self.pixels.clone(),
         }
@@ -154,7 +154,7 @@ pub trait Engine {
     /// is not asked for costs nothing.
     ///
     /// # Shapes
-    /// - `images`: each of `side` rows and columns; crops only where [`EngineSpec::takes_bytes`]
+    /// - `images`: each of [`EngineSpec::size`]; crops only where [`EngineSpec::takes_bytes`]
     /// - `outputs`: positions in [`EngineSpec::outputs`]
     /// - returns: for each of `outputs`, for each image, both in order, the values of the output's shape, row-major
     ///

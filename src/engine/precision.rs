@@ -155,7 +155,7 @@ fn choose<M: Model>(
         let choice = choice(&exact, Precision::F32, String::new());
         return Ok((exact, choice));
     }
-    let images = probes::images(exact.spec().side, colors);
+    let images = probes::images(exact.spec().size, colors);
     let run = |model: &M| answers(model, &images, options.threads_per_worker);
     let expected = run(&exact)?;
     drop(exact); // its packed weights are as large as those that follow
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Engine, OutputInfo};
-    use crate::tensor::Image;
+    use crate::tensor::{Image, Size};
     use kernels::{Bf16Unit, Features, Isa};
 
     /// A network that answers the same to everything.
@@ -254,7 +254,7 @@ mod tests {
                 }],
                 output_reason: String::new(),
                 ending: crate::engine::Ending::Linear,
-                side: 4,
+                size: Size::square(4),
                 plan_batch: None,
                 takes_bytes: false,
                 runtime: "tract".into(),
@@ -384,7 +384,7 @@ mod tests {
     fn panic_for_a_probe_image_is_the_reason_for_the_refusal() {
         let model = Panics(fixed(&[0.0, 1.0], 0).spec);
         for threads in [1, 3] {
-            let images = probes::images(4, &ColorValues::UNIT);
+            let images = probes::images(Size::square(4), &ColorValues::UNIT);
             let error = answers(&model, &images, threads).unwrap_err().to_string();
             assert!(error.contains("an index out of bounds"), "{error}");
         }

@@ -1,11 +1,11 @@
 //! Made-up images of different character, on which a network's precisions are compared at load.
 //!
-//! Called by `precision`, and by `tract` for what a network answers. Nothing is read: the same side always gives the same
+//! Called by `precision`, and by `tract` for what a network answers. Nothing is read: the same size always gives the same
 //! images. Their colors spread as those of photos do and become values as those of images, so that every layer sees the
 //! range it was trained for.
 
 use super::ColorValues;
-use crate::tensor::{Image, Tensor};
+use crate::tensor::{Image, Size, Tensor};
 
 /// Colors of one point of a picture, red, green and blue from 0 to 1; `x` and `y` go from 0 to 1.
 type Picture = fn(x: f32, y: f32) -> [f32; 3];
@@ -13,23 +13,23 @@ type Picture = fn(x: f32, y: f32) -> [f32; 3];
 /// A smooth one, one with a few shapes, one of regular texture, one of chance.
 const PICTURES: [Picture; 4] = [gradients, shapes, stripes, clouds];
 
-/// One image a picture, each `[3, side, side]`, in the values that images become.
-pub(super) fn images(side: usize, colors: &ColorValues) -> Vec<Image> {
-    let images = PICTURES.iter().map(|p| picture(*p, side));
+/// One image a picture, each `[3, height, width]`, in the values that images become.
+pub(super) fn images(size: Size, colors: &ColorValues) -> Vec<Image> {
+    let images = PICTURES.iter().map(|p| picture(*p, size));
     images.map(|image| values(&image, 1.0, colors)).collect()
 }
 
 /// Images that tell the kind of a network by its answers: one that spans all that a pixel can be, the pictures, and these
 /// far too bright and too dark, for what has a single answer to all that is possible.
-pub(super) fn of_any_range(side: usize, colors: &ColorValues) -> impl Iterator<Item = Image> {
-    let gradient = (0..3 * side * side)
+pub(super) fn of_any_range(size: Size, colors: &ColorValues) -> impl Iterator<Item = Image> {
+    let gradient = (0..size.values())
         .map(|i| (i % 256) as f32 / 255.0)
         .collect();
-    let gradient = Tensor::new(vec![3, side, side], gradient);
+    let gradient = Tensor::new(size.shape().to_vec(), gradient);
     let first = std::iter::once(values(&gradient, 1.0, colors));
     let more = [1.0, 8.0, -8.0].into_iter().flat_map(move |contrast| {
         let pictures = PICTURES.iter().rev();
-        pictures.map(move |p| values(&picture(*p, side), contrast, colors))
+        pictures.map(move |p| values(&picture(*p, size), contrast, colors))
     });
     first.chain(more)
 }
@@ -49,16 +49,17 @@ fn values(picture: &Tensor, contrast: f32, colors: &ColorValues) -> Image {
 }
 
 /// The pixels of a picture, in 256 steps from 0 to 1.
-fn picture(picture: Picture, side: usize) -> Tensor {
-    let middle = |i: usize| (i as f32 + 0.5) / side as f32;
-    let mut data = vec![0.0; 3 * side * side];
-    for (row, column) in (0..side).flat_map(|r| (0..side).map(move |c| (r, c))) {
-        let color = picture(middle(column), middle(row));
+fn picture(picture: Picture, size: Size) -> Tensor {
+    let [_, height, width] = size.shape();
+    let middle = |i: usize, count: usize| (i as f32 + 0.5) / count as f32;
+    let mut data = vec![0.0; size.values()];
+    for (row, column) in (0..height).flat_map(|r| (0..width).map(move |c| (r, c))) {
+        let color = picture(middle(column, width), middle(row, height));
         for (channel, value) in color.into_iter().enumerate() {
-            data[(channel * side + row) * side + column] = (value * 255.0).round() / 255.0;
+            data[(channel * height + row) * width + column] = (value * 255.0).round() / 255.0;
         }
     }
-    Tensor::new(vec![3, side, side], data)
+    Tensor::new(size.shape().to_vec(), data)
 }
 
 fn gradients(x: f32, y: f32) -> [f32; 3] {
@@ -154,7 +155,7 @@ mod tests {
             ),
         ] {
             let spread = range.end() - range.start();
-            for image in images(16, &colors) {
+            for image in images(Size::square(16), &colors) {
                 let data = data(&image);
                 assert!(data.iter().all(|v| range.contains(v)), "{colors:?}");
                 let largest = data.iter().copied().fold(f32::MIN, f32::max);
@@ -162,7 +163,10 @@ mod tests {
                 assert!(largest - least > 0.3 * spread, "{colors:?}");
             }
         }
-        assert_eq!(of_any_range(8, &ColorValues::UNIT).count(), 13);
+        assert_eq!(
+            of_any_range(Size::square(8), &ColorValues::UNIT).count(),
+            13
+        );
         // Each channel has its own mean.
         let [red, green] = [0, 1].map(|c| of(255.0, caffe, [1.0; 3]).value(c, 0.0));
         assert_eq!((red, green), (-caffe[0], -caffe[1]));
@@ -170,9 +174,13 @@ mod tests {
 
     #[test]
     fn images_differ_and_spread_as_photos() {
-        let images = PICTURES.map(|p| picture(p, 32));
+        let size = Size {
+            height: 24,
+            width: 40,
+        };
+        let images = PICTURES.map(|p| picture(p, size));
         for (i, image) in images.iter().enumerate() {
-            assert_eq!(image.shape(), [3, 32, 32]);
+            assert_eq!(image.shape(), [3, 24, 40]);
             let data = image.data();
             assert!(data.iter().all(|v| (0.0..=1.0).contains(v)), "{i}");
             let mean = data.iter().sum::<f32>() / data.len() as f32;
@@ -181,6 +189,6 @@ mod tests {
             assert!((0.09..0.36).contains(&deviation), "{i}: {deviation}");
             assert!(images[..i].iter().all(|other| other != image));
         }
-        assert_eq!(images, PICTURES.map(|p| picture(p, 32)));
+        assert_eq!(images, PICTURES.map(|p| picture(p, size)));
     }
 }

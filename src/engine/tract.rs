@@ -80,7 +80,7 @@ impl TractModel {
         };
         let differ = |outputs: &[Vec<f32>]| outputs.iter().any(|o| *o != outputs[0]);
         let mut outputs = Vec::new();
-        for image in probes::of_any_range(self.spec.side, &self.colors) {
+        for image in probes::of_any_range(self.spec.size, &self.colors) {
             let output = engine
                 .run(&[image])
                 .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?
@@ -235,15 +235,17 @@ impl TractEngine {
                 Image::Crop(crop) => crops.push(crop.bytes()),
             }
         }
-        let side = self.spec.side;
+        let [channels, height, width] = self.spec.size.shape();
         let batch = self.spec.plan_batch.unwrap_or(chunk.len());
         if crops.is_empty() {
-            return self.tensors.run(stack(&[batch, 3, side, side], &tensors)?);
+            return self
+                .tensors
+                .run(stack(&[batch, channels, height, width], &tensors)?);
         }
         let Some(plan) = &mut self.bytes else {
             bail!("the network takes no bytes");
         };
-        plan.run(stack(&[batch, side, 3, side], &crops)?)
+        plan.run(stack(&[batch, height, channels, width], &crops)?)
     }
 }
 

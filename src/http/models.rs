@@ -69,7 +69,6 @@ impl<'a> ModelBody<'a> {
     #[must_use]
     pub fn new(info: &'a LoadedModel) -> ModelBody<'a> {
         let spec = info.model.spec();
-        let side = i64::try_from(spec.side).unwrap_or(i64::MAX);
         ModelBody {
             name: &info.name,
             sha256: &info.sha256,
@@ -77,7 +76,7 @@ impl<'a> ModelBody<'a> {
             license: info.license.as_deref(),
             input: InputBody {
                 name: &spec.input_name,
-                shape: [-1, 3, side, side],
+                shape: [-1, 3, spec.size.height.into(), spec.size.width.into()],
                 datatype: "FP32",
             },
             preprocess: &info.preprocess,

@@ -96,7 +96,7 @@ impl ModelConfig {
     #[must_use]
     pub fn of(model: &LoadedModel, batching: Batching) -> ModelConfig {
         let form = ModelForm::of(model);
-        let side = extent(form.input.side);
+        let size = form.input.size;
         let output = |output: &super::OutputForm| TensorConfig {
             name: output.name.into(),
             data_type: FP32,
@@ -116,7 +116,7 @@ impl ModelConfig {
             input: vec![TensorConfig {
                 name: form.input.name,
                 data_type: FP32,
-                dims: vec![3, side, side],
+                dims: vec![3, size.height.into(), size.width.into()],
             }],
             dynamic_batching: DynamicBatching {
                 preferred_batch_size: [batching.max_batch_size],

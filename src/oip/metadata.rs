@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::model::ANY_INPUT;
 use super::{Datatype, EXTENSIONS, InputForm, ModelForm, OutputForm, VERSION, Values};
 use crate::registry::{LoadedModel, OutputKind};
+use crate::tensor::Size;
 
 /// What the server is.
 #[derive(Debug, Serialize)]
@@ -78,7 +79,7 @@ impl ModelMetadata {
     #[must_use]
     pub fn of(model: &LoadedModel) -> ModelMetadata {
         let form = ModelForm::of(model);
-        let side = extent(form.input.side);
+        let size = form.input.size;
         let output = |output: &OutputForm| TensorMetadata {
             name: output.name.into(),
             datatype: Datatype::Fp32.name(),
@@ -89,11 +90,11 @@ impl ModelMetadata {
             versions: [VERSION],
             platform: PLATFORM,
             outputs: form.outputs.iter().map(output).collect(),
-            properties: properties(model, side),
+            properties: properties(model, size),
             inputs: vec![TensorMetadata {
                 name: form.input.name,
                 datatype: Datatype::Fp32.name(),
-                shape: vec![-1, 3, side, side],
+                shape: vec![-1, 3, size.height.into(), size.width.into()],
             }],
         }
     }
@@ -121,7 +122,7 @@ impl ModelForm {
         ModelForm {
             input: InputForm {
                 name: spec.input_name.clone(),
-                side: spec.side,
+                size: spec.size,
             },
             outputs,
             own_output: spec.output_name().to_owned(),
@@ -130,17 +131,18 @@ impl ModelForm {
     }
 }
 
-fn properties(model: &LoadedModel, side: i64) -> BTreeMap<&'static str, String> {
+fn properties(model: &LoadedModel, size: Size) -> BTreeMap<&'static str, String> {
+    let Size { height, width } = size;
     let spec = model.model.spec();
     let preprocess = serde_json::to_string(&model.preprocess);
     BTreeMap::from([
         (
             "input_fp32",
-            format!("FP32 [-1, 3, {side}, {side}]: normalized as \"preprocess\" says"),
+            format!("FP32 [-1, 3, {height}, {width}]: normalized as \"preprocess\" says"),
         ),
         (
             "input_uint8",
-            format!("UINT8 [-1, {side}, {side}, 3]: RGB pixels, normalized here"),
+            format!("UINT8 [-1, {height}, {width}, 3]: RGB pixels, normalized here"),
         ),
         (
             "input_bytes",

@@ -5,6 +5,7 @@
 
 use super::OipError;
 use crate::desk::cut;
+use crate::tensor::Size;
 
 /// The version of every model: one file is served by each name.
 pub const VERSION: &str = "1";
@@ -15,7 +16,7 @@ pub struct InputForm {
     /// The input's name in the file.
     pub name: String,
     /// Rows and columns of an image.
-    pub side: usize,
+    pub size: Size,
 }
 
 /// The input's name that is the same for every model.
@@ -56,7 +57,7 @@ impl InputForm {
     /// Numbers of one image: three a pixel.
     #[must_use]
     pub fn values(&self) -> usize {
-        3 * self.side * self.side
+        self.size.values()
     }
 
     /// Whether the input has this name.

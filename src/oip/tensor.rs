@@ -9,6 +9,7 @@ use super::numbers;
 use super::{Datatype, InputForm, OipError, Parameters};
 use crate::desk::cut;
 use crate::preprocess::{Source, sniff};
+use crate::tensor::Size;
 
 /// A tensor as it came.
 #[derive(Debug)]
@@ -76,9 +77,10 @@ pub(super) fn images(
     }
     let datatype = datatype(&name, &tensor.datatype, form)?;
     let count = count(&name, datatype, &shape, form, max_images)?;
+    let [_, height, width] = form.size.shape();
     let dims: Vec<usize> = match datatype {
-        Datatype::Fp32 => vec![count, 3, form.side, form.side],
-        Datatype::Uint8 => vec![count, form.side, form.side, 3],
+        Datatype::Fp32 => vec![count, 3, height, width],
+        Datatype::Uint8 => vec![count, height, width, 3],
         Datatype::Bytes => shape.iter().map(|d| *d as usize).collect(), // checked: the count and ones
     };
     let announced = Announced {
@@ -105,15 +107,15 @@ pub(super) fn images(
 }
 
 fn datatype(name: &str, datatype: &str, form: &InputForm) -> Result<Datatype, OipError> {
-    let side = form.side;
+    let Size { height, width } = form.size;
     Datatype::find(datatype).ok_or_else(|| {
         let kind = match Datatype::is_name(datatype) {
             true => "",
             false => ", which is no datatype of the protocol",
         };
         OipError::Input(format!(
-            "input \"{name}\" is of datatype \"{}\"{kind}; allowed are FP32 of shape [-1, 3, {side}, {side}], UINT8 of \
-             shape [-1, {side}, {side}, 3] and BYTES of shape [-1], an encoded image each",
+            "input \"{name}\" is of datatype \"{}\"{kind}; allowed are FP32 of shape [-1, 3, {height}, {width}], UINT8 of \
+             shape [-1, {height}, {width}, 3] and BYTES of shape [-1], an encoded image each",
             cut(datatype)
         ))
     })
@@ -127,18 +129,19 @@ fn count(
     form: &InputForm,
     max_images: usize,
 ) -> Result<usize, OipError> {
-    let side = i64::try_from(form.side).unwrap_or(i64::MAX);
+    let Size { height, width } = form.size;
+    let is_whole = |h: i64, w: i64| h == i64::from(height) && w == i64::from(width);
     let count = match (datatype, shape) {
-        (Datatype::Fp32, [n, 3, h, w]) if *h == side && *w == side => Some(*n),
-        (Datatype::Uint8, [n, h, w, 3]) if *h == side && *w == side => Some(*n),
+        (Datatype::Fp32, [n, 3, h, w]) if is_whole(*h, *w) => Some(*n),
+        (Datatype::Uint8, [n, h, w, 3]) if is_whole(*h, *w) => Some(*n),
         // Clients that know of batches alone send a column.
         (Datatype::Bytes, [n] | [n, 1]) => Some(*n),
         _ => None,
     };
     let Some(count) = count.filter(|n| *n > 0) else {
         let expected = match datatype {
-            Datatype::Fp32 => format!("[N, 3, {side}, {side}]"),
-            Datatype::Uint8 => format!("[N, {side}, {side}, 3]"),
+            Datatype::Fp32 => format!("[N, 3, {height}, {width}]"),
+            Datatype::Uint8 => format!("[N, {height}, {width}, 3]"),
             Datatype::Bytes => "[N]".to_owned(),
         };
         return Err(OipError::Input(format!(

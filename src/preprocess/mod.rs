@@ -12,6 +12,7 @@ mod error;
 mod exif;
 mod file_name;
 mod filter;
+mod geometry;
 mod gif;
 mod gif_head;
 #[cfg(feature = "heic")]
@@ -66,7 +67,8 @@ pub use self::pool::{Pool, PoolClosed, PoolTask, UnderWay};
 pub use self::sniff::{Format, sniff};
 pub use self::source::Source;
 pub use self::spec::{
-    Channels, IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec, ResizeMode,
+    Channels, CropRounding, IMAGENET_MEAN, IMAGENET_STD, Interpolation, MAX_SIDE, PreprocessSpec,
+    ResizeMode,
 };
 pub use self::stage::{Pixels, Stage, StageOutput};
 pub use self::watch::Interest;
@@ -151,7 +153,7 @@ impl Preprocessor {
     ///
     /// # Shapes
     /// - `bytes`: an encoded image
-    /// - returns: a `[3, crop, crop]` tensor
+    /// - returns: a `[3, height, width]` tensor of the crop's size
     ///
     /// # Errors
     /// [`PreprocessError`], each with its cause; a decoder's panic is one too.
@@ -201,7 +203,7 @@ impl Preprocessor {
         }
         self.reduce(&mut image);
         let (rgb, resampling) = image.resample(self.plan(image.pose()), &watch)?;
-        let crop = Crop::new(self.spec.crop as usize, rgb);
+        let crop = Crop::new(self.spec.crop, rgb);
         Ok(Preprocessed {
             image: match self.spec.channels {
                 Channels::Rgb => crop,
@@ -216,7 +218,7 @@ impl Preprocessor {
     /// Lets a large picture become smaller while it is decoded, if that is wanted.
     fn reduce(&self, image: &mut OpenImage<'_>) {
         if self.options.size == DecodeSize::Reduced {
-            image.reduce(self.spec.resize.saturating_mul(2));
+            image.reduce(self.spec.resize.longest().saturating_mul(2));
         }
     }
 

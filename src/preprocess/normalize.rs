@@ -22,20 +22,21 @@ impl Normalizer {
         }
     }
 
-    /// Normalizes a square crop and makes each channel a plane.
+    /// Normalizes a crop and makes each channel a plane.
     ///
     /// # Shapes
-    /// - `crop`: `[side, 3, side]`: row, channel, column
-    /// - returns: `[3, side, side]` `f32`
+    /// - `crop`: `[height, 3, width]`: row, channel, column
+    /// - returns: `[3, height, width]` `f32`
     pub(super) fn run(&self, crop: &Crop) -> Tensor {
-        let side = crop.side();
-        let mut data = Vec::with_capacity(3 * side * side);
+        let size = crop.size();
+        let width = size.width as usize;
+        let mut data = Vec::with_capacity(size.values());
         for (i, channel) in self.channels.iter().enumerate() {
-            for row in crop.bytes().chunks_exact(3 * side) {
-                channel.append(&row[i * side..][..side], &mut data);
+            for row in crop.bytes().chunks_exact(3 * width) {
+                channel.append(&row[i * width..][..width], &mut data);
             }
         }
-        Tensor::new(vec![3, side, side], data)
+        Tensor::new(size.shape().to_vec(), data)
     }
 }
 
@@ -43,6 +44,7 @@ impl Normalizer {
 mod tests {
     use super::*;
     use crate::preprocess::{IMAGENET_MEAN, IMAGENET_STD};
+    use crate::tensor::Size;
 
     fn normalizer(spec: &PreprocessSpec) -> Normalizer {
         Normalizer::new(NormalizeKernel::detect(), spec)
@@ -51,15 +53,20 @@ mod tests {
     #[test]
     fn channels_are_normalized_and_moved_to_planes() {
         let crop = [0, 128, 255, 10, 20, 30, 40, 50, 60, 70, 80, 90];
-        let tensor = normalizer(&PreprocessSpec::default()).run(&Crop::new(2, crop.to_vec()));
-        assert_eq!(tensor.shape(), [3, 2, 2]);
-        for (i, value) in tensor.data().iter().enumerate() {
-            let (channel, row, column) = (i / 4, i / 2 % 2, i % 2);
-            let x = f32::from(crop[row * 6 + channel * 2 + column]);
-            assert_eq!(
-                *value,
-                (x / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
-            );
+        for (height, width) in [(2, 2), (1, 4), (4, 1)] {
+            let size = Size { height, width };
+            let tensor =
+                normalizer(&PreprocessSpec::default()).run(&Crop::new(size, crop.to_vec()));
+            assert_eq!(tensor.shape(), size.shape());
+            let width = width as usize;
+            for (i, value) in tensor.data().iter().enumerate() {
+                let (channel, row, column) = (i / 4, i % 4 / width, i % width);
+                let x = f32::from(crop[(row * 3 + channel) * width + column]);
+                assert_eq!(
+                    *value,
+                    (x / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+                );
+            }
         }
     }
 
@@ -67,7 +74,7 @@ mod tests {
     fn all_bytes(spec: &PreprocessSpec) -> Vec<f32> {
         let rows = (0..16_u8).flat_map(|row| [0; 3].map(|_: u8| row).into_iter());
         let bytes = rows.flat_map(|row| (0..16).map(move |column| row * 16 + column));
-        let tensor = normalizer(spec).run(&Crop::new(16, bytes.collect()));
+        let tensor = normalizer(spec).run(&Crop::new(Size::square(16), bytes.collect()));
         tensor.into_data()
     }
 

@@ -1,34 +1,17 @@
-//! Pillow's antialiased resize with torchvision's size and crop rounding, bit for bit.
+//! Pillow's antialiased resize, bit for bit, of what the crop needs.
 //!
 //! Called by `OpenImage` between decode and normalize. Rows are taken as they are decoded; only the rows and columns
 //! that the crop keeps are asked for, and only the rows that one row of the crop depends on are kept. An image that must
 //! be turned is resized as it is stored, by the weights of the upright one; so only the crop is turned.
 //!
 //! Source: the order of passes and their rounding to 8 bits in between are those of Pillow 13's `Resample.c`
-//! (`ImagingResampleInner`); sizes and offsets are those of torchvision's `_compute_resized_output_size` and
-//! `center_crop`, restated here.
+//! (`ImagingResampleInner`), restated here.
 
 use super::decode::Region;
 use super::exif::{Orientation, upright_planes, upright_size};
-use super::filter;
-use super::{PreprocessSpec, ResizeMode};
+use super::geometry::{Window, crop_windows, target_size};
+use super::{PreprocessSpec, filter};
 use kernels::{HorizontalPass, ResampleKernel, VerticalPass, Weights};
-
-/// Size after the shorter side is resized to `short`: torchvision truncates the longer side.
-pub(super) fn resized_size(width: u32, height: u32, short: u32) -> (u32, u32) {
-    let scale =
-        |long: u32, side: u32| (f64::from(short) * f64::from(long) / f64::from(side)) as u32;
-    if width <= height {
-        (short, scale(height, width))
-    } else {
-        (scale(width, height), short)
-    }
-}
-
-/// First row or column of a centered crop: `int(round((size - crop) / 2.0))`, halves rounded to even as Python does.
-pub(super) fn center_crop_offset(size: u32, crop: u32) -> u32 {
-    (f64::from(size - crop) / 2.0).round_ties_even() as u32
-}
 
 /// Which pass comes first; in between, values are rounded to 8 bits, so the order shows in the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +44,6 @@ impl Order {
     }
 }
 
-/// Columns or rows of the resized image that are wanted: the first, and how many.
-type Window = (u32, u32);
-
 /// An image to be resized: its size once it is upright, and how it must be turned for that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pose {
@@ -85,23 +65,14 @@ pub(super) struct ResizePlan {
     turn: Orientation,
 }
 
-/// Size that an upright image of this size is resized to before the crop.
-pub(super) fn target_size((width, height): (u32, u32), spec: &PreprocessSpec) -> (u32, u32) {
-    match spec.resize_mode {
-        ResizeMode::ShorterSide => resized_size(width, height, spec.resize),
-        ResizeMode::Stretch => (spec.resize, spec.resize),
-    }
-}
-
 impl ResizePlan {
     /// Plans the resize and crop of `spec` for an image whose sides are at least 1.
     ///
     /// # Panics
     /// If the crop is larger than the resized image; a validated spec rules that out.
     pub(super) fn new(pose: Pose, spec: &PreprocessSpec, kernel: ResampleKernel) -> ResizePlan {
-        let to = target_size(pose.size, spec);
-        let middle = |side| (center_crop_offset(side, spec.crop), spec.crop);
-        ResizePlan::of(pose, spec, kernel, middle(to.0), middle(to.1))
+        let (across, down) = crop_windows(target_size(pose.size, spec), spec);
+        ResizePlan::of(pose, spec, kernel, across, down)
     }
 
     /// Plans the resize of `spec` without the crop.
@@ -178,7 +149,7 @@ fn mirrored(weights: &Weights, side: u32) -> Weights {
 #[derive(Debug)]
 pub(super) struct Resampler {
     plan: ResizePlan,
-    /// The vertical pass's input, as far as it is still needed: `[rows, 3, crop]` made by the horizontal pass, or
+    /// The vertical pass's input, as far as it is still needed: `[rows, 3, crop.width]` made by the horizontal pass, or
     /// `[rows, region.width, 3]` as pushed where the vertical pass comes first. At most twice as many rows as one
     /// output needs, so that they stay in the cache whatever the image's height.
     window: Vec<u8>,
@@ -272,7 +243,7 @@ impl Resampler {
         }
     }
 
-    /// The result, upright, as `[row, channel, column]`: `[crop, 3, crop]`, or the whole resized image.
+    /// The result, upright, as `[row, channel, column]`: `[crop.height, 3, crop.width]`, or the whole resized image.
     ///
     /// # Panics
     /// If not all rows of the region have been pushed.
@@ -296,26 +267,16 @@ impl Resampler {
 mod tests {
     use super::*;
     use crate::preprocess::decode::hand_over;
-    use crate::preprocess::{Interpolation, exif};
+    use crate::preprocess::{Interpolation, ResizeMode, exif};
+    use crate::tensor::Size;
     use proptest::prelude::*;
-
-    #[test]
-    fn sizes_and_offsets_round_as_torchvision() {
-        assert_eq!(resized_size(500, 375, 256), (341, 256));
-        assert_eq!(resized_size(375, 500, 256), (256, 341));
-        assert_eq!(resized_size(1, 1, 256), (256, 256));
-        // (341 - 224) / 2 = 58.5 and (343 - 224) / 2 = 59.5: halves go to the even neighbour
-        assert_eq!(center_crop_offset(341, 224), 58);
-        assert_eq!(center_crop_offset(343, 224), 60);
-        assert_eq!(center_crop_offset(256, 224), 16);
-    }
 
     fn upright(size: (u32, u32)) -> Pose {
         let turn = Orientation::NoTransforms;
         Pose { size, turn }
     }
 
-    /// The crop of a stored picture `[height, width, 3]`, as `[crop, 3, crop]`.
+    /// The crop of a stored picture `[height, width, 3]`, as `[crop.height, 3, crop.width]`.
     fn cropped(pose: Pose, data: &[u8], spec: &PreprocessSpec) -> Vec<u8> {
         let stored = upright_size(pose.size, pose.turn);
         let plan = ResizePlan::new(pose, spec, ResampleKernel::detect());
@@ -328,8 +289,8 @@ mod tests {
     /// The same of an upright picture.
     fn resize_and_crop(size: (u32, u32), data: &[u8], resize: u32, crop: u32) -> Vec<u8> {
         let spec = PreprocessSpec {
-            resize,
-            crop,
+            resize: Size::square(resize),
+            crop: Size::square(crop),
             ..PreprocessSpec::default()
         };
         cropped(upright(size), data, &spec)
@@ -350,8 +311,8 @@ mod tests {
         let expected = resize_and_crop((90, 70), &data, 40, 40);
         for portion in [1, 2, 7, 16, 70] {
             let spec = PreprocessSpec {
-                resize: 40,
-                crop: 40,
+                resize: Size::square(40),
+                crop: Size::square(40),
                 ..PreprocessSpec::default()
             };
             let plan = ResizePlan::new(upright((90, 70)), &spec, ResampleKernel::detect());
@@ -408,13 +369,18 @@ mod tests {
 
         #[test]
         fn crop_of_a_turned_picture_is_that_of_the_upright_one(
-            width in 1u32..150, height in 1u32..150, resize in 1u32..60, stretch: bool, bicubic: bool,
+            width in 1u32..150, height in 1u32..150, resize in (1u32..60, 1u32..60), mode in 0..3_usize, bicubic: bool,
         ) {
             let stored: Vec<u8> = (0..width * height * 3).map(|i| (i.wrapping_mul(i) % 251) as u8).collect();
+            let resize_mode = [ResizeMode::ShorterSide, ResizeMode::Stretch, ResizeMode::Cover][mode];
+            let resize = match resize_mode {
+                ResizeMode::ShorterSide => Size::square(resize.0),
+                _ => Size { height: resize.0, width: resize.1 },
+            };
             let spec = PreprocessSpec {
                 resize,
-                crop: resize.div_ceil(2),
-                resize_mode: if stretch { ResizeMode::Stretch } else { ResizeMode::ShorterSide },
+                crop: Size { height: resize.height.div_ceil(2), width: resize.width.div_ceil(3) },
+                resize_mode,
                 interpolation: if bicubic { Interpolation::Bicubic } else { Interpolation::Bilinear },
                 ..PreprocessSpec::default()
             };

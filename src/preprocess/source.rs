@@ -12,9 +12,9 @@ use crate::tensor::{Crop, Image, Tensor};
 pub enum Source {
     /// An encoded image of any size.
     Encoded(Bytes),
-    /// Pixels at the network's size: `[side, side, 3]` RGB, row-major.
+    /// Pixels at the network's size: `[height, width, 3]` RGB, row-major.
     Pixels(Bytes),
-    /// The network's own input: `[3, side, side]` `f32`, little-endian, normalized, in its order of channels.
+    /// The network's own input: `[3, height, width]` `f32`, little-endian, normalized, in its order of channels.
     Values(Bytes),
 }
 
@@ -48,22 +48,22 @@ impl Preprocessor {
     /// Pixels that are at the network's size already, as the crop of a decoded image is.
     ///
     /// # Shapes
-    /// - `pixels`: `[crop, crop, 3]` RGB
-    /// - returns: `[crop, 3, crop]`, the channels in the network's order
+    /// - `pixels`: `[height, width, 3]` RGB, of the size of `crop`
+    /// - returns: `[height, 3, width]`, the channels in the network's order
     ///
     /// # Panics
     /// If there are not as many: whoever takes them from a client checks that.
     #[must_use]
     pub fn pixels(&self, pixels: &[u8]) -> Crop {
-        let side = self.spec.crop as usize;
-        assert_eq!(pixels.len(), 3 * side * side, "pixels of a crop of {side}");
+        let size = self.spec.crop;
+        assert_eq!(pixels.len(), size.values(), "pixels of a crop of {size}");
         let mut bytes = Vec::with_capacity(pixels.len());
-        for row in pixels.chunks_exact(3 * side) {
+        for row in pixels.chunks_exact(3 * size.width as usize) {
             for channel in 0..3 {
                 bytes.extend(row.iter().skip(channel).step_by(3));
             }
         }
-        let crop = Crop::new(side, bytes);
+        let crop = Crop::new(size, bytes);
         match self.spec.channels {
             Channels::Rgb => crop,
             Channels::Bgr => crop.with_reversed_channels(),
@@ -79,17 +79,16 @@ impl Preprocessor {
     /// Values that are the network's input already.
     ///
     /// # Shapes
-    /// - `values`: `[3, crop, crop]` `f32`, little-endian
+    /// - `values`: `[3, height, width]` `f32`, little-endian, of the size of `crop`
     ///
     /// # Panics
     /// If there are not as many: whoever takes them from a client checks that.
     #[must_use]
     pub fn values(&self, values: &[u8]) -> Tensor {
-        let side = self.spec.crop as usize;
         let (values, rest) = values.as_chunks::<4>();
         assert!(rest.is_empty(), "whole values");
         let data = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
-        Tensor::new(vec![3, side, side], data)
+        Tensor::new(self.spec.crop.shape().to_vec(), data)
     }
 }
 
@@ -97,11 +96,12 @@ impl Preprocessor {
 mod tests {
     use super::*;
     use crate::preprocess::{ImageOptions, PreprocessSpec};
+    use crate::tensor::Size;
 
     fn preprocessor(channels: Channels) -> Preprocessor {
         let spec = PreprocessSpec {
-            resize: 2,
-            crop: 2,
+            resize: Size::square(2),
+            crop: Size::square(2),
             channels,
             ..PreprocessSpec::default()
         };

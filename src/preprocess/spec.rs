@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tensor::Size;
+
 /// Mean of the ImageNet training set per RGB channel, on the scale 0 to 1.
 ///
 /// Source: torchvision's reference transforms; the value every ResNet of the catalogue was trained with.
@@ -19,8 +21,45 @@ pub enum ResizeMode {
     /// The shorter side to `resize`, the longer one in proportion: torchvision's `Resize(resize)`.
     #[default]
     ShorterSide,
-    /// Both sides to `resize`, whatever the proportion: torchvision's `Resize((resize, resize))`.
+    /// Both sides to those of `resize`, whatever the proportion: torchvision's `Resize((height, width))`.
     Stretch,
+    /// In proportion, as small as it can be with no side shorter than that of `resize`: timm's for inputs that are not
+    /// square.
+    Cover,
+}
+
+impl ResizeMode {
+    /// The word for it in `model.toml` and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ResizeMode::ShorterSide => "shorter-side",
+            ResizeMode::Stretch => "stretch",
+            ResizeMode::Cover => "cover",
+        }
+    }
+}
+
+/// Where the crop begins if an odd number of rows or columns is too much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CropRounding {
+    /// Half of what is too much, halves rounded to the even number: torchvision's, as Python's `round` does.
+    #[default]
+    HalfEven,
+    /// Rounded down: that of Hugging Face, TensorFlow, and whoever writes `(height - crop) // 2`.
+    Down,
+}
+
+impl CropRounding {
+    /// The word for it in `model.toml` and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CropRounding::HalfEven => "half-even",
+            CropRounding::Down => "down",
+        }
+    }
 }
 
 /// The filter that resizes; both are stretched when shrinking (antialiased), as Pillow does it.
@@ -73,15 +112,17 @@ impl Channels {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreprocessSpec {
-    /// Length in pixels that the shorter side is resized to, or both sides, as `resize_mode` says.
-    pub resize: u32,
+    /// Size that an image is resized to, as `resize_mode` says; a square for the shorter side.
+    pub resize: Size,
     /// Which size that makes.
     pub resize_mode: ResizeMode,
     /// The filter.
     pub interpolation: Interpolation,
-    /// Side in pixels of the square cut out of the middle; the network's input height and width. Equal to `resize`, it
-    /// cuts off what the longer side has too much, or nothing of a stretched image.
-    pub crop: u32,
+    /// What is cut out of the middle; the size of the network's input. Equal to `resize`, it cuts off what one side has
+    /// too much, or nothing of a stretched image.
+    pub crop: Size,
+    /// Where that begins.
+    pub crop_rounding: CropRounding,
     /// The order of the network's channels, and of `mean` and `std`.
     pub channels: Channels,
     /// What white is before `mean` and `std`: 1 where pixels are taken as 0 to 1, 255 where they stay as stored.
@@ -97,10 +138,11 @@ impl Default for PreprocessSpec {
     /// deviation.
     fn default() -> Self {
         PreprocessSpec {
-            resize: 256,
+            resize: Size::square(256),
             resize_mode: ResizeMode::ShorterSide,
             interpolation: Interpolation::Bilinear,
-            crop: 224,
+            crop: Size::square(224),
+            crop_rounding: CropRounding::HalfEven,
             channels: Channels::Rgb,
             scale: 1.0,
             mean: IMAGENET_MEAN,
@@ -123,17 +165,24 @@ impl PreprocessSpec {
     /// # Errors
     /// A sentence naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<(), String> {
-        for (name, value) in [("resize", self.resize), ("crop", self.crop)] {
-            if !(1..=MAX_SIDE).contains(&value) {
+        let PreprocessSpec { resize, crop, .. } = self;
+        for (name, size) in [("resize", resize), ("crop", crop)] {
+            let allowed = 1..=MAX_SIDE;
+            if !allowed.contains(&size.height) || !allowed.contains(&size.width) {
                 return Err(format!(
-                    "{name} is {value}, allowed are 1 to {MAX_SIDE} pixels"
+                    "{name} is {size}, allowed are 1 to {MAX_SIDE} pixels"
                 ));
             }
         }
-        if self.crop > self.resize {
+        if self.resize_mode == ResizeMode::ShorterSide && !resize.is_square() {
             return Err(format!(
-                "crop is {}, larger than resize {}: the crop must fit into the resized image",
-                self.crop, self.resize
+                "resize is {resize}, but resize_mode \"shorter-side\" takes one number: allowed are \"stretch\" and \
+                 \"cover\" for height and width"
+            ));
+        }
+        if crop.height > resize.height || crop.width > resize.width {
+            return Err(format!(
+                "crop is {crop}, larger than resize {resize}: the crop must fit into the resized image"
             ));
         }
         if !(MIN_SCALE..=MAX_SCALE).contains(&self.scale) {
@@ -192,9 +241,47 @@ mod tests {
     fn spec_of_before_the_modes_means_what_it_meant() {
         let spec: PreprocessSpec = toml::from_str("resize = 232\ncrop = 200").expect("valid");
         assert_eq!(
-            (spec.resize_mode, spec.interpolation),
-            (ResizeMode::ShorterSide, Interpolation::Bilinear)
+            (spec.resize_mode, spec.interpolation, spec.crop_rounding),
+            (
+                ResizeMode::ShorterSide,
+                Interpolation::Bilinear,
+                CropRounding::HalfEven
+            )
         );
+        assert_eq!(
+            (spec.resize, spec.crop),
+            (Size::square(232), Size::square(200))
+        );
+    }
+
+    #[test]
+    fn sides_that_differ_are_height_and_width() {
+        let of = |text: &str| toml::from_str::<PreprocessSpec>(text).expect(text);
+        let spec = of("resize = [200, 300]\ncrop = [192, 288]\nresize_mode = \"cover\"");
+        assert_eq!(spec.validate(), Ok(()));
+        assert_eq!((spec.crop.height, spec.crop.width), (192, 288));
+        let json = serde_json::to_value(&spec).expect("plain values");
+        assert_eq!(json["resize"], serde_json::json!([200, 300]));
+        assert_eq!(json["resize_mode"], spec.resize_mode.name());
+        for (text, words) in [
+            (
+                "resize = [200, 300]\ncrop = 200",
+                "resize is [200, 300], but resize_mode \"shorter-side\" takes one number",
+            ),
+            (
+                "resize = 256\ncrop = [224, 288]",
+                "crop is [224, 288], larger than resize 256",
+            ),
+            (
+                "resize = [64, 32]\ncrop = [32, 64]\nresize_mode = \"stretch\"",
+                "crop is [32, 64], larger than resize [64, 32]",
+            ),
+            ("crop = [0, 224]", "crop is [0, 224], allowed are 1 to 2048"),
+            ("resize = [256, 2049]", "resize is [256, 2049], allowed"),
+        ] {
+            let error = of(text).validate().expect_err(text);
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -207,9 +294,14 @@ mod tests {
         let json = serde_json::to_value(&spec).expect("plain values");
         assert_eq!(json["resize_mode"], "stretch");
         assert_eq!(json["interpolation"], spec.interpolation.name());
+        assert_eq!(json["crop_rounding"], spec.crop_rounding.name());
         for (text, choice) in [
-            ("resize_mode = \"squash\"", "`shorter-side` or `stretch`"),
+            (
+                "resize_mode = \"squash\"",
+                "`shorter-side`, `stretch`, `cover`",
+            ),
             ("interpolation = \"lanczos\"", "`bilinear` or `bicubic`"),
+            ("crop_rounding = \"up\"", "`half-even` or `down`"),
         ] {
             let error = toml::from_str::<PreprocessSpec>(text).expect_err(text);
             assert!(error.to_string().contains(choice), "{error}");
@@ -277,9 +369,13 @@ mod tests {
 
     #[test]
     fn crop_larger_than_the_resized_image_is_refused_in_every_mode() {
-        for resize_mode in [ResizeMode::ShorterSide, ResizeMode::Stretch] {
+        for resize_mode in [
+            ResizeMode::ShorterSide,
+            ResizeMode::Stretch,
+            ResizeMode::Cover,
+        ] {
             let spec = PreprocessSpec {
-                resize: 223,
+                resize: Size::square(223),
                 resize_mode,
                 ..PreprocessSpec::default()
             };

@@ -3,11 +3,12 @@
 //! Called by `resnet preprocess`. `Cropped` and `Tensor` come from the code that serves; `Decoded` and `Resized` ask
 //! the same decoder and resampler for the whole picture, where serving asks for what the crop needs.
 
+use super::geometry::target_size;
 use super::open_image::{OpenImage, completed};
-use super::resize::{ResizePlan, target_size};
+use super::resize::ResizePlan;
 use super::watch::Watch;
 use super::{ExifMode, PreprocessError, Preprocessor};
-use crate::tensor::Tensor;
+use crate::tensor::{Size, Tensor};
 
 /// How far an image is taken on its way to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Pixels {
 pub enum StageOutput {
     /// After every stage but the last.
     Pixels(Pixels),
-    /// After the last: `[3, crop, crop]`.
+    /// After the last: `[3, height, width]` of the crop.
     Tensor(Tensor),
 }
 
@@ -73,9 +74,9 @@ impl Preprocessor {
                 (to, interleaved(&source.resample(plan, &watch)?.0, to.0))
             }
             Stage::Cropped | Stage::Tensor => {
-                let crop = self.spec.crop;
+                let Size { height, width } = self.spec.crop;
                 let planes = source.resample(self.plan(source.pose()), &watch)?.0;
-                ((crop, crop), interleaved(&planes, crop))
+                ((width, height), interleaved(&planes, width))
             }
         };
         Ok(StageOutput::Pixels(Pixels { width, height, rgb }))
@@ -102,7 +103,7 @@ fn interleaved(planes: &[u8], columns: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resize::center_crop_offset;
+    use super::super::geometry::crop_windows;
     use super::*;
     use crate::preprocess::{ImageLimits, ImageOptions, PreprocessSpec};
     use proptest::prelude::*;
@@ -114,8 +115,8 @@ mod tests {
 
     fn preprocessor(resize: u32, crop: u32) -> Preprocessor {
         let spec = PreprocessSpec {
-            resize,
-            crop,
+            resize: Size::square(resize),
+            crop: Size::square(crop),
             ..PreprocessSpec::default()
         };
         Preprocessor::new(
@@ -161,11 +162,11 @@ mod tests {
             let cropped = pixels(&preprocessor, &bytes, Stage::Cropped);
             prop_assert_eq!(resized.width.min(resized.height), resize);
             prop_assert_eq!((cropped.width, cropped.height), (crop, crop));
-            let left = center_crop_offset(resized.width, crop) as usize * 3;
-            let top = center_crop_offset(resized.height, crop) as usize;
+            let ((left, _), (top, _)) = crop_windows((resized.width, resized.height), preprocessor.spec());
+            let left = left as usize * 3;
             let cut: Vec<u8> = resized.rgb
                 .chunks_exact(resized.width as usize * 3)
-                .skip(top)
+                .skip(top as usize)
                 .take(crop as usize)
                 .flat_map(|row| row[left..left + crop as usize * 3].to_vec())
                 .collect();

@@ -4,7 +4,8 @@
 
 use crate::preprocess::PreprocessSpec;
 #[cfg(feature = "embedded-model")]
-use crate::preprocess::{Channels, Interpolation, ResizeMode};
+use crate::preprocess::{Channels, CropRounding, Interpolation, ResizeMode};
+use crate::tensor::Size;
 
 /// A model compiled into the binary.
 #[derive(Debug)]
@@ -47,10 +48,11 @@ pub static BUILTINS: &[Builtin] = &[
         license: "Apache-2.0",
         description: "EfficientNet-Lite0, all 1000 ImageNet classes, 8-bit weights",
         preprocess: PreprocessSpec {
-            resize: 256,
+            resize: Size::square(256),
             resize_mode: ResizeMode::ShorterSide,
             interpolation: Interpolation::Bicubic,
-            crop: 224,
+            crop: Size::square(224),
+            crop_rounding: CropRounding::HalfEven,
             channels: Channels::Rgb,
             scale: 1.0,
             mean: [0.498_039; 3],
@@ -64,10 +66,11 @@ pub static BUILTINS: &[Builtin] = &[
         license: env!("CARGO_PKG_LICENSE"),
         description: "half-width ResNet-18, 200 ImageNet classes at 64 x 64: a demonstration",
         preprocess: PreprocessSpec {
-            resize: 64,
+            resize: Size::square(64),
             resize_mode: ResizeMode::ShorterSide,
             interpolation: Interpolation::Bilinear,
-            crop: 64,
+            crop: Size::square(64),
+            crop_rounding: CropRounding::HalfEven,
             channels: Channels::Rgb,
             scale: 1.0,
             mean: crate::preprocess::IMAGENET_MEAN,

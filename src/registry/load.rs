@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::labels::Labels;
 use super::parts::{Parts, parts};
-use super::recipe::Recipes;
+use super::recipe::{Provenance, Recipes};
 use super::spec::{check_preprocess, fitted_labels, standard_labels};
 use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
@@ -79,12 +79,16 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     let source = ModelSource {
         bytes: parts.onnx,
         dir: parts.dir.as_ref(),
-        default_side: parts.recipes.open_side(),
+        default_size: parts.recipes.open_size(),
         output: wish,
     };
     let network = Network::read(source).map_err(refuse)?;
     let (preprocess, preprocess_from) =
         preprocess_for(&network.input(), &parts.recipes).map_err(bad_spec)?;
+    let guesses = [
+        guessed_size(&preprocess, &preprocess_from),
+        guessed_order(&preprocess, &preprocess_from),
+    ];
     let model = TractModel::load(network, &color_values(&preprocess), options).map_err(refuse)?;
     let classes = model.spec().classes();
     let (labels, labels_from) = match parts.labels {
@@ -98,6 +102,7 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         )));
     }
     let mut notes = parts.notes;
+    notes.extend(guesses.into_iter().flatten());
     notes.extend(equal_labels(&labels));
     let outputs = model.probe().map_err(refuse)?;
     let (output, kind_reason) = match parts.kind {
@@ -114,7 +119,7 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
         bytes,
         license: parts.license,
         preprocess,
-        preprocess_from,
+        preprocess_from: preprocess_from.to_string(),
         labels,
         labels_from,
         notes,
@@ -143,7 +148,7 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
     let source = ModelSource {
         bytes: parts.onnx,
         dir: parts.dir.as_ref(),
-        default_side: parts.recipes.open_side(),
+        default_size: parts.recipes.open_size(),
         output,
     };
     let input = TractModel::input(source).map_err(|reason| ModelError::Load {
@@ -177,15 +182,42 @@ fn color_values(preprocess: &PreprocessSpec) -> ColorValues {
 fn preprocess_for(
     input: &NetworkInput,
     recipes: &Recipes,
-) -> Result<(PreprocessSpec, String), String> {
+) -> Result<(PreprocessSpec, Provenance), String> {
     if let Pixels::Unknown(reason) = &input.pixels
         && !recipes.say_colors()
     {
         return Err(format!("{reason}; {SAY_COLORS}"));
     }
-    let (preprocess, from) = recipes.whole(input.side, input.pixels.mean_and_std())?;
+    let (preprocess, from) = recipes.whole(input.size, input.pixels.mean_and_std())?;
     check_preprocess(&preprocess, input)?;
-    Ok((preprocess, from.to_string()))
+    Ok((preprocess, from))
+}
+
+/// A sentence about how images become an input that is not square, where nothing says it.
+fn guessed_size(preprocess: &PreprocessSpec, from: &Provenance) -> Option<String> {
+    let PreprocessSpec { resize, crop, .. } = preprocess;
+    let is_guess = from.is_assumed("resize") && from.is_assumed("resize_mode");
+    (is_guess && !crop.is_square()).then(|| {
+        format!(
+            "its input is {crop} and nothing says how pictures become that: they are resized in proportion to cover \
+             {resize}, and the middle is cut out; if it was trained on pictures of that size whatever their proportion, \
+             say [preprocess] resize = {crop} in model.toml"
+        )
+    })
+}
+
+/// A sentence about means that grow from the first channel to the last, as they do in photos from blue to red, where
+/// nothing says the order of the channels.
+fn guessed_order(preprocess: &PreprocessSpec, from: &Provenance) -> Option<String> {
+    let [first, second, third] = preprocess.mean;
+    let grows = first < second && second < third && third - first > 0.1 * second;
+    (from.is_assumed("channels") && grows).then(|| {
+        format!(
+            "mean is [{first}, {second}, {third}], as of blue, green and red, and nothing says the order of the channels, \
+             so that they are red, green and blue: if it was trained on BGR, as Caffe's networks are, say [preprocess] \
+             channels = \"bgr\" in model.toml, otherwise channels = \"rgb\""
+        )
+    })
 }
 
 /// What decides where the network does not tell.

@@ -130,25 +130,29 @@ pub(super) fn standard_labels(classes: usize) -> (Labels, String) {
     }
 }
 
-/// The labels given, behind one for the background where they are ImageNet's and the network has one class more.
+/// The labels given, behind one for the background where they are ImageNet's and the network has one class more; without
+/// a head line where it has one less.
 pub(super) fn fitted_labels(given: Labels, classes: usize) -> Labels {
-    match classes == given.len() + 1 && given == Labels::imagenet1k() {
-        true => given.behind_background(),
-        false => given,
+    let has_background = classes == given.len() + 1 && given == Labels::imagenet1k();
+    if has_background {
+        return given.behind_background();
     }
+    let head = given.without_head().filter(|rest| rest.len() == classes);
+    head.unwrap_or(given)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::InputForm;
+    use crate::tensor::Size;
 
     #[test]
     fn bytes_and_grey_want_a_preprocessing_that_fits() {
         let check = |given: &PreprocessSpec, form| {
             let input = NetworkInput {
                 name: "x".into(),
-                side: 224,
+                size: Size::square(224),
                 form,
                 pixels: Pixels::Normalized,
             };
@@ -205,7 +209,23 @@ mod tests {
         assert_eq!(fitted_labels(imagenet.clone(), 1000), imagenet);
         assert_eq!(first(standard_labels(1002).0), "0");
         let others = Labels::numbers(1000);
+        assert_eq!(fitted_labels(others.clone(), 999), others);
         assert_eq!(fitted_labels(others.clone(), 1001), others);
+    }
+
+    #[test]
+    fn head_line_is_no_class_where_there_is_one_line_more() {
+        let of = |text: &str, classes| {
+            let labels = fitted_labels(Labels::parse(text).unwrap(), classes);
+            let names: Vec<&str> = labels.iter().map(|l| &*l.label).collect();
+            names.join("|")
+        };
+        for head in ["label", "Class_Name", "name", "\"labels\"", "class name"] {
+            assert_eq!(of(&format!("{head}\ncat\ndog\n"), 2), "cat|dog", "{head}");
+        }
+        assert_eq!(of("label\ncat\n", 2), "label|cat");
+        assert_eq!(of("label\ncat\ndog\nowl\n", 2), "label|cat|dog|owl");
+        assert_eq!(of("person\ncat\ndog\n", 2), "person|cat|dog");
     }
 
     #[test]

@@ -78,8 +78,8 @@ for name, (family, processor, settings, config) in MODELS.items():
         dynamo(Logits(network), images, names=("pixel_values", "logits"))(directory)
 
     keep(files[1], "Hugging Face, dynamo", by_torch, images)
-    if name == "resnet18":
-        keep("hf-resnet18-optimum-o3", "Hugging Face, Optimum", exported(saved, optimize="O3"), images)
+    if name == "vit":
+        keep("hf-vit-optimum-o3", "Hugging Face, Optimum", exported(saved, optimize="O3"), images)
 
     if name in ("resnet18", "vit"):
 

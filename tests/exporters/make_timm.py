@@ -29,17 +29,25 @@ def with_config(export, network):
     return make
 
 
-for name in ONE + BOTH:
+# Trained for an input that is not square, as `--input-size` and `--crop-mode` of timm's scripts do it.
+NOT_SQUARE = {
+    "resnet10t-wide": dict(input_size=(3, 192, 320)),
+    "resnet10t-tall-squash": dict(input_size=(3, 288, 160), crop_mode="squash"),
+    "mobilenetv3_small_050-tall": dict(input_size=(3, 256, 128), crop_pct=1.0),
+}
+
+for name in [*NOT_SQUARE, *ONE, *BOTH]:
     exports = [legacy, dynamo] if name in BOTH else [legacy]
     names = [f"timm-{name}-{'o17' if export is legacy else 'dynamo'}" for export in exports]
     if not wanted(*names):
         continue
     torch.manual_seed(1)
     try:
-        network = timm.create_model(name, pretrained=False)
+        network = timm.create_model(name.split("-")[0], pretrained=False)
     except RuntimeError as error:  # this version has it no longer
         print(f"{name}: {error}")
         continue
+    network.pretrained_cfg = dict(network.pretrained_cfg) | NOT_SQUARE.get(name, {})
     # What timm itself takes from that config for inference.
     transform = timm.data.create_transform(**timm.data.resolve_data_config(network.pretrained_cfg))
     preprocess = lambda image: transform(image).numpy()

@@ -1,10 +1,14 @@
 """torchvision's networks by both exporters of PyTorch: operator sets, batches, sides, external data, half precision."""
 
+import copy
+
 import torch
 from onnxconverter_common import float16
 from torch import nn
-from torchvision import models
+from timm.data.transforms import ResizeKeepRatio
+from torchvision import models, transforms
 import onnx
+from onnx import numpy_helper
 
 from torch_zoo import calibrated, dynamo, legacy
 from zoo import MEAN, STD, cropped, due, keep, standard, varied, wanted
@@ -33,7 +37,7 @@ def files(network, *files, side=224, **arguments):
         except Exception as error:  # the exporter of this version has it no longer
             print(f"{name}: {error}")
             continue
-        exporter = "torchvision, TorchScript" if export is legacy else "torchvision, dynamo"
+        exporter = "torchvision, dynamo" if export is dynamo else "torchvision, TorchScript"
         keep(name, exporter, export(changed, taken, **options), taken, **about)
 
 
@@ -71,6 +75,22 @@ def halves(how):
     return export
 
 
+def training(network, images, **options):
+    """Exported without eval(), as people do by mistake; due is what the same weights give after it.
+
+    The exporter runs the example through the network, which moves its running statistics: those of the file count.
+    """
+    network = copy.deepcopy(network)
+
+    def make(directory):
+        legacy(network, images, training=MODES.TRAINING, do_constant_folding=False, **options)(directory)
+        weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in onnx.load(directory / "model.onnx").graph.initializer}
+        network.load_state_dict(weights, strict=False)
+        legacy(network.eval(), images, file=f"../{directory.name}.due.onnx", **options)(directory)
+
+    return make
+
+
 ROUNDED = dict(rounded=True)
 files("resnet18",
     ("o9-weights-as-inputs", legacy, dict(opset=9, keep_initializers_as_inputs=True, batch=1)),
@@ -88,6 +108,7 @@ files("resnet34", ("o13-unfolded", legacy, dict(opset=13, do_constant_folding=Fa
 files("resnet50",
     ("o17-b1", legacy, dict(batch=1)), ("o13", legacy, dict(opset=13)), ("o17-b4", legacy, dict(batch=4)),
     ("o13-preserve", legacy, dict(opset=13, training=MODES.PRESERVE, do_constant_folding=False)),
+    ("o13-training", training, dict(opset=13)),
     ("o11-open-sides", legacy, dict(opset=11, open_sides=True)),
     ("dynamo-b1", dynamo, dict(batch=1)), ("dynamo-external", dynamo, dict(external_data=True)),
     ("dynamo-o21", dynamo, dict(opset=21)), ("dynamo-o23", dynamo, dict(opset=23)),
@@ -96,6 +117,35 @@ files("resnet50",
 )
 files("resnet18", ("half", legacy, dict(change=lambda n: n.half(), to=lambda i: i.astype(np.float16), about=ROUNDED)))
 files("resnet50", ("half-dynamo", dynamo, dict(change=lambda n: n.half(), to=lambda i: i.astype(np.float16), about=ROUNDED)))
+
+
+def beside(toml):
+    """With a model.toml."""
+
+    def export(network, images, **options):
+        def make(directory):
+            legacy(network, images, **options)(directory)
+            (directory / "model.toml").write_text(toml)
+
+        return make
+
+    return export
+
+
+def not_square(name, toml, *steps):
+    """Another height than width: what torchvision's transforms make of the photos."""
+    transform = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    change = lambda network: calibrated(copy.deepcopy(network), varied(lambda image: transform(image).numpy()))
+    return name, beside(toml), dict(change=change, to=lambda _: due(lambda image: transform(image).numpy()))
+
+
+WIDE, TALL = (160, 256), (256, 128)
+files("resnet18",
+    not_square("wide-stretched", "[preprocess]\nresize = [160, 256]\n", transforms.Resize(WIDE)),
+    not_square("tall-cropped", "[preprocess]\nresize = 288\n", transforms.Resize(288), transforms.CenterCrop(TALL)),
+    # Of which nothing is said: covered, as timm does it.
+    not_square("wide", "", ResizeKeepRatio((183, 293)), transforms.CenterCrop(WIDE)),
+)
 files("resnet101", ("o17", legacy, {}))
 files("resnet152", ("o13", legacy, dict(opset=13)))
 files("resnext50_32x4d", ("dynamo", dynamo, {}))

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ROOT / "target/exporters/files"
+FILES = Path(os.environ.get("EXPORTERS", ROOT / "target/exporters")) / "files"
 PHOTOS = sorted((ROOT / "tests/fixtures/photos").glob("*.png"))
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

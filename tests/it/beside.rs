@@ -7,6 +7,7 @@ use prost::Message;
 use resnet::engine::EngineOptions;
 use resnet::preprocess::{Channels, Interpolation, ResizeMode};
 use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
+use resnet::tensor::Size;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 use crate::harness::{Process, fixture, fixture_bytes, resnet};
@@ -169,21 +170,24 @@ const TIMM: &str = r#"{"architecture": "resnet10t", "pretrained_cfg": {"input_si
 fn what_exporters_leave_is_taken_and_said() {
     let vit = loaded(&[("preprocessor_config.json", VIT)]).unwrap();
     let spec = &vit.preprocess;
-    assert_eq!((spec.resize, spec.resize_mode), (32, ResizeMode::Stretch));
+    assert_eq!(
+        (spec.resize, spec.resize_mode),
+        (Size::square(32), ResizeMode::Stretch)
+    );
     assert_eq!(
         (spec.mean, spec.interpolation),
         ([0.4, 0.5, 0.6], Interpolation::Bicubic)
     );
     assert_eq!(
         vit.preprocess_from,
-        "resize, resize_mode, interpolation, crop, channels, scale, mean, std: preprocessor_config.json"
+        "resize, resize_mode, interpolation, crop, crop_rounding, channels, scale, mean, std: preprocessor_config.json"
     );
 
     let timm = loaded(&[("config.json", TIMM)]).unwrap();
     let spec = &timm.preprocess;
     assert_eq!(
         (spec.resize, spec.crop, spec.mean),
-        (35, 32, [0.1, 0.2, 0.3])
+        (Size::square(35), Size::square(32), [0.1, 0.2, 0.3])
     );
     assert!(
         timm.preprocess_from.ends_with("crop: the network's input"),
@@ -224,21 +228,26 @@ fn what_cannot_be_honoured_is_refused_unless_the_toml_says_otherwise() {
 }
 
 #[test]
-fn exporters_say_the_side_that_a_network_leaves_open() {
-    for (name, text, side) in [
-        ("preprocessor_config.json", VIT, 32),
-        ("config.json", r#"{"image_size": 40}"#, 40),
-        ("config.json", TIMM, 176),
-        ("model.toml", "[preprocess]\ncrop = 48\n", 48),
+fn exporters_say_the_size_that_a_network_leaves_open() {
+    let wide = VIT.replace("\"height\": 32", "\"height\": 24");
+    for (name, text, height, width) in [
+        ("preprocessor_config.json", VIT, 32, 32),
+        ("preprocessor_config.json", &wide, 24, 32),
+        ("config.json", r#"{"image_size": 40}"#, 40, 40),
+        ("config.json", r#"{"image_size": [40, 24]}"#, 40, 24),
+        ("config.json", TIMM, 176, 176),
+        ("model.toml", "[preprocess]\ncrop = 48\n", 48, 48),
+        ("model.toml", "[preprocess]\ncrop = [48, 40]\n", 48, 40),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("birds.onnx");
         fs::copy(fixture("models/dynamic_sides.onnx"), &file).unwrap();
         fs::write(dir.path().join(name), text).unwrap();
         let found = model(&file).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let size = Size { height, width };
         assert_eq!(
-            (found.model.spec().side, found.preprocess.crop),
-            (side, side as u32)
+            (found.model.spec().size, found.preprocess.crop),
+            (size, size)
         );
     }
 }
@@ -303,7 +312,11 @@ fn each_left_out_setting_of_the_toml_follows_the_network() {
         for name in ["birds.toml", "model.toml"] {
             let model = loaded(&[(name, toml)]).unwrap_or_else(|e| panic!("{toml}: {e}"));
             let spec = &model.preprocess;
-            assert_eq!((spec.resize, spec.crop), (37, 32), "{toml}");
+            assert_eq!(
+                (spec.resize, spec.crop),
+                (Size::square(37), Size::square(32)),
+                "{toml}"
+            );
             let half = toml.contains("0.5");
             assert_eq!(spec.mean == [0.5; 3], half, "{toml}");
         }
@@ -319,14 +332,14 @@ fn file_among_others_has_what_bears_its_name_and_the_rest_is_said() {
     ]);
     fs::copy(fixture("models/opset12.onnx"), dir.path().join("cats.onnx")).unwrap();
     let birds = model(&dir.path().join("birds.onnx")).unwrap();
-    assert_eq!(birds.preprocess.resize, 40);
+    assert_eq!(birds.preprocess.resize, Size::square(40));
     assert!(
         birds.notes[0].starts_with("model.toml, labels.txt beside it is not read"),
         "{:?}",
         birds.notes
     );
     let cats = model(&dir.path().join("cats.onnx")).unwrap();
-    assert_eq!(cats.preprocess.resize, 37);
+    assert_eq!(cats.preprocess.resize, Size::square(37));
 }
 
 #[test]
@@ -346,9 +359,9 @@ fn show_says_what_was_taken_from_where() {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for words in [
-        "both sides to 32 (bicubic), center crop 32, mean [0.7, 0.7, 0.7]",
+        "both sides to 32 (bicubic), center crop 32, rounded down, mean [0.7, 0.7, 0.7]",
         "mean: model.toml",
-        "crop, channels, scale, std: preprocessor_config.json",
+        "crop, crop_rounding, channels, scale, std: preprocessor_config.json",
         "config.json",
         "0 and 1 are both \"dog\"",
     ] {

@@ -1,5 +1,6 @@
 //! Networks that take the bytes of a crop: the answers must be those for the normalized tensor, to the last bit.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,14 +30,23 @@ fn photos() -> Vec<Vec<u8>> {
     names.map(|n| std::fs::read(fixture(n)).unwrap()).into()
 }
 
-/// The small built-in model, and fixtures that are lowered to one region, a softmax behind it in one.
-fn references() -> Vec<ModelRef> {
+/// The small built-in model, and fixtures that are lowered to one region, a softmax behind it in one; one of an input
+/// that is not square, as `model.toml` in the directory says.
+fn references(wide: &Path) -> Vec<ModelRef> {
+    std::fs::copy(
+        fixture("models/dynamic_sides.onnx"),
+        wide.join("model.onnx"),
+    )
+    .unwrap();
+    std::fs::write(wide.join("model.toml"), "[preprocess]\ncrop = [33, 58]\n").unwrap();
     let fixture = |name: &str| {
         let value = format!("m={}", fixture(&format!("models/{name}.onnx")).display());
         ModelRef::parse(&value, &Catalog::builtin(), None).unwrap()
     };
     let fixtures = ["opset7", "fixed_batch4", "probabilities", "classes1000"];
-    let fixtures = fixtures.map(fixture);
+    let wide = format!("m={}", wide.display());
+    let wide = ModelRef::parse(&wide, &Catalog::builtin(), None).unwrap();
+    let fixtures = fixtures.map(fixture).into_iter().chain([wide]);
     std::iter::once(tiny_reference()).chain(fixtures).collect()
 }
 
@@ -47,6 +57,7 @@ fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
 
 #[test]
 fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
+    let wide = tempfile::tempdir().unwrap();
     let avx2 = Features::vectors(Isa::Avx2);
     let precisions = Precision::FLOATS.map(|precision| (precision, Features::detect()));
     for (precision, features) in precisions.into_iter().chain([(Precision::F32, avx2)]) {
@@ -55,7 +66,7 @@ fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
             skipped(&format!("this CPU has no instructions for {name}"));
             continue;
         }
-        for reference in references() {
+        for reference in references(wide.path()) {
             let options = EngineOptions {
                 features,
                 precision: Some(precision),
@@ -148,11 +159,12 @@ fn outputs(model: LoadedModel) -> Vec<Vec<f32>> {
 
 #[test]
 fn photos_are_answered_alike_with_and_without_bytes() {
+    let wide = tempfile::tempdir().unwrap();
     let options = EngineOptions {
         max_batch: 3,
         ..EngineOptions::default()
     };
-    for reference in references() {
+    for reference in references(wide.path()) {
         let loaded = || load(&reference, &options).unwrap();
         let lowered = options.features.isa > Isa::Scalar;
         assert_eq!(loaded().model.spec().takes_bytes, lowered);

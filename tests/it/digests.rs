@@ -7,6 +7,7 @@ use std::process::Command;
 
 use resnet::engine::EngineOptions;
 use resnet::registry::{Catalog, CatalogEntry, ModelOrigin, ModelRef, load, sha256_of};
+use resnet::tensor::Size;
 
 use crate::harness::{fixture, fixture_bytes, resnet};
 
@@ -21,8 +22,8 @@ fn pulled(path: &Path) -> ModelRef {
     let mut entry: CatalogEntry = Catalog::builtin().entries()[0].clone();
     entry.name = "small".into();
     entry.sha256 = digest(&fixture_bytes(MODEL));
-    entry.preprocess.resize = 18;
-    entry.preprocess.crop = 16;
+    entry.preprocess.resize = Size::square(18);
+    entry.preprocess.crop = Size::square(16);
     ModelRef {
         name: "small".into(),
         source: ModelOrigin::Catalog(Box::new(entry), path.to_owned()),

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use kernels::nn::Precision;
 use resnet::engine::EngineOptions;
 use resnet::registry::{Catalog, LoadedModel, ModelRef, load, preprocess_of};
-use resnet::tensor::{Image, Tensor};
+use resnet::tensor::{Image, Size, Tensor};
 use serde_json::Value;
 
 use crate::harness::{Settings, TestServer, fixture, fixture_json, resnet};
 
-const SIDE: usize = 8;
+const SIDE: u32 = 8;
 
 /// A graph with what a user says of it beside it.
 struct Given {
@@ -57,8 +57,8 @@ fn expected(what: &str) -> serde_json::Map<String, Value> {
 }
 
 /// The formula of `make_models.py`, spread over the pixels that the network takes.
-fn images(count: usize, pixels: Option<&str>) -> Vec<Image> {
-    let area = SIDE * SIDE;
+fn images(count: usize, size: Size, pixels: Option<&str>) -> Vec<Image> {
+    let area = size.pixels();
     let value = |i: usize| {
         let value = ((i * 7919) % (1000 - 100 * (i / area % 7))) as f32 / 500.0 - 1.0;
         match pixels {
@@ -69,7 +69,7 @@ fn images(count: usize, pixels: Option<&str>) -> Vec<Image> {
     };
     let image = |n: usize| (n * 3 * area..(n + 1) * 3 * area).map(value).collect();
     (0..count)
-        .map(|n| Tensor::new(vec![3, SIDE, SIDE], image(n)).into())
+        .map(|n| Tensor::new(size.shape().to_vec(), image(n)).into())
         .collect()
 }
 
@@ -123,7 +123,14 @@ fn compare_model(model: &LoadedModel, about: &Value) -> Result<(), String> {
             model.preprocess
         ));
     }
-    let images = images(want.len(), pixels);
+    let size = match about["size"].as_array() {
+        Some(_) => serde_json::from_value(about["size"].clone()).unwrap(),
+        None => Size::square(SIDE),
+    };
+    if spec.size != size {
+        return Err(format!("images of {}, expected {size}", spec.size));
+    }
+    let images = images(want.len(), size, pixels);
     let mut engine = model.model.spawn().unwrap();
     let together = engine.run(&images).map_err(|e| e.to_string())?;
     let tolerance = about["tolerance"].as_f64().unwrap();

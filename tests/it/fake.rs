@@ -9,7 +9,7 @@ use resnet::engine::{
 };
 use resnet::preprocess::PreprocessSpec;
 use resnet::registry::{Labels, LoadedModel, OutputKind};
-use resnet::tensor::Image;
+use resnet::tensor::{Image, Size};
 
 /// A network whose runs wait at a gate. Its two logits are the mean and the first value of the image; its second output
 /// are the image's own values.
@@ -102,7 +102,7 @@ impl FakeModel {
             ],
             output_reason: "it is a fake".into(),
             ending: Ending::Linear,
-            side: 2,
+            size: Size::square(2),
             plan_batch: None,
             takes_bytes: false,
             runtime: "fake".into(),
@@ -118,8 +118,8 @@ impl FakeModel {
             bytes: 0,
             license: None,
             preprocess: PreprocessSpec {
-                resize: 2,
-                crop: 2,
+                resize: Size::square(2),
+                crop: Size::square(2),
                 mean: [0.0; 3],
                 std: [1.0; 3],
                 ..PreprocessSpec::default()

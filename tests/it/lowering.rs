@@ -6,11 +6,18 @@ use kernels::{Features, Isa};
 use resnet::engine::{
     ColorValues, EngineOptions, Model, ModelSource, Network, OutputWish, TractModel,
 };
-use resnet::tensor::{Image, Tensor};
+use resnet::tensor::{Image, Size, Tensor};
 
 use crate::harness::fixture;
 
+/// Of the inputs that a file leaves open.
+const SIZE: Size = Size::square(32);
+
 fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
+    model_of(SIZE, bytes, features, max_batch)
+}
+
+fn model_of(size: Size, bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
     let options = EngineOptions {
         features,
         max_batch,
@@ -19,7 +26,7 @@ fn model(bytes: &[u8], features: Features, max_batch: usize) -> TractModel {
     let source = ModelSource {
         bytes: Cow::Owned(bytes.to_vec()),
         dir: None,
-        default_side: 32,
+        default_size: size,
         output: OutputWish::default(),
     };
     let network = Network::read(source).unwrap();
@@ -31,12 +38,12 @@ fn scalar() -> Features {
     Features::vectors(Isa::Scalar)
 }
 
-fn images(side: usize, count: usize) -> Vec<Image> {
+fn images(size: Size, count: usize) -> Vec<Image> {
     let value = |i: usize| ((i * 7919) % 1009) as f32 / 250.0 - 2.0;
-    let size = 3 * side * side;
-    let image = |n: usize| (n * size..(n + 1) * size).map(value).collect();
+    let values = size.values();
+    let image = |n: usize| (n * values..(n + 1) * values).map(value).collect();
     (0..count)
-        .map(|n| Tensor::new(vec![3, side, side], image(n)).into())
+        .map(|n| Tensor::new(size.shape().to_vec(), image(n)).into())
         .collect()
 }
 
@@ -51,13 +58,18 @@ fn ours_answers_as_tract_and_the_same_in_every_batch() {
         "classes1000",
     ];
     let fixtures = fixtures.map(|name| fixture(&format!("models/{name}.onnx")));
-    for path in std::iter::once(built_in.into()).chain(fixtures) {
+    let open = fixture("models/dynamic_sides.onnx");
+    let sizes = [(32, 48), (57, 33), (9, 64)].map(|(height, width)| Size { height, width });
+    let not_square = sizes.map(|size| (open.clone(), size));
+    let square = std::iter::once(built_in.into()).chain(fixtures);
+    for (path, size) in square.map(|path| (path, SIZE)).chain(not_square) {
         let bytes = std::fs::read(&path).unwrap();
-        let ours = model(&bytes, Features::detect(), 3);
-        let tracts = model(&bytes, scalar(), 1);
+        let ours = model_of(size, &bytes, Features::detect(), 3);
+        let tracts = model_of(size, &bytes, scalar(), 1);
+        assert!(path != open || ours.spec().size == size);
         assert_eq!(tracts.spec().lowering.steps, 0, "{}", path.display());
         assert_eq!(tracts.spec().plan_batch, Some(1), "{}", path.display());
-        let images = images(ours.spec().side, 7);
+        let images = images(ours.spec().size, 7);
         let want = tracts.spawn().unwrap().run(&images).unwrap();
         let mut engine = ours.spawn().unwrap();
         let got = engine.run(&images).unwrap();

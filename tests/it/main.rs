@@ -38,6 +38,7 @@ mod lowering;
 mod matrix;
 mod metrics;
 mod models;
+mod not_square;
 mod oip;
 mod overload;
 mod page;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use resnet::engine::EngineOptions;
 use resnet::registry::{Catalog, ModelRef, OutputKind, load};
-use resnet::tensor::{Image, Tensor};
+use resnet::tensor::{Image, Size, Tensor};
 
 use crate::fake::{FakeModel, plain_png};
 use crate::harness::{
@@ -266,7 +266,7 @@ fn engine_gives_the_outputs_that_are_asked_for_in_their_order() {
         (1, spec.classes())
     );
     let mut engine = tiny.model.spawn().unwrap();
-    let image = [Tensor::zeros(vec![3, spec.side, spec.side]).into()];
+    let image = [Tensor::zeros(spec.size.shape().to_vec()).into()];
     let one = engine.run_for(&image, &[0]).unwrap();
     assert_eq!(one, [engine.run(&image).unwrap()]);
     let error = engine.run_for(&image, &[1]).unwrap_err().to_string();
@@ -309,7 +309,7 @@ fn directory_brings_its_preprocessing_and_labels() {
     let model = load_directory(dir.path()).unwrap();
     assert_eq!(
         (model.preprocess.resize, model.preprocess.mean),
-        (36, [0.5; 3])
+        (Size::square(36), [0.5; 3])
     );
     let server = TestServer::start(vec![model], &Settings::default());
     let answer = server.post("/classify?top_k=7", &plain_png(9)).ok();
@@ -340,7 +340,7 @@ fn specs_that_do_not_fit_are_refused() {
         ),
         (
             vec![("model.toml", "[preprocess]\nresize = 64\ncrop = 48\n")],
-            "crops to 48, the network takes 32×32",
+            "crops to 48, the network takes 32 (",
         ),
         (
             vec![("model.toml", "[preprocess]\nresize = 0\ncrop = 32\n")],
@@ -352,7 +352,7 @@ fn specs_that_do_not_fit_are_refused() {
         ),
         (
             vec![("model.toml", "[preprocess]\nresize_mode = \"squash\"\n")],
-            "unknown variant `squash`, expected `shorter-side` or `stretch`",
+            "unknown variant `squash`, expected one of `shorter-side`, `stretch`, `cover`",
         ),
         (
             vec![("model.toml", "[preprocess]\ninterpolation = \"area\"\n")],

@@ -115,7 +115,7 @@ fn preprocessing_is_the_models_without_running_it() {
     spec("[preprocess]\ncrop = 224\n");
     let (code, _, stderr) = run(&["preprocess", &file, "--npy", "-", "--model", &model]);
     assert!(
-        code == 1 && stderr.contains("crops to 224, the network takes 32×32"),
+        code == 1 && stderr.contains("crops to 224, the network takes 32 ("),
         "{stderr}"
     );
 }

@@ -6,7 +6,7 @@ use kernels::{Features, Isa};
 use resnet::engine::{
     ColorValues, EngineOptions, LoadError, Model, ModelSource, Network, OutputWish, TractModel,
 };
-use resnet::tensor::{Image, Tensor};
+use resnet::tensor::{Image, Size, Tensor};
 
 use crate::harness::{fixture, fixture_json};
 
@@ -18,7 +18,7 @@ fn load(file: &str, options: &EngineOptions) -> Result<TractModel, LoadError> {
             .unwrap()
             .into(),
         dir: None,
-        default_side: SIDE,
+        default_size: Size::square(SIDE as u32),
         output: OutputWish::default(),
     };
     TractModel::load(Network::read(source)?, &ColorValues::UNIT, options)
@@ -144,7 +144,7 @@ fn what_is_not_quantized_is_not_int8() {
         let source = ModelSource {
             bytes: std::fs::read(fixture(file)).unwrap().into(),
             dir: None,
-            default_side: SIDE,
+            default_size: Size::square(SIDE as u32),
             output: OutputWish::default(),
         };
         TractModel::load(

@@ -16,7 +16,7 @@ use crate::config::{ArithmeticConfig, parse_timeout, whole_number};
 use crate::engine::{EngineError, EngineOptions, Model};
 use crate::registry;
 use crate::table::Table;
-use crate::tensor::{Crop, Image, Tensor};
+use crate::tensor::{Crop, Image, Size, Tensor};
 use kernels::Caches;
 use kernels::nn::Arithmetic;
 
@@ -170,7 +170,7 @@ pub(super) fn run(args: &EngineBenchArgs) -> anyhow::Result<()> {
 
 /// Seconds of each batch, by worker; every worker has at least one.
 fn measure(model: &dyn Model, args: &EngineBenchArgs) -> anyhow::Result<Vec<Vec<f64>>> {
-    let images = images(args.input, args.batch, model.spec().side);
+    let images = images(args.input, args.batch, model.spec().size);
     std::thread::scope(|scope| {
         let (tell_warm, warm) = channel::<()>();
         let mut workers = Vec::with_capacity(args.workers);
@@ -226,22 +226,21 @@ fn worker(
 }
 
 /// Chance within the range of pixels, by a multiplicative generator: the same in every run.
-fn images(input: InputType, count: usize, side: usize) -> Vec<Image> {
+fn images(input: InputType, count: usize, size: Size) -> Vec<Image> {
     let mut state = 1_u64;
     let mut pixel = || {
         state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
         (state >> 40) as u32
     };
-    let size = 3 * side * side;
     let mut image = |_| match input {
         InputType::F32 => {
             let normalized = |pixel: u32| pixel as f32 / (1 << 24) as f32 * 4.6 - 2.0;
-            let data = (0..size).map(|_| normalized(pixel())).collect();
-            Image::from(Tensor::new(vec![3, side, side], data))
+            let data = (0..size.values()).map(|_| normalized(pixel())).collect();
+            Image::from(Tensor::new(size.shape().to_vec(), data))
         }
         InputType::U8 => {
-            let bytes = (0..size).map(|_| (pixel() >> 16) as u8).collect();
-            Crop::new(side, bytes).into()
+            let bytes = (0..size.values()).map(|_| (pixel() >> 16) as u8).collect();
+            Crop::new(size, bytes).into()
         }
     };
     (0..count).map(&mut image).collect()

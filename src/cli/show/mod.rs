@@ -14,7 +14,7 @@ use super::args::{StoreArgs, arithmetic};
 use super::output::print;
 use crate::config::ArithmeticConfig;
 use crate::engine::{EngineSpec, InputForm, Lowering, Pixels, RefusedNode};
-use crate::preprocess::{Channels, PreprocessSpec, ResizeMode};
+use crate::preprocess::{Channels, CropRounding, PreprocessSpec, ResizeMode};
 use crate::registry::{self, Builtin, Catalog, CatalogEntry, LoadedModel, ModelError, ModelRef};
 use crate::table::Table;
 
@@ -131,14 +131,21 @@ pub(crate) fn preprocess_words(spec: &PreprocessSpec) -> String {
         resize_mode,
         interpolation,
         crop,
+        crop_rounding,
         channels,
         scale,
         mean,
         std,
     } = spec;
-    let side = match resize_mode {
-        ResizeMode::ShorterSide => "shorter side",
-        ResizeMode::Stretch => "both sides",
+    let side = match (resize_mode, resize.is_square()) {
+        (ResizeMode::ShorterSide, _) => "shorter side to",
+        (ResizeMode::Stretch, true) => "both sides to",
+        (ResizeMode::Stretch, false) => "height and width to",
+        (ResizeMode::Cover, _) => "in proportion, to cover",
+    };
+    let rounding = match crop_rounding {
+        CropRounding::HalfEven => "",
+        CropRounding::Down => ", rounded down",
     };
     let order = match channels {
         Channels::Rgb => "",
@@ -149,7 +156,7 @@ pub(crate) fn preprocess_words(spec: &PreprocessSpec) -> String {
         false => format!(" of pixels from 0 to {scale}"),
     };
     format!(
-        "{side} to {resize} ({}), center crop {crop}{order}, mean {mean:?}, std {std:?}{range}",
+        "{side} {resize} ({}), center crop {crop}{rounding}{order}, mean {mean:?}, std {std:?}{range}",
         interpolation.name()
     )
 }
@@ -161,10 +168,11 @@ fn describe_file(text: &mut Table, model: &LoadedModel) {
     text.row([
         "input",
         &format!(
-            "{} [N, 3, {side}, {side}] float32{}",
+            "{} [N, 3, {}, {}] float32{}",
             spec.input_name,
-            file_form(spec),
-            side = spec.side
+            spec.size.height,
+            spec.size.width,
+            file_form(spec)
         ),
     ]);
     for note in &spec.notes {

@@ -9,7 +9,7 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 use super::{is_constant, is_elementwise};
 use crate::ops::Region;
 
-/// The graph with a `u8` input, `[N, side, 3, side]`, in place of its `f32` one, `[N, 3, side, side]`.
+/// The graph with a `u8` input, `[N, height, 3, width]`, in place of its `f32` one, `[N, 3, height, width]`.
 ///
 /// None unless a region alone reads the input and can normalize it. None also if tract computes more than elementwise
 /// ends and a softmax: a second plan would have its own copy of tract's packed weights.

@@ -47,7 +47,7 @@ fn build(
         op,
         op_type: node.op_type.clone(),
         axes: axes_input(node),
-        aligned_scales: resize::aligned_scales(node),
+        aligned: resize::aligned(node),
         is_counted: false,
     };
     Ok((Box::new(bounded), closures))
@@ -64,8 +64,8 @@ struct Bounded {
     op_type: String,
     /// The input that names axes.
     axes: Option<usize>,
-    /// The scales of a `Resize` that aligns corners.
-    aligned_scales: Option<usize>,
+    /// How a `Resize` aligns corners.
+    aligned: Option<resize::Aligned>,
     is_counted: bool,
 }
 
@@ -239,8 +239,8 @@ impl InferenceOp for Bounded {
     ) -> TractResult<(Facts, Facts, Facts)> {
         self.check_sizes(&inputs)?;
         self.check_axes(&inputs)?;
-        if let Some(scales) = self.aligned_scales.and_then(|i| inputs.get(i)) {
-            resize::check_aligned(inputs[0], scales)?;
+        if let Some(aligned) = &self.aligned {
+            aligned.check(&inputs)?;
         }
         if !inputs.is_empty() && inputs.iter().all(|i| i.value.is_concrete()) {
             let facts = (inputs.clone(), outputs.clone(), observed.clone());

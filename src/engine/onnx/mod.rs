@@ -23,6 +23,7 @@ mod tensors;
 mod training;
 mod walk;
 mod windows;
+mod words;
 
 use std::collections::{HashMap, HashSet};
 

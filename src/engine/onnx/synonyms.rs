@@ -3,23 +3,24 @@
 //! Called by `onnx` on the decoded file. What each means is ONNX's own definition, and ONNX Runtime's where it is from
 //! there.
 
-use std::collections::HashSet;
-
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
-use super::names::{fresh, names};
+use super::names::names;
 use super::numbers::{Constants, numbers_of, one};
 use super::windows::MAX_STEPS;
+use super::words::{Words, float, integer, integers, text};
 use super::{domain, graphs_mut, node_name};
 
 /// Whether [`rewrite`] says an operator by others.
 pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
     matches!(
         (domain, op_type),
-        ("", "Celu" | "GlobalLpPool" | "LpPool" | "Upsample") | ("com.microsoft", "FusedConv")
+        (
+            "",
+            "Celu" | "ConvInteger" | "GlobalLpPool" | "LpPool" | "Upsample"
+        ) | ("com.microsoft", "FusedConv")
     )
 }
 
@@ -43,14 +44,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
     let constants = Constants::of(graph);
     let (mut said, mut added) = (Vec::new(), Vec::new());
     for (i, node) in graph.node.iter().enumerate().filter(|(_, n)| is_meant(n)) {
-        let mut words = Words {
-            node,
-            version,
-            names: &mut names,
-            last: node.input.first().cloned().unwrap_or_default(),
-            nodes: Vec::new(),
-            constants: Vec::new(),
-        };
+        let mut words = Words::of(node, version, &mut names);
         words.say(&constants).map_err(|reason| LoadError::BadNode {
             node: node_name(node),
             reason,
@@ -75,21 +69,11 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
     Ok(())
 }
 
-/// Operators behind one another in the place of one.
-struct Words<'g> {
-    node: &'g NodeProto,
-    version: i64,
-    names: &'g mut HashSet<String>,
-    /// The value that the next one reads.
-    last: String,
-    nodes: Vec<NodeProto>,
-    constants: Vec<TensorProto>,
-}
-
 impl Words<'_> {
     fn say(&mut self, constants: &Constants<'_>) -> Result<(), String> {
         match &*self.node.op_type {
             "Celu" => self.celu()?,
+            "ConvInteger" => self.conv_integer(constants)?,
             "FusedConv" => self.fused_conv()?,
             "GlobalLpPool" => self.global_lp_pool(),
             "LpPool" => self.lp_pool()?,
@@ -113,6 +97,48 @@ impl Words<'_> {
         self.push("Div", &[&alpha], Vec::new());
         self.push("Elu", &[], Vec::new());
         self.push("Mul", &[&alpha], Vec::new());
+        Ok(())
+    }
+
+    /// A convolution of bytes, as of numbers: products of bytes and their sums are whole numbers there too, and the
+    /// importer's own takes a hundred times as long.
+    fn conv_integer(&mut self, constants: &Constants<'_>) -> Result<(), String> {
+        let node = self.node;
+        let input = |i: usize| {
+            let name = node.input.get(i).filter(|name| !name.is_empty());
+            name.map(String::as_str)
+        };
+        let images = self.last.clone();
+        // Said as weights of bytes are, which become numbers when the file is read.
+        let shape = |zero: &str| constants.get(zero).map(|numbers| numbers.dims);
+        let dims = match input(3) {
+            None => Vec::new(),
+            Some(zero) => shape(zero).ok_or_else(|| {
+                format!("the zero point of its weights, \"{zero}\", is no constant")
+            })?,
+        };
+        let count = dims.iter().product::<usize>();
+        let dims: Vec<i64> = dims.into_iter().map(|n| n as i64).collect();
+        let scale = self.floats(&dims, &vec![1.0; count]);
+        let more: Vec<&str> = std::iter::once(&*scale).chain(input(3)).collect();
+        let axis = (count > 1).then(|| integer("axis", 0));
+        input(1).unwrap_or_default().clone_into(&mut self.last);
+        self.push("DequantizeLinear", &more, axis.into_iter().collect());
+        let weights = self.last.clone();
+
+        let to_float = || vec![integer("to", DataType::Float as i64)];
+        let zero = input(2).map(|zero| {
+            zero.clone_into(&mut self.last);
+            self.push("Cast", &[], to_float());
+            self.last.clone()
+        });
+        self.last = images;
+        self.push("Cast", &[], to_float());
+        if let Some(zero) = zero {
+            self.push("Sub", &[&zero], Vec::new());
+        }
+        self.push("Conv", &[&weights], node.attribute.clone());
+        self.push("Cast", &[], vec![integer("to", DataType::Int32 as i64)]);
         Ok(())
     }
 
@@ -318,90 +344,5 @@ impl Words<'_> {
             }
             None => self.copy("Resize", attributes),
         }
-    }
-
-    /// The node with another operator and attributes.
-    fn copy(&mut self, op_type: &str, attribute: Vec<AttributeProto>) {
-        let more: Vec<&str> = self.node.input.iter().skip(1).map(String::as_str).collect();
-        self.push(op_type, &more, attribute);
-    }
-
-    fn push(&mut self, op_type: &str, more: &[&str], attribute: Vec<AttributeProto>) {
-        let of = self.node.output.first().cloned().unwrap_or_default();
-        let output = fresh(self.names, format!("{of}/{}", op_type.to_lowercase()));
-        let read = std::mem::replace(&mut self.last, output.clone());
-        let more = more.iter().map(|name| (*name).to_owned());
-        self.nodes.push(NodeProto {
-            name: format!("{}/{}", node_name(self.node), op_type.to_lowercase()),
-            op_type: op_type.into(),
-            input: std::iter::once(read).chain(more).collect(),
-            output: vec![output],
-            attribute,
-            ..NodeProto::default()
-        });
-    }
-
-    fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
-        self.constant(TensorProto {
-            dims: dims.to_vec(),
-            data_type: DataType::Float as i32,
-            float_data: numbers.to_vec(),
-            ..TensorProto::default()
-        })
-    }
-
-    fn integers(&mut self, numbers: &[i64]) -> String {
-        self.constant(TensorProto {
-            dims: vec![numbers.len() as i64],
-            data_type: DataType::Int64 as i32,
-            int64_data: numbers.to_vec(),
-            ..TensorProto::default()
-        })
-    }
-
-    fn constant(&mut self, tensor: TensorProto) -> String {
-        let of = self.node.output.first().cloned().unwrap_or_default();
-        let name = fresh(self.names, format!("{of}/constant"));
-        self.constants.push(TensorProto {
-            name: name.clone(),
-            ..tensor
-        });
-        name
-    }
-}
-
-fn float(name: &str, f: f32) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        f,
-        r#type: AttributeType::Float as i32,
-        ..AttributeProto::default()
-    }
-}
-
-fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        i,
-        r#type: AttributeType::Int as i32,
-        ..AttributeProto::default()
-    }
-}
-
-fn integers(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        ints: ints.to_vec(),
-        r#type: AttributeType::Ints as i32,
-        ..AttributeProto::default()
-    }
-}
-
-fn text(name: &str, s: &str) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        s: s.as_bytes().to_vec(),
-        r#type: AttributeType::String as i32,
-        ..AttributeProto::default()
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::oip::{InputForm, OutputForm};
+use crate::tensor::Size;
 
 const MAX_IMAGES: usize = 4;
 
@@ -13,7 +14,7 @@ fn form() -> ModelForm {
     ModelForm {
         input: InputForm {
             name: "data".into(),
-            side: 2,
+            size: Size::square(2),
         },
         outputs: vec![
             output("logits", Values::Raw),

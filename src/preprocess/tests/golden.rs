@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::hex;
 use crate::preprocess::exif::Orientation;
 use crate::preprocess::resize::{Pose, Resampler, ResizePlan};
-use crate::preprocess::{Interpolation, PreprocessSpec, ResizeMode};
+use crate::preprocess::{CropRounding, Interpolation, PreprocessSpec, ResizeMode};
+use crate::tensor::Size;
 use kernels::{Isa, ResampleKernel};
 
 #[derive(Deserialize)]
@@ -17,9 +18,18 @@ struct Golden {
     cases: Vec<Case>,
 }
 
-/// Width, height, resize, crop, the two modes and the SHA-256 of the crop, `[crop, crop, 3]`.
+/// Width and height, resize, crop, the three modes and the SHA-256 of the crop, `[height, width, 3]`.
 #[derive(Debug, Deserialize)]
-struct Case(u32, u32, u32, u32, ResizeMode, Interpolation, String);
+struct Case(
+    u32,
+    u32,
+    Size,
+    Size,
+    ResizeMode,
+    Interpolation,
+    CropRounding,
+    String,
+);
 
 /// One value of the picture, as `picture` in the script computes it.
 fn value(x: u32, y: u32, channel: u32) -> u8 {
@@ -30,13 +40,14 @@ fn value(x: u32, y: u32, channel: u32) -> u8 {
     (if extreme { noise / 128 * 255 } else { noise }) as u8
 }
 
-/// Crops of one case, `[crop, crop, 3]`, one an instruction set.
+/// Crops of one case, `[height, width, 3]`, one an instruction set.
 fn crops(case: &Case) -> Vec<(ResampleKernel, Vec<u8>)> {
     let spec = PreprocessSpec {
         resize: case.2,
         resize_mode: case.4,
         interpolation: case.5,
         crop: case.3,
+        crop_rounding: case.6,
         ..PreprocessSpec::default()
     };
     assert_eq!(spec.validate(), Ok(()));
@@ -65,10 +76,10 @@ fn crops(case: &Case) -> Vec<(ResampleKernel, Vec<u8>)> {
         );
         resamplers.iter_mut().for_each(|r| r.push(&row));
     }
-    let side = case.3 as usize;
+    let width = case.3.width as usize;
     let interleaved = |crop: Vec<u8>| {
-        let rows = crop.chunks_exact(side * 3);
-        rows.flat_map(|row| (0..side * 3).map(|i| row[i % 3 * side + i / 3]))
+        let rows = crop.chunks_exact(width * 3);
+        rows.flat_map(|row| (0..width * 3).map(|i| row[i % 3 * width + i / 3]))
             .collect()
     };
     let crops = resamplers.into_iter().map(|r| interleaved(r.finish()));
@@ -84,7 +95,7 @@ fn crop_is_pillows_to_the_byte_for_every_size_mode_filter_and_isa() {
     for case in &golden.cases {
         for (kernel, crop) in crops(case) {
             let digest = hex::encode(&Sha256::digest(&crop));
-            assert_eq!(digest, case.6, "{case:?} by {kernel:?}");
+            assert_eq!(digest, case.7, "{case:?} by {kernel:?}");
         }
     }
 }

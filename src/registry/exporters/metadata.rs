@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{FILTERS, interpolation, per_channel, refused};
+use super::{FILTERS, interpolation, per_channel, refused, sides, size};
 use crate::preprocess::{Channels, Interpolation, ResizeMode};
 use crate::registry::labels::{Labels, LabelsError};
 use crate::registry::recipe::{Recipe, Resize, Setting};
@@ -68,29 +68,33 @@ impl Metadata {
 
     /// What the metadata says of preprocessing.
     pub(in crate::registry) fn recipe(&self, source: String) -> Recipe {
-        let side = |key: &str| self.value(key).as_ref().and_then(one_side);
         let mut recipe = Recipe {
             source,
-            resize: side("resize_size").map(Resize::Pixels).into(),
-            crop: side("crop_size").into(),
+            crop: self.value("crop_size").as_ref().and_then(size).into(),
             interpolation: self.setting("interpolation", interpolation, FILTERS),
             mean: self.setting("mean", per_channel, "expected three numbers"),
             std: self.setting("std", per_channel, "expected three numbers"),
             ..Recipe::default()
         };
+        if let Some(sides) = self.value("resize_size").as_ref().and_then(sides) {
+            recipe.set_resize(sides);
+        }
         if recipe.mean != Setting::Silent {
             recipe.scale = Setting::Said(1.0);
         }
         self.set_image_keys(&mut recipe);
         if self.get("task") == Some("classify")
             && self.get("author") == Some("Ultralytics")
-            && let Some(side) = self.value("imgsz").as_ref().and_then(one_side)
+            && let Some(size) = self.value("imgsz").as_ref().and_then(size)
         {
             // What Ultralytics' `classify_transforms` does.
-            recipe.resize = Setting::Said(Resize::Pixels(side));
-            recipe.resize_mode = Setting::Said(ResizeMode::ShorterSide);
+            recipe.resize = Setting::Said(Resize::Pixels(size));
+            recipe.resize_mode = Setting::Said(match size.is_square() {
+                true => ResizeMode::ShorterSide,
+                false => ResizeMode::Stretch,
+            });
             recipe.interpolation = Setting::Said(Interpolation::Bilinear);
-            recipe.crop = Setting::Said(side);
+            recipe.crop = Setting::Said(size);
             set_range(&mut recipe, 1.0, 0.0, 1.0);
         }
         recipe
@@ -171,32 +175,21 @@ fn value_of(text: &str) -> Value {
     serde_json::from_str(&json).unwrap_or_else(|_| Value::from(text))
 }
 
-/// A side, or a list of one or of two equal ones.
-fn one_side(value: &Value) -> Option<u32> {
-    match value {
-        Value::Array(sides) => match &sides[..] {
-            [side] => super::side(side),
-            [height, width] if height == width => super::side(height),
-            _ => None,
-        },
-        _ => super::side(value),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::preprocess::{IMAGENET_MEAN, PreprocessSpec};
     use crate::registry::recipe::Recipes;
+    use crate::tensor::Size;
 
     fn metadata(pairs: &[(&str, &str)]) -> Metadata {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Metadata(pairs.iter().map(owned).collect())
     }
 
-    fn whole(pairs: &[(&str, &str)], side: usize) -> Result<PreprocessSpec, String> {
+    fn whole(pairs: &[(&str, &str)], side: u32) -> Result<PreprocessSpec, String> {
         let recipe = metadata(pairs).recipe("metadata".into());
-        Ok(Recipes(vec![recipe]).whole(side, None)?.0)
+        Ok(Recipes(vec![recipe]).whole(Size::square(side), None)?.0)
     }
 
     #[test]
@@ -220,10 +213,22 @@ mod tests {
             let spec = whole(pairs, 224).expect("honoured");
             assert_eq!(
                 (spec.resize, spec.crop, spec.mean),
-                (232, 224, IMAGENET_MEAN)
+                (Size::square(232), Size::square(224), IMAGENET_MEAN)
             );
+            assert_eq!(spec.resize_mode, ResizeMode::ShorterSide);
             assert_eq!(spec.interpolation, Interpolation::Bicubic);
         }
+        // Two numbers are height and width of the result, equal or not.
+        let spec = whole(&[("resize_size", "[232, 232]")], 224).expect("honoured");
+        assert_eq!(spec.resize_mode, ResizeMode::Stretch);
+        let tall = Size {
+            height: 256,
+            width: 128,
+        };
+        let pairs = [("resize_size", "[256, 128]"), ("crop_size", "[256, 128]")];
+        let recipe = metadata(&pairs).recipe("metadata".into());
+        let (spec, _) = Recipes(vec![recipe]).whole(tall, None).expect("honoured");
+        assert_eq!((spec.resize, spec.resize_mode), (tall, ResizeMode::Stretch));
         let error = whole(&[("interpolation", "lanczos")], 224).expect_err("no such filter");
         assert!(
             error.starts_with("metadata: interpolation is \"lanczos\""),
@@ -274,8 +279,11 @@ mod tests {
         let spec = whole(&pairs, 64).expect("honoured");
         assert_eq!(
             (spec.resize, spec.crop, spec.mean, spec.std),
-            (64, 64, [0.0; 3], [1.0; 3])
+            (Size::square(64), Size::square(64), [0.0; 3], [1.0; 3])
         );
+        assert_eq!(spec.resize_mode, ResizeMode::ShorterSide);
+        let wide = metadata(&[pairs[0], pairs[1], ("imgsz", "[64, 128]")]).recipe(String::new());
+        assert_eq!(wide.resize_mode, Setting::Said(ResizeMode::Stretch));
         let (labels, key) = metadata(&pairs)
             .labels()
             .expect("labels")

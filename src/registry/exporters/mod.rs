@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::recipe::Setting;
 use crate::preprocess::Interpolation;
+use crate::tensor::{Sides, Size};
 
 pub(super) use self::hugging_face::preprocessor_recipe;
 pub(super) use self::labels::labels;
@@ -66,6 +67,30 @@ fn shown(value: &Value) -> String {
 
 fn side(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|side| u32::try_from(side).ok())
+}
+
+/// `224`, `[224]`, `[height, width]`, `[channels, height, width]`, or a table of height and width.
+fn sides(value: &Value) -> Option<Sides> {
+    let two = |height, width| {
+        Some(Sides::Two(Size {
+            height: side(height)?,
+            width: side(width)?,
+        }))
+    };
+    match value {
+        Value::Object(table) => two(table.get("height")?, table.get("width")?),
+        Value::Array(sides) => match &sides[..] {
+            [one] => side(one).map(Sides::One),
+            [height, width] | [_, height, width] => two(height, width),
+            _ => None,
+        },
+        one => side(one).map(Sides::One),
+    }
+}
+
+/// A size in any of these forms.
+fn size(value: &Value) -> Option<Size> {
+    sides(value).map(Size::from)
 }
 
 /// `bilinear`, `BICUBIC`, `InterpolationMode.BILINEAR`.

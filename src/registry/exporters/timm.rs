@@ -1,22 +1,22 @@
 //! timm's `config.json`, in which `pretrained_cfg` says what the weights were trained with.
 //!
-//! The size that an image is resized to depends on the side of the exported network, not on the one in the file: timm
-//! divides it by `crop_pct`.
+//! The size that an image is resized to depends on that of the exported network's input, not on the one in the file: timm
+//! divides it by `crop_pct`. An input that is not square is covered in proportion, as `transforms_imagenet_eval` does it.
 
 use serde_json::Value;
 
-use super::{FILTERS, Table, interpolation, per_channel, refused, setting};
-use crate::preprocess::ResizeMode;
+use super::{FILTERS, Table, interpolation, per_channel, refused, setting, size};
+use crate::preprocess::{CropRounding, ResizeMode};
 use crate::registry::recipe::{Recipe, Resize, Setting};
 
-/// What a `config.json` says of preprocessing; of Hugging Face's that is no more than the side of the input.
+/// What a `config.json` says of preprocessing; of Hugging Face's that is no more than the size of the input.
 pub(in crate::registry) fn config_recipe(source: String, config: &Table) -> Recipe {
     let nested = config.get("pretrained_cfg").and_then(Value::as_object);
     let own = (config.contains_key("input_size") && config.contains_key("mean")).then_some(config);
     match nested.or(own) {
         Some(config) => recipe(source, config),
         None => Recipe {
-            side: config.get("image_size").and_then(square_side),
+            input: config.get("image_size").and_then(size),
             source,
             ..Recipe::default()
         },
@@ -25,10 +25,10 @@ pub(in crate::registry) fn config_recipe(source: String, config: &Table) -> Reci
 
 /// What a `pretrained_cfg` says.
 pub(super) fn recipe(source: String, config: &Table) -> Recipe {
-    let side = |key: &str| config.get(key).and_then(square_side);
+    let input = |key: &str| config.get(key).and_then(size);
     let share = |key: &str| config.get(key).and_then(Value::as_f64);
     let positive = |value: &Value| value.as_f64().filter(|share| *share > 0.0);
-    let test = side("test_input_size").map(|test| {
+    let test = input("test_input_size").map(|test| {
         let share = share("test_crop_pct").or(share("crop_pct"));
         (test, share.unwrap_or(DEFAULT_CROP_PCT))
     });
@@ -50,11 +50,12 @@ pub(super) fn recipe(source: String, config: &Table) -> Recipe {
         },
         interpolation: setting(config, "interpolation", interpolation, FILTERS),
         crop: Setting::Silent,
+        crop_rounding: Setting::Said(CropRounding::HalfEven),
         channels: Setting::Said(Default::default()),
         scale: Setting::Said(1.0),
         mean: setting(config, "mean", per_channel, "expected three numbers"),
         std: setting(config, "std", per_channel, "expected three numbers"),
-        side: side("input_size"),
+        input: input("input_size"),
         unread: Vec::new(),
     }
 }
@@ -64,27 +65,19 @@ pub(super) fn recipe(source: String, config: &Table) -> Recipe {
 /// Source: `DEFAULT_CROP_PCT` in `timm/data/constants.py`.
 const DEFAULT_CROP_PCT: f64 = 0.875;
 
-/// A side, or the last of two or three equal ones: `[3, 224, 224]`.
-fn square_side(size: &Value) -> Option<u32> {
-    match size {
-        Value::Array(sides) => match &sides[..] {
-            [.., height, width] if height == width => super::side(height),
-            _ => None,
-        },
-        _ => super::side(size),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::preprocess::{Interpolation, PreprocessSpec};
     use crate::registry::recipe::Recipes;
+    use crate::tensor::Size;
     use serde_json::json;
 
-    fn whole(config: &Value, side: usize) -> Result<PreprocessSpec, String> {
+    const SIZE: Size = Size::square(224);
+
+    fn whole(config: &Value, size: Size) -> Result<PreprocessSpec, String> {
         let recipe = config_recipe("config.json".into(), config.as_object().expect("a table"));
-        Ok(Recipes(vec![recipe]).whole(side, None)?.0)
+        Ok(Recipes(vec![recipe]).whole(size, None)?.0)
     }
 
     fn resnet50() -> Value {
@@ -97,27 +90,67 @@ mod tests {
     #[test]
     fn pretrained_cfg_is_scaled_to_the_side_of_the_network() {
         for (side, resize) in [(224, 235), (288, 288), (160, 168)] {
-            let spec = whole(&resnet50(), side).expect("honoured");
-            assert_eq!((spec.crop as usize, spec.resize), (side, resize));
+            let size = Size::square(side);
+            let spec = whole(&resnet50(), size).expect("honoured");
+            assert_eq!((spec.crop, spec.resize), (size, Size::square(resize)));
             assert_eq!(spec.interpolation, Interpolation::Bicubic);
             assert_eq!((spec.mean, spec.std), ([0.5; 3], [0.5; 3]));
         }
         let flat = resnet50()["pretrained_cfg"].clone();
-        assert_eq!(whole(&flat, 224), whole(&resnet50(), 224));
+        assert_eq!(whole(&flat, SIZE), whole(&resnet50(), SIZE));
         let mut squash = resnet50();
         squash["pretrained_cfg"]["crop_mode"] = json!("squash");
-        let spec = whole(&squash, 224).expect("honoured");
+        let spec = whole(&squash, SIZE).expect("honoured");
         assert_eq!(spec.resize_mode, ResizeMode::Stretch);
     }
 
     #[test]
-    fn side_of_an_open_network_is_said() {
+    fn input_that_is_not_square_is_covered_or_squashed() {
+        let tall = Size {
+            height: 288,
+            width: 160,
+        };
+        let resized = Size {
+            height: 303,
+            width: 168,
+        };
+        let mut config = resnet50();
+        for (crop_mode, mode) in [
+            ("center", ResizeMode::Cover),
+            ("squash", ResizeMode::Stretch),
+        ] {
+            config["pretrained_cfg"]["crop_mode"] = json!(crop_mode);
+            let spec = whole(&config, tall).expect("honoured");
+            assert_eq!(
+                (spec.crop, spec.resize, spec.resize_mode),
+                (tall, resized, mode)
+            );
+        }
+        config["pretrained_cfg"]["test_input_size"] = json!([3, 288, 160]);
+        let spec = whole(&config, tall).expect("honoured");
+        assert_eq!(spec.resize, tall);
+    }
+
+    #[test]
+    fn size_of_an_open_network_is_said() {
         let recipe =
             |config: &Value| config_recipe(String::new(), config.as_object().expect("a table"));
-        assert_eq!(recipe(&resnet50()).side, Some(224));
-        assert_eq!(recipe(&json!({"image_size": 384})).side, Some(384));
-        assert_eq!(recipe(&json!({"image_size": [192, 192]})).side, Some(192));
-        assert_eq!(recipe(&json!({"image_size": [192, 256]})).side, None);
+        let tall = Size {
+            height: 256,
+            width: 192,
+        };
+        assert_eq!(recipe(&resnet50()).input, Some(SIZE));
+        for (config, size) in [
+            (json!({"image_size": 384}), Size::square(384)),
+            (json!({"image_size": [192, 192]}), Size::square(192)),
+            (json!({"image_size": [256, 192]}), tall),
+            (
+                json!({"pretrained_cfg": {"input_size": [3, 256, 192]}}),
+                tall,
+            ),
+        ] {
+            assert_eq!(recipe(&config).input, Some(size), "{config}");
+        }
     }
 
     #[test]
@@ -138,7 +171,7 @@ mod tests {
         ] {
             let mut config = resnet50();
             config["pretrained_cfg"][key] = value;
-            let error = whole(&config, 224).expect_err(key);
+            let error = whole(&config, SIZE).expect_err(key);
             assert!(
                 error.starts_with(&format!("config.json: {words}")),
                 "{error}"

@@ -39,6 +39,11 @@ const NUMBERS: [&str; 12] = [
     "class id",
 ];
 
+/// Whether a line can stand above a column of names.
+pub(super) fn is_head_of_names(line: &str) -> bool {
+    NAMES.iter().any(|name| line.eq_ignore_ascii_case(name))
+}
+
 /// The names of a table of three columns and more, or of one with nothing but its head; in the order of the numbers, if
 /// there is a column of these. None if it is no such table.
 pub(super) fn names<'a>(lines: &[&'a str]) -> Option<Vec<Cow<'a, str>>> {

@@ -162,6 +162,14 @@ impl Labels {
         self.labels.iter()
     }
 
+    /// The same without the first, if that is no class but what stands above a column of them.
+    pub(super) fn without_head(&self) -> Option<Labels> {
+        let (head, classes) = self.labels.split_first()?;
+        columns::is_head_of_names(&head.synset).then(|| Labels {
+            labels: classes.into(),
+        })
+    }
+
     /// The classes that nothing tells from an earlier one, each with that one in front.
     pub(super) fn repeated(&self) -> Vec<(usize, usize)> {
         let mut first = HashMap::new();

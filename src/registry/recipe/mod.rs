@@ -3,13 +3,15 @@
 //! Filled by `parts` from `model.toml`, and by `exporters` from what they leave beside a model; `load` asks for the
 //! whole.
 
+mod resized;
 mod whole;
 
 use serde::Deserialize;
 
-use crate::preprocess::{Channels, Interpolation, PreprocessSpec, ResizeMode};
+use crate::preprocess::{Channels, CropRounding, Interpolation, PreprocessSpec, ResizeMode};
+use crate::tensor::{Sides, Size};
 
-pub(super) use self::whole::Recipes;
+pub(super) use self::whole::{Provenance, Recipes};
 
 /// One setting of a source.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,13 +31,13 @@ impl<T> From<Option<T>> for Setting<T> {
     }
 }
 
-/// The length that an image is resized to before the crop.
+/// The size that an image is resized to before the crop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Resize {
     /// In pixels.
-    Pixels(u32),
-    /// The crop divided by this share, rounded down; by another for a crop of that side.
-    Share(f64, Option<(u32, f64)>),
+    Pixels(Size),
+    /// The crop divided by this share, rounded down; by another for a crop of that size.
+    Share(f64, Option<(Size, f64)>),
 }
 
 /// What one source says.
@@ -46,13 +48,14 @@ pub(super) struct Recipe {
     pub(super) resize: Setting<Resize>,
     pub(super) resize_mode: Setting<ResizeMode>,
     pub(super) interpolation: Setting<Interpolation>,
-    pub(super) crop: Setting<u32>,
+    pub(super) crop: Setting<Size>,
+    pub(super) crop_rounding: Setting<CropRounding>,
     pub(super) channels: Setting<Channels>,
     pub(super) scale: Setting<f32>,
     pub(super) mean: Setting<[f32; 3]>,
     pub(super) std: Setting<[f32; 3]>,
-    /// Side of the input, for a network that leaves it open.
-    pub(super) side: Option<u32>,
+    /// Size of the input, for a network that leaves it open.
+    pub(super) input: Option<Size>,
     /// Keys and values that nothing here knows.
     pub(super) unread: Vec<String>,
 }
@@ -61,10 +64,11 @@ pub(super) struct Recipe {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Given {
-    resize: Option<u32>,
+    resize: Option<Sides>,
     resize_mode: Option<ResizeMode>,
     interpolation: Option<Interpolation>,
-    crop: Option<u32>,
+    crop: Option<Size>,
+    crop_rounding: Option<CropRounding>,
     channels: Option<Channels>,
     scale: Option<f32>,
     mean: Option<ByChannel>,
@@ -94,18 +98,32 @@ impl TryFrom<Vec<f32>> for ByChannel {
 impl Recipe {
     /// What a `model.toml` says.
     pub(super) fn of_given(source: String, given: &Given) -> Recipe {
-        Recipe {
+        let mut recipe = Recipe {
             source,
-            resize: given.resize.map(Resize::Pixels).into(),
-            resize_mode: given.resize_mode.into(),
             interpolation: given.interpolation.into(),
             crop: given.crop.into(),
+            crop_rounding: given.crop_rounding.into(),
             channels: given.channels.into(),
             scale: given.scale.into(),
             mean: given.mean.map(|all| all.0).into(),
             std: given.std.map(|all| all.0).into(),
-            side: None,
-            unread: Vec::new(),
+            ..Recipe::default()
+        };
+        if let Some(sides) = given.resize {
+            recipe.set_resize(sides);
+        }
+        if let Some(mode) = given.resize_mode {
+            recipe.resize_mode = Setting::Said(mode);
+        }
+        recipe
+    }
+
+    /// Takes a size as torchvision's `Resize` does: two numbers are height and width of the result, whatever the
+    /// proportion; what one number means is left open.
+    pub(super) fn set_resize(&mut self, sides: Sides) {
+        self.resize = Setting::Said(Resize::Pixels(sides.into()));
+        if matches!(sides, Sides::Two(_)) {
+            self.resize_mode = Setting::Said(ResizeMode::Stretch);
         }
     }
 
@@ -117,11 +135,12 @@ impl Recipe {
             resize_mode: Setting::Said(spec.resize_mode),
             interpolation: Setting::Said(spec.interpolation),
             crop: Setting::Said(spec.crop),
+            crop_rounding: Setting::Said(spec.crop_rounding),
             channels: Setting::Said(spec.channels),
             scale: Setting::Said(spec.scale),
             mean: Setting::Said(spec.mean),
             std: Setting::Said(spec.std),
-            side: None,
+            input: None,
             unread: Vec::new(),
         }
     }
@@ -130,6 +149,28 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_numbers_stretch_unless_another_mode_is_given() {
+        let of = |text: &str| {
+            let given: Given = toml::from_str(text).expect(text);
+            let recipe = Recipe::of_given("model.toml".into(), &given);
+            (recipe.resize, recipe.resize_mode)
+        };
+        let pixels = |height, width| Setting::Said(Resize::Pixels(Size { height, width }));
+        assert_eq!(of("resize = 256"), (pixels(256, 256), Setting::Silent));
+        let stretch = Setting::Said(ResizeMode::Stretch);
+        assert_eq!(
+            of("resize = [256, 128]"),
+            (pixels(256, 128), stretch.clone())
+        );
+        assert_eq!(of("resize = [256, 256]"), (pixels(256, 256), stretch));
+        let cover = Setting::Said(ResizeMode::Cover);
+        assert_eq!(
+            of("resize = [9, 8]\nresize_mode = \"cover\""),
+            (pixels(9, 8), cover)
+        );
+    }
 
     #[test]
     fn one_number_is_that_of_all_channels() {

@@ -4,8 +4,10 @@
 
 use std::fmt;
 
-use super::{Recipe, Resize, Setting};
-use crate::preprocess::{Channels, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, PreprocessSpec};
+use super::resized::resized;
+use super::{Recipe, Setting};
+use crate::preprocess::{Channels, IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec};
+use crate::tensor::Size;
 
 /// Which settings come from where: `resize, crop: model.toml; mean, std: ImageNet's`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +19,12 @@ impl Provenance {
             Some((_, settings)) => settings.push(setting),
             None => self.0.push((source.to_owned(), vec![setting])),
         }
+    }
+
+    /// Whether no source says a setting.
+    pub(in crate::registry) fn is_assumed(&self, setting: &str) -> bool {
+        let mut parts = self.0.iter();
+        parts.any(|(source, settings)| source == ASSUMED && settings.contains(&setting))
     }
 }
 
@@ -58,13 +66,13 @@ pub(in crate::registry) struct Recipes(pub(in crate::registry) Vec<Recipe>);
 const ASSUMED: &str = "ImageNet's, as nothing says otherwise";
 
 impl Recipes {
-    /// The side of the input where the network leaves it open.
-    pub(in crate::registry) fn open_side(&self) -> usize {
-        let side = self.0.iter().find_map(|recipe| match recipe.crop {
+    /// The size of the input where the network leaves it open.
+    pub(in crate::registry) fn open_size(&self) -> Size {
+        let size = self.0.iter().find_map(|recipe| match recipe.crop {
             Setting::Said(crop) => Some(crop),
-            _ => recipe.side,
+            _ => recipe.input,
         });
-        side.unwrap_or(PreprocessSpec::default().crop) as usize
+        size.unwrap_or(PreprocessSpec::default().crop)
     }
 
     /// Sentences about what nothing here knows.
@@ -125,7 +133,7 @@ impl Recipes {
         Ok(colors)
     }
 
-    /// The whole for a network whose input has this side, and where each setting comes from. `own` are mean and
+    /// The whole for a network whose input has this size, and where each setting comes from. `own` are mean and
     /// deviation for a network that takes pixels as they are, by its type or because it normalizes them itself; what a
     /// source says counts before them.
     ///
@@ -133,11 +141,10 @@ impl Recipes {
     /// A sentence with the source, its key and value, if a setting cannot be honoured or contradicts the network.
     pub(in crate::registry) fn whole(
         &self,
-        side: usize,
+        size: Size,
         own: Option<(f32, f32)>,
     ) -> Result<(PreprocessSpec, Provenance), String> {
         let mut from = Provenance::default();
-        let side = u32::try_from(side).unwrap_or(u32::MAX);
         let resize = self.pick("resize", |r| &r.resize, &mut from)?;
         let resize_mode = self.pick("resize_mode", |r| &r.resize_mode, &mut from)?;
         let interpolation = self.pick("interpolation", |r| &r.interpolation, &mut from)?;
@@ -146,17 +153,20 @@ impl Recipes {
             crop.map_or("the network's input", |(_, source)| source),
             "crop",
         );
-        if let Some((crop, source)) = crop.filter(|(crop, _)| *crop != side) {
+        if let Some((crop, source)) = crop.filter(|(crop, _)| *crop != size) {
             return Err(format!(
-                "the preprocessing crops to {crop}, the network takes {side}×{side} ({source} says crop)"
+                "the preprocessing crops to {crop}, the network takes {size} ({source} says crop)"
             ));
         }
+        let crop_rounding = self.pick("crop_rounding", |r| &r.crop_rounding, &mut from)?;
         let colors = self.colors_from(own, &mut from)?;
+        let (resize, resize_mode) = resized(size, resize, resize_mode);
         let spec = colors.with_geometry_of(&PreprocessSpec {
-            resize: resize.map_or_else(|| standard_resize(side), |r| r.pixels(side)),
-            resize_mode: resize_mode.unwrap_or_default(),
+            resize,
+            resize_mode,
             interpolation: interpolation.unwrap_or_default(),
-            crop: side,
+            crop: size,
+            crop_rounding: crop_rounding.unwrap_or_default(),
             ..PreprocessSpec::default()
         });
         match spec.validate() {
@@ -192,34 +202,14 @@ impl Recipes {
     }
 }
 
-impl Resize {
-    fn pixels(self, crop: u32) -> u32 {
-        match self {
-            Resize::Pixels(pixels) => pixels,
-            Resize::Share(share, at) => {
-                let share = at
-                    .filter(|(side, _)| *side == crop)
-                    .map_or(share, |(_, share)| share);
-                (f64::from(crop) / share) as u32
-            }
-        }
-    }
-}
-
-/// ImageNet's ratio of resize to crop, 256 to 224, for other sizes.
-fn standard_resize(side: u32) -> u32 {
-    let standard = PreprocessSpec::default();
-    let resize = (u64::from(side) * u64::from(standard.resize)).div_ceil(u64::from(standard.crop));
-    u32::try_from(resize)
-        .unwrap_or(u32::MAX)
-        .min(MAX_SIDE.max(side))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Given;
+    use super::super::{Given, Resize};
     use super::*;
-    use crate::preprocess::Interpolation;
+    use crate::preprocess::{Interpolation, ResizeMode};
+
+    const SIZE: Size = Size::square(224);
+    const SMALL: Size = Size::square(32);
 
     fn toml(text: &str) -> Recipe {
         let given: Given = toml::from_str(text).expect(text);
@@ -237,7 +227,7 @@ mod tests {
         };
         for recipes in [Recipes::default(), Recipes(vec![range, toml("")])] {
             assert!(!recipes.say_colors());
-            let (spec, from) = recipes.whole(224, own).expect("as they are");
+            let (spec, from) = recipes.whole(SIZE, own).expect("as they are");
             assert_eq!((spec.mean, spec.std), ([0.0; 3], [1.0 / 255.0; 3]));
             assert!(
                 from.to_string().contains("mean, std: the network"),
@@ -246,22 +236,77 @@ mod tests {
         }
         let said = Recipes(vec![toml("mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]")]);
         assert!(said.say_colors());
-        let (spec, _) = said.whole(224, own).expect("what is said");
+        let (spec, _) = said.whole(SIZE, own).expect("what is said");
         assert_eq!((spec.mean, spec.std), ([0.5; 3], [0.5; 3]));
     }
 
     #[test]
     fn what_nobody_says_is_imagenets_for_the_networks_size() {
-        let (spec, from) = Recipes::default().whole(224, None).expect("the standard");
+        let (spec, from) = Recipes::default().whole(SIZE, None).expect("the standard");
         assert_eq!(spec, PreprocessSpec::default());
         assert_eq!(
             from.to_string(),
-            "resize, resize_mode, interpolation, channels, scale, mean, std: ImageNet's, as nothing says otherwise; \
+            "resize, resize_mode, interpolation, crop_rounding, channels, scale, mean, std: ImageNet's, as nothing says otherwise; \
              crop: the network's input"
         );
         for (side, resize) in [(64, 74), (1, 2), (32, 37), (299, 342), (2048, 2048)] {
-            let (spec, _) = Recipes::default().whole(side, None).expect("the standard");
-            assert_eq!((spec.crop as usize, spec.resize), (side, resize));
+            let size = Size::square(side);
+            let (spec, _) = Recipes::default().whole(size, None).expect("the standard");
+            assert_eq!((spec.crop, spec.resize), (size, Size::square(resize)));
+        }
+    }
+
+    #[test]
+    fn what_nobody_says_covers_an_input_that_is_not_square() {
+        let wide = Size {
+            height: 192,
+            width: 320,
+        };
+        let of = |text: &str| Recipes(vec![toml(text)]).whole(wide, None).expect(text);
+        let (spec, from) = of("");
+        let covered = Size {
+            height: 220,
+            width: 366,
+        };
+        assert_eq!(
+            (spec.crop, spec.resize, spec.resize_mode),
+            (wide, covered, ResizeMode::Cover)
+        );
+        assert!(
+            from.is_assumed("resize") && from.is_assumed("resize_mode") && !from.is_assumed("crop")
+        );
+        // Each word of model.toml counts as it does for a square.
+        let (spec, _) = of("resize_mode = \"shorter-side\"");
+        assert_eq!(
+            (spec.resize, spec.resize_mode),
+            (Size::square(366), ResizeMode::ShorterSide)
+        );
+        let (spec, _) = of("resize_mode = \"stretch\"");
+        assert_eq!(
+            (spec.resize, spec.resize_mode),
+            (covered, ResizeMode::Stretch)
+        );
+        let (spec, _) = of("resize = 384");
+        assert_eq!(
+            (spec.resize, spec.resize_mode),
+            (Size::square(384), ResizeMode::ShorterSide)
+        );
+        let (spec, from) = of("resize = [192, 320]\ncrop = [192, 320]");
+        assert_eq!((spec.resize, spec.resize_mode), (wide, ResizeMode::Stretch));
+        assert!(!from.is_assumed("resize_mode"), "{from}");
+        for (text, words) in [
+            (
+                "crop = [320, 192]",
+                "crops to [320, 192], the network takes [192, 320]",
+            ),
+            ("resize = 256", "crop is [192, 320], larger than resize 256"),
+            (
+                "resize = [220, 366]\nresize_mode = \"shorter-side\"",
+                "takes one number",
+            ),
+        ] {
+            let error = Recipes(vec![toml(text)]).whole(wide, None).expect_err(text);
+            assert!(error.contains(words), "{error}");
         }
     }
 
@@ -276,13 +321,17 @@ mod tests {
             "scale = 255\nmean = [0, 0, 0]\nstd = [1, 1, 1]",
             "crop = 32",
         ] {
-            let (spec, _) = Recipes(vec![toml(text)]).whole(32, None).expect(text);
-            assert_eq!((spec.crop, spec.resize), (32, 37), "{text}");
+            let (spec, _) = Recipes(vec![toml(text)]).whole(SMALL, None).expect(text);
+            assert_eq!(
+                (spec.crop, spec.resize),
+                (SMALL, Size::square(37)),
+                "{text}"
+            );
         }
         let (spec, from) = Recipes(vec![toml("resize = 40")])
-            .whole(32, None)
+            .whole(SMALL, None)
             .expect("fits");
-        assert_eq!((spec.crop, spec.resize), (32, 40));
+        assert_eq!((spec.crop, spec.resize), (SMALL, Size::square(40)));
         assert!(
             from.to_string().starts_with("resize: model.toml; "),
             "{from}"
@@ -301,25 +350,24 @@ mod tests {
         };
         let own = toml("interpolation = \"bicubic\"\nmean = [0.3, 0.3, 0.3]");
         let (spec, from) = Recipes(vec![own, exporter.clone()])
-            .whole(224, None)
+            .whole(SIZE, None)
             .expect("fits");
         assert_eq!(
             (spec.resize, spec.mean, spec.std, spec.interpolation),
-            (248, [0.3; 3], [0.2; 3], Interpolation::Bicubic)
+            (
+                Size::square(248),
+                [0.3; 3],
+                [0.2; 3],
+                Interpolation::Bicubic
+            )
         );
         let from = from.to_string();
         assert!(from.contains("interpolation, mean: model.toml; "), "{from}");
         assert!(from.contains("resize, std: config.json; "), "{from}");
         let error = Recipes(vec![exporter])
-            .whole(224, None)
+            .whole(SIZE, None)
             .expect_err("no such filter");
         assert_eq!(error, "config.json: interpolation is \"lanczos\"");
-    }
-
-    #[test]
-    fn share_is_that_of_the_side_where_there_are_two() {
-        let share = Resize::Share(0.95, Some((288, 1.0)));
-        assert_eq!((share.pixels(224), share.pixels(288)), (235, 288));
     }
 
     #[test]
@@ -329,7 +377,9 @@ mod tests {
             ("scale = 2\nstd = [1, 1, 1]", "mean"),
             ("scale = 255\nmean = [103.939, 116.779, 123.68]", "std"),
         ] {
-            let error = Recipes(vec![toml(text)]).whole(32, None).expect_err(text);
+            let error = Recipes(vec![toml(text)])
+                .whole(SMALL, None)
+                .expect_err(text);
             assert!(
                 error.contains(&format!("but {missing} is not given")),
                 "{error}"
@@ -340,14 +390,14 @@ mod tests {
     #[test]
     fn contradiction_names_the_source() {
         let error = Recipes(vec![toml("crop = 48")])
-            .whole(32, None)
+            .whole(SMALL, None)
             .expect_err("48 of 32");
         assert!(
-            error.contains("crops to 48, the network takes 32×32 (model.toml says crop)"),
+            error.contains("crops to 48, the network takes 32 (model.toml says crop)"),
             "{error}"
         );
         let error = Recipes(vec![toml("mean = [123, 117, 104]")])
-            .whole(32, None)
+            .whole(SMALL, None)
             .expect_err("of 0 to 255");
         assert!(
             error.contains("write scale = 255") && error.contains("mean: model.toml"),

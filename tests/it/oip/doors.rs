@@ -39,7 +39,7 @@ fn answers_are_the_same_numbers_over_every_door_in_every_precision() {
 fn same_over_every_door(server: &TestServer, preprocessor: &Preprocessor) {
     let photo = fixture_bytes("photos/espresso.png");
     let infer = "/v2/models/resnet18-tiny/infer";
-    let side = preprocessor.spec().crop as usize;
+    let side = preprocessor.spec().crop.width as usize; // of a square
     let expected = numbers(&post_with(server, infer, &[(JSON_LENGTH, "0")], &photo));
 
     let base64 = base64::engine::general_purpose::STANDARD.encode(&photo);

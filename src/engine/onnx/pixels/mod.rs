@@ -38,8 +38,8 @@ impl Pixels {
 }
 
 /// What is said of a network that subtracts means in the order of blue, green and red.
-const OF_BGR: &str = "its first operators subtract means in the order of blue, green and red: it may have been trained on \
-    BGR, and it is given RGB";
+const OF_BGR: &str = "its first operators subtract means in the order of blue, green and red, and it is given RGB unless \
+    model.toml says otherwise: if it was trained on BGR, as Caffe's networks are, say [preprocess] channels = \"bgr\"";
 
 /// What the first operators of a graph make of its input `name` says of the numbers that it takes, and what is to be
 /// said of that.

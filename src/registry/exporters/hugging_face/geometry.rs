@@ -2,17 +2,14 @@
 
 use serde_json::Value;
 
-use super::super::{Table, refused, setting, shown, side};
+use super::super::{Table, refused, setting, shown, side, size};
 use super::is_class;
-use crate::preprocess::ResizeMode;
+use crate::preprocess::{CropRounding, ResizeMode};
 use crate::registry::recipe::{Recipe, Resize, Setting};
+use crate::tensor::Size;
 
-/// The size that a file gives.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Size {
-    ShorterSide(u32),
-    Square(u32),
-}
+/// The size that a file gives, and what becomes it.
+type Target = (Size, ResizeMode);
 
 /// Classes for which a plain number is the shorter side; for the others it is both sides.
 const SHORTER_SIDE: [&str; 9] = [
@@ -62,20 +59,19 @@ pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
         return;
     }
     let shorter = is_shorter_side(config);
-    let size = match config.get("size").unwrap_or(&Value::Null) {
+    let (given, mut mode) = match config.get("size").unwrap_or(&Value::Null) {
         Value::Null => return,
-        value => match size_of(value, shorter) {
-            Some(size) => size,
-            None => {
-                let expected = "expected one side, or height and width that are equal";
+        value => match target(value, shorter) {
+            Some(target) if !is_convnext || target.0.is_square() => target,
+            _ => {
+                let expected = match is_convnext {
+                    true => "expected one side",
+                    false => "expected one side, or height and width",
+                };
                 recipe.resize = refused("size", value, expected);
                 return;
             }
         },
-    };
-    let (side, mut mode) = match size {
-        Size::ShorterSide(side) => (side, ResizeMode::ShorterSide),
-        Size::Square(side) => (side, ResizeMode::Stretch),
     };
     let positive = |value: &Value| value.as_f64().filter(|share| *share > 0.0);
     let share = match setting(config, "crop_pct", positive, "expected a number above 0") {
@@ -96,29 +92,29 @@ pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
         Some(Value::Bool(crops)) => *crops,
         _ => has("crop_size") || is_class(config, &CROPS),
     };
-    let mut resize = Resize::Pixels(side);
+    let mut resize = Resize::Pixels(given);
     let mut crop = match crops {
-        true => setting(
-            config,
-            "crop_size",
-            square,
-            "expected equal height and width",
-        ),
-        false => Setting::Said(side),
+        true => setting(config, "crop_size", size, "expected height and width"),
+        false => Setting::Said(given),
     };
+    let shared = |share: f64| given.map(|side| (f64::from(side) / share) as u32);
     if is_convnext {
         // From 384 pixels on it is stretched, below a crop is cut out of a larger image.
         let share = share.unwrap_or(224.0 / 256.0);
-        (resize, mode) = match side >= 384 {
-            true => (Resize::Pixels(side), ResizeMode::Stretch),
+        (resize, mode) = match given.height >= 384 {
+            true => (Resize::Pixels(given), ResizeMode::Stretch),
             false => (Resize::Share(share, None), ResizeMode::ShorterSide),
         };
-        crop = Setting::Said(side);
+        crop = Setting::Said(given);
     } else if let Some(share) = share {
-        resize = Resize::Pixels((f64::from(side) / share) as u32);
-        mode = ResizeMode::ShorterSide;
-    } else if is_class(config, &["Levit"]) {
-        resize = Resize::Pixels((256.0 / 224.0 * f64::from(side)) as u32);
+        resize = Resize::Pixels(shared(share));
+        mode = match given.is_square() {
+            true => ResizeMode::ShorterSide,
+            false => ResizeMode::Stretch,
+        };
+    } else if is_class(config, &["Levit"]) && mode == ResizeMode::ShorterSide {
+        let larger = |side: u32| (256.0 / 224.0 * f64::from(side)) as u32;
+        resize = Resize::Pixels(given.map(larger));
     }
     if mode == ResizeMode::ShorterSide && !crops && !is_convnext {
         crop = Setting::Refused(format!(
@@ -129,40 +125,31 @@ pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
     recipe.resize = Setting::Said(resize);
     recipe.resize_mode = Setting::Said(mode);
     recipe.crop = crop;
+    recipe.crop_rounding = Setting::Said(CropRounding::Down);
 }
 
-fn size_of(value: &Value, shorter: bool) -> Option<Size> {
-    let Value::Object(table) = value else {
-        let side = square(value)?;
-        return Some(match shorter && !value.is_array() {
-            true => Size::ShorterSide(side),
-            false => Size::Square(side),
-        });
-    };
-    let edge = |key: &str| table.get(key).filter(|value| !value.is_null());
+/// A number, height and width, or the length of the shorter side.
+fn target(value: &Value, shorter: bool) -> Option<Target> {
+    let edge = |key: &str| value.get(key).filter(|value| !value.is_null());
     match (edge("shortest_edge"), edge("longest_edge")) {
-        (Some(shortest), None) => side(shortest).map(Size::ShorterSide),
-        (None, None) => square(value).map(Size::Square),
+        (Some(shortest), None) => {
+            let side = side(shortest)?;
+            Some((Size::square(side), ResizeMode::ShorterSide))
+        }
+        (None, None) => Some((
+            size(value)?,
+            match shorter && value.is_number() {
+                true => ResizeMode::ShorterSide,
+                false => ResizeMode::Stretch,
+            },
+        )),
         _ => None,
     }
 }
 
-/// A side, `[side, side]`, or height and width that are equal.
-fn square(value: &Value) -> Option<u32> {
-    let (height, width) = match value {
-        Value::Object(table) => (table.get("height")?, table.get("width")?),
-        Value::Array(sides) => match &sides[..] {
-            [height, width] => (height, width),
-            _ => return None,
-        },
-        side => (side, side),
-    };
-    side(height).filter(|_| height == width)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{resnet, vit, whole, with};
+    use super::super::tests::{resnet, vit, whole, whole_of, with};
     use super::*;
     use serde_json::json;
 
@@ -170,7 +157,12 @@ mod tests {
     fn size_is_read_in_every_form() {
         let stretch = |changes: &[(&str, Value)], side| {
             let spec = whole(&with(vit(), changes), side).expect("honoured");
-            (spec.resize, spec.resize_mode, spec.crop)
+            assert_eq!(
+                (spec.crop, spec.crop_rounding),
+                (Size::square(side), CropRounding::Down)
+            );
+            assert!(spec.resize.is_square());
+            (spec.resize.height, spec.resize_mode, spec.crop.height)
         };
         let size = |value: Value| ("size", value);
         let both = ResizeMode::Stretch;
@@ -193,14 +185,14 @@ mod tests {
             whole(&with(resnet(), &[size(json!({"shortest_edge": 384}))]), 384).expect("honoured");
         assert_eq!(
             (large.resize, large.resize_mode, large.crop),
-            (384, both, 384)
+            (Size::square(384), both, Size::square(384))
         );
         let mut old = with(resnet(), &[]);
         old.as_object_mut()
             .expect("a table")
             .remove("feature_extractor_type");
         let old = whole(&old, 224).expect("honoured");
-        assert_eq!((old.resize, old.resize_mode), (256, shorter));
+        assert_eq!((old.resize, old.resize_mode), (Size::square(256), shorter));
         let levit = [
             ("image_processor_type", json!("LevitImageProcessor")),
             size(json!({"shortest_edge": 224})),
@@ -208,5 +200,65 @@ mod tests {
             ("crop_size", json!({"height": 224, "width": 224})),
         ];
         assert_eq!(stretch(&levit, 224), (256, shorter, 224));
+    }
+
+    #[test]
+    fn height_and_width_may_differ() {
+        let wide = Size {
+            height: 192,
+            width: 256,
+        };
+        let sizes = json!({"height": 192, "width": 256});
+        for changes in [
+            &[("size", sizes.clone())][..],
+            &[("size", json!([192, 256]))],
+            &[
+                ("size", json!({"height": 192, "width": 256})),
+                ("do_center_crop", json!(true)),
+                ("crop_size", sizes.clone()),
+            ],
+        ] {
+            let spec = whole_of(&with(vit(), changes), wide).expect("honoured");
+            assert_eq!((spec.resize, spec.resize_mode), (wide, ResizeMode::Stretch));
+        }
+        let cut = [
+            ("size", json!({"shortest_edge": 288})),
+            ("do_center_crop", json!(true)),
+            ("crop_size", sizes),
+        ];
+        let spec = whole_of(&with(vit(), &cut), wide).expect("honoured");
+        assert_eq!(
+            (spec.resize, spec.resize_mode),
+            (Size::square(288), ResizeMode::ShorterSide)
+        );
+        let small = with(
+            vit(),
+            &[
+                cut[1].clone(),
+                cut[2].clone(),
+                ("size", json!({"shortest_edge": 224})),
+            ],
+        );
+        let error = whole_of(&small, wide).expect_err("pictures as narrow as 224");
+        assert!(
+            error.contains("crop is [192, 256], larger than resize 224"),
+            "{error}"
+        );
+        // PoolFormer's share is one of both sides.
+        let pool = [
+            ("image_processor_type", json!("PoolFormerImageProcessor")),
+            ("size", json!({"height": 192, "width": 256})),
+            ("crop_size", json!({"height": 192, "width": 256})),
+            ("crop_pct", json!(0.8)),
+        ];
+        let spec = whole_of(&with(vit(), &pool), wide).expect("honoured");
+        let larger = Size {
+            height: 240,
+            width: 320,
+        };
+        assert_eq!(
+            (spec.resize, spec.resize_mode),
+            (larger, ResizeMode::Stretch)
+        );
     }
 }

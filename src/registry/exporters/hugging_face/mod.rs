@@ -153,16 +153,21 @@ fn is_on(value: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::preprocess::PreprocessSpec;
-    use crate::preprocess::{Channels, ResizeMode};
+    use crate::preprocess::{Channels, CropRounding, ResizeMode};
     use crate::registry::recipe::Recipes;
+    use crate::tensor::Size;
     use serde_json::json;
 
-    pub(super) fn whole(config: &Value, side: usize) -> Result<PreprocessSpec, String> {
+    pub(super) fn whole(config: &Value, side: u32) -> Result<PreprocessSpec, String> {
+        whole_of(config, Size::square(side))
+    }
+
+    pub(super) fn whole_of(config: &Value, size: Size) -> Result<PreprocessSpec, String> {
         let recipe = preprocessor_recipe(
             "preprocessor_config.json".into(),
             config.as_object().expect("a table"),
         );
-        Ok(Recipes(vec![recipe]).whole(side, None)?.0)
+        Ok(Recipes(vec![recipe]).whole(size, None)?.0)
     }
 
     pub(super) fn with(mut config: Value, changes: &[(&str, Value)]) -> Value {
@@ -198,7 +203,7 @@ mod tests {
         let vit = whole(&vit(), 224).expect("honoured");
         assert_eq!(
             (vit.resize, vit.resize_mode, vit.crop),
-            (224, ResizeMode::Stretch, 224)
+            (Size::square(224), ResizeMode::Stretch, Size::square(224))
         );
         assert_eq!((vit.mean, vit.std, vit.scale), ([0.5; 3], [0.5; 3], 1.0));
 
@@ -207,12 +212,16 @@ mod tests {
             resnet,
             PreprocessSpec {
                 interpolation: Interpolation::Bicubic,
+                crop_rounding: CropRounding::Down,
                 ..PreprocessSpec::default()
             }
         );
 
         let mobilevit = whole(&mobilevit(), 256).expect("honoured");
-        assert_eq!((mobilevit.resize, mobilevit.crop), (288, 256));
+        assert_eq!(
+            (mobilevit.resize, mobilevit.crop),
+            (Size::square(288), Size::square(256))
+        );
         assert_eq!((mobilevit.channels, mobilevit.scale), (Channels::Bgr, 1.0));
         assert_eq!((mobilevit.mean, mobilevit.std), ([0.0; 3], [1.0; 3]));
     }
@@ -251,8 +260,8 @@ mod tests {
             ("size_divisor", json!(32), "size_divisor is 32"),
             (
                 "size",
-                json!({"height": 224, "width": 192}),
-                "size is {\"height\":224,\"width\":192}",
+                json!({"height": 224}),
+                "size is {\"height\":224}, expected one side, or height and width",
             ),
             (
                 "size",
@@ -289,7 +298,7 @@ mod tests {
         let error = whole(&vit(), 192).expect_err("another side");
         assert!(
             error.contains(
-                "crops to 224, the network takes 192×192 (preprocessor_config.json says crop)"
+                "crops to 224, the network takes 192 (preprocessor_config.json says crop)"
             ),
             "{error}"
         );
@@ -305,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_a_file_leaves_out_is_as_its_class_has_it() {
-        let file = |class: &str, side: usize| {
+        let file = |class: &str, side: u32| {
             let config = json!({"image_processor_type": class, "size": {"shortest_edge": side},
                 "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
             whole(&config, side).expect(class)
@@ -313,15 +322,18 @@ mod tests {
         let pool = file("PoolFormerImageProcessor", 224);
         assert_eq!(
             (pool.resize, pool.interpolation),
-            (248, Interpolation::Bicubic)
+            (Size::square(248), Interpolation::Bicubic)
         );
         let convnext = file("ConvNextImageProcessorFast", 224);
         assert_eq!(
             (convnext.resize, convnext.interpolation),
-            (256, Interpolation::Bicubic)
+            (Size::square(256), Interpolation::Bicubic)
         );
         let mobile = file("MobileViTImageProcessor", 256);
-        assert_eq!((mobile.resize, mobile.channels), (256, Channels::Bgr));
+        assert_eq!(
+            (mobile.resize, mobile.channels),
+            (Size::square(256), Channels::Bgr)
+        );
         assert_eq!(mobile.interpolation, Interpolation::Bilinear);
         let efficient = json!({"image_processor_type": "EfficientNetImageProcessor", "size": 224});
         let error = whole(&efficient, 224).expect_err("nearest");

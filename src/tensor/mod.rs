@@ -2,6 +2,10 @@
 //!
 //! Made by preprocess, carried by the batcher, stacked and run by the engine.
 
+mod size;
+
+pub use self::size::{Sides, Size};
+
 /// A dense row-major `f32` array with its shape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -54,39 +58,40 @@ impl Tensor {
     }
 }
 
-/// A square crop of a picture, its bytes as they were resized: `[side, 3, side]`, so row, channel, column; the channels
-/// in the order in which the network takes them.
+/// A crop of a picture, its bytes as they were resized: `[height, 3, width]`, so row, channel, column; the channels in the
+/// order in which the network takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crop {
-    side: usize,
+    size: Size,
     bytes: Vec<u8>,
 }
 
 impl Crop {
-    /// Wraps the bytes of a crop with `side` rows and columns.
+    /// Wraps the bytes of a crop of this size.
     ///
     /// # Panics
-    /// If there are not `3 * side * side` bytes: a caller's mistake, never a user's.
+    /// If there are not three bytes for each of its pixels: a caller's mistake, never a user's.
     #[must_use]
-    pub fn new(side: usize, bytes: Vec<u8>) -> Crop {
-        assert_eq!(bytes.len(), 3 * side * side, "bytes of a crop of {side}");
-        Crop { side, bytes }
+    pub fn new(size: Size, bytes: Vec<u8>) -> Crop {
+        assert_eq!(bytes.len(), size.values(), "bytes of a crop of {size}");
+        Crop { size, bytes }
     }
 
     /// The same with the channels the other way round: BGR of RGB.
     #[must_use]
     pub fn with_reversed_channels(mut self) -> Crop {
-        for row in self.bytes.chunks_exact_mut(3 * self.side) {
-            let (first, others) = row.split_at_mut(self.side);
-            first.swap_with_slice(&mut others[self.side..]);
+        let width = self.size.width as usize;
+        for row in self.bytes.chunks_exact_mut(3 * width) {
+            let (first, others) = row.split_at_mut(width);
+            first.swap_with_slice(&mut others[width..]);
         }
         self
     }
 
     /// Rows and columns.
     #[must_use]
-    pub fn side(&self) -> usize {
-        self.side
+    pub fn size(&self) -> Size {
+        self.size
     }
 
     /// The bytes in row-major order.
@@ -99,7 +104,7 @@ impl Crop {
 /// An image on its way to a network.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Image {
-    /// Normalized: `[3, side, side]`. Every network takes it.
+    /// Normalized: `[3, height, width]`. Every network takes it.
     Tensor(Tensor),
     /// A quarter of the memory, for a network that normalizes it itself.
     Crop(Crop),

@@ -1,0 +1,144 @@
+//! Nodes behind one another that stand in the place of one, while they are written down.
+//!
+//! Filled by `synonyms`.
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
+
+use super::names::fresh;
+use super::node_name;
+
+/// Operators behind one another in the place of one.
+pub(super) struct Words<'g> {
+    /// The one.
+    pub(super) node: &'g NodeProto,
+    /// Of the operator set.
+    pub(super) version: i64,
+    names: &'g mut HashSet<String>,
+    /// The value that the next one reads.
+    pub(super) last: String,
+    pub(super) nodes: Vec<NodeProto>,
+    pub(super) constants: Vec<TensorProto>,
+}
+
+impl<'g> Words<'g> {
+    /// None yet in the place of a node; `version` is that of the operator set.
+    pub(super) fn of(
+        node: &'g NodeProto,
+        version: i64,
+        names: &'g mut HashSet<String>,
+    ) -> Words<'g> {
+        Words {
+            node,
+            version,
+            names,
+            last: node.input.first().cloned().unwrap_or_default(),
+            nodes: Vec::new(),
+            constants: Vec::new(),
+        }
+    }
+
+    /// The node with another operator and attributes.
+    pub(super) fn copy(&mut self, op_type: &str, attribute: Vec<AttributeProto>) {
+        let more: Vec<&str> = self.node.input.iter().skip(1).map(String::as_str).collect();
+        self.push(op_type, &more, attribute);
+    }
+
+    /// One more, which reads the value before and these.
+    pub(super) fn push(&mut self, op_type: &str, more: &[&str], attribute: Vec<AttributeProto>) {
+        let of = self.node.output.first().cloned().unwrap_or_default();
+        let output = fresh(self.names, format!("{of}/{}", op_type.to_lowercase()));
+        let read = std::mem::replace(&mut self.last, output.clone());
+        let more = more.iter().map(|name| (*name).to_owned());
+        let alike = self.nodes.iter().filter(|node| node.op_type == op_type);
+        let number = match alike.count() {
+            0 => String::new(),
+            before => (before + 1).to_string(),
+        };
+        self.nodes.push(NodeProto {
+            name: format!(
+                "{}/{}{number}",
+                node_name(self.node),
+                op_type.to_lowercase()
+            ),
+            op_type: op_type.into(),
+            input: std::iter::once(read).chain(more).collect(),
+            output: vec![output],
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    /// A constant of numbers; its name.
+    pub(super) fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
+        self.constant(TensorProto {
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            float_data: numbers.to_vec(),
+            ..TensorProto::default()
+        })
+    }
+
+    /// A constant of whole numbers; its name.
+    pub(super) fn integers(&mut self, numbers: &[i64]) -> String {
+        self.constant(TensorProto {
+            dims: vec![numbers.len() as i64],
+            data_type: DataType::Int64 as i32,
+            int64_data: numbers.to_vec(),
+            ..TensorProto::default()
+        })
+    }
+
+    fn constant(&mut self, tensor: TensorProto) -> String {
+        let of = self.node.output.first().cloned().unwrap_or_default();
+        let name = fresh(self.names, format!("{of}/constant"));
+        self.constants.push(TensorProto {
+            name: name.clone(),
+            ..tensor
+        });
+        name
+    }
+}
+
+/// An attribute of a number.
+pub(super) fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        f,
+        r#type: AttributeType::Float as i32,
+        ..AttributeProto::default()
+    }
+}
+
+/// One of a whole number.
+pub(super) fn integer(name: &str, i: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        i,
+        r#type: AttributeType::Int as i32,
+        ..AttributeProto::default()
+    }
+}
+
+/// One of several.
+pub(super) fn integers(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        ints: ints.to_vec(),
+        r#type: AttributeType::Ints as i32,
+        ..AttributeProto::default()
+    }
+}
+
+/// One of a word.
+pub(super) fn text(name: &str, s: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        s: s.as_bytes().to_vec(),
+        r#type: AttributeType::String as i32,
+        ..AttributeProto::default()
+    }
+}
