@@ -1,7 +1,7 @@
-//! HEIC against libheif's pixels: every fixture of `tests/fixtures/heic`.
+//! HEIC, AVIF and JPEG XL against the pixels of their libraries: every fixture of `tests/fixtures/heic`, `avif` and
+//! `jxl`, as far as the format is in the build.
 //!
-//! The pixels lie beside each as a PNG, `NAME.png`. Colors are rounded in other places there, so pixels are near, and not
-//! the same.
+//! The pixels lie beside them as PNGs. Colors are rounded in other places there, so pixels are near, and not the same.
 
 use std::time::Duration;
 
@@ -16,21 +16,50 @@ use crate::preprocess::{
 };
 use kernels::Isa;
 
-/// How far a sample may be from libheif's, and all of a picture on average.
+/// How far a sample may be from the library's, and all of a picture on average.
 const MOST: u8 = 2;
 const MEAN: f64 = 0.5;
 
-fn fixture(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/heic");
-    std::fs::read(format!("{folder}/{name}")).expect("a fixture")
+fn fixture(path: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    std::fs::read(format!("{folder}/{path}")).expect("a fixture")
 }
 
-/// The name of every file.
-fn names() -> Vec<String> {
-    let all: Value = serde_json::from_slice(&fixture("expected.json")).expect("JSON");
-    let images = all["images"].as_object().expect("an object");
-    assert!(images.len() > 35, "the fixtures are found");
-    images.keys().cloned().collect()
+/// The formats of this build: their folders, and how many files there are at least.
+fn formats() -> impl Iterator<Item = (&'static str, usize)> {
+    let all = [
+        (cfg!(feature = "heic"), ("heic", 46)),
+        (cfg!(feature = "avif"), ("avif", 50)),
+        (cfg!(feature = "jxl"), ("jxl", 50)),
+    ];
+    all.into_iter()
+        .filter(|(is_built_in, _)| *is_built_in)
+        .map(|(_, format)| format)
+}
+
+/// The path of every file, and that of its pixels.
+fn files() -> Vec<(String, String)> {
+    let of_format = |(folder, at_least)| {
+        let expected = fixture(&format!("{folder}/expected.json"));
+        let all: Value = serde_json::from_slice(&expected).expect("JSON");
+        let images = all["images"].as_object().expect("an object");
+        assert!(images.len() >= at_least, "the fixtures are found");
+        let paths = images.iter().map(|(name, about)| {
+            let pixels = match about["pixels"].as_str() {
+                Some(pixels) => pixels.to_owned(),
+                None => format!("{name}.png"),
+            };
+            (format!("{folder}/{name}"), format!("{folder}/{pixels}"))
+        });
+        paths.collect::<Vec<_>>()
+    };
+    formats().flat_map(of_format).collect()
+}
+
+/// Those of these files whose format is in this build.
+fn built_in(names: &[&'static str]) -> Vec<&'static str> {
+    let is_built_in = |name: &&&str| formats().any(|(folder, _)| name.starts_with(folder));
+    names.iter().filter(is_built_in).copied().collect()
 }
 
 /// Pixels and their size.
@@ -55,9 +84,10 @@ fn decode_region(
     Ok((Pixels { size, rgb }, turns))
 }
 
-/// The picture as the format's library gives it, which does not apply what only stands for an EXIF block.
+/// The picture, turned as its file says.
 fn decode(bytes: &[u8]) -> Result<Pixels, PreprocessError> {
-    let (pixels, [turn, _]) = decode_region(bytes, None)?;
+    let (pixels, [turn, orientation]) = decode_region(bytes, None)?;
+    let turn = turn.then(orientation);
     Ok(Pixels {
         rgb: upright(&pixels.rgb, pixels.size, turn),
         size: crate::preprocess::exif::upright_size(pixels.size, turn),
@@ -65,8 +95,8 @@ fn decode(bytes: &[u8]) -> Result<Pixels, PreprocessError> {
 }
 
 /// The library's pixels.
-fn reference(name: &str) -> Pixels {
-    let bytes = fixture(&format!("{name}.png"));
+fn reference(path: &str) -> Pixels {
+    let bytes = fixture(path);
     assert_eq!(sniff(&bytes), Some(Format::Png));
     decode(&bytes).expect("a PNG")
 }
@@ -74,8 +104,8 @@ fn reference(name: &str) -> Pixels {
 #[test]
 fn pixels_are_those_of_the_formats_own_libraries_within_rounding() {
     let mut wrong = Vec::new();
-    for name in names() {
-        let due = reference(&name);
+    for (name, pixels) in files() {
+        let due = reference(&pixels);
         let got = match decode(&fixture(&name)) {
             Ok(got) => got,
             Err(e) => {
@@ -99,11 +129,9 @@ fn pixels_are_those_of_the_formats_own_libraries_within_rounding() {
 
 #[test]
 fn a_region_is_a_part_of_the_whole() {
-    for name in names() {
+    for (name, _) in files() {
         let bytes = fixture(&name);
-        let Ok((whole, _)) = decode_region(&bytes, None) else {
-            continue;
-        };
+        let (whole, _) = decode_region(&bytes, None).expect(&name);
         let (width, height) = whole.size;
         for (left, top, w, h) in [
             (
@@ -134,12 +162,18 @@ fn a_region_is_a_part_of_the_whole() {
 
 #[test]
 fn a_cut_file_is_refused_or_complete() {
-    for name in [
-        "plain.heic",
-        "grid_3x2.heic",
-        "clap_irot.heic",
-        "grid_in_idat.heic",
-    ] {
+    for name in built_in(&[
+        "heic/plain.heic",
+        "heic/grid_3x2.heic",
+        "heic/clap_irot.heic",
+        "heic/grid_in_idat.heic",
+        "avif/plain.avif",
+        "avif/grid_444.avif",
+        "jxl/lossy.jxl",
+        "jxl/lossless.jxl",
+        "jxl/container.jxl",
+        "jxl/progressive.jxl",
+    ]) {
         let bytes = fixture(name);
         let whole = decode(&bytes).expect(name);
         for length in (0..bytes.len()).step_by(7) {
@@ -151,15 +185,23 @@ fn a_cut_file_is_refused_or_complete() {
 }
 
 #[test]
-fn what_the_container_turns_is_turned_although_exif_is_ignored() {
+#[cfg(all(feature = "heic", feature = "avif", feature = "jxl"))]
+fn what_is_no_exif_block_turns_although_exif_is_ignored_but_for_avif_as_in_pillow() {
     let preprocessor = Preprocessor::new(PreprocessSpec::default(), ImageOptions::default());
     for exif in [ExifMode::Apply, ExifMode::Ignore] {
-        let bytes = fixture("exif_orientation_6.heic");
-        let info = preprocessor
-            .crop(&bytes, exif, &|| false)
-            .expect("a HEIC")
-            .info;
-        assert_eq!((info.width, info.height), (48, 64), "{exif:?}");
+        let avif = match exif {
+            ExifMode::Apply => (18, 24),
+            ExifMode::Ignore => (24, 18),
+        };
+        for (name, due) in [
+            ("heic/exif_orientation_6.heic", (48, 64)),
+            ("jxl/orientation_6.jxl", (18, 24)),
+            ("avif/exif_orientation_6.avif", avif),
+        ] {
+            let cropped = preprocessor.crop(&fixture(name), exif, &|| false);
+            let info = cropped.expect(name).info;
+            assert_eq!((info.width, info.height), due, "{name}, {exif:?}");
+        }
     }
 }
 
@@ -175,12 +217,21 @@ fn damaged_bytes_cost_neither_a_panic_nor_more_than_a_moment() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as usize % below
     };
-    for name in [
-        "1x1.heic",
-        "quality_10.heic",
-        "grid_of_two_parts.heic",
-        "10_bit_422.heic",
-    ] {
+    for name in built_in(&[
+        "heic/1x1.heic",
+        "heic/quality_10.heic",
+        "heic/grid_of_two_parts.heic",
+        "heic/10_bit_422.heic",
+        "avif/1x1.avif",
+        "avif/10_bit_422.avif",
+        "avif/grid_444.avif",
+        "avif/screen_content.avif",
+        "jxl/lossy_patches.jxl",
+        "jxl/lossless_palette.jxl",
+        "jxl/lossless_squeezed.jxl",
+        "jxl/container_of_parts.jxl",
+        "jxl/progressive_dc.jxl",
+    ]) {
         let whole = fixture(name);
         for _ in 0..100 {
             let mut bytes = whole.clone();
@@ -197,5 +248,22 @@ fn damaged_bytes_cost_neither_a_panic_nor_more_than_a_moment() {
             };
             assert!(!result.as_ref().is_err_and(bad), "{name}: {result:?}");
         }
+    }
+}
+
+#[test]
+fn decoding_stops_when_nobody_waits() {
+    for (name, _) in files() {
+        let bytes = fixture(&name);
+        let format = sniff(&bytes).expect("a format");
+        let opened = open(&bytes, format, ImageLimits::default(), Isa::detect());
+        let mut decoder = opened.expect(&name);
+        let region = Region::whole(decoder.size());
+        let watch = Watch::start(Duration::from_secs(3600), &|| true);
+        let result = decoder.decode(region, &watch, &mut |_| panic!("no rows are due"));
+        assert!(
+            matches!(result, Err(PreprocessError::Canceled)),
+            "{name}: {result:?}"
+        );
     }
 }
