@@ -1,9 +1,9 @@
 //! AVIF: pictures that are coded by AV1, in HEIF. The codec is `oxideav-av1`, which decodes one coded picture.
 //!
-//! Used by `decode::open`, in `heif::Tiled`. Pixels are those of libavif: chroma is interpolated, samples of more than 8
-//! bits are rounded to them, colors that no box names are those of the stream. Alpha is dropped. What the decoder gets is
-//! the first frame and no more, and its size has been read here: it cannot be stopped within a picture, so that one has
-//! a limit of its own.
+//! Used by `decode::open`, in `heif::Tiled`. Pixels are those of libavif: of samples the bits beyond 8 are dropped before
+//! anything else, chroma is interpolated, colors that no box names are those of the stream. Alpha is dropped. What the
+//! decoder gets is the first frame and no more, and its size has been read here: it cannot be stopped within a picture, so
+//! that one has a limit of its own.
 
 use oxideav_av1::decoder::{SpecDecodeSession, SpecFrame};
 use oxideav_av1::frame_header::{FrameHeader, FrameType, parse_frame_header};
@@ -31,6 +31,8 @@ const FIXED_BYTES: u64 = 4 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Av1 {
     tile: Tile,
+    /// Of a sample as it is coded.
+    bits: u32,
     colors: (u16, bool),
 }
 
@@ -111,9 +113,10 @@ impl Av1 {
         Ok(Av1 {
             tile: Tile {
                 size,
-                bits: u32::from(colors.bit_depth),
+                bits: 8,
                 chroma: (!colors.mono_chrome).then_some(shifts),
             },
+            bits: colors.bit_depth.into(),
             colors: (u16::from(colors.matrix_coefficients), colors.color_range),
         })
     }
@@ -128,12 +131,12 @@ impl Av1 {
         if let Some((across, down)) = self.tile.chroma {
             due.extend([(halves(width, across), halves(height, down)); 2]);
         }
-        let bytes = if self.tile.bits == 8 { 1 } else { 2 };
+        let bytes = if self.bits == 8 { 1 } else { 2 };
         let lengths = due
             .iter()
             .map(|(width, height)| *width as usize * *height as usize * bytes);
         frame.plane_dims == due
-            && u32::from(frame.bit_depth) == self.tile.bits
+            && u32::from(frame.bit_depth) == self.bits
             && lengths.eq(frame.planes.iter().map(Vec::len))
     }
 }
@@ -174,7 +177,8 @@ impl Codec for Av1 {
     fn decode(&self, heif: &Heif, index: usize) -> Result<SpecFrame, ContainerError> {
         let data = heif.tile(index, b"av01")?;
         let first = FirstFrame::find(&data)?;
-        if Av1::of(&first)?.tile != self.tile {
+        let Av1 { tile, bits, .. } = Av1::of(&first)?;
+        if (tile, bits) != (self.tile, self.bits) {
             return Err(ContainerError::Unsupported(
                 "tiles of several sizes or kinds",
             ));
@@ -194,14 +198,16 @@ impl Codec for Av1 {
         let width = frame.plane_dims[plane].0 as usize;
         let first = y as usize * width + x as usize;
         let samples = &frame.planes[plane];
-        match self.tile.bits {
+        match self.bits {
             8 => {
                 let samples = samples[first..].iter().copied().map(u16::from);
                 to.iter_mut().zip(samples).for_each(|(to, s)| *to = s);
             }
-            _ => {
+            bits => {
                 let samples = samples[2 * first..].as_chunks::<2>().0;
-                let samples = samples.iter().map(|bytes| u16::from_le_bytes(*bytes));
+                let samples = samples
+                    .iter()
+                    .map(|bytes| u16::from_le_bytes(*bytes) >> (bits - 8));
                 to.iter_mut().zip(samples).for_each(|(to, s)| *to = s);
             }
         }

@@ -12,13 +12,17 @@ const BITS: u32 = 13;
 /// factor of luma is 1.1644.
 const LIBHEIF_LIMITED: [f64; 2] = [1.1689, 1.1429];
 
+/// The largest factor of Cb, where the standard has up to 2.14. Source: libyuv, which libavif uses, `row.h`: it is 128,
+/// of which a signed byte has no more.
+const MOST_BLUE: f64 = 2.0;
+
 /// Whose numbers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Library {
-    /// Low bits are dropped; chroma samples are repeated; a monochrome picture is as its samples are.
+    /// Chroma samples are repeated; a monochrome picture is as its samples are; bits beyond 8 are dropped in the end.
     #[cfg_attr(not(feature = "heic"), expect(dead_code, reason = "HEIC's"))]
     Libheif,
-    /// Samples are rounded to 8 bits; chroma is interpolated; a monochrome picture has a range too.
+    /// Chroma is interpolated; a monochrome picture has a range too; blue has at most twice Cb.
     #[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "AVIF's"))]
     Libavif,
 }
@@ -71,7 +75,12 @@ impl Conversion {
                 let green = 1.0 - red - blue;
                 let (of_cr, of_cb) = (2.0 * (1.0 - red), 2.0 * (1.0 - blue));
                 let factors = [of_cr, -of_cb * blue / green, -of_cr * red / green, of_cb];
-                Matrix::Linear(factors.map(|factor| fixed(factor * chroma)))
+                let [red, by_cb, by_cr, blue] = factors.map(|factor| factor * chroma);
+                let blue = match library {
+                    Library::Libheif => blue,
+                    Library::Libavif => blue.min(MOST_BLUE),
+                };
+                Matrix::Linear([red, by_cb, by_cr, blue].map(fixed))
             }
         };
         let chroma = match (matrix, library) {

@@ -17,6 +17,8 @@ pub(super) struct Needed {
     shifts: (u32, u32),
     /// Whether chroma between two samples is a mean of both.
     interpolates: bool,
+    /// The last column of the whole picture: where no other pixel shares its chroma, that is as it is.
+    last: u32,
 }
 
 impl Needed {
@@ -50,6 +52,7 @@ impl Needed {
             chroma,
             shifts,
             interpolates,
+            last: size.0 - 1,
         }
     }
 
@@ -243,6 +246,7 @@ impl Needed {
             let here = at(x);
             let beside = match (across > 0, x & 1) {
                 (false, _) => here,
+                (true, 0) if x == self.last => here,
                 (true, 0) => here.saturating_sub(1),
                 (true, _) => (here + 1).min(last),
             };
@@ -309,9 +313,9 @@ mod tests {
     fn chroma_is_a_mean_of_four_for_avif_however_its_rows_come() {
         let whole = blues(&CB, Region::whole((5, 8)), Library::Libavif, 8);
         assert_eq!(whole.len(), 8);
-        assert_eq!(whole[0], [0, 20, 60, 120, 200], "the edge is repeated");
-        // A quarter of the row below: 3/4 of the row above, and 40, 30, 10, 0, 0.
-        assert_eq!(whole[1], [40, 45, 55, 90, 150]);
+        assert_eq!(whole[0], [0, 20, 60, 120, 240], "the edge is repeated");
+        // Three quarters of that, and of the row below 40, 30, 10, 0, 0.
+        assert_eq!(whole[1], [40, 45, 55, 90, 180]);
         assert_eq!(whole[7], [255; 5]);
         assert_eq!(whole[6], [195; 5]);
         for height in [2, 4] {

@@ -37,8 +37,8 @@ fn formats() -> impl Iterator<Item = (&'static str, usize)> {
         .map(|(_, format)| format)
 }
 
-/// The path of every file, and that of its pixels.
-fn files() -> Vec<(String, String)> {
+/// The path of every file, that of its pixels, and how far it may be on average where more is allowed.
+fn files() -> Vec<(String, String, Option<f64>)> {
     let of_format = |(folder, at_least)| {
         let expected = fixture(&format!("{folder}/expected.json"));
         let all: Value = serde_json::from_slice(&expected).expect("JSON");
@@ -49,7 +49,12 @@ fn files() -> Vec<(String, String)> {
                 Some(pixels) => pixels.to_owned(),
                 None => format!("{name}.png"),
             };
-            (format!("{folder}/{name}"), format!("{folder}/{pixels}"))
+            let mean = about["mean"].as_f64();
+            (
+                format!("{folder}/{name}"),
+                format!("{folder}/{pixels}"),
+                mean,
+            )
         });
         paths.collect::<Vec<_>>()
     };
@@ -104,7 +109,7 @@ fn reference(path: &str) -> Pixels {
 #[test]
 fn pixels_are_those_of_the_formats_own_libraries_within_rounding() {
     let mut wrong = Vec::new();
-    for (name, pixels) in files() {
+    for (name, pixels, allowed) in files() {
         let due = reference(&pixels);
         let got = match decode(&fixture(&name)) {
             Ok(got) => got,
@@ -120,7 +125,11 @@ fn pixels_are_those_of_the_formats_own_libraries_within_rounding() {
         let apart = got.rgb.iter().zip(&due.rgb).map(|(a, b)| a.abs_diff(*b));
         let most = apart.clone().max().unwrap_or(0);
         let mean = apart.map(f64::from).sum::<f64>() / due.rgb.len() as f64;
-        if most > MOST || mean > MEAN {
+        let is_near = match allowed {
+            None => most <= MOST && mean <= MEAN,
+            Some(allowed) => mean <= allowed,
+        };
+        if !is_near {
             wrong.push(format!("{name}: {most} at most, {mean:.3} on average"));
         }
     }
@@ -129,7 +138,7 @@ fn pixels_are_those_of_the_formats_own_libraries_within_rounding() {
 
 #[test]
 fn a_region_is_a_part_of_the_whole() {
-    for (name, _) in files() {
+    for (name, ..) in files() {
         let bytes = fixture(&name);
         let (whole, _) = decode_region(&bytes, None).expect(&name);
         let (width, height) = whole.size;
@@ -253,7 +262,7 @@ fn damaged_bytes_cost_neither_a_panic_nor_more_than_a_moment() {
 
 #[test]
 fn decoding_stops_when_nobody_waits() {
-    for (name, _) in files() {
+    for (name, ..) in files() {
         let bytes = fixture(&name);
         let format = sniff(&bytes).expect("a format");
         let opened = open(&bytes, format, ImageLimits::default(), Isa::detect());
