@@ -15,17 +15,22 @@ use super::boxes::ContainerError;
 use super::heif::{Codec, Colors, Heif, Tile};
 use super::ycbcr::Library;
 
-/// Pixels that a coded picture may have: 16 megapixels, which take about two seconds.
-const MAX_PIXELS: u64 = 16 << 20;
+/// Pixels that a coded picture may have: 4096×3072. A photo takes some tenths of a second a megapixel, noise of 12 bits
+/// without loss ten times as long.
+const MAX_PIXELS: u64 = 12 << 20;
 
-/// What a coded picture holds while it is decoded, in bytes a sample: 32 bits, 16 for film grain, and the result.
-const SAMPLE_BYTES: u64 = 10;
+/// What a coded picture holds while it is decoded, in bytes a sample: 32 bits, 16 for what film grain is laid over, and
+/// the result.
+const SAMPLE_BYTES: u64 = 8;
+
+/// What it holds besides where it is coded narrower than it is shown: copies before and behind the widening.
+const WIDENED_SAMPLE_BYTES: u64 = 16;
 
 /// What it holds for each block of 4×4 pixels: modes, palettes, edges. Rounded up from oxideav-av1 0.1.21, `cdf.rs`.
-const BLOCK_BYTES: u64 = 160;
+const BLOCK_BYTES: u64 = 80;
 
 /// Tables of probabilities, and what a picture has for each of its rows; by a counting allocator, rounded up.
-const FIXED_BYTES: u64 = 4 << 20;
+const FIXED_BYTES: u64 = 1 << 20;
 
 /// AV1 as AVIF has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub(super) struct Av1 {
     tile: Tile,
     /// Of a sample as it is coded.
     bits: u32,
+    /// Whether it is coded narrower than it is shown.
+    is_widened: bool,
     colors: (u16, bool),
 }
 
@@ -102,10 +109,11 @@ impl Av1 {
         }
         let size = frame.frame_size;
         let size = size.ok_or(ContainerError::Corrupt("a frame without a size"))?;
+        let is_widened = size.use_superres;
         let size = (size.upscaled_width, size.frame_height);
         if u64::from(size.0) * u64::from(size.1) > MAX_PIXELS {
             return Err(ContainerError::Unsupported(
-                "a coded picture of more than 16 megapixels",
+                "a coded picture of more than 12 megapixels",
             ));
         }
         let colors = &sequence.color_config;
@@ -117,6 +125,7 @@ impl Av1 {
                 chroma: (!colors.mono_chrome).then_some(shifts),
             },
             bits: colors.bit_depth.into(),
+            is_widened,
             colors: (u16::from(colors.matrix_coefficients), colors.color_range),
         })
     }
@@ -171,14 +180,22 @@ impl Codec for Av1 {
             None => luma,
         };
         // The item's parts put together, and its coded tiles.
-        samples * SAMPLE_BYTES + luma / 16 * BLOCK_BYTES + 3 * longest + FIXED_BYTES
+        let of_sample = match self.is_widened {
+            true => SAMPLE_BYTES + WIDENED_SAMPLE_BYTES,
+            false => SAMPLE_BYTES,
+        };
+        samples * of_sample + luma / 16 * BLOCK_BYTES + 3 * longest + FIXED_BYTES
     }
 
     fn decode(&self, heif: &Heif, index: usize) -> Result<SpecFrame, ContainerError> {
         let data = heif.tile(index, b"av01")?;
         let first = FirstFrame::find(&data)?;
-        let Av1 { tile, bits, .. } = Av1::of(&first)?;
-        if (tile, bits) != (self.tile, self.bits) {
+        let other = Av1::of(&first)?;
+        if (Av1 {
+            colors: self.colors,
+            ..other
+        }) != *self
+        {
             return Err(ContainerError::Unsupported(
                 "tiles of several sizes or kinds",
             ));
@@ -218,7 +235,7 @@ fn av1_error(error: &Error) -> ContainerError {
     match error {
         Error::UnexpectedEnd => ContainerError::Truncated,
         Error::PictureSizeExceedsLimit => {
-            ContainerError::Unsupported("a coded picture of more than 16 megapixels")
+            ContainerError::Unsupported("a coded picture of more than 12 megapixels")
         }
         Error::NotImplemented | Error::TemporalPointInfoUnsupported => {
             ContainerError::Unsupported("a tool of AV1 that pictures rarely have")

@@ -13,8 +13,8 @@ pub(super) enum FirstFrame {
     Groups,
     /// The same in several passes, so that all coefficients are held.
     Passes,
-    /// The picture itself, by predicted samples, which may all be held.
-    Samples,
+    /// The picture itself, by predicted samples, which may all be held; in groups of so many columns and rows.
+    Samples(u32),
     /// Other frames come first, are kept for it, or it is kept for others.
     OfSeveral,
 }
@@ -52,8 +52,9 @@ impl FirstFrame {
             bits.skip(6)?; // how its chroma is sampled
         }
         bits.skip(2 + 2 * u64::from(head.extra_channels))?; // how much it is enlarged
+        let mut group = 256;
         if by_samples {
-            bits.skip(2)?; // size of a group
+            group = 128 << bits.read(2)?;
         } else if head.xyb {
             bits.skip(6)?; // scales of two channels
         }
@@ -74,7 +75,7 @@ impl FirstFrame {
         let is_kept = !is_last && (!is_shown || bits.read(2)? != 0);
         Ok(match (is_kept, by_samples, passes) {
             (true, ..) => FirstFrame::OfSeveral,
-            (false, true, _) => FirstFrame::Samples,
+            (false, true, _) => FirstFrame::Samples(group),
             (false, false, 1) => FirstFrame::Groups,
             (false, false, _) => FirstFrame::Passes,
         })

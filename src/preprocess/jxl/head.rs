@@ -30,6 +30,8 @@ pub(super) struct Head {
     pub(super) animated: (bool, bool),
     /// Whether the colors are those of the format's own space, which is converted to the colors that are asked for.
     pub(super) xyb: bool,
+    /// Bytes that a sample takes which is predicted from others: 2 or 4.
+    pub(super) sample_bytes: u64,
     /// Whether a packed color profile follows; the frames begin behind it.
     pub(super) has_profile: bool,
     /// How many bits it has. Without a profile the frames begin with the next byte.
@@ -63,6 +65,7 @@ impl Head {
             has_preview: false,
             animated: (false, false),
             xyb: true,
+            sample_bytes: 2,
             has_profile: false,
             bits: 0,
         };
@@ -94,7 +97,7 @@ impl Head {
             }
         }
         depth(bits)?;
-        bits.flag()?; // whether 16 bits are enough for its samples
+        self.sample_bytes = if bits.flag()? { 2 } else { 4 };
         self.extra_channels = bits.select([As(0), As(1), InBits(4, 2), InBits(12, 1)])?;
         for _ in 0..self.extra_channels {
             extra_channel(bits)?;

@@ -79,18 +79,21 @@ impl<'a> JxlSource<'a> {
         let pixels = u64::from(width).max(16) * u64::from(height);
         let extra = u64::from(self.head.extra_channels);
         let channels = 3 + extra;
-        // Of extra channels all samples may be held.
-        let of_pixels = match first {
-            FirstFrame::Groups => 2 + 12 * extra,
-            FirstFrame::Passes => 14 + 12 * extra,
-            FirstFrame::Samples => 12 * channels,
-            // Four frames are kept, and four coarse ones.
-            FirstFrame::OfSeveral => 14 + (12 + 4 * 4 + 1) * channels,
+        // Predicted samples, those of extra channels among them, are held up to three times, in steps of transforms.
+        let predicted = 3 * self.head.sample_bytes;
+        let (of_pixels, group) = match first {
+            FirstFrame::Groups => (COARSE + predicted * extra, 256),
+            FirstFrame::Passes => (COARSE + COEFFICIENTS + predicted * extra, 256),
+            FirstFrame::Samples(group) => (predicted * channels, group),
+            FirstFrame::OfSeveral => {
+                let kept = KEPT_FRAMES * size_of::<f32>() as u64;
+                (COARSE + COEFFICIENTS + (predicted + kept) * channels, 1024)
+            }
         };
-        // Two rows of groups, of 1024 pixels a side at most.
-        let rows = u64::from(width).max(1024) * u64::from(height).min(2048);
-        const OUTPUT: u64 = 3;
-        pixels * (OUTPUT + of_pixels) + rows * 4 * channels + 2 * self.length + FIXED_BYTES
+        // Two rows of groups, in fractions.
+        let side = |side: u32, most: u32| u64::from(side.next_multiple_of(group).min(most));
+        let rows = side(width, u32::MAX) * side(height, 2 * group) * size_of::<f32>() as u64;
+        pixels * (OUTPUT + of_pixels) + rows * channels + 2 * self.length + FIXED_BYTES
     }
 
     /// A decoder that refuses frames larger than the picture.
@@ -144,6 +147,18 @@ impl<'a> JxlSource<'a> {
     }
 }
 
+/// Bytes a pixel of the result.
+const OUTPUT: u64 = 3;
+
+/// Bytes a pixel of what is coded for blocks of 8×8: a coarse picture, kinds of blocks, strengths of filters.
+const COARSE: u64 = 1;
+
+/// Bytes a pixel of the coefficients of three channels.
+const COEFFICIENTS: u64 = 12;
+
+/// Frames that are kept at most: four, and coarse ones that are a 64th of the picture and less.
+const KEPT_FRAMES: u64 = 5;
+
 /// Tables, histograms and trees; by a counting allocator, rounded up.
 const FIXED_BYTES: u64 = 8 << 20;
 
@@ -164,7 +179,7 @@ impl Decoder for JxlSource<'_> {
         match self.first {
             Some(first) => self.needed(first),
             // Of a profile that is unpacked, what is left is at most as large as its packed form may be.
-            None => self.needed(FirstFrame::Samples).max(PROFILE_BYTES),
+            None => self.needed(FirstFrame::Samples(1024)).max(PROFILE_BYTES),
         }
     }
 
@@ -355,9 +370,9 @@ mod tests {
             ("lossy_alpha", Some(FirstFrame::Groups)),
             ("jpeg_422_odd", Some(FirstFrame::Groups)),
             ("progressive_ac", Some(FirstFrame::Passes)),
-            ("lossless", Some(FirstFrame::Samples)),
-            ("lossless_grey_alpha", Some(FirstFrame::Samples)),
-            ("animation", Some(FirstFrame::Samples)),
+            ("lossless", Some(FirstFrame::Samples(256))),
+            ("lossless_grey_alpha", Some(FirstFrame::Samples(256))),
+            ("animation", Some(FirstFrame::Samples(256))),
             ("lossy_patches", Some(FirstFrame::OfSeveral)),
             ("progressive_dc", Some(FirstFrame::OfSeveral)),
             ("lossy_profile", None),
