@@ -158,6 +158,12 @@ impl Codec for Av1 {
     type Picture = SpecFrame;
 
     fn read(heif: &Heif) -> Result<Av1, ContainerError> {
+        // What it says is in the picture too.
+        if heif.property(0, b"av1C").is_none() {
+            return Err(ContainerError::Unsupported(
+                "a picture that is not coded by AV1",
+            ));
+        }
         Av1::of(&FirstFrame::find(&heif.tile(0, b"av01")?)?)
     }
 

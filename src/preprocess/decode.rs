@@ -122,11 +122,19 @@ pub(super) fn open<'a>(
         Format::Avif => Box::new(Tiled::<Av1>::open(bytes, limits)?),
         #[cfg(feature = "jxl")]
         Format::Jxl => Box::new(JxlSource::open(bytes, limits)?),
-        #[cfg(not(all(feature = "heic", feature = "avif", feature = "jxl")))]
-        Format::Heic | Format::Avif | Format::Jxl => {
-            return Err(PreprocessError::UnsupportedFormat { looks_like: None });
-        }
+        #[cfg(not(feature = "heic"))]
+        Format::Heic => return not_built_in(),
+        #[cfg(not(feature = "avif"))]
+        Format::Avif => return not_built_in(),
+        #[cfg(not(feature = "jxl"))]
+        Format::Jxl => return not_built_in(),
     })
+}
+
+/// The refusal of a format that is not in this build, which `sniff` does not tell.
+#[cfg(not(all(feature = "heic", feature = "avif", feature = "jxl")))]
+fn not_built_in<T>() -> Result<T, PreprocessError> {
+    Err(PreprocessError::UnsupportedFormat { looks_like: None })
 }
 
 /// Makes the rows of `region` one after the other: `row` appends the RGB of its columns of one.

@@ -20,10 +20,10 @@ const MOST_BLUE: f64 = 2.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Library {
     /// Chroma samples are repeated; a monochrome picture is as its samples are; bits beyond 8 are dropped in the end.
-    #[cfg_attr(not(feature = "heic"), expect(dead_code, reason = "HEIC's"))]
+    #[cfg_attr(not(feature = "heic"), allow(dead_code, reason = "HEIC's"))]
     Libheif,
     /// Chroma is interpolated; a monochrome picture has a range too; blue has at most twice Cb.
-    #[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "AVIF's"))]
+    #[cfg_attr(not(feature = "avif"), allow(dead_code, reason = "AVIF's"))]
     Libavif,
 }
 

@@ -29,7 +29,10 @@ pub(super) fn codestream(file: &[u8]) -> Result<Vec<&[u8]>, ContainerError> {
             b"jxlp" => {
                 let (number, part) = body.split_first_chunk().ok_or(ContainerError::Truncated)?;
                 let number = u32::from_be_bytes(*number);
-                if (number & !LAST) as usize != parts.len() || parts.len() == MAX_PARTS {
+                if parts.len() == MAX_PARTS {
+                    return Err(ContainerError::Unsupported("more than 65536 parts"));
+                }
+                if (number & !LAST) as usize != parts.len() {
                     return Err(ContainerError::Corrupt("parts in another order"));
                 }
                 parts.push(part);
