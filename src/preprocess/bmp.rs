@@ -5,9 +5,8 @@
 //! `BITMAPCOREHEADER` of OS/2; for runs that leave pixels out Pillow 13.
 
 use super::bmp_runs::indices_of;
-use super::decode::{Decoder, Region, RowSink, check_size};
-use super::exif::Orientation;
-use super::samples::with_ramp;
+use super::decode::{Decoder, Region, RowSink, check_size, hand_over_rows};
+use super::samples::{packed, with_ramp};
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
@@ -139,10 +138,9 @@ impl<'a> BmpSource<'a> {
                         .flat_map(|index| color(usize::from(*index))),
                 );
             }
-            Coding::Indices(bits) => rgb.extend(columns.flat_map(|x| {
-                let shift = 8 - bits - x * bits % 8;
-                color(usize::from(row[x * bits / 8] >> shift) & ((1 << bits) - 1))
-            })),
+            Coding::Indices(bits) => {
+                rgb.extend(columns.flat_map(|x| color(usize::from(packed(row, x, bits)))));
+            }
             Coding::Bytes { step, bytes } => {
                 let pixels = row[columns.start * step..columns.end * step].chunks_exact(step);
                 rgb.extend(pixels.flat_map(|pixel| bytes.map(|at| pixel[at])));
@@ -211,10 +209,6 @@ impl Decoder for BmpSource<'_> {
         self.size
     }
 
-    fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms
-    }
-
     fn memory(&self, region: Region) -> u64 {
         let indices = match self.coding {
             Coding::Runs { .. } => u64::from(self.size.0) * u64::from(self.size.1),
@@ -254,15 +248,10 @@ impl Decoder for BmpSource<'_> {
             return Err(truncated());
         }
         let columns = region.left as usize..(region.left + region.width) as usize;
-        let mut rgb = Vec::with_capacity(columns.len() * 3);
-        for y in region.top as usize..(region.top + region.height) as usize {
-            watch.check()?;
+        hand_over_rows(region, watch, sink, |y, rgb| {
             let stored = if self.top_down { y } else { height - 1 - y };
-            rgb.clear();
-            self.expand(&data[stored * stride..][..row], columns.clone(), &mut rgb);
-            sink(&rgb);
-        }
-        Ok(())
+            self.expand(&data[stored * stride..][..row], columns.clone(), rgb);
+        })
     }
 }
 
@@ -289,7 +278,7 @@ fn corrupt(detail: String) -> PreprocessError {
 }
 
 pub(super) fn truncated() -> PreprocessError {
-    PreprocessError::truncated(Format::Bmp, "fewer bytes than header and pixels have")
+    PreprocessError::too_short(Format::Bmp)
 }
 
 fn unsupported(variant: &'static str) -> PreprocessError {

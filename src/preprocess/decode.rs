@@ -3,12 +3,18 @@
 //! Called by `Preprocessor`; a file each has the formats. The size in the header is checked before
 //! anything is allocated.
 
+#[cfg(feature = "avif")]
+use super::avif::Av1;
 use super::bmp::BmpSource;
 use super::exif::{Orientation, orientation};
 use super::gif::GifSource;
 #[cfg(feature = "heic")]
-use super::heic::HeicSource;
+use super::heic::Hevc;
+#[cfg(any(feature = "heic", feature = "avif"))]
+use super::heif::Tiled;
 use super::jpeg::{Jpeg, JpegError};
+#[cfg(feature = "jxl")]
+use super::jxl::JxlSource;
 use super::png::PngSource;
 use super::pnm::PnmSource;
 use super::qoi::QoiSource;
@@ -52,8 +58,11 @@ pub(super) trait Decoder {
     /// Width and height as stored, in pixels, each at least 1.
     fn size(&self) -> (u32, u32);
 
-    /// How the stored picture must be turned to be upright, by its EXIF block or what stands for it.
-    fn orientation(&self) -> Orientation;
+    /// How the stored picture must be turned to be upright, by its EXIF block or what stands for it; most formats have
+    /// none.
+    fn orientation(&self) -> Orientation {
+        Orientation::NoTransforms
+    }
 
     /// How the stored picture must be turned to be the image that the format means, whoever asks.
     fn turn(&self) -> Orientation {
@@ -108,10 +117,41 @@ pub(super) fn open<'a>(
         Format::Qoi => Box::new(QoiSource::open(bytes, limits)?),
         Format::Tga => Box::new(TgaSource::open(bytes, limits)?),
         #[cfg(feature = "heic")]
-        Format::Heic => Box::new(HeicSource::open(bytes, limits)?),
+        Format::Heic => Box::new(Tiled::<Hevc>::open(bytes, limits)?),
+        #[cfg(feature = "avif")]
+        Format::Avif => Box::new(Tiled::<Av1>::open(bytes, limits)?),
+        #[cfg(feature = "jxl")]
+        Format::Jxl => Box::new(JxlSource::open(bytes, limits)?),
         #[cfg(not(feature = "heic"))]
-        Format::Heic => return Err(PreprocessError::UnsupportedFormat { looks_like: None }),
+        Format::Heic => return not_built_in(),
+        #[cfg(not(feature = "avif"))]
+        Format::Avif => return not_built_in(),
+        #[cfg(not(feature = "jxl"))]
+        Format::Jxl => return not_built_in(),
     })
+}
+
+/// The refusal of a format that is not in this build, which `sniff` does not tell.
+#[cfg(not(all(feature = "heic", feature = "avif", feature = "jxl")))]
+fn not_built_in<T>() -> Result<T, PreprocessError> {
+    Err(PreprocessError::UnsupportedFormat { looks_like: None })
+}
+
+/// Makes the rows of `region` one after the other: `row` appends the RGB of its columns of one.
+pub(super) fn hand_over_rows(
+    region: Region,
+    watch: &Watch,
+    sink: &mut RowSink<'_>,
+    mut row: impl FnMut(usize, &mut Vec<u8>),
+) -> Result<(), PreprocessError> {
+    let mut rgb = Vec::with_capacity(region.width as usize * 3);
+    for y in region.top as usize..(region.top + region.height) as usize {
+        watch.check()?;
+        rgb.clear();
+        row(y, &mut rgb);
+        sink(&rgb);
+    }
+    Ok(())
 }
 
 /// Hands the rows of `region` of a whole picture of this width to `sink`.

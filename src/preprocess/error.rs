@@ -115,6 +115,11 @@ impl PreprocessError {
         PreprocessError::Truncated { format, detail }
     }
 
+    /// The data of this format, which is a header and pixels, ends before they do.
+    pub(super) fn too_short(format: Format) -> PreprocessError {
+        PreprocessError::truncated(format, "fewer bytes than header and pixels have")
+    }
+
     /// The data contradicts its format.
     pub(super) fn corrupt(format: Format, detail: impl Into<String>) -> PreprocessError {
         let detail = detail.into();

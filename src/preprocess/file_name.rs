@@ -7,9 +7,10 @@ use std::path::Path;
 
 /// The endings under which photos and pictures are kept, in lower case, those of formats that are refused among them: who
 /// keeps such photos wants to hear of it. Formats of cameras' sensors are not, as their JPEG lies beside them.
-const ENDINGS: [&str; 25] = [
-    "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "hif", "ico", "jfif", "jpe", "jpeg",
-    "jpg", "jxl", "pam", "pbm", "pgm", "png", "pnm", "ppm", "qoi", "tga", "tif", "tiff", "webp",
+const ENDINGS: [&str; 26] = [
+    "apng", "avif", "avifs", "bmp", "dib", "gif", "heic", "heif", "hif", "ico", "jfif", "jpe",
+    "jpeg", "jpg", "jxl", "pam", "pbm", "pgm", "png", "pnm", "ppm", "qoi", "tga", "tif", "tiff",
+    "webp",
 ];
 
 /// Whether the file's name ends as an image's.
@@ -38,6 +39,8 @@ mod tests {
             Format::Qoi => &["qoi"],
             Format::Tga => &["tga"],
             Format::Heic => &["heic", "heif", "hif"],
+            Format::Avif => &["avif", "avifs"],
+            Format::Jxl => &["jxl"],
         };
         for format in [
             Format::Jpeg,
@@ -51,6 +54,8 @@ mod tests {
             Format::Qoi,
             Format::Tga,
             Format::Heic,
+            Format::Avif,
+            Format::Jxl,
         ] {
             for ending in named(format).iter().chain([&format.name()]) {
                 let path = format!("a.{ending}");

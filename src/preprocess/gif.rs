@@ -8,7 +8,6 @@
 use weezl::{BitOrder, LzwStatus};
 
 use super::decode::{Decoder, Region, RowSink, check_size, overlay};
-use super::exif::Orientation;
 use super::gif_head::{GifHead, SubBlocks};
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
@@ -110,10 +109,6 @@ impl<'a> GifSource<'a> {
 impl Decoder for GifSource<'_> {
     fn size(&self) -> (u32, u32) {
         self.head.size
-    }
-
-    fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms // GIF has no EXIF
     }
 
     fn memory(&self, region: Region) -> u64 {

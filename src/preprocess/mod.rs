@@ -4,8 +4,12 @@
 //! where the network normalizes them itself. Never touches the network, the disk or another image.
 
 mod ahead;
+#[cfg(feature = "avif")]
+mod avif;
 mod bmp;
 mod bmp_runs;
+#[cfg(any(feature = "heic", feature = "avif", feature = "jxl"))]
+mod boxes;
 mod budget;
 mod decode;
 mod error;
@@ -17,10 +21,12 @@ mod gif;
 mod gif_head;
 #[cfg(feature = "heic")]
 mod heic;
-#[cfg(feature = "heic")]
+#[cfg(any(feature = "heic", feature = "avif"))]
 mod heif;
 mod ico;
 mod jpeg;
+#[cfg(feature = "jxl")]
+mod jxl;
 mod lookalike;
 mod mangled;
 mod normalize;
@@ -49,7 +55,7 @@ mod vp8;
 mod vp8l;
 mod watch;
 mod webp;
-#[cfg(feature = "heic")]
+#[cfg(any(feature = "heic", feature = "avif"))]
 mod ycbcr;
 
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@
 //! comments and white space Pillow 13.
 
 use super::decode::{Decoder, Region, RowSink, check_size};
-use super::exif::Orientation;
+use super::samples::packed;
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
@@ -110,8 +110,7 @@ impl<'a> PnmSource<'a> {
         *data = rest;
         let level = |value: usize| self.levels[value];
         match self.coding {
-            Coding::Bits => row
-                .extend((0..samples).map(|x| level(usize::from(bytes[x / 8] >> (7 - x % 8) & 1)))),
+            Coding::Bits => row.extend((0..samples).map(|x| level(packed(bytes, x, 1).into()))),
             Coding::Words => {
                 let words = bytes.as_chunks().0.iter();
                 row.extend(words.map(|word| level(usize::from(u16::from_be_bytes(*word)))));
@@ -142,10 +141,6 @@ impl<'a> PnmSource<'a> {
 impl Decoder for PnmSource<'_> {
     fn size(&self) -> (u32, u32) {
         self.size
-    }
-
-    fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms
     }
 
     fn memory(&self, region: Region) -> u64 {

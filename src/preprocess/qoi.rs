@@ -4,7 +4,6 @@
 //! for. Source: the QOI specification, version 1.0.
 
 use super::decode::{Decoder, Region, RowSink, check_size};
-use super::exif::Orientation;
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
@@ -38,10 +37,6 @@ impl<'a> QoiSource<'a> {
 impl Decoder for QoiSource<'_> {
     fn size(&self) -> (u32, u32) {
         self.size
-    }
-
-    fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms
     }
 
     fn memory(&self, region: Region) -> u64 {
@@ -152,5 +147,5 @@ impl Iterator for Pixels<'_> {
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::truncated(Format::Qoi, "fewer bytes than header and pixels have")
+    PreprocessError::too_short(Format::Qoi)
 }

@@ -1,8 +1,9 @@
 //! Stored samples of a PNG, and palettes, to 8-bit RGB.
 //!
-//! Used by `png`; `gif_head` and `bmp` use what is said of palettes. Alpha and transparent colors are dropped, 16 bits keep their high byte, less
-//! than 8 bits of grey are spread over 0 to 255, and an index beyond the palette is black. Source: what Pillow 13 does,
-//! by experiment, but for 16-bit grey, which it clips; see `docs/PREPROCESSING.md`.
+//! Used by `png`; `gif_head` and `bmp` use what is said of palettes, whoever has several samples in a byte `packed`.
+//! Alpha and transparent colors are dropped, 16 bits keep their high byte, less than 8 bits of grey are spread over 0 to
+//! 255, and an index beyond the palette is black. Source: what Pillow 13 does, by experiment, but for 16-bit grey, which
+//! it clips; see `docs/PREPROCESSING.md`.
 
 use std::ops::Range;
 
@@ -63,13 +64,18 @@ impl Samples {
             }
             Samples::LookUp { bits, colors } => {
                 for x in columns {
-                    let shift = 8 - bits - x * bits % 8;
-                    let sample = usize::from(row[x * bits / 8] >> shift) & ((1 << bits) - 1);
-                    out.extend(colors.get(sample).copied().unwrap_or_default());
+                    let color = colors.get(usize::from(packed(row, x, *bits)));
+                    out.extend(color.copied().unwrap_or_default());
                 }
             }
         }
     }
+}
+
+/// The sample of 1, 2, 4 or 8 bits at an index of a row; the first one has the highest bits of its byte.
+pub(super) fn packed(row: &[u8], index: usize, bits: usize) -> u8 {
+    let shift = 8 - bits - index * bits % 8;
+    row[index * bits / 8] >> shift & (u8::MAX >> (8 - bits))
 }
 
 /// The colors of a palette; a last one that is not whole is left out.
@@ -118,6 +124,20 @@ mod tests {
             grey(BitDepth::Sixteen, &[1, 255, 0xFE, 0x80], 0..2),
             [1, 254]
         );
+    }
+
+    #[test]
+    fn samples_share_a_byte_from_its_highest_bits_on() {
+        let row = [0b1011_0001, 0b0111_1110];
+        let all = |bits: usize| {
+            (0..16 / bits)
+                .map(|i| packed(&row, i, bits))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(all(1), [1, 0, 1, 1, 0, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 0]);
+        assert_eq!(all(2), [2, 3, 0, 1, 1, 3, 3, 2]);
+        assert_eq!(all(4), [11, 1, 7, 14]);
+        assert_eq!(all(8), row);
     }
 
     #[test]

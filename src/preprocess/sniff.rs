@@ -5,10 +5,19 @@
 use super::{PreprocessError, looks_like};
 
 /// What a client is told to send.
-pub(super) const ACCEPTED: &str = if cfg!(feature = "heic") {
-    "JPEG, PNG, WebP, GIF, TIFF, BMP or HEIC"
-} else {
-    "JPEG, PNG, WebP, GIF, TIFF or BMP"
+pub(super) const ACCEPTED: &str = match (
+    cfg!(feature = "heic"),
+    cfg!(feature = "avif"),
+    cfg!(feature = "jxl"),
+) {
+    (false, false, false) => "JPEG, PNG, WebP, GIF, TIFF or BMP",
+    (true, false, false) => "JPEG, PNG, WebP, GIF, TIFF, BMP or HEIC",
+    (false, true, false) => "JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF",
+    (false, false, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP or JPEG XL",
+    (true, true, false) => "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF",
+    (true, false, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or JPEG XL",
+    (false, true, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG XL",
+    (true, true, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC, AVIF or JPEG XL",
 };
 
 /// The image formats that are accepted.
@@ -36,6 +45,10 @@ pub enum Format {
     Tga,
     /// HEIC: HEVC in HEIF, in a build with the feature `heic`; the primary picture.
     Heic,
+    /// AVIF: AV1 in HEIF, in a build with the feature `avif`; the primary picture.
+    Avif,
+    /// JPEG XL, in a build with the feature `jxl`; of an animated one the first frame.
+    Jxl,
 }
 
 impl Format {
@@ -54,6 +67,8 @@ impl Format {
             Format::Qoi => "qoi",
             Format::Tga => "tga",
             Format::Heic => "heic",
+            Format::Avif => "avif",
+            Format::Jxl => "jxl",
         }
     }
 }
@@ -72,6 +87,8 @@ impl std::fmt::Display for Format {
             Format::Qoi => "QOI",
             Format::Tga => "TGA",
             Format::Heic => "HEIC",
+            Format::Avif => "AVIF",
+            Format::Jxl => "JPEG XL",
         })
     }
 }
@@ -108,9 +125,7 @@ pub fn sniff(bytes: &[u8]) -> Option<Format> {
         [b'P', kind @ b'1'..=b'7', rest @ ..] if is_pnm(*kind, rest) => Some(Format::Pnm),
         [0, 0, 1, 0, low, high, ..] if (*low, *high) != (0, 0) => Some(Format::Ico),
         [b'q', b'o', b'i', b'f', ..] if is_qoi(bytes) => Some(Format::Qoi),
-        bytes if is_heic(bytes) => Some(Format::Heic),
-        _ if is_tga(bytes) => Some(Format::Tga),
-        _ => None,
+        _ => optional(bytes).or_else(|| is_tga(bytes).then_some(Format::Tga)),
     }
 }
 
@@ -179,9 +194,17 @@ fn is_tga(bytes: &[u8]) -> bool {
     colors && fits && has_pixels && flags & 0xC0 == 0 && matches!(flags & 0x0F, 0 | 1 | 8)
 }
 
-/// Whether the brands of a file are those of HEIC, if that is in this build.
-fn is_heic(bytes: &[u8]) -> bool {
-    cfg!(feature = "heic") && looks_like(bytes).is_some_and(|name| name.starts_with("HEIC"))
+/// The format of those that are not in every build.
+fn optional(bytes: &[u8]) -> Option<Format> {
+    let formats = [
+        (cfg!(feature = "heic"), Format::Heic),
+        (cfg!(feature = "avif"), Format::Avif),
+        (cfg!(feature = "jxl"), Format::Jxl),
+    ];
+    let name = looks_like(bytes)?;
+    let mut built_in = formats.into_iter().filter(|(is_built_in, _)| *is_built_in);
+    let found = built_in.find(|(_, format)| name.starts_with(&format.to_string()));
+    found.map(|(_, format)| format)
 }
 
 /// [`sniff`], or an error that names what the bytes look like instead.
@@ -262,7 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn brands_tell_heic() {
+    fn jpeg_xl_begins_as_a_codestream_or_a_container() {
+        for jxl in [&b"\xFF\x0A\xFA"[..], b"\0\0\0\x0CJXL \r\n\x87\n"] {
+            let due = cfg!(feature = "jxl").then_some(Format::Jxl);
+            assert_eq!(sniff(jxl), due);
+        }
+    }
+
+    #[test]
+    fn brands_tell_heic_and_avif() {
         for heic in [
             &b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..],
             b"\0\0\0\x14ftypmif1\0\0\0\0heic",
@@ -271,11 +302,13 @@ mod tests {
             let due = cfg!(feature = "heic").then_some(Format::Heic);
             assert_eq!(sniff(heic), due);
         }
-        for not in [
+        for avif in [
             &b"\0\0\0\x14ftypmif1\0\0\0\0avif"[..],
-            b"\0\0\0\x14ftypisom\0\0\0\0avc1",
+            b"\0\0\0\x1Cftypavis\0\0\0\0msf1avif",
         ] {
-            assert_eq!(sniff(not), None);
+            let due = cfg!(feature = "avif").then_some(Format::Avif);
+            assert_eq!(sniff(avif), due);
         }
+        assert_eq!(sniff(b"\0\0\0\x14ftypisom\0\0\0\0avc1"), None);
     }
 }

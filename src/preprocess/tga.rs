@@ -3,8 +3,7 @@
 //! Called by `decode::open`. Samples of 5 bits are cut to 8 as Pillow does it, alpha is dropped, an index beyond the
 //! palette is black. Source: the Truevision TGA file format specification, version 2.0.
 
-use super::decode::{Decoder, Region, RowSink, check_size};
-use super::exif::Orientation;
+use super::decode::{Decoder, Region, RowSink, check_size, hand_over_rows};
 use super::watch::Watch;
 use super::{Format, ImageLimits, PreprocessError};
 
@@ -122,10 +121,6 @@ impl Decoder for TgaSource<'_> {
         self.size
     }
 
-    fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms
-    }
-
     fn memory(&self, region: Region) -> u64 {
         let unpacked = if self.in_runs {
             self.length() as u64
@@ -149,19 +144,14 @@ impl Decoder for TgaSource<'_> {
         let pixels = unpacked.as_deref().unwrap_or(self.data);
         let pixels = pixels.get(..self.length()).ok_or_else(truncated)?;
         let (width, height) = (self.size.0 as usize, self.size.1 as usize);
-        let mut rgb = Vec::with_capacity(region.width as usize * 3);
-        for y in region.top as usize..(region.top + region.height) as usize {
-            watch.check()?;
+        hand_over_rows(region, watch, sink, |y, rgb| {
             let stored = if self.top_down { y } else { height - 1 - y };
             let row = &pixels[stored * width * self.step..][..width * self.step];
-            rgb.clear();
             for x in region.left as usize..(region.left + region.width) as usize {
                 let stored = if self.from_right { width - 1 - x } else { x };
                 rgb.extend(self.rgb(&row[stored * self.step..][..self.step]));
             }
-            sink(&rgb);
-        }
-        Ok(())
+        })
     }
 }
 
@@ -178,5 +168,5 @@ fn color(stored: &[u8]) -> [u8; 3] {
 }
 
 fn truncated() -> PreprocessError {
-    PreprocessError::truncated(Format::Tga, "fewer bytes than header and pixels have")
+    PreprocessError::too_short(Format::Tga)
 }

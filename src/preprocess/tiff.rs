@@ -166,10 +166,6 @@ impl Decoder for TiffSource<'_> {
         self.size
     }
 
-    fn orientation(&self) -> Orientation {
-        Orientation::NoTransforms // the tag is the format's own, and Pillow obeys it by itself
-    }
-
     fn turn(&self) -> Orientation {
         self.turn
     }

@@ -5,6 +5,7 @@
 //! grey, which it clips; see `docs/PREPROCESSING.md`.
 
 use super::PreprocessError;
+use super::samples::packed;
 use super::tiff::unsupported;
 use super::tiff_chunks::{Packing, corrupt};
 use super::tiff_directory::{Directory, tag};
@@ -145,10 +146,7 @@ impl Samples {
         match self.bits {
             8 => row[index],
             16 => row[2 * index + usize::from(self.little_endian)],
-            bits => {
-                let shift = 8 - bits - index * bits % 8;
-                row[index * bits / 8] >> shift & ((1 << bits) - 1)
-            }
+            bits => packed(row, index, bits),
         }
     }
 

@@ -38,24 +38,38 @@ fn every_variant_is_accepted() {
     }
 }
 
-#[cfg(feature = "heic")]
-#[test]
-fn every_form_of_heic_is_accepted() {
-    let expected = fixture_json("heic/expected.json");
-    let mut seen = 0;
-    for (name, about) in expected["images"].as_object().unwrap() {
-        if !name.ends_with(".heic") {
-            continue;
-        }
-        let answer = SERVER.post("/classify", &fixture_bytes(&format!("heic/{name}")));
+/// Sends every form of a format that is not in every build.
+#[cfg(any(feature = "heic", feature = "avif", feature = "jxl"))]
+fn check_optional(format: &str, at_least: usize) {
+    let expected = fixture_json(&format!("{format}/expected.json"));
+    let images = expected["images"].as_object().unwrap();
+    assert!(images.len() >= at_least, "{}", images.len());
+    for (name, about) in images {
+        let answer = SERVER.post("/classify", &fixture_bytes(&format!("{format}/{name}")));
         let image = &answer.ok()["image"];
-        assert_eq!(image["format"], "heic", "{name}");
+        assert_eq!(image["format"], format, "{name}");
         for key in ["width", "height"] {
             assert_eq!(image[key], about[key], "{name}");
         }
-        seen += 1;
     }
-    assert!(seen > 30, "{seen}");
+}
+
+#[cfg(feature = "heic")]
+#[test]
+fn every_form_of_heic_is_accepted() {
+    check_optional("heic", 46);
+}
+
+#[cfg(feature = "avif")]
+#[test]
+fn every_form_of_avif_is_accepted() {
+    check_optional("avif", 50);
+}
+
+#[cfg(feature = "jxl")]
+#[test]
+fn every_form_of_jpeg_xl_is_accepted() {
+    check_optional("jxl", 50);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::boxes::{HeifError, Reader, find, next_box};
+use super::super::boxes::{ContainerError, next_box};
+use super::reader::{Reader, find};
 
 /// Items of a file that are looked at, and tiles of a picture: a photo of 200 megapixels in tiles of 256×256 has 3072.
 const MAX_ITEMS: usize = 8192;
@@ -43,8 +44,8 @@ struct Locations<'a> {
 
 impl<'a> Items<'a> {
     /// Reads the tables in the children of `meta`.
-    pub(super) fn read(file: &'a [u8], meta: &'a [u8]) -> Result<Items<'a>, HeifError> {
-        let missing = |what| move || HeifError::Corrupt(what);
+    pub(super) fn read(file: &'a [u8], meta: &'a [u8]) -> Result<Items<'a>, ContainerError> {
+        let missing = |what| move || ContainerError::Corrupt(what);
         let mut pitm = Reader(find(meta, b"pitm")?.ok_or_else(missing("no primary item"))?);
         let (version, _) = pitm.version()?;
         let primary = pitm.id(version != 0)?;
@@ -74,7 +75,7 @@ impl<'a> Items<'a> {
     }
 
     /// The items that `from` refers to in this way, in their order.
-    pub(super) fn references(&self, from: Id, wanted: &[u8; 4]) -> Result<Vec<Id>, HeifError> {
+    pub(super) fn references(&self, from: Id, wanted: &[u8; 4]) -> Result<Vec<Id>, ContainerError> {
         let (mut rest, wide) = self.references;
         while let Some((kind, body)) = next_box(&mut rest)? {
             let mut reader = Reader(body);
@@ -88,20 +89,20 @@ impl<'a> Items<'a> {
     }
 
     /// How many bytes an item has.
-    pub(super) fn length(&self, id: Id) -> Result<usize, HeifError> {
+    pub(super) fn length(&self, id: Id) -> Result<usize, ContainerError> {
         self.parts(id)?
             .try_fold(0, |sum, part| Ok(sum + part?.len()))
     }
 
     /// The bytes of an item; a copy only where they lie in several parts.
-    pub(super) fn bytes(&self, id: Id) -> Result<Cow<'a, [u8]>, HeifError> {
+    pub(super) fn bytes(&self, id: Id) -> Result<Cow<'a, [u8]>, ContainerError> {
         // Parts that lie over each other could make more of a file than it has.
         if self.length(id)? > self.file.len() {
-            return Err(HeifError::Corrupt("an item larger than the file"));
+            return Err(ContainerError::Corrupt("an item larger than the file"));
         }
         let mut parts = self.parts(id)?;
         let first = parts.next();
-        let first = first.ok_or(HeifError::Corrupt("an item without bytes"))??;
+        let first = first.ok_or(ContainerError::Corrupt("an item without bytes"))??;
         let mut whole = Cow::Borrowed(first);
         for part in parts {
             whole.to_mut().extend_from_slice(part?);
@@ -113,23 +114,29 @@ impl<'a> Items<'a> {
     fn parts(
         &self,
         id: Id,
-    ) -> Result<impl Iterator<Item = Result<&'a [u8], HeifError>>, HeifError> {
+    ) -> Result<impl Iterator<Item = Result<&'a [u8], ContainerError>>, ContainerError> {
         let (method, parts) = self.locations.parts(id)?;
         let from = match method {
             0 => self.file,
             1 => self.data,
-            _ => return Err(HeifError::Unsupported("an item inside of another item")),
+            _ => {
+                return Err(ContainerError::Unsupported(
+                    "an item inside of another item",
+                ));
+            }
         };
         Ok(parts.into_iter().map(move |part| cut(from, part)))
     }
 }
 
-fn cut(from: &[u8], (offset, length): (u64, u64)) -> Result<&[u8], HeifError> {
-    let index = |n: u64| usize::try_from(n).map_err(|_| HeifError::Truncated);
-    let rest = from.get(index(offset)?..).ok_or(HeifError::Truncated)?;
+fn cut(from: &[u8], (offset, length): (u64, u64)) -> Result<&[u8], ContainerError> {
+    let index = |n: u64| usize::try_from(n).map_err(|_| ContainerError::Truncated);
+    let rest = from
+        .get(index(offset)?..)
+        .ok_or(ContainerError::Truncated)?;
     match length {
         0 => Ok(rest), // all that there is
-        length => rest.get(..index(length)?).ok_or(HeifError::Truncated),
+        length => rest.get(..index(length)?).ok_or(ContainerError::Truncated),
     }
 }
 
@@ -140,9 +147,9 @@ pub(super) fn entry<T: Copy>(table: &[(Id, T)], id: Id) -> Option<T> {
 }
 
 /// Brings a table into the order of the items; of two entries of an item the first counts.
-pub(super) fn sorted<T>(mut table: Vec<(Id, T)>) -> Result<Vec<(Id, T)>, HeifError> {
+pub(super) fn sorted<T>(mut table: Vec<(Id, T)>) -> Result<Vec<(Id, T)>, ContainerError> {
     if table.len() > MAX_ITEMS {
-        return Err(HeifError::Unsupported("more than 8192 items"));
+        return Err(ContainerError::Unsupported("more than 8192 items"));
     }
     table.sort_by_key(|(id, _)| *id);
     table.dedup_by_key(|(id, _)| *id);
@@ -150,14 +157,14 @@ pub(super) fn sorted<T>(mut table: Vec<(Id, T)>) -> Result<Vec<(Id, T)>, HeifErr
 }
 
 /// Refuses a table of more items than are looked at.
-pub(super) fn check_count(count: u32) -> Result<(), HeifError> {
+pub(super) fn check_count(count: u32) -> Result<(), ContainerError> {
     if count as usize > MAX_ITEMS {
-        return Err(HeifError::Unsupported("more than 8192 items"));
+        return Err(ContainerError::Unsupported("more than 8192 items"));
     }
     Ok(())
 }
 
-fn types(iinf: &[u8]) -> Result<Vec<(Id, [u8; 4])>, HeifError> {
+fn types(iinf: &[u8]) -> Result<Vec<(Id, [u8; 4])>, ContainerError> {
     let mut reader = Reader(iinf);
     let (version, _) = reader.version()?;
     let count = reader.id(version != 0)?;
@@ -182,11 +189,11 @@ fn types(iinf: &[u8]) -> Result<Vec<(Id, [u8; 4])>, HeifError> {
 }
 
 impl<'a> Locations<'a> {
-    fn read(iloc: &'a [u8]) -> Result<Locations<'a>, HeifError> {
+    fn read(iloc: &'a [u8]) -> Result<Locations<'a>, ContainerError> {
         let mut reader = Reader(iloc);
         let (version, _) = reader.version()?;
         if version > 2 {
-            return Err(HeifError::Unsupported("places of items in a new form"));
+            return Err(ContainerError::Unsupported("places of items in a new form"));
         }
         let [lengths, bases] = reader.array()?;
         let index = if version == 0 { 0 } else { bases & 15 };
@@ -215,9 +222,9 @@ impl<'a> Locations<'a> {
     }
 
     /// How an item's bytes are found, and their parts: offset and length each.
-    fn parts(&self, id: Id) -> Result<(u16, Vec<(u64, u64)>), HeifError> {
+    fn parts(&self, id: Id) -> Result<(u16, Vec<(u64, u64)>), ContainerError> {
         let entry =
-            entry(&self.entries, id).ok_or(HeifError::Corrupt("an item without a place"))?;
+            entry(&self.entries, id).ok_or(ContainerError::Corrupt("an item without a place"))?;
         let mut reader = Reader(entry);
         let method = if self.version == 0 {
             0
@@ -225,18 +232,18 @@ impl<'a> Locations<'a> {
             reader.u16()? & 15
         };
         if reader.u16()? != 0 {
-            return Err(HeifError::Unsupported("an item in another file"));
+            return Err(ContainerError::Unsupported("an item in another file"));
         }
         let [offset, length, base, index] = self.sizes;
         let base = reader.sized(base)?;
         let count = reader.u16()?;
         if count > MAX_PARTS {
-            return Err(HeifError::Unsupported("an item in more than 64 parts"));
+            return Err(ContainerError::Unsupported("an item in more than 64 parts"));
         }
         let part = |_| {
             reader.sized(index)?;
             let (offset, length) = (reader.sized(offset)?, reader.sized(length)?);
-            let offset = base.checked_add(offset).ok_or(HeifError::Truncated)?;
+            let offset = base.checked_add(offset).ok_or(ContainerError::Truncated)?;
             Ok((offset, length))
         };
         let parts = (0..count).map(part).collect::<Result<_, _>>()?;

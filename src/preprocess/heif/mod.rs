@@ -1,24 +1,26 @@
-//! HEIF, the container of HEIC: finds the coded picture or its tiles, and how they are put together.
+//! HEIF, the container of HEIC and AVIF: finds the coded picture or its tiles, and how they are put together.
 //!
-//! Called by `heic`, which decodes what is found. Our own, because what there is copies each part of a file
+//! `tiled.rs` decodes what is found, by the codecs `heic` and `avif`. Our own, because what there is copies each part of a file
 //! before anything can be bounded. Thumbnails, alpha, depth and gain maps are other items than the primary one and are
 //! not looked at; sequences neither. Source: ISO/IEC 23008-12 and 14496-12.
 
-mod boxes;
+mod band;
 mod items;
 mod properties;
+mod reader;
+mod tiled;
 
 use std::borrow::Cow;
 
-use self::boxes::{Reader, find, next_box};
 use self::items::{Id, Items, check_count};
 use self::properties::Properties;
+use self::reader::{Reader, find};
+use super::boxes::{ContainerError, next_box};
 use super::decode::Region;
 use super::exif::Orientation;
-use super::{Format, PreprocessError};
 
-pub(super) use self::boxes::HeifError;
 pub(super) use self::properties::Colors;
+pub(super) use self::tiled::{Codec, Tile, Tiled};
 
 /// How often an item may stand for another one.
 const MAX_IDENTITIES: usize = 8;
@@ -46,32 +48,36 @@ pub(super) struct Grid {
 
 impl<'a> Heif<'a> {
     /// Reads the tables of a file.
-    pub(super) fn read(file: &'a [u8]) -> Result<Heif<'a>, HeifError> {
+    pub(super) fn read(file: &'a [u8]) -> Result<Heif<'a>, ContainerError> {
         let mut rest = file;
         let mut meta = None;
         while meta.is_none() {
             match next_box(&mut rest)? {
                 Some((kind, body)) if kind == *b"meta" => meta = Some(body),
                 Some((kind, _)) if kind == *b"moov" => {
-                    return Err(HeifError::Unsupported("a sequence without a still picture"));
+                    return Err(ContainerError::Unsupported(
+                        "a sequence without a still picture",
+                    ));
                 }
                 Some(_) => {}
-                None => return Err(HeifError::Corrupt("no table of items")),
+                None => return Err(ContainerError::Corrupt("no table of items")),
             }
         }
         let mut reader = Reader(meta.unwrap_or_default());
         reader.version()?;
         let meta = reader.0;
         let items = Items::read(file, meta)?;
-        let iprp = find(meta, b"iprp")?.ok_or(HeifError::Corrupt("no properties"))?;
+        let iprp = find(meta, b"iprp")?.ok_or(ContainerError::Corrupt("no properties"))?;
         let properties = Properties::read(iprp)?;
         let mut shown = items.primary;
         let mut chain = vec![shown];
         while items.kind(shown) == Some(*b"iden") {
             let of = items.references(shown, b"dimg")?;
-            shown = *of.first().ok_or(HeifError::Corrupt("a copy of nothing"))?;
+            shown = *of
+                .first()
+                .ok_or(ContainerError::Corrupt("a copy of nothing"))?;
             if chain.len() == MAX_IDENTITIES {
-                return Err(HeifError::Corrupt("copies of copies without end"));
+                return Err(ContainerError::Corrupt("copies of copies without end"));
             }
             chain.push(shown);
         }
@@ -81,14 +87,14 @@ impl<'a> Heif<'a> {
                 let tiles = items.references(shown, b"dimg")?;
                 check_count(tiles.len() as u32)?;
                 if tiles.len() as u64 != u64::from(grid.columns) * u64::from(grid.rows) {
-                    return Err(HeifError::Corrupt(
+                    return Err(ContainerError::Corrupt(
                         "another number of tiles than the grid has",
                     ));
                 }
                 (tiles, Some(grid))
             }
             Some(_) => (vec![shown], None),
-            None => return Err(HeifError::Corrupt("the primary item is missing")),
+            None => return Err(ContainerError::Corrupt("the primary item is missing")),
         };
         Ok(Heif {
             items,
@@ -113,16 +119,20 @@ impl<'a> Heif<'a> {
     ///
     /// # Errors
     /// If it is none of this codec, or its bytes are not there.
-    pub(super) fn tile(&self, index: usize, codec: &[u8; 4]) -> Result<Cow<'a, [u8]>, HeifError> {
+    pub(super) fn tile(
+        &self,
+        index: usize,
+        codec: &[u8; 4],
+    ) -> Result<Cow<'a, [u8]>, ContainerError> {
         let id = self.tiles[index];
         if self.items.kind(id) != Some(*codec) {
-            return Err(HeifError::Unsupported("tiles of several codecs"));
+            return Err(ContainerError::Unsupported("tiles of several codecs"));
         }
         self.items.bytes(id)
     }
 
     /// How many bytes the longest coded picture has.
-    pub(super) fn longest(&self) -> Result<usize, HeifError> {
+    pub(super) fn longest(&self) -> Result<usize, ContainerError> {
         let mut lengths = self.tiles.iter().map(|id| self.items.length(*id));
         lengths.try_fold(0, |longest, length| Ok(longest.max(length?)))
     }
@@ -139,12 +149,12 @@ impl<'a> Heif<'a> {
     }
 
     /// What of the picture, whose size is given, is shown.
-    pub(super) fn shown(&self, size: (u32, u32)) -> Result<Region, HeifError> {
+    pub(super) fn shown(&self, size: (u32, u32)) -> Result<Region, ContainerError> {
         self.properties.shown(self.picture(), size)
     }
 
     /// How the picture must be turned: as its item says, and then as those that stand for it.
-    pub(super) fn turn(&self) -> Result<Orientation, HeifError> {
+    pub(super) fn turn(&self) -> Result<Orientation, ContainerError> {
         let mut turn = Orientation::NoTransforms;
         for id in self.chain.iter().rev() {
             turn = turn.then(self.properties.turn(*id)?);
@@ -154,7 +164,7 @@ impl<'a> Heif<'a> {
 }
 
 /// Reads the description of a grid. Source: ISO/IEC 23008-12, section 6.6.2.3.
-fn grid(bytes: &[u8]) -> Result<Grid, HeifError> {
+fn grid(bytes: &[u8]) -> Result<Grid, ContainerError> {
     let mut reader = Reader(bytes);
     let [_version, flags, rows, columns] = reader.array()?;
     let wide = flags & 1 != 0;
@@ -163,23 +173,4 @@ fn grid(bytes: &[u8]) -> Result<Grid, HeifError> {
         columns: u32::from(columns) + 1,
         size: (reader.id(wide)?, reader.id(wide)?),
     })
-}
-
-impl HeifError {
-    /// The error of an image of this format.
-    pub(super) fn of(self, format: Format) -> PreprocessError {
-        match self {
-            HeifError::Truncated => PreprocessError::Truncated {
-                format,
-                detail: "a box or an item ends beyond the file".to_owned(),
-            },
-            HeifError::Corrupt(detail) => PreprocessError::Corrupt {
-                format,
-                detail: detail.to_owned(),
-            },
-            HeifError::Unsupported(variant) => {
-                PreprocessError::UnsupportedVariant { format, variant }
-            }
-        }
-    }
 }

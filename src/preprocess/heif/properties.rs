@@ -2,10 +2,11 @@
 //!
 //! Used by `mod.rs`. Source: ISO/IEC 23008-12, sections 6.5 and 9.3; ISO/IEC 23001-17 is not read.
 
+use super::super::boxes::{ContainerError, next_box};
 use super::super::decode::Region;
 use super::super::exif::Orientation;
-use super::boxes::{HeifError, Reader, find, next_box};
 use super::items::{Id, check_count, entry, sorted};
+use super::reader::{Reader, find};
 
 /// Properties of a file that are looked at; their numbers have 15 bits at most.
 const MAX_PROPERTIES: usize = 4096;
@@ -28,12 +29,12 @@ pub(in super::super) struct Colors {
 
 impl<'a> Properties<'a> {
     /// Reads the `iprp` box.
-    pub(super) fn read(iprp: &'a [u8]) -> Result<Properties<'a>, HeifError> {
-        let mut rest = find(iprp, b"ipco")?.ok_or(HeifError::Corrupt("no properties"))?;
+    pub(super) fn read(iprp: &'a [u8]) -> Result<Properties<'a>, ContainerError> {
+        let mut rest = find(iprp, b"ipco")?.ok_or(ContainerError::Corrupt("no properties"))?;
         let mut all = Vec::new();
         while let Some(property) = next_box(&mut rest)? {
             if all.len() == MAX_PROPERTIES {
-                return Err(HeifError::Unsupported("more than 4096 properties"));
+                return Err(ContainerError::Unsupported("more than 4096 properties"));
             }
             all.push(property);
         }
@@ -88,13 +89,13 @@ impl<'a> Properties<'a> {
     }
 
     /// What of an item's picture of this size is shown: `clap`.
-    pub(super) fn shown(&self, id: Id, size: (u32, u32)) -> Result<Region, HeifError> {
+    pub(super) fn shown(&self, id: Id, size: (u32, u32)) -> Result<Region, ContainerError> {
         let mut shown = Region::whole(size);
         let mut is_turned = false;
         for (kind, body) in self.of(id) {
             match &kind {
                 b"clap" if is_turned => {
-                    return Err(HeifError::Unsupported(
+                    return Err(ContainerError::Unsupported(
                         "a picture that is cut after it is turned",
                     ));
                 }
@@ -107,7 +108,7 @@ impl<'a> Properties<'a> {
     }
 
     /// How an item's picture must be turned: `irot` and `imir`, in their order.
-    pub(super) fn turn(&self, id: Id) -> Result<Orientation, HeifError> {
+    pub(super) fn turn(&self, id: Id) -> Result<Orientation, ContainerError> {
         let mut turn = Orientation::NoTransforms;
         for (kind, body) in self.of(id) {
             let value = || Reader(body).u8();
@@ -134,7 +135,7 @@ impl<'a> Properties<'a> {
 fn associations<'a>(
     ipma: &'a [u8],
     of_items: &mut Vec<(Id, (&'a [u8], bool))>,
-) -> Result<(), HeifError> {
+) -> Result<(), ContainerError> {
     let mut reader = Reader(ipma);
     let (version, flags) = reader.version()?;
     let wide = flags & 1 != 0;
@@ -151,7 +152,7 @@ fn associations<'a>(
 
 /// The part of a picture that a clean aperture shows: its size, and how far its center lies from the picture's, all as
 /// fractions. Begun pixels are left out, as libheif does.
-fn aperture(reader: &mut Reader, of: Region) -> Result<Region, HeifError> {
+fn aperture(reader: &mut Reader, of: Region) -> Result<Region, ContainerError> {
     let mut side = |length: u32| {
         let [size, parts] = [reader.u32()?, reader.u32()?];
         Ok((length, size.checked_div(parts).unwrap_or(0)))
@@ -161,14 +162,14 @@ fn aperture(reader: &mut Reader, of: Region) -> Result<Region, HeifError> {
         let offset = i64::from(reader.u32()? as i32);
         let parts = i64::from(reader.u32()?);
         if size == 0 || size > length || parts == 0 {
-            return Err(HeifError::Corrupt(
+            return Err(ContainerError::Corrupt(
                 "a clean aperture larger than its picture",
             ));
         }
         let room = i64::from(length - size);
         let first = (room * parts + 2 * offset).div_euclid(2 * parts);
         if !(0..=room).contains(&first) {
-            return Err(HeifError::Corrupt(
+            return Err(ContainerError::Corrupt(
                 "a clean aperture outside of its picture",
             ));
         }

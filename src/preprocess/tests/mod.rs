@@ -2,6 +2,6 @@
 
 mod formats;
 mod golden;
-#[cfg(feature = "heic")]
-mod heic;
+#[cfg(any(feature = "heic", feature = "avif", feature = "jxl"))]
+mod modern;
 pub(super) mod webp_writer;
