@@ -152,6 +152,11 @@ fn clients_reach_no_file_outside_of_the_models_directory() {
         let text = error(&answer, 400);
         assert!(text.contains(part), "{text}");
     }
+    let of_a_page = agent()
+        .post(place.url("/v2/repository/models/owls/unload"))
+        .header("Origin", "https://elsewhere.example")
+        .send(&b""[..]);
+    assert!(error(&Answer::of(of_a_page), 501).contains("web page"));
     assert_eq!(place.served(), ["resnet18-tiny", "owls"]);
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::header;
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
@@ -82,6 +83,12 @@ async fn change(
     change: impl FnOnce(String) -> Change,
 ) -> Result<String, ApiError> {
     let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
+    if request.headers().contains_key(header::ORIGIN) {
+        // Any page that is open in a browser on this machine can send such a request.
+        let text =
+            "models are not loaded or unloaded for a web page, which the Origin header tells";
+        return Err(ApiError::Oip(OipError::Unsupported(text.into())));
+    }
     let mut body = request.into_body();
     let body = read_small(&mut body, MOST, desk.limits().body_timeout).await?;
     let change = change(name.clone());
