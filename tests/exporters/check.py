@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper
 
+from by_floats import by_floats
 from zoo import FILES, PHOTOS, ROOT
 
 ort.set_default_logger_severity(4)
@@ -55,31 +55,6 @@ def session(file, exact=True):
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     said = by_floats(onnx.load(str(file))).SerializeToString()
     return ort.InferenceSession(said, options, providers=["CPUExecutionProvider"])
-
-
-def by_floats(model):
-    """Sums of integers as sums of floats."""
-    nodes = []
-    for node in model.graph.node:
-        operator = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}.get(node.op_type)
-        if not operator:
-            nodes.append(node)
-            continue
-        output, read = node.output[0], []
-        for i, name in enumerate(node.input[:2]):
-            value = f"{output}/{i}"
-            nodes.append(helper.make_node("Cast", [name], [value], to=TensorProto.FLOAT))
-            if len(node.input) > i + 2 and node.input[i + 2]:
-                nodes.append(helper.make_node("Cast", [node.input[i + 2]], [f"{value}/zero"], to=TensorProto.FLOAT))
-                nodes.append(helper.make_node("Sub", [value, f"{value}/zero"], [f"{value}/less"]))
-                value = f"{value}/less"
-            read.append(value)
-        said = helper.make_node(operator, read, [f"{output}/float"])
-        said.attribute.extend(node.attribute)
-        nodes += [said, helper.make_node("Cast", [f"{output}/float"], [output], to=TensorProto.INT32)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model
 
 
 def expected(of, images, output):

@@ -8,6 +8,7 @@ import onnxruntime as ort
 from onnx import version_converter
 from onnxconverter_common import auto_mixed_precision
 from onnxruntime import quantization as q
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from zoo import FILES, keep, standard, varied
 
@@ -40,7 +41,7 @@ def dynamic(source, **options):
 
 def blocks(source):
     def make(directory):
-        quantizer = q.matmul_nbits_quantizer.MatMulNBitsQuantizer(onnx.load(source), block_size=32)
+        quantizer = MatMulNBitsQuantizer(onnx.load(source), block_size=32)
         quantizer.process()
         quantizer.model.save_model_to_file(str(directory / "model.onnx"))
 

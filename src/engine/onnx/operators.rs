@@ -11,7 +11,7 @@ use super::super::LoadError;
 use super::{domain, graphs, node_name, synonyms};
 
 /// ONNX Runtime's own operators that the importer has, or `quantized` says in ONNX's.
-const MICROSOFT: [&str; 11] = [
+const MICROSOFT: [&str; 15] = [
     "BiasGelu",
     "DequantizeLinear",
     "FastGelu",
@@ -19,7 +19,11 @@ const MICROSOFT: [&str; 11] = [
     "MatMulNBits",
     "QGemm",
     "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConcat",
     "QLinearGlobalAveragePool",
+    "QLinearMul",
+    "QLinearSigmoid",
     "QuantizeLinear",
     "QuickGelu",
     "SkipLayerNormalization",

@@ -24,11 +24,29 @@ const CARRIERS: [&str; 7] = [
     "Unsqueeze",
 ];
 
+/// The attributes of a pool.
+const POOL: [&str; 6] = [
+    "auto_pad",
+    "ceil_mode",
+    "count_include_pad",
+    "kernel_shape",
+    "pads",
+    "strides",
+];
+
 /// Whether [`rewrite`] says it by other operators.
 fn is_known(op_type: &str) -> bool {
     matches!(
         op_type,
-        "QLinearConv" | "QLinearMatMul" | "QLinearAdd" | "QLinearGlobalAveragePool" | "QGemm"
+        "QLinearConv"
+            | "QLinearMatMul"
+            | "QLinearAdd"
+            | "QLinearAveragePool"
+            | "QLinearConcat"
+            | "QLinearGlobalAveragePool"
+            | "QLinearMul"
+            | "QLinearSigmoid"
+            | "QGemm"
     )
 }
 
@@ -158,11 +176,19 @@ impl Rewriter {
             )?,
             "QLinearMatMul" => self.product(node, "MatMul", &[], [6, usize::MAX])?,
             "QGemm" => self.product(node, "Gemm", &["transA", "transB", "alpha"], [7, 6])?,
-            "QLinearAdd" => {
+            op @ ("QLinearAdd" | "QLinearMul") => {
+                let op = op.trim_start_matches("QLinear").to_owned();
                 let operands = [self.read(&node, 0, None)?, self.read(&node, 3, None)?];
-                self.finish(node, "Add", &[], operands.to_vec(), 6)?;
+                self.finish(node, &op, &[], operands.to_vec(), 6)?;
             }
-            "QLinearGlobalAveragePool" => {
+            "QLinearConcat" => {
+                let operands = (2..node.input.len()).step_by(3);
+                let operands = operands.map(|first| self.read(&node, first, None));
+                let operands = operands.collect::<Result<_, String>>()?;
+                self.finish(node, "Concat", &["axis"], operands, 0)?;
+            }
+            op @ ("QLinearAveragePool" | "QLinearGlobalAveragePool" | "QLinearSigmoid") => {
+                let op = op.trim_start_matches("QLinear").to_owned();
                 let last = node
                     .attribute
                     .iter()
@@ -171,7 +197,7 @@ impl Rewriter {
                     return Err("its channels come last".into());
                 }
                 let operand = self.read(&node, 0, None)?;
-                self.finish(node, "GlobalAveragePool", &[], vec![operand], 3)?;
+                self.finish(node, &op, &POOL, vec![operand], 3)?;
             }
             op if CARRIERS.contains(&op) => self.carrier(node),
             _ => self.nodes.push(node),
