@@ -133,7 +133,7 @@ fn outputs(model: LoadedModel) -> Vec<Vec<f32>> {
             let place = classifier.enter(&model);
             pending.push(classifier.submit(
                 &model,
-                photo.into(),
+                bytes::Bytes::from(photo).into(),
                 ClassifyOptions::default(),
                 place,
             ));

@@ -57,7 +57,7 @@ fn classify_all(model: LoadedModel, dir: &Path, photos: &[String]) -> Vec<Classi
             let bytes = std::fs::read(dir.join("photos").join(photo)).unwrap();
             pending.push(classifier.submit(
                 &model,
-                bytes.into(),
+                bytes::Bytes::from(bytes).into(),
                 options,
                 classifier.enter(&model),
             ));

@@ -66,7 +66,7 @@ fn batch_is_answered_in_order_and_takes_a_place_for_each_image() {
     let five = [values.clone(), values[..24].to_vec()].concat();
     let refused = server.post_json(INFER, &tensor(&five));
     assert!(
-        error(&refused, 503).contains("allowed are 4"),
+        error(&refused, 503).contains("the queue holds 4"),
         "{refused:?}"
     );
     assert!(refused.header("retry-after").is_some());
