@@ -207,6 +207,12 @@ fn wrong_tensors_are_400_and_the_connection_goes_on() {
         &bytes_of(&nan),
     );
     assert!(error(&answer, 400).contains("has NaN as element 3, allowed are finite numbers"));
+    // Their sum is beyond what the network can count to, which is no fault of the server's.
+    let text = error(&server.post_json(INFER, &tensor(&plain(3e38))), 422);
+    assert!(
+        text.contains("no finite answer to these values: output 0 is inf"),
+        "{text}"
+    );
     server.post_json(INFER, &tensor(&plain(0.0))).ok();
 }
 
