@@ -264,7 +264,7 @@ fn imports_point_down() {
             let rooms = line.split("crate::").skip(1).map(|import| {
                 import
                     .chars()
-                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                    .take_while(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'))
                     .collect()
             });
             let package = line.contains("kernels::").then(|| "kernels".to_owned());

@@ -75,6 +75,9 @@ pub enum ClassifyError {
     /// The network answered something that is no number.
     #[error(transparent)]
     Output(#[from] NotFinite),
+    /// The network answered that to numbers which its client has sent itself, and which no picture gives.
+    #[error("the network has no finite answer to these values: {0}")]
+    Values(NotFinite),
     /// The classifier takes nothing more: it is going down, or its workers have failed.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -39,11 +39,15 @@ impl Pending {
         let start = Instant::now();
         let info = &self.model.info;
         let ranked = match info.output {
-            OutputKind::Logits => postprocess::rank_logits(&answer.output, self.options.top_k)?,
+            OutputKind::Logits => postprocess::rank_logits(&answer.output, self.options.top_k),
             OutputKind::Probabilities | OutputKind::Scores => {
-                postprocess::rank_probabilities(&answer.output, self.options.top_k)?
+                postprocess::rank_probabilities(&answer.output, self.options.top_k)
             }
         };
+        let ranked = ranked.map_err(|e| match prepared.image {
+            Some(_) => ClassifyError::Output(e),
+            None => ClassifyError::Values(e),
+        })?;
         let name = |Ranked {
                         class_index,
                         probability,

@@ -58,6 +58,8 @@ pub enum Code {
     ImageUnsupported,
     /// The image is too large.
     ImageTooManyPixels,
+    /// The network has no finite answer to the values that were sent.
+    BadValues,
     /// A fault of the server.
     Internal,
 }
@@ -105,6 +107,7 @@ impl Code {
             Code::OutOfMemory => ("out_of_memory", "Out of memory"),
             Code::ImageUnsupported => ("image_unsupported", "Image variant not supported"),
             Code::ImageTooManyPixels => ("image_too_many_pixels", "Image too large"),
+            Code::BadValues => ("bad_values", "No finite answer to these values"),
             Code::Internal => ("internal", "Internal error"),
         }
     }

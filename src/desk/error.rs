@@ -95,7 +95,9 @@ const INTERNAL: &str =
 fn public_text(error: &ClassifyError) -> String {
     match error {
         ClassifyError::Image(e) => e.to_string(),
-        ClassifyError::ShuttingDown | ClassifyError::Expired => error.to_string(),
+        ClassifyError::ShuttingDown | ClassifyError::Expired | ClassifyError::Values(_) => {
+            error.to_string()
+        }
         ClassifyError::DecodePanicked
         | ClassifyError::Engine(_)
         | ClassifyError::WorkerDied
@@ -133,6 +135,7 @@ impl DeskError {
             },
             DeskError::Stuck(_) => Code::Stuck,
             DeskError::Classify(ClassifyError::Expired) => Code::DeadlineExceeded,
+            DeskError::Classify(ClassifyError::Values(_)) => Code::BadValues,
             DeskError::Classify(ClassifyError::Image(e)) => image_code(e),
             DeskError::Classify(_) | DeskError::Panicked => Code::Internal,
         }

@@ -119,7 +119,7 @@ pub(super) async fn answer(
         ))
     };
     let message = passage.compute(numbers, write).await?;
-    passage.responded(respond, work);
+    passage.responded(answered.read, respond, work);
     Ok(message)
 }
 

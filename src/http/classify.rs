@@ -86,7 +86,7 @@ async fn run(
     } else {
         answer::single(name, &answered.results.remove(0)?, answered.read)
     };
-    passage.responded(respond, work);
+    passage.responded(answered.read, respond, work);
     Ok(response)
 }
 

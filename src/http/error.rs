@@ -116,7 +116,8 @@ fn status(code: Code) -> StatusCode {
         | Code::ImageCorrupt
         | Code::ImageDecodeTimeout
         | Code::ImageUnsupported
-        | Code::ImageTooManyPixels => StatusCode::UNPROCESSABLE_ENTITY,
+        | Code::ImageTooManyPixels
+        | Code::BadValues => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Code::NotReady
         | Code::ShuttingDown

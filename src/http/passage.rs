@@ -3,7 +3,7 @@
 //! Called by `classify`, `predictions` and `oip`, which find the images in the body between [`Passage::enter`] and
 //! [`Passage::classify`], and by `grpc`, which has the body before.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Version;
@@ -82,10 +82,6 @@ impl<'a> Passage<'a> {
         {
             problems.with_label_values(&[problem.code()]).inc();
         }
-        let stages = &self.desk.metrics().stage_duration;
-        stages
-            .with_label_values(&["read"])
-            .observe(answered.read.as_secs_f64());
         Ok(answered)
     }
 
@@ -108,15 +104,16 @@ impl<'a> Passage<'a> {
         computed.map_err(|_| DeskError::Panicked.into())
     }
 
-    /// The answer is written, which was begun at `start`.
-    pub(crate) fn responded(self, start: Instant, work: &mut Work) {
+    /// The answer is written, which was begun at `start`; reading the body had taken `read`.
+    pub(crate) fn responded(self, read: Duration, start: Instant, work: &mut Work) {
         let responding = start.elapsed();
         work.responded(responding);
-        self.desk
-            .metrics()
-            .stage_duration
-            .with_label_values(&["respond"])
-            .observe(responding.as_secs_f64());
+        let stages = &self.desk.metrics().stage_duration;
+        for (stage, time) in [("read", read), ("respond", responding)] {
+            stages
+                .with_label_values(&[stage])
+                .observe(time.as_secs_f64());
+        }
     }
 
     /// A refusal, as late as this client's are. What it still sends is read away if that is short; a client that is

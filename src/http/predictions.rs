@@ -87,7 +87,7 @@ async fn run(
         true => Json(answers).into_response(),
         false => Json(answers.swap_remove(0)).into_response(),
     };
-    passage.responded(respond, work);
+    passage.responded(answered.read, respond, work);
     Ok(response)
 }
 

@@ -25,7 +25,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use self::accept::{Accepting, Service};
 use self::connection::Protocols;
 use crate::desk::Desk;
-use crate::{grpc, http};
+use crate::grpc;
+use crate::http;
 
 pub use self::file_limit::OpenFiles;
 pub use self::tls::{PemFile, Tls, TlsError};

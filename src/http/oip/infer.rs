@@ -104,7 +104,7 @@ async fn run(
     let write = move || oip::Response::new(&model.info, found.wanted, &classifications).encode();
     let (body, json_length) = passage.compute(numbers, write).await?;
     let response = response(body, json_length);
-    passage.responded(respond, work);
+    passage.responded(answered.read, respond, work);
     Ok(response)
 }
 

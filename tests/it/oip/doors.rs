@@ -92,7 +92,7 @@ fn same_over_every_door(server: &TestServer, preprocessor: &Preprocessor) {
 
     // Each door of the ranking has these probabilities, at the same places.
     let probability = |value: &Value| value.as_f64().unwrap() as f32;
-    let classes = server.post("/classify?top_k=1000", &photo).ok();
+    let classes = server.post("/classify?top_k=200", &photo).ok();
     for prediction in classes["predictions"].as_array().unwrap() {
         let index = prediction["class_index"].as_u64().unwrap() as usize;
         assert_eq!(probability(&prediction["probability"]), expected.1[index]);

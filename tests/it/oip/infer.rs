@@ -66,7 +66,7 @@ fn batch_is_answered_in_order_and_takes_a_place_for_each_image() {
     let five = [values.clone(), values[..24].to_vec()].concat();
     let refused = server.post_json(INFER, &tensor(&five));
     assert!(
-        error(&refused, 503).contains("allowed are 4"),
+        error(&refused, 503).contains("the queue holds 4"),
         "{refused:?}"
     );
     assert!(refused.header("retry-after").is_some());
@@ -207,6 +207,12 @@ fn wrong_tensors_are_400_and_the_connection_goes_on() {
         &bytes_of(&nan),
     );
     assert!(error(&answer, 400).contains("has NaN as element 3, allowed are finite numbers"));
+    // Their sum is beyond what the network can count to, which is no fault of the server's.
+    let text = error(&server.post_json(INFER, &tensor(&plain(3e38))), 422);
+    assert!(
+        text.contains("no finite answer to these values: output 0 is inf"),
+        "{text}"
+    );
     server.post_json(INFER, &tensor(&plain(0.0))).ok();
 }
 
