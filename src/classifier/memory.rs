@@ -2,7 +2,9 @@
 //!
 //! Asked by `Classifier::images_memory`, and by a command that starts no classifier.
 
+use super::images_ahead;
 use crate::batcher::BatchPolicy;
+use crate::preprocess::most_under_way;
 use crate::registry::LoadedModel;
 use crate::tensor::Size;
 
@@ -41,14 +43,13 @@ impl ImageSize {
     }
 }
 
-/// Most bytes for `waiting` images of whatever model, and for what the workers keep: each has an engine for every
-/// model, and with it the memory of a batch.
+/// Most bytes for images of whatever model that have been decoded, and for what the workers keep: each has an engine for
+/// every model, and with it the memory of a batch. Images that wait to be decoded are bodies still.
 #[must_use]
-pub fn bound(models: &[ImageSize], waiting: usize, batching: &BatchPolicy) -> u64 {
-    let (waiting, batched) = (
-        waiting as u64,
-        (batching.workers * batching.max_batch_size) as u64,
-    );
+pub fn bound(models: &[ImageSize], queue_capacity: usize, batching: &BatchPolicy) -> u64 {
+    let decoded = most_under_way(images_ahead(batching, models.len()));
+    let waiting = decoded.min(queue_capacity) as u64;
+    let batched = batching.workers.saturating_mul(batching.max_batch_size) as u64;
     let largest = models.iter().map(|m| m.waiting()).max().unwrap_or(0);
     let engines = models.iter().map(|m| batched.saturating_mul(m.running()));
     engines.fold(waiting.saturating_mul(largest), u64::saturating_add)
@@ -85,6 +86,12 @@ mod tests {
             bound(&[small, large, large], 0, &eight),
             batches(64) + 2 * batches(224)
         );
-        assert_eq!(bound(&[small], usize::MAX, &eight), u64::MAX);
+        // 16 × (1 + ln 16)
+        assert_eq!(
+            bound(&[small], usize::MAX, &eight),
+            60 * values(64) * 4 + batches(64)
+        );
+        let endless = batching(usize::MAX);
+        assert_eq!(bound(&[small], 10, &endless), u64::MAX);
     }
 }

@@ -105,7 +105,7 @@ impl MemoryLimits {
             ("--max-connections", connections),
             ("--body-memory", BODY_RESERVE.saturating_mul(self.bodies)),
             ("--decode-memory", self.decoding),
-            ("--queue-capacity", images),
+            ("--max-batch-size", images),
         ];
         parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         let text = |(flag, bytes): &(&str, u64)| format!("{flag} ({} MiB)", bytes >> 20);

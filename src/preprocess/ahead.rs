@@ -7,6 +7,13 @@ use std::collections::HashMap;
 
 use crate::fair_queue::ClientId;
 
+/// A bound of the images under way together, of however many clients, where one alone has `limit`: the next has at most
+/// a half of that, the one after it a third, and so on, and 1 + 1/2 + … + 1/n is at most 1 + ln n.
+pub(super) fn most(limit: usize) -> usize {
+    let limit = limit.max(1) as f64;
+    (limit * (1.0 + limit.ln())) as usize
+}
+
 /// Images between the start of their decoding and that of their batch, by client.
 #[derive(Debug)]
 pub(super) struct Ahead {
@@ -26,8 +33,7 @@ impl Ahead {
     }
 
     /// Whether an image of this client may be decoded now: where there is room, and else where the client has less than
-    /// its share, so that it need not wait until others' images have run. All together are at most `limit` times the
-    /// sum of 1, 1/2, 1/3, … to 1/`limit`: 54 where `limit` is 16.
+    /// its share, so that it need not wait until others' images have run. All together are at most [`most`].
     pub(super) fn may_start(&self, client: ClientId) -> bool {
         let own = self.clients.get(&client).copied().unwrap_or(0);
         let clients = self.clients.len() + usize::from(own == 0);
@@ -73,8 +79,7 @@ mod tests {
         let shares: Vec<usize> = (1..20).map(|c| fill(&mut ahead, ClientId(c))).collect();
         assert_eq!(shares[..6], [8, 5, 4, 3, 2, 2]);
         assert_eq!(shares[15..], [0, 0, 0, 0], "the seventeenth waits");
-        let sum = |shares: &[usize]| 16 + shares.iter().sum::<usize>();
-        assert!(ahead.images == sum(&shares) && ahead.images <= 54);
+        assert_eq!((ahead.images, most(16)), (50, 60));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub use self::exif::ExifMode;
 pub use self::file_name::named_as_image;
 pub use self::lookalike::looks_like;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
-pub use self::pool::{Pool, PoolClosed, PoolTask, UnderWay};
+pub use self::pool::{Pool, PoolClosed, PoolTask, UnderWay, most_under_way};
 pub use self::sniff::{Format, sniff};
 pub use self::source::Source;
 pub use self::spec::{

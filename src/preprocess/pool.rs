@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::ahead::Ahead;
+use super::ahead::{self, Ahead};
 use super::schedule::{Next, Schedule};
 use crate::fair_queue::ClientId;
 use crate::heartbeat::Heartbeat;
@@ -150,6 +150,12 @@ impl<T: PoolTask> Pool<T> {
     }
 }
 
+/// Most images that are decoded, or being decoded, in a pool that was started with `ahead`.
+#[must_use]
+pub fn most_under_way(ahead: usize) -> usize {
+    ahead::most(ahead)
+}
+
 impl<T> Pool<T> {
     /// For how long each thread has been running its job at hand.
     pub fn busy(&self) -> impl Iterator<Item = Duration> {
@@ -261,6 +267,7 @@ mod tests {
     use std::sync::mpsc;
 
     struct Closure {
+        client: ClientId,
         is_large: bool,
         is_image: bool,
         run: Box<dyn FnOnce(UnderWay) + Send>,
@@ -268,7 +275,7 @@ mod tests {
 
     impl PoolTask for Closure {
         fn client(&self) -> ClientId {
-            ClientId::LOCAL
+            self.client
         }
         fn is_image(&self) -> bool {
             self.is_image
@@ -285,6 +292,7 @@ mod tests {
     /// A job whose result a network takes at once.
     fn small(run: impl FnOnce() + Send + 'static) -> Closure {
         Closure {
+            client: ClientId::LOCAL,
             is_large: false,
             is_image: true,
             run: Box::new(|_| run()),
@@ -351,9 +359,10 @@ mod tests {
         }
         drop(send);
         let mut ready: Vec<_> = decoded.iter().take(2).collect();
-        // What is no image passes those that wait; and by then a third would have been decoded.
+        // What is no image of another client passes those that wait; and by then a third would have been decoded.
         let (send, computed) = mpsc::channel();
         let computation = Closure {
+            client: ClientId(1),
             is_image: false,
             ..small(move || send.send(()).expect("receiver"))
         };
