@@ -81,6 +81,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
         "http",
         &[
             "oip",
+            "repository",
             "desk",
             "classifier",
             "preprocess",
@@ -90,7 +91,17 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "base64",
         ],
     ),
-    ("grpc", &["http", "oip", "desk", "classifier", "fair_queue"]),
+    (
+        "grpc",
+        &[
+            "http",
+            "oip",
+            "repository",
+            "desk",
+            "classifier",
+            "fair_queue",
+        ],
+    ),
     ("server", &["http", "grpc", "desk"]),
     ("cli", &["*"]),
 ];

@@ -354,8 +354,12 @@ fn what_is_wrong_has_its_status_and_the_next_call_is_served() {
     ] {
         call_raw(address, INFER, &[], body).fails(status, words);
     }
-    let path = "/inference.GRPCInferenceService/RepositoryModelLoad";
+    let path = "/inference.GRPCInferenceService/TraceSetting";
     call_raw(address, path, &[], b"\0\0\0\0\0").fails(UNIMPLEMENTED, "there is no method");
+    for call in ["Load", "Unload"] {
+        let path = format!("/inference.GRPCInferenceService/RepositoryModel{call}");
+        call_raw(address, &path, &[], b"\0\0\0\0\0").fails(UNIMPLEMENTED, "--model-control");
+    }
     call_raw(address, INFER, &[("grpc-timeout", "soon")], &good)
         .fails(INVALID_ARGUMENT, "grpc-timeout is \"soon\"");
     assert_eq!(logits(&call_raw(address, INFER, &[], &good)), [0.0; 2]);
@@ -377,7 +381,7 @@ fn calls_pass_the_desk_like_any_other_request() {
         let second = scope.spawn(|| call(address, &request));
         eventually("the second waits", || {
             let text = String::from_utf8(server.get("/metrics").body).unwrap();
-            text.contains("resnet_queue_depth{model=\"fake\"} 1")
+            text.contains("resnet_queue_depth{model=\"fake\",stage=\"infer\"} 1")
         });
         let refused = call(address, &request);
         refused.fails(UNAVAILABLE, "the queue holds 1");

@@ -264,7 +264,7 @@ fn full_queue_and_large_body_are_refused_in_the_protocols_words() {
         let second = scope.spawn(|| server.post_json(INFER, &tensor(&plain(0.0))));
         eventually("the second waits", || {
             let text = String::from_utf8(server.get("/metrics").body).unwrap();
-            text.contains("resnet_queue_depth{model=\"fake\"} 1")
+            text.contains("resnet_queue_depth{model=\"fake\",stage=\"infer\"} 1")
         });
         let refused = server.post_json(INFER, &tensor(&plain(0.0)));
         assert!(refused.header("retry-after").is_some());
