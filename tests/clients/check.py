@@ -339,6 +339,8 @@ def messages_are_tritons(_server):
     def compare(mine, others, where):
         others = {message.name: message for message in others}
         for message in mine:
+            if message.name.startswith(("RepositoryModelLoad", "RepositoryModelUnload")):
+                continue  # KServe's, which has other fields under these names; models_come_and_go calls by Triton's
             other = others[message.name]
             fields = {field.name: field for field in other.field}
             for field in message.field:
@@ -417,9 +419,43 @@ def drains_with_an_open_stream(server):
     client.close()
 
 
+def models_come_and_go(binary):
+    """What clients load and unload, where the server lets them."""
+    server = Server(binary, "--model-control")
+    try:
+        for client in (triton_http.InferenceServerClient(server.http), triton_grpc.InferenceServerClient(server.grpc)):
+            client.unload_model(LARGER)
+            assert not ready(client, LARGER)
+            client.load_model(LARGER)
+            assert ready(client, LARGER) and ready(client, MODEL)
+            try:
+                client.load_model("no-such-model")
+            except Exception as error:
+                assert "no-such-model" in str(error), error
+            else:
+                raise AssertionError("a model that is not there was loaded")
+            client.close()
+    finally:
+        server.stop()
+
+
+def ready(client, model):
+    try:
+        return client.is_model_ready(model)
+    except Exception:
+        return False
+
+
 def main():
     binary = sys.argv[1]
     server = Server(binary)
+    try:
+        run(binary, server)
+    finally:
+        server.process.kill()
+
+
+def run(binary, server):
     checks = [tritonclient_http, tritonclient_grpc, kserve_clients, health_and_reflection, messages_are_tritons]
     checks.append(examples_of_the_document_work)
     only = sys.argv[2:]
@@ -430,6 +466,8 @@ def main():
     if not only:
         keys_lock_both_doors(binary)
         print("ok keys_lock_both_doors")
+        models_come_and_go(binary)
+        print("ok models_come_and_go")
     if server.process.poll() is None:
         server.stop()
 
