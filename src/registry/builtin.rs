@@ -5,6 +5,7 @@
 use crate::preprocess::PreprocessSpec;
 #[cfg(feature = "embedded-model")]
 use crate::preprocess::{Channels, CropRounding, Interpolation, ResizeMode};
+#[cfg(feature = "embedded-model")]
 use crate::tensor::Size;
 
 /// A model compiled into the binary.

@@ -103,7 +103,7 @@ mod tests {
     fn bits_come_from_the_lowest_on_and_end_with_the_bytes() {
         let mut bits = Bits::new(&[0b1011_0110, 0b1]);
         assert_eq!(bits.read(3), Ok(0b110));
-        assert_eq!(bits.read(6), Ok(0b1_1011_0));
+        assert_eq!(bits.read(6), Ok(0b11_0110));
         assert_eq!(bits.position(), 9);
         assert_eq!(bits.skip(7), Ok(()));
         assert_eq!(bits.read(1), Err(HeadError::Cut));
@@ -116,9 +116,9 @@ mod tests {
         let ways = [As(7), InBits(1, 3), InBits(4, 20), InBits(6, 18)];
         assert_eq!(Bits::new(&[0b00]).select(ways), Ok(7));
         assert_eq!(Bits::new(&[0b101]).select(ways), Ok(4));
-        assert_eq!(Bits::new(&[0b1111_10]).select(ways), Ok(35));
+        assert_eq!(Bits::new(&[0b11_1110]).select(ways), Ok(35));
         assert_eq!(Bits::new(&[0b00]).u64(), Ok(0));
-        assert_eq!(Bits::new(&[0b1010_01]).u64(), Ok(11));
+        assert_eq!(Bits::new(&[0b10_1001]).u64(), Ok(11));
         assert_eq!(Bits::new(&[0b0000_0110, 0]).u64(), Ok(18));
         // Twelve bits, a mark, eight bits, and no mark.
         assert_eq!(
