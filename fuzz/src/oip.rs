@@ -52,7 +52,7 @@ fn form() -> ModelForm {
     ModelForm {
         input: InputForm {
             name: "data".into(),
-            side: 4,
+            size: crate::tensor::Size::square(4),
         },
         outputs: vec![
             output("logits", Values::Raw),
