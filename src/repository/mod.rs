@@ -5,6 +5,7 @@
 //! Synchronous: whoever calls waits as long as loading takes.
 
 mod error;
+mod stamp;
 
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
@@ -13,6 +14,8 @@ use crate::metrics::Metrics;
 use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef};
 
 pub use self::error::RepositoryError;
+
+use self::stamp::Stamp;
 
 /// Finds the model of a name.
 pub type Find = dyn Fn(&str) -> Result<ModelRef, ModelError> + Send + Sync;
@@ -43,7 +46,7 @@ pub enum Change {
     Load(String),
     /// It is to be served no more.
     Unload(String),
-    /// What lies in files of their own is to be read again; what is built in, or of the catalogue, cannot change.
+    /// Files that have changed are to be read again; what is built in, or of the catalogue, cannot change.
     Reload,
 }
 
@@ -51,6 +54,8 @@ pub enum Change {
 #[derive(Debug, Clone)]
 struct Served {
     reference: ModelRef,
+    /// Of its files, before they were read.
+    stamp: Option<Stamp>,
     model: LoadedModel,
 }
 
@@ -151,7 +156,11 @@ impl Repository {
                     matches!(origin, ModelOrigin::File(_) | ModelOrigin::Directory(_))
                 };
                 let mut any = false;
-                for old in next.iter_mut().filter(is_file) {
+                let changed = |s: &&mut Served| {
+                    let now = Stamp::of(&s.reference.source);
+                    now.is_none() || now != s.stamp
+                };
+                for old in next.iter_mut().filter(is_file).filter(changed) {
                     *old = self.load(old.reference.clone())?;
                     any = true;
                 }
@@ -164,8 +173,13 @@ impl Repository {
     }
 
     fn load(&self, reference: ModelRef) -> Result<Served, RepositoryError> {
+        let stamp = Stamp::of(&reference.source);
         let model = (self.source.load)(&reference).map_err(RepositoryError::Refused)?;
-        Ok(Served { reference, model })
+        Ok(Served {
+            reference,
+            stamp,
+            model,
+        })
     }
 
     fn classifier(&self, served: &[Served]) -> Result<Classifier, RepositoryError> {

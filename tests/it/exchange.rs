@@ -191,6 +191,12 @@ fn hangup_reads_model_files_again_and_a_bad_one_changes_nothing() {
         .log
         .message("SIGHUP: the models are read again");
     assert_ne!(place.digest("trees"), before);
+    // Without a change nothing is loaded.
+    place.server.signal("HUP");
+    place
+        .server
+        .log
+        .message("SIGHUP: there is no file to read again");
     // The health of the models that are in charge now is what counts.
     assert_eq!(place.get("/readyz").status, 200);
 }
