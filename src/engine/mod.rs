@@ -23,6 +23,7 @@ mod quantized;
 mod sizes;
 mod strides;
 mod tract;
+mod trial;
 mod weights;
 mod widen;
 

@@ -4,17 +4,15 @@
 //! Called by `tract`. Never keeps a model in a precision that gives other answers than f32 unless somebody asked.
 
 use super::agreement::Agreement;
-use super::caught::catch;
 use super::import::Network;
 use super::probes;
-use super::{
-    ColorValues, EngineError, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel,
-};
+use super::trial::{Trial, bf16_rate};
+use super::{ColorValues, EngineOptions, EngineSpec, LoadError, Lowering, Model, TractModel};
 use crate::tensor::Image;
 use kernels::nn::{Arithmetic, Precision};
 
 /// Makes a network's plan in the precision that `options` ask for; where they leave it open, in bfloat16 if the CPU has
-/// an instruction for it and the network then answers as in f32, else in f32.
+/// an instruction for it and the network then answers as in f32 in less time, else in f32.
 ///
 /// # Errors
 /// [`LoadError`]: the network cannot be served, or the precision asked for has no instructions here.
@@ -30,14 +28,21 @@ pub(super) fn load(
         return Err(LoadError::NotQuantized);
     }
     let mut network = Some(network);
-    let (mut model, choice) = choose(options, colors, |precision, again| {
+    let make = |precision, again| {
         let network = match again {
             Again::Perhaps => network.clone(), // its weights are shared
             Again::Never => network.take(),
         };
         let network = network.expect("nothing is made after the last");
         network.finish(precision, colors, options)
-    })?;
+    };
+    let bench = Bench {
+        bf16_rate: || bf16_rate(options),
+        run: |model: &TractModel, images: &[Image]| {
+            Trial::of(model, images, options.threads_per_worker)
+        },
+    };
+    let (mut model, choice) = choose(options, colors, make, &bench)?;
     choice.note_in(&mut model.spec);
     Ok(model)
 }
@@ -79,6 +84,10 @@ fn load_quantized(
     Ok(model)
 }
 
+/// Share of the time of `f32` below which `auto` takes bfloat16. What gains less may as well be exact, and where the two
+/// are alike, chance must not choose between them at each start.
+const TIME_BOUND: f64 = 0.95;
+
 /// Whether another may be made of the same network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
@@ -105,11 +114,20 @@ impl Choice {
     }
 }
 
+/// What precisions are measured by.
+struct Bench<R, T> {
+    /// As [`bf16_rate`].
+    bf16_rate: R,
+    /// Runs a model over the probe images.
+    run: T,
+}
+
 /// Makes a model by `make` in the precision that fits; at most one at a time is held.
 fn choose<M: Model>(
     options: &EngineOptions,
     colors: &ColorValues,
     mut make: impl FnMut(Precision, Again) -> Result<M, LoadError>,
+    bench: &Bench<impl Fn() -> Option<f64>, impl Fn(&M, &[Image]) -> Result<Trial, LoadError>>,
 ) -> Result<(M, Choice), LoadError> {
     let arithmetic = |precision| Arithmetic::new(precision, options.features);
     let choice = |model: &M, precision, reason: String| {
@@ -150,63 +168,51 @@ fn choose<M: Model>(
         return Ok((model, choice));
     };
 
+    if let Some(rate) = (bench.bf16_rate)().filter(|&rate| rate < 1.0) {
+        let model = make(Precision::F32, Again::Never)?;
+        let unit = bf16.instructions();
+        let reason = format!("f32: {unit} multiplies at {rate:.2} times its rate here");
+        let choice = choice(&model, Precision::F32, reason);
+        return Ok((model, choice));
+    }
+
     let exact = make(Precision::F32, Again::Perhaps)?;
     if exact.spec().lowering.steps == 0 {
         let choice = choice(&exact, Precision::F32, String::new());
         return Ok((exact, choice));
     }
     let images = probes::images(exact.spec().size, colors);
-    let run = |model: &M| answers(model, &images, options.threads_per_worker);
-    let expected = run(&exact)?;
+    let expected = (bench.run)(&exact, &images)?;
     drop(exact); // its packed weights are as large as those that follow
     let fast = make(Precision::Bf16, Again::Perhaps)?;
-    let agreement = Agreement::of(&expected, &run(&fast)?);
-    if agreement.is_close() {
-        let reason = format!("bf16: {agreement}, {}", bf16.instructions());
-        let choice = choice(&fast, Precision::Bf16, reason);
+    let got = (bench.run)(&fast, &images)?;
+    let agreement = Agreement::of(&expected.answers, &got.answers);
+    let share = got.time.as_secs_f64() / expected.time.as_secs_f64().max(f64::MIN_POSITIVE);
+    let unit = bf16.instructions();
+    let figures = format!("{agreement}, {share:.2} of the time of f32, {unit}");
+    if agreement.is_close() && share < TIME_BOUND {
+        let choice = choice(&fast, Precision::Bf16, format!("bf16: {figures}"));
         return Ok((fast, choice));
     }
     drop(fast);
     let exact = make(Precision::F32, Again::Never)?;
-    let reason = format!("f32, because of bf16: {agreement}, {}", bf16.instructions());
-    let choice = choice(&exact, Precision::F32, reason);
+    let choice = choice(
+        &exact,
+        Precision::F32,
+        format!("f32, because of bf16: {figures}"),
+    );
     Ok((exact, choice))
-}
-
-/// What a network answers to images, an engine a thread: a start waits for it, and not all operators share an inference.
-fn answers<M: Model>(
-    model: &M,
-    images: &[Image],
-    threads: usize,
-) -> Result<Vec<Vec<f32>>, LoadError> {
-    let refuse = |e: EngineError| LoadError::BadGraph(format!("a probe image fails: {e}"));
-    let run = |images: &[Image]| {
-        catch(|| {
-            let mut engine = model.spawn().map_err(refuse)?;
-            engine.run(images).map_err(refuse)
-        })
-    };
-    let shares = images.chunks(images.len().div_ceil(threads.max(1)));
-    std::thread::scope(|scope| {
-        let runs: Vec<_> = shares
-            .map(|share| scope.spawn(move || run(share)))
-            .collect();
-        let mut answers = Vec::with_capacity(images.len());
-        for run in runs {
-            answers.extend(run.join().map_err(|_| refuse(EngineError::Panicked))??);
-        }
-        Ok(answers)
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
     use std::io::Write as _;
+    use std::time::Duration;
 
     use super::*;
-    use crate::engine::{Engine, OutputInfo};
-    use crate::tensor::{Image, Size};
+    use crate::engine::{Engine, EngineError, OutputInfo};
+    use crate::tensor::Size;
     use kernels::{Bf16Unit, Features, Isa};
 
     /// A network that answers the same to everything.
@@ -275,8 +281,54 @@ mod tests {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 
+    /// How long both precisions take, and how fast their products are made.
+    #[derive(Debug, Clone, Copy)]
+    struct Speed {
+        rate: f64,
+        f32: u64,
+        bf16: u64,
+    }
+
+    const TWICE_AS_FAST: Speed = Speed {
+        rate: 2.0,
+        f32: 20,
+        bf16: 10,
+    };
+
+    /// A choice between networks that answer the same to everything, each in the time that it has.
+    fn chosen(
+        options: &EngineOptions,
+        [exact, fast]: [&[f32]; 2],
+        steps: usize,
+        speed: Speed,
+    ) -> (Result<Choice, LoadError>, Vec<Precision>) {
+        let loads = RefCell::new(Vec::new());
+        let make = |precision, _| {
+            loads.borrow_mut().push(precision);
+            Ok(match precision {
+                Precision::F32 => fixed(exact, steps),
+                _ => fixed(fast, steps),
+            })
+        };
+        let bench = Bench {
+            bf16_rate: || Some(speed.rate),
+            run: |model: &Fixed, images: &[Image]| {
+                let micros = match loads.borrow().last() {
+                    Some(Precision::F32) => speed.f32,
+                    _ => speed.bf16,
+                };
+                Ok(Trial {
+                    time: Duration::from_micros(micros),
+                    ..Trial::of(model, images, 2)?
+                })
+            },
+        };
+        let choice = choose(options, &ColorValues::UNIT, make, &bench).map(|(_, choice)| choice);
+        (choice, loads.into_inner())
+    }
+
     /// The precision chosen by `auto` and what was loaded for it; none where this CPU has no bfloat16.
-    fn auto(exact: &[f32], fast: &[f32], steps: usize) -> Option<(Choice, Vec<Precision>)> {
+    fn auto(answers: [&[f32]; 2], steps: usize, speed: Speed) -> Option<(Choice, Vec<Precision>)> {
         let options = EngineOptions {
             precision: None,
             ..EngineOptions::default()
@@ -285,16 +337,42 @@ mod tests {
             skipped();
             return None;
         }
-        let loads = RefCell::new(Vec::new());
-        let (_, choice) = choose(&options, &ColorValues::UNIT, |precision, _| {
-            loads.borrow_mut().push(precision);
-            Ok(match precision {
-                Precision::F32 => fixed(exact, steps),
-                _ => fixed(fast, steps),
-            })
-        })
-        .expect("nothing fails");
-        Some((choice, loads.into_inner()))
+        let (choice, loads) = chosen(&options, answers, steps, speed);
+        Some((choice.expect("nothing fails"), loads))
+    }
+
+    #[test]
+    fn auto_takes_bf16_only_where_it_takes_less_time() {
+        let logits: &[f32] = &[1.0, 4.0, 2.0];
+        for (f32, bf16, want) in [
+            (20, 10, Precision::Bf16),
+            (20, 18, Precision::Bf16),
+            (20, 20, Precision::F32),
+            (20, 30, Precision::F32),
+        ] {
+            let speed = Speed {
+                rate: 2.0,
+                f32,
+                bf16,
+            };
+            let Some((choice, loads)) = auto([logits, logits], 5, speed) else {
+                return;
+            };
+            assert_eq!(choice.precision, want, "{speed:?}: {}", choice.reason);
+            assert_eq!(loads.last(), Some(&want));
+            let share = format!("{:.2} of the time of f32", bf16 as f64 / f32 as f64);
+            assert!(choice.reason.contains(&share), "{choice:?}");
+        }
+        let slow = Speed {
+            rate: 0.5,
+            ..TWICE_AS_FAST
+        };
+        let Some((choice, loads)) = auto([logits, logits], 5, slow) else {
+            return;
+        };
+        assert_eq!(choice.precision, Precision::F32);
+        assert_eq!(loads, [Precision::F32], "nothing is made in vain");
+        assert!(choice.reason.contains("0.50 times its rate"), "{choice:?}");
     }
 
     #[test]
@@ -307,7 +385,7 @@ mod tests {
             ([1.0, f32::NAN, 2.0], Precision::F32),
             ([1.0, f32::INFINITY, 2.0], Precision::F32),
         ] {
-            let Some((choice, loads)) = auto(&logits, &fast, 5) else {
+            let Some((choice, loads)) = auto([&logits, &fast], 5, TWICE_AS_FAST) else {
                 return;
             };
             assert_eq!(choice.precision, want, "{fast:?}: {}", choice.reason);
@@ -323,7 +401,7 @@ mod tests {
     #[test]
     fn probabilities_are_compared_as_they_are() {
         // A softmax over these would hide the difference.
-        let Some((choice, _)) = auto(&[0.1, 0.9], &[0.16, 0.84], 5) else {
+        let Some((choice, _)) = auto([&[0.1, 0.9], &[0.16, 0.84]], 5, TWICE_AS_FAST) else {
             return;
         };
         assert_eq!(choice.precision, Precision::F32);
@@ -332,7 +410,7 @@ mod tests {
 
     #[test]
     fn network_of_stock_operators_is_loaded_once() {
-        let Some((choice, loads)) = auto(&[1.0, 2.0], &[1.0, 2.0], 0) else {
+        let Some((choice, loads)) = auto([&[1.0, 2.0]; 2], 0, TWICE_AS_FAST) else {
             return;
         };
         assert_eq!(loads, [Precision::F32]);
@@ -354,16 +432,11 @@ mod tests {
                 precision: Some(precision),
                 ..options.clone()
             };
-            let got = choose(&options, &ColorValues::UNIT, |_, _| {
-                Ok(fixed(&[0.0, 1.0], 0))
-            });
+            let (got, _) = chosen(&options, [&[0.0, 1.0]; 2], 0, TWICE_AS_FAST);
             assert_eq!(got.is_ok(), precision == Precision::F32, "{precision:?}");
         }
-        let (_, choice) = choose(&options, &ColorValues::UNIT, |_, _| {
-            Ok(fixed(&[0.0, 1.0], 0))
-        })
-        .expect("auto is f32");
-        assert_eq!(choice.precision, Precision::F32);
+        let (choice, _) = chosen(&options, [&[0.0, 1.0]; 2], 0, TWICE_AS_FAST);
+        assert_eq!(choice.expect("auto is f32").precision, Precision::F32);
     }
 
     /// A network that cannot run.
@@ -385,7 +458,7 @@ mod tests {
         let model = Panics(fixed(&[0.0, 1.0], 0).spec);
         for threads in [1, 3] {
             let images = probes::images(Size::square(4), &ColorValues::UNIT);
-            let error = answers(&model, &images, threads).unwrap_err().to_string();
+            let error = Trial::of(&model, &images, threads).unwrap_err().to_string();
             assert!(error.contains("an index out of bounds"), "{error}");
         }
     }
@@ -400,10 +473,8 @@ mod tests {
             precision: Some(Precision::Bf16x3),
             ..EngineOptions::default()
         };
-        let (_, choice) = choose(&options, &ColorValues::UNIT, |_, _| {
-            Ok(fixed(&[0.0, 1.0], 5))
-        })
-        .expect("it can");
+        let (choice, _) = chosen(&options, [&[0.0, 1.0]; 2], 5, TWICE_AS_FAST);
+        let choice = choice.expect("it can");
         assert_eq!(choice.precision, Precision::Bf16x3);
         assert_eq!(choice.reason, "bf16x3: asked for");
         let instructions = match unit {

@@ -166,6 +166,21 @@ fn add(
             let [a, b] = inputs;
             builder.add(name, [value(a), value(b)], *relu, border)
         }
+        Op::Activation { input, activation } => {
+            Ok(builder.activate(name, value(input), *activation, border))
+        }
+        Op::Mul {
+            inputs: [a, factor],
+            addend,
+            relu,
+        } => {
+            let addend = addend.as_ref().map(value);
+            builder.multiply(name, [value(a), value(factor)], addend, *relu, border)
+        }
+        Op::Concat { inputs } => {
+            let inputs: Vec<Value> = inputs.iter().map(value).collect();
+            builder.concat(name, &inputs, border)
+        }
         Op::MaxPool { input, window } => {
             builder.pool(name, value(input), Pooling::Max, moving(window), border)
         }

@@ -200,6 +200,12 @@ impl Compiler<'_> {
                 self.builder
                     .int8_map(name, from, quantization, relu, border)
             }
+            Op::Activation { input, activation } => {
+                self.quantization(*input)?;
+                let from = self.value(*input)?;
+                let of = |x: f32| activation.of(x);
+                self.builder.int8_map(name, from, quantization, of, border)
+            }
             Op::Dequantize { .. } => {
                 self.quantization(id)?;
                 let from = self.value(id)?;

@@ -4,7 +4,7 @@
 //! one image; the batch is whatever arrives. Layouts are ONNX's: images `[channels, height, width]`, kernels OIHW.
 
 use super::weights::Weights;
-use kernels::nn::Quantization;
+use kernels::nn::{Activation, Quantization};
 
 /// The value that node number `.0` computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +60,27 @@ pub enum Op {
         inputs: [ValueId; 2],
         /// Whether negative results become zero.
         relu: bool,
+    },
+    /// A function of each number that no bound is.
+    Activation {
+        /// What it reads.
+        input: ValueId,
+        /// The function.
+        activation: Activation,
+    },
+    /// `relu?(value * factor + addend)`; the factor has the value's shape, or is `[channels, 1, 1]`.
+    Mul {
+        /// The value and the factor.
+        inputs: [ValueId; 2],
+        /// A value of the same shape to add.
+        addend: Option<ValueId>,
+        /// Whether negative results become zero.
+        relu: bool,
+    },
+    /// The channels of several values of the same height and width, one after the other.
+    Concat {
+        /// What it reads.
+        inputs: Vec<ValueId>,
     },
     /// The largest value under a window; what lies outside of the image does not count.
     MaxPool {
@@ -140,7 +161,10 @@ impl Node {
             Op::Input(_) => vec![],
             Op::Conv(conv) => std::iter::once(conv.input).chain(conv.residual).collect(),
             Op::Add { inputs, .. } => inputs.to_vec(),
+            Op::Mul { inputs, addend, .. } => inputs.iter().copied().chain(*addend).collect(),
+            Op::Concat { inputs } => inputs.clone(),
             Op::Affine { input, .. }
+            | Op::Activation { input, .. }
             | Op::MaxPool { input, .. }
             | Op::AvgPool { input, .. }
             | Op::GlobalAvgPool { input }

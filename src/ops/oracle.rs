@@ -3,6 +3,7 @@
 //! Called by unit tests only. Sums in `f64`, stores `f32`.
 
 use super::graph::{Conv, Graph, Op, Shape, ValueId, Window};
+use kernels::nn::Activation;
 
 /// The outputs for one image; `inputs[i]` is the value of input number `i`, `[channels, height, width]`.
 pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
@@ -35,6 +36,29 @@ pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
                 let pairs = value(inputs[0]).iter().zip(value(inputs[1]));
                 pairs.map(|(a, b)| positive(a + b, *relu)).collect()
             }
+            Op::Activation { input, activation } => {
+                let values = value(*input).iter();
+                values.map(|x| activated(*activation, *x)).collect()
+            }
+            Op::Mul {
+                inputs: [a, factor],
+                addend,
+                relu,
+            } => {
+                let area = node.shape.height * node.shape.width;
+                let per_factor = match shape(*factor) == node.shape {
+                    true => 1,
+                    false => area,
+                };
+                let pixels = value(*a).iter().enumerate();
+                pixels
+                    .map(|(i, x)| {
+                        let product = x * value(*factor)[i / per_factor];
+                        positive(product + addend.map_or(0.0, |a| value(a)[i]), *relu)
+                    })
+                    .collect()
+            }
+            Op::Concat { inputs } => inputs.iter().flat_map(|v| value(*v).to_vec()).collect(),
             Op::MaxPool { input, window } => {
                 pool(value(*input), shape(*input), window, node.shape, |seen| {
                     seen.iter().copied().fold(f32::NEG_INFINITY, f32::max)
@@ -79,6 +103,19 @@ pub(crate) fn len(shape: Shape) -> usize {
 
 fn positive(x: f32, relu: bool) -> f32 {
     if relu { x.max(0.0) } else { x }
+}
+
+/// As the formulas say, in double precision.
+fn activated(activation: Activation, x: f32) -> f32 {
+    let x = f64::from(x);
+    let sigmoid = 1.0 / (1.0 + (-x).exp());
+    let value = match activation {
+        Activation::LeakyRelu(slope) => x.max(0.0) + f64::from(slope) * x.min(0.0),
+        Activation::Sigmoid => sigmoid,
+        Activation::Silu => x * sigmoid,
+        Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+    };
+    value as f32
 }
 
 fn mean(values: &[f32], count: usize) -> f32 {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
 use super::{CompileError, compile, fuse, oracle};
-use kernels::nn::{Arithmetic, Input, Precision, Program, Quantization, Team};
+use kernels::nn::{Activation, Arithmetic, Input, Precision, Program, Quantization, Team};
 use kernels::{Features, Isa};
 
 /// Numbers that look random, from a seed.
@@ -146,7 +146,7 @@ fn conv(
 fn layer(graph: &mut Graph, n: &mut Numbers) {
     let input = ValueId(n.below(graph.nodes.len().min(2)) + graph.nodes.len().saturating_sub(2));
     let image = graph.nodes[input.0].shape;
-    match n.below(10) {
+    match n.below(14) {
         0 => {
             let kernel = [1 + n.below(3), 1 + n.below(3)];
             let stride = 1 + n.below(2);
@@ -199,11 +199,71 @@ fn layer(graph: &mut Graph, n: &mut Numbers) {
             let stride = 1 + n.below(2);
             conv(graph, n, input, (1, 1), stride, Some(input));
         }
+        10 => {
+            let activations = [
+                Activation::LeakyRelu(0.1),
+                Activation::Sigmoid,
+                Activation::Silu,
+                Activation::HardSwish,
+            ];
+            let activation = activations[n.below(4)];
+            push(graph, Op::Activation { input, activation }, image);
+        }
+        11 => squeeze_and_excite(graph, n, input),
+        12 => {
+            let fits = |v: &usize| {
+                let other = graph.nodes[*v].shape;
+                (other.height, other.width) == (image.height, image.width)
+            };
+            let fitting: Vec<usize> = (0..graph.nodes.len()).filter(fits).collect();
+            let inputs: Vec<ValueId> = (0..1 + n.below(3))
+                .map(|_| ValueId(fitting[n.below(fitting.len())]))
+                .collect();
+            let channels = inputs.iter().map(|v| graph.nodes[v.0].shape.channels).sum();
+            push(graph, Op::Concat { inputs }, Shape { channels, ..image });
+        }
         _ => {
             let kernel = (1 + n.below(7), 1 + n.below(7));
             let stride = 1 + n.below(2);
             conv(graph, n, input, kernel, stride, None);
         }
+    }
+}
+
+/// A value times a number for each channel, which is made of the channels' means; or times itself.
+fn squeeze_and_excite(graph: &mut Graph, n: &mut Numbers, input: ValueId) {
+    let image = graph.nodes[input.0].shape;
+    let pooled = Shape {
+        height: 1,
+        width: 1,
+        ..image
+    };
+    let factor = match n.below(3) {
+        0 => input,
+        _ => {
+            let pooled = push(graph, Op::GlobalAvgPool { input }, pooled);
+            let narrow = conv(graph, n, pooled, (1, 1), 1, None);
+            let wide = conv(graph, n, narrow, (1, 1), 1, Some(pooled));
+            let shape = graph.nodes[wide.0].shape;
+            let activation = Activation::Sigmoid;
+            push(
+                graph,
+                Op::Activation {
+                    input: wide,
+                    activation,
+                },
+                shape,
+            )
+        }
+    };
+    let of = graph.nodes[factor.0].shape;
+    if of == image || of == pooled {
+        let op = Op::Mul {
+            inputs: [input, factor],
+            addend: (n.below(2) == 0).then_some(input),
+            relu: n.below(2) == 0,
+        };
+        push(graph, op, image);
     }
 }
 
@@ -261,7 +321,7 @@ proptest! {
                 Ok(program) => program,
                 // Narrow groups and windows over what is a vector of features have no kernel of ours.
                 Err(CompileError { reason, .. }) => {
-                    let known = ["groups", "single values"];
+                    let known = ["groups", "single values", "different shapes"];
                     prop_assert!(known.iter().any(|k| reason.contains(k)), "{reason}");
                     continue;
                 }

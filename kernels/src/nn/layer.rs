@@ -98,6 +98,32 @@ pub(crate) fn check_weights(
     }
 }
 
+/// A function of each number that is more than a bound from below and from above.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `x` if it is positive, else `x` times this slope.
+    LeakyRelu(f32),
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `x / (1 + e^-x)`, also called Swish.
+    Silu,
+    /// `x * min(max(x / 6 + 1/2, 0), 1)`.
+    HardSwish,
+}
+
+impl Activation {
+    /// Its name, for reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Activation::LeakyRelu(_) => "leaky relu",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Silu => "silu",
+            Activation::HardSwish => "hard swish",
+        }
+    }
+}
+
 /// What a pool computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {

@@ -37,7 +37,7 @@ pub use self::arena::memory::Memory;
 pub use self::arithmetic::{Arithmetic, Precision};
 pub use self::denormals::{FlushDenormals, flush_denormals};
 pub use self::int8::{Int8Conv, Int8Residual, Quantization};
-pub use self::layer::{ConvLayer, Pooling, SlidingWindow, Unsupported, Value};
+pub use self::layer::{Activation, ConvLayer, Pooling, SlidingWindow, Unsupported, Value};
 pub use self::layout::input::Input;
 pub use self::layout::line::{Line, Plane};
 #[cfg(target_arch = "x86_64")]

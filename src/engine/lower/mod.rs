@@ -6,6 +6,7 @@
 
 mod bytes;
 mod constants;
+mod elementwise;
 mod quantized;
 mod recognize;
 mod refusals;
@@ -102,6 +103,7 @@ fn find(model: &TypedModel) -> TractResult<Found> {
             words.insert(id, found);
         }
     }
+    quantized::leave_joins(&mut words);
     let mut found = Found {
         order,
         colours: Vec::new(),

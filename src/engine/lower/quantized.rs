@@ -18,6 +18,17 @@ pub(super) fn is_weights(model: &TypedModel, node: &TypedNode) -> bool {
     node.op_is::<DequantizeLinear>() && constant_input(model, node).is_some()
 }
 
+/// Leaves products and joined channels of a quantized network to tract: no kernel of ours computes them on bytes.
+pub(super) fn leave_joins(words: &mut HashMap<usize, Words>) {
+    let is = |words: &Words, kind: fn(&Step) -> bool| words.steps.iter().any(kind);
+    if words
+        .values()
+        .any(|w| is(w, |s| matches!(s, Step::Quantize(_))))
+    {
+        words.retain(|_, w| !is(w, |s| matches!(s, Step::Mul | Step::Concat)));
+    }
+}
+
 /// The nodes that are computed on bytes: those between bytes and numbers, convolutions with weights of bytes that read
 /// bytes, what follows these alone, and what stands between bytes and bytes.
 pub(super) fn on_bytes(

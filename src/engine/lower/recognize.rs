@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{Axis, AxisOp, DimLike, InOut};
+use tract_onnx::tract_core::ops::array::TypedConcat;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{
     Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool,
 };
 use tract_onnx::tract_core::ops::downsample::Downsample;
 use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
@@ -20,7 +22,7 @@ use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 use super::constants::{Kernel, constant_input, floats};
 use crate::ops::graph::{Shape, Window};
 use crate::ops::{DequantizeLinear, QuantizeLinear, Weights};
-use kernels::nn::Quantization;
+use kernels::nn::{Activation, Quantization};
 
 /// A node in words: steps of which the first reads `inputs`, each other the one before it.
 #[derive(Debug, Clone)]
@@ -48,6 +50,9 @@ pub(super) enum Step {
         most: f32,
     },
     Add,
+    Mul,
+    Activation(Activation),
+    Concat,
     MaxPool(Window),
     AvgPool {
         window: Window,
@@ -94,6 +99,10 @@ pub(super) fn recognize(model: &TypedModel, node: &TypedNode) -> Option<Words> {
         (!matches!(axes, AxisOp::Move(..))).then(|| rule.same())?
     } else if node.op_is::<Identity>() {
         rule.same()
+    } else if let Some(op) = node.op_as::<ElementWiseOp>() {
+        rule.activation(op)
+    } else if let Some(op) = node.op_as::<TypedConcat>() {
+        rule.concat(op)
     } else {
         None
     }
@@ -135,20 +144,20 @@ fn image_shape(fact: &TypedFact) -> Option<Shape> {
     })
 }
 
-struct Rule<'a> {
-    model: &'a TypedModel,
-    node: &'a TypedNode,
-    shape: Shape,
-    dims: &'a [TDim],
+pub(super) struct Rule<'a> {
+    pub(super) model: &'a TypedModel,
+    pub(super) node: &'a TypedNode,
+    pub(super) shape: Shape,
+    pub(super) dims: &'a [TDim],
 }
 
 impl Rule<'_> {
-    fn fact(&self, input: usize) -> Option<&TypedFact> {
+    pub(super) fn fact(&self, input: usize) -> Option<&TypedFact> {
         self.model.outlet_fact(*self.node.inputs.get(input)?).ok()
     }
 
     /// The shape of an input that is not constant.
-    fn value(&self, input: usize) -> Option<Shape> {
+    pub(super) fn value(&self, input: usize) -> Option<Shape> {
         let fact = self.fact(input)?;
         if fact.konst.is_some() {
             return None;
@@ -173,7 +182,7 @@ impl Rule<'_> {
         floats(tensor).map(|_| tensor)
     }
 
-    fn words(&self, inputs: &[usize], steps: Vec<Step>) -> Option<Words> {
+    pub(super) fn words(&self, inputs: &[usize], steps: Vec<Step>) -> Option<Words> {
         Some(Words {
             inputs: inputs.iter().map(|i| self.node.inputs[*i]).collect(),
             steps,
@@ -329,8 +338,8 @@ impl Rule<'_> {
         self.words(&[0], vec![Step::MaxPool(window)])
     }
 
-    /// A sum, product and so on of a value and a constant for each channel; the sum of two values; ReLU, and an upper bound
-    /// for all channels as of ReLU6.
+    /// A sum, product and so on of a value and a constant for each channel; the sum or product of two values; ReLU, and an
+    /// upper bound for all channels as of ReLU6.
     fn binary(&self, op: &TypedBinOp) -> Option<Words> {
         if op.1.is_some_and(|d| d != f32::datum_type()) {
             return None;
@@ -340,6 +349,9 @@ impl Rule<'_> {
                 let all_same = (0..2).all(|i| {
                     self.value(i).is_some() && self.fact(i).is_some_and(|f| *f.shape == *self.dims)
                 });
+                if op.0.is::<Mul>() {
+                    return self.product_of_values();
+                }
                 let add = op.0.is::<Add>() && all_same;
                 return add.then(|| self.words(&[0, 1], vec![Step::Add]))?;
             }

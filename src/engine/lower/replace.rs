@@ -282,6 +282,18 @@ fn word(step: &Step, input: ValueId, operands: &[ValueId]) -> Op {
             inputs: [operands[0], operands[1]],
             relu: false,
         },
+        Step::Mul => Op::Mul {
+            inputs: [operands[0], operands[1]],
+            addend: None,
+            relu: false,
+        },
+        Step::Activation(activation) => Op::Activation {
+            input,
+            activation: *activation,
+        },
+        Step::Concat => Op::Concat {
+            inputs: operands.to_vec(),
+        },
         Step::MaxPool(window) => Op::MaxPool {
             input,
             window: *window,

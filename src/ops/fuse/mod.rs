@@ -3,6 +3,7 @@
 //! Called by `engine::lower` between recognition and [`super::compile`]. Values stay the same up to rounding.
 
 use super::graph::{Conv, Graph, Node, Op, ValueId, Window};
+use kernels::nn::Activation;
 
 /// Folds factors, addends, sums and each ReLU into the nodes that they follow, and drops what nobody reads.
 ///
@@ -32,7 +33,10 @@ fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
             conv.residual.iter_mut().for_each(change);
         }
         Op::Add { inputs, .. } => inputs.iter_mut().for_each(change),
+        Op::Mul { inputs, addend, .. } => inputs.iter_mut().chain(addend).for_each(change),
+        Op::Concat { inputs } => inputs.iter_mut().for_each(change),
         Op::Affine { input, .. }
+        | Op::Activation { input, .. }
         | Op::MaxPool { input, .. }
         | Op::AvgPool { input, .. }
         | Op::GlobalAvgPool { input }
@@ -66,6 +70,11 @@ impl Fusion {
         match node.op {
             Op::Affine { .. } => self.affine(index, node),
             Op::Add { inputs, relu } => Some(self.sum(inputs, relu, node)),
+            Op::Mul {
+                inputs,
+                addend: None,
+                ..
+            } => Some(self.product(inputs, node)),
             Op::MaxPool { input, window } if is_subsampling(&window) => {
                 Some(self.subsample(input, window, node))
             }
@@ -133,7 +142,7 @@ impl Fusion {
                 conv.relu |= relu;
                 conv.most = conv.most.min(most);
             }
-            Op::Add { relu: earlier, .. } => *earlier |= relu,
+            Op::Add { relu: earlier, .. } | Op::Mul { relu: earlier, .. } => *earlier |= relu,
             Op::Affine {
                 scale: earlier_scale,
                 shift: earlier_shift,
@@ -150,7 +159,7 @@ impl Fusion {
                 *earlier |= relu;
                 *earlier_most = earlier_most.min(most);
             }
-            _ => unreachable!("takes_affine names these three"),
+            _ => unreachable!("takes_affine names these"),
         }
         // Two that undo each other, as a sum's count and the division by it.
         if let Op::Affine { .. } = earlier.op {
@@ -168,11 +177,38 @@ impl Fusion {
         };
         for (conv, residual) in orders {
             if let Some(mut taken) = self.take(conv, takes_residual) {
-                if let Op::Conv(conv) = &mut taken.op {
-                    conv.residual = Some(residual);
-                    conv.relu = relu;
+                match &mut taken.op {
+                    Op::Conv(conv) => {
+                        conv.residual = Some(residual);
+                        conv.relu = relu;
+                    }
+                    Op::Mul {
+                        addend,
+                        relu: bounded,
+                        ..
+                    } => {
+                        *addend = Some(residual);
+                        *bounded = relu;
+                    }
+                    _ => unreachable!("takes_residual names these"),
                 }
                 return taken;
+            }
+        }
+        node
+    }
+
+    /// A value times its own sigmoid, hard or not, is an activation of its own.
+    fn product(&mut self, [a, b]: [ValueId; 2], node: Node) -> Node {
+        for (value, gate) in [(a, b), (b, a)] {
+            let taken = self.take(gate, |op| gated(op, value).is_some());
+            if let Some(activation) = taken.and_then(|taken| gated(&taken.op, value)) {
+                self.readers[value.0] -= 1;
+                let op = Op::Activation {
+                    input: value,
+                    activation,
+                };
+                return Node { op, ..node };
             }
         }
         node
@@ -210,7 +246,7 @@ fn takes_affine(op: &Op, identity: bool, relu: bool, most: f32) -> bool {
             let open = !conv.relu && conv.residual.is_none();
             (identity || open) && bounded && bounds_fit(conv.most)
         }
-        Op::Add { .. } => identity && most == f32::INFINITY,
+        Op::Add { .. } | Op::Mul { .. } => identity && most == f32::INFINITY,
         Op::Affine {
             relu: earlier,
             most: bound,
@@ -224,7 +260,33 @@ fn takes_affine(op: &Op, identity: bool, relu: bool, most: f32) -> bool {
 }
 
 fn takes_residual(op: &Op) -> bool {
-    matches!(op, Op::Conv(conv) if !conv.relu && conv.residual.is_none())
+    match op {
+        Op::Conv(conv) => !conv.relu && conv.residual.is_none(),
+        Op::Mul { addend, relu, .. } => !relu && addend.is_none(),
+        _ => false,
+    }
+}
+
+/// What a value is when it is multiplied by this function of it, if that has a name.
+fn gated(op: &Op, value: ValueId) -> Option<Activation> {
+    match op {
+        Op::Activation {
+            input,
+            activation: Activation::Sigmoid,
+        } if *input == value => Some(Activation::Silu),
+        Op::Affine {
+            input,
+            scale,
+            shift,
+            relu: true,
+            most: 1.0,
+        } if *input == value => {
+            let sixth = |s: &f32| (s - 1.0 / 6.0).abs() <= f32::EPSILON / 4.0;
+            let hard = scale.iter().all(sixth) && shift.iter().all(|s| *s == 0.5);
+            hard.then_some(Activation::HardSwish)
+        }
+        _ => None,
+    }
 }
 
 fn is_pointwise(window: &Window) -> bool {

@@ -285,3 +285,76 @@ proptest! {
         }
     }
 }
+
+fn mul(a: usize, b: usize) -> Op {
+    Op::Mul {
+        inputs: [ValueId(a), ValueId(b)],
+        addend: None,
+        relu: false,
+    }
+}
+
+fn sigmoid(input: usize) -> Op {
+    Op::Activation {
+        input: ValueId(input),
+        activation: Activation::Sigmoid,
+    }
+}
+
+#[test]
+fn value_times_its_own_sigmoid_is_an_activation() {
+    let convolved = (conv(0, 3, SQUARE, window(3, 1, 1), 1), SQUARE);
+    let hard = Op::Affine {
+        input: ValueId(1),
+        scale: vec![1.0 / 6.0; 3],
+        shift: vec![0.5; 3],
+        relu: true,
+        most: 1.0,
+    };
+    for (gate, expected) in [
+        (sigmoid(1), Activation::Silu),
+        (hard, Activation::HardSwish),
+    ] {
+        for product in [mul(1, 2), mul(2, 1)] {
+            let ops = [convolved.clone(), (gate.clone(), SQUARE), (product, SQUARE)];
+            let result = fused(&graph(ops, &[3]));
+            assert_eq!(result.nodes.len(), 3);
+            let is = Op::Activation {
+                input: ValueId(1),
+                activation: expected,
+            };
+            assert_eq!(result.nodes[2].op, is);
+        }
+    }
+    // The gate of another value, or one that something else reads, stays.
+    let ops = [convolved.clone(), (sigmoid(0), SQUARE), (mul(1, 2), SQUARE)];
+    assert_eq!(fused(&graph(ops, &[3])).nodes.len(), 4);
+    let ops = [convolved, (sigmoid(1), SQUARE), (mul(1, 2), SQUARE)];
+    assert_eq!(fused(&graph(ops, &[2, 3])).nodes.len(), 4);
+}
+
+#[test]
+fn product_takes_the_sum_and_the_relu_behind_it() {
+    let single = Shape {
+        height: 1,
+        width: 1,
+        ..SQUARE
+    };
+    for sum in [add(3, 0), add(0, 3)] {
+        let ops = [
+            (Op::GlobalAvgPool { input: ValueId(0) }, single),
+            (sigmoid(1), single),
+            (mul(0, 2), SQUARE),
+            (sum, SQUARE),
+            (relu(4, 3), SQUARE),
+        ];
+        let result = fused(&graph(ops, &[5]));
+        assert_eq!(result.nodes.len(), 4);
+        let is = Op::Mul {
+            inputs: [ValueId(0), ValueId(2)],
+            addend: Some(ValueId(0)),
+            relu: true,
+        };
+        assert_eq!(result.nodes[3].op, is);
+    }
+}

@@ -214,6 +214,7 @@ mod tests {
             };
             let mut builder = Builder::new(arithmetic, vec![[3, 4, 4]], 2, 1);
             let image = builder.enter("image", 0, 0);
+            builder.begin_batch();
             let mean = builder.global_mean("mean", image);
             let again = builder.global_mean("again", mean);
             assert_eq!(mean, again);

@@ -30,7 +30,10 @@ use crate::nn::layout::border::fill_border;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::{Line, View};
 use crate::nn::micro::table::Release;
+use crate::nn::steps::activate::Activate;
+use crate::nn::steps::concat::Concat;
 use crate::nn::steps::convert::Conversion;
+use crate::nn::steps::multiply::Multiply;
 use crate::nn::steps::pointwise::{Add, Affine};
 use crate::nn::steps::pool::{GlobalMean, Pool};
 use crate::nn::team::Lead;
@@ -105,6 +108,9 @@ pub(crate) enum Work {
     GlobalMean(GlobalMean),
     Affine(Affine),
     Add(Add),
+    Activate(Activate),
+    Multiply(Multiply),
+    Concat(Concat),
     /// Any of these on bytes.
     Int8(Box<int8::Int8Work>),
     /// Lines become the network's output of that number.
@@ -274,6 +280,20 @@ impl Program {
                 (Work::Add(add), Some(to)) => {
                     let count = if is_row(to) { 1 } else { count };
                     add.run(lead, [read(0), read(1)], view(to), count);
+                }
+                (Work::Activate(activate), Some(to)) => {
+                    let count = if is_row(to) { 1 } else { count };
+                    activate.run(lead, read(0), view(to), count);
+                }
+                (Work::Multiply(multiply), Some(to)) => {
+                    let count = if is_row(to) { 1 } else { count };
+                    let addend = step.reads.get(2).map(|r| view(*r));
+                    multiply.run(lead, [read(0), read(1)], addend, view(to), count);
+                }
+                (Work::Concat(concat), Some(to)) => {
+                    let count = if is_row(to) { 1 } else { count };
+                    let reads: Vec<View> = step.reads.iter().map(|r| view(*r)).collect();
+                    concat.run(lead, &reads, view(to), count);
                 }
                 (Work::Int8(work), writes) => {
                     let reads: Vec<View> = step.reads.iter().map(|r| view(*r)).collect();

@@ -1,5 +1,8 @@
-//! The steps that multiply no weights: in and out of lines, pools, sums and factors.
+//! The steps that multiply no weights: in and out of lines, pools, sums, products and factors, activations.
 
+pub(crate) mod activate;
+pub(crate) mod concat;
 pub(crate) mod convert;
+pub(crate) mod multiply;
 pub(crate) mod pointwise;
 pub(crate) mod pool;

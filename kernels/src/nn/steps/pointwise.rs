@@ -141,7 +141,7 @@ unsafe fn add<const H: usize, F: Format<H>>(
 }
 
 /// `H` × 16 channels of an image, to read.
-struct Block<'a, const H: usize, F> {
+pub(super) struct Block<'a, const H: usize, F> {
     lines: &'a [Line],
     plane: Plane,
     format: PhantomData<F>,
@@ -150,7 +150,7 @@ struct Block<'a, const H: usize, F> {
 impl<const H: usize, F: Format<H>> Block<'_, H, F> {
     /// # Safety
     /// It is inside of the value, and nobody writes to it as long as it lives.
-    unsafe fn new(view: View, image: usize, group: usize) -> Self {
+    pub(super) unsafe fn new(view: View, image: usize, group: usize) -> Self {
         Block {
             // SAFETY: by the caller's promise.
             lines: unsafe { view.blocks(image, group * F::BLOCKS, F::BLOCKS) },
@@ -160,7 +160,7 @@ impl<const H: usize, F: Format<H>> Block<'_, H, F> {
     }
 
     #[inline(always)]
-    fn pixel(&self, row: usize, column: usize) -> [Lanes; H] {
+    pub(super) fn pixel(&self, row: usize, column: usize) -> [Lanes; H] {
         F::load(self.lines, self.plane.lines(), self.plane.at(row, column))
     }
 }
@@ -229,7 +229,7 @@ impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
 }
 
 #[inline(always)]
-fn bounded<const H: usize>(mut values: [Lanes; H], relu: bool, most: f32) -> [Lanes; H] {
+pub(super) fn bounded<const H: usize>(mut values: [Lanes; H], relu: bool, most: f32) -> [Lanes; H] {
     if relu {
         for value in values.as_flattened_mut() {
             *value = if *value > 0.0 { *value } else { 0.0 };

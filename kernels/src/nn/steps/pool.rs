@@ -205,15 +205,16 @@ pub(crate) struct GlobalMean {
     pub(crate) vectorized: Vectorized,
     /// How input and output are stored.
     pub(crate) store: Store,
+    /// Whether images become neighbours in a row, as a fully connected layer of a batch wants them.
+    pub(crate) in_row: bool,
 }
 
 impl GlobalMean {
-    /// Computes the pixels `(0, image)` of image 0 of `output`: images become neighbours in a row, as a fully connected
-    /// layer wants them.
+    /// Computes the pixels `(0, image)` of image 0 of `output`, if `in_row`, or the only pixel of each image.
     ///
     /// # Safety
-    /// The input holds `images` images, the output one that is at least `images` wide; nobody else uses the output or
-    /// writes the input; they do not overlap.
+    /// The input holds `images` images, the output as many of one pixel, or one that is at least `images` wide; nobody
+    /// else uses the output or writes the input; they do not overlap.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
         // SAFETY: by the caller's promise.
         unsafe { with_format!(self.store, global_mean(self, lead, input, output, images)) }
@@ -230,12 +231,16 @@ unsafe fn global_mean<const H: usize, F: Format<H>>(
     images: usize,
 ) {
     assert_eq!(input.blocks, output.blocks, "a mean keeps the channels");
-    assert!(images <= output.plane.width, "a column for each image");
+    assert!(
+        !mean.in_row || images <= output.plane.width,
+        "a column for each image"
+    );
     lead.for_each(output.blocks / F::BLOCKS, &|task| {
         let block = task * F::BLOCKS;
-        // SAFETY: inside of the value; each task has its own blocks.
-        let to = unsafe { output.blocks_mut(0, block, F::BLOCKS) };
         for image in 0..images {
+            let (at, column) = if mean.in_row { (0, image) } else { (image, 0) };
+            // SAFETY: inside of the value; each task has its own blocks.
+            let to = unsafe { output.blocks_mut(at, block, F::BLOCKS) };
             // SAFETY: inside of the value.
             let from = unsafe { input.blocks(image, block, F::BLOCKS) };
             let sum = SumTask::<H, F>(from, input.plane, PhantomData);
@@ -243,7 +248,7 @@ unsafe fn global_mean<const H: usize, F: Format<H>>(
                 mean.vectorized.run(sum),
                 input.plane.height * input.plane.width,
             );
-            F::store(to, output.plane.lines(), output.plane.at(0, image), values);
+            F::store(to, output.plane.lines(), output.plane.at(0, column), values);
         }
     });
 }
@@ -354,15 +359,15 @@ mod tests {
         }
 
         #[test]
-        fn global_mean_puts_images_side_by_side(
-            store in prop::sample::select(&STORES[..]), images in 1usize..5, spare in 0usize..3,
+        fn global_mean_puts_images_side_by_side_or_keeps_them_apart(
+            store in prop::sample::select(&STORES[..]), images in 1usize..5, spare in 0usize..3, in_row: bool,
             channels in 1usize..50, height in 1usize..9, width in 1usize..9, border in 0usize..3, seed: u64,
         ) {
             let numbers = random(seed, images * channels * height * width);
             let mut input = Value::of(store, channels, Plane { height, width, border }, &numbers);
-            let row = Plane { height: 1, width: images + spare, border: 0 };
-            let mut output = Value::new(store, 1, channels, row);
-            let mean = GlobalMean { vectorized: vectorized(), store };
+            let row = Plane { height: 1, width: if in_row { images + spare } else { 1 }, border: 0 };
+            let mut output = Value::new(store, if in_row { 1 } else { images }, channels, row);
+            let mean = GlobalMean { vectorized: vectorized(), store, in_row };
             let (from, to) = (input.view(), output.view());
             // SAFETY: two values that are only used here.
             lead(|lead| unsafe { mean.run(lead, from, to, images) });
@@ -371,7 +376,8 @@ mod tests {
                 let (image, channel) = (i / channels, i % channels);
                 let sum = plane.iter().fold(0.0, |sum, &x| sum + rounded(store, x));
                 let expected = rounded(store, sum / plane.len() as f32);
-                prop_assert_eq!(means[channel * row.width + image], expected);
+                let at = if in_row { channel * row.width + image } else { i };
+                prop_assert_eq!(means[at], expected);
             }
         }
     }

@@ -89,9 +89,9 @@ fn left(lowering: &Lowering) -> Vec<(&str, usize)> {
         .collect()
 }
 
-/// How many of each word, in the order of `ops::graph::Op`: convolutions, affines, sums, pools.
-fn census(graphs: &[Graph]) -> [usize; 4] {
-    let mut count = [0; 4];
+/// How many of each word: convolutions, affines, sums, pools, and activations, products and joined values together.
+fn census(graphs: &[Graph]) -> [usize; 5] {
+    let mut count = [0; 5];
     for node in graphs.iter().flat_map(|g| &g.nodes) {
         match node.op {
             Op::Input(_) | Op::Quantize { .. } | Op::Dequantize { .. } => {}
@@ -99,6 +99,7 @@ fn census(graphs: &[Graph]) -> [usize; 4] {
             Op::Affine { .. } => count[1] += 1,
             Op::Add { .. } => count[2] += 1,
             Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool { .. } => count[3] += 1,
+            Op::Activation { .. } | Op::Mul { .. } | Op::Concat { .. } => count[4] += 1,
         }
     }
     count
@@ -199,16 +200,16 @@ fn refused_node_stays_tracts_with_its_kind_and_those_around_it_are_ours() {
 fn resnets_from_files_are_lowered_to_one_region() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = [
-        (root.join("models/resnet18-tiny.onnx"), 64, [21, 0, 0, 1]),
+        (root.join("models/resnet18-tiny.onnx"), 64, [21, 0, 0, 1, 0]),
         (
             root.join("../shared/models/resnet18.onnx"),
             224,
-            [21, 0, 0, 2],
+            [21, 0, 0, 2, 0],
         ),
         (
             root.join("../shared/models/resnet50.onnx"),
             224,
-            [54, 0, 0, 2],
+            [54, 0, 0, 2, 0],
         ),
     ];
     for (path, side, expected) in files {

@@ -1,6 +1,6 @@
 //! Small networks of every family, and those that have no words for everything.
 
-use super::net::Attribute::{Int, Ints, Text};
+use super::net::Attribute::{self, Float, Int, Ints, Text};
 use super::net::{Net, Network};
 
 /// A network around a block of 8 channels, 4×4.
@@ -31,8 +31,8 @@ fn bottleneck(net: &mut Net, x: &str, strides: [i64; 2], groups: i64) -> (String
     (net.relu(&x), 12)
 }
 
-/// Name, network, and its convolutions, affines, sums and pools once fused.
-pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
+/// Name, network, and its convolutions, affines, sums, pools and what is none of them once fused.
+pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
     let basic = around(|net, x| {
         let y = net.conv_bn_relu(x, 8, 8, 3, 1);
         let y = net.conv_bn(&y, 8, 8, 3, 1, 1);
@@ -109,6 +109,48 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
         let y = net.conv_bn(&y, 12, 8, 1, 1, 1);
         (net.add(x, &y), 8)
     });
+    let squeeze = around(|net, x| {
+        let y = net.conv_bn(x, 8, 8, 3, 1, 1);
+        let s = net.node("GlobalAveragePool", &[&y], &[]);
+        let s = net.conv_bias(&s, 8, 4, 1, [1, 1]);
+        let s = net.relu(&s);
+        let s = net.conv_bias(&s, 4, 8, 1, [1, 1]);
+        let s = net.node("Sigmoid", &[&s], &[]);
+        let y = net.node("Mul", &[&y, &s], &[]);
+        let x = net.add(&y, x);
+        (net.relu(&x), 8)
+    });
+    let two_values = around(|net, x| {
+        let a = net.conv_bias(x, 8, 8, 3, [1, 1]);
+        let b = net.node("Mul", &[&a, x], &[]);
+        (net.add(&a, &b), 8)
+    });
+    let activation =
+        |op: &'static str, attributes: &'static [(&'static str, Attribute<'static>)]| {
+            around(move |net, x| {
+                let y = net.conv_bn(x, 8, 12, 3, 1, 1);
+                (net.node(op, &[&y], attributes), 12)
+            })
+        };
+    let gated = |op: &'static str, attributes: &'static [(&'static str, Attribute<'static>)]| {
+        around(move |net, x| {
+            let y = net.conv_bn(x, 8, 12, 3, 1, 1);
+            let gate = net.node(op, &[&y], attributes);
+            (net.node("Mul", &[&gate, &y], &[]), 12)
+        })
+    };
+    let hard: &[_] = &[("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))];
+    // DenseNet's, of which 5 channels fill no block of ours.
+    let dense = around(|net, x| {
+        let mut x = x.to_owned();
+        for i in 0..3 {
+            let y = net.bn(&x, 8 + 5 * i);
+            let y = net.relu(&y);
+            let y = net.conv(&y, 8 + 5 * i, 5, 3, [1, 1], 1);
+            x = net.node("Concat", &[&x, &y], &[("axis", Int(1))]);
+        }
+        (x, 23)
+    });
     let reduce_mean = ending(|net, x| {
         let x = net.node(
             "ReduceMean",
@@ -137,50 +179,73 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 4])> {
         net.node("GlobalAveragePool", &[&x], &[])
     });
     vec![
-        ("basic", basic, [4, 0, 0, 2]),
-        ("shortcut first", shortcut_first, [5, 0, 0, 2]),
+        ("basic", basic, [4, 0, 0, 2, 0]),
+        ("shortcut first", shortcut_first, [5, 0, 0, 2, 0]),
         (
             "bottleneck v1",
             around(|net, x| bottleneck(net, x, [2, 1], 1)),
-            [6, 0, 0, 2],
+            [6, 0, 0, 2, 0],
         ),
         (
             "bottleneck v1.5",
             around(|net, x| bottleneck(net, x, [1, 2], 1)),
-            [6, 0, 0, 2],
+            [6, 0, 0, 2, 0],
         ),
         (
             "groups",
             around(|net, x| bottleneck(net, x, [1, 2], 2)),
-            [6, 0, 0, 2],
+            [6, 0, 0, 2, 0],
         ),
-        ("pre-activation", preactivation, [4, 2, 0, 2]),
-        ("resnet-d", resnet_d, [5, 0, 0, 3]),
+        ("pre-activation", preactivation, [4, 2, 0, 2, 0]),
+        ("resnet-d", resnet_d, [5, 0, 0, 3, 0]),
         (
             "average, padding counted",
             average(3, 2, 1, 1),
-            [2, 0, 0, 3],
+            [2, 0, 0, 3, 0],
         ),
         (
             "average, padding not counted",
             average(3, 2, 1, 0),
-            [2, 0, 0, 3],
+            [2, 0, 0, 3, 0],
         ),
-        ("max, rounded up", rounded_up("MaxPool", 0), [2, 0, 0, 3]),
+        ("max, rounded up", rounded_up("MaxPool", 0), [2, 0, 0, 3, 0]),
         (
             "average, rounded up",
             rounded_up("AveragePool", 0),
-            [2, 0, 0, 3],
+            [2, 0, 0, 3, 0],
         ),
-        ("same padding", same_padding, [3, 0, 0, 2]),
-        ("padding apart", pad_apart, [3, 0, 0, 2]),
-        ("convolution with bias", with_bias, [3, 0, 0, 2]),
-        ("clip", clip, [3, 0, 0, 2]),
-        ("inverted residual", inverted_residual, [5, 0, 0, 2]),
-        ("reduce mean", reduce_mean, [2, 0, 0, 2]),
-        ("whole pool, gemm not transposed", whole_pool, [2, 0, 0, 2]),
-        ("mat mul", mat_mul, [2, 0, 0, 2]),
-        ("convolutional", convolutional, [2, 0, 0, 2]),
+        ("same padding", same_padding, [3, 0, 0, 2, 0]),
+        ("padding apart", pad_apart, [3, 0, 0, 2, 0]),
+        ("convolution with bias", with_bias, [3, 0, 0, 2, 0]),
+        ("clip", clip, [3, 0, 0, 2, 0]),
+        ("inverted residual", inverted_residual, [5, 0, 0, 2, 0]),
+        ("squeeze and excite", squeeze, [5, 0, 0, 3, 2]),
+        ("product of two values", two_values, [3, 0, 0, 2, 1]),
+        (
+            "leaky relu",
+            activation("LeakyRelu", &[("alpha", Float(0.1))]),
+            [3, 0, 0, 2, 1],
+        ),
+        ("sigmoid", activation("Sigmoid", &[]), [3, 0, 0, 2, 1]),
+        ("silu", gated("Sigmoid", &[]), [3, 0, 0, 2, 1]),
+        ("hard swish", gated("HardSigmoid", hard), [3, 0, 0, 2, 1]),
+        (
+            "hard sigmoid",
+            activation(
+                "HardSigmoid",
+                &[("alpha", Float(0.2)), ("beta", Float(0.5))],
+            ),
+            [3, 0, 0, 2, 0],
+        ),
+        ("dense", dense, [5, 3, 0, 2, 3]),
+        ("reduce mean", reduce_mean, [2, 0, 0, 2, 0]),
+        (
+            "whole pool, gemm not transposed",
+            whole_pool,
+            [2, 0, 0, 2, 0],
+        ),
+        ("mat mul", mat_mul, [2, 0, 0, 2, 0]),
+        ("convolutional", convolutional, [2, 0, 0, 2, 0]),
     ]
 }
 
@@ -189,17 +254,6 @@ type Partial = (&'static str, Network, usize, Vec<(&'static str, usize)>);
 
 /// Networks that have no words for everything.
 pub(super) fn partial() -> Vec<Partial> {
-    let squeeze = around(|net, x| {
-        let y = net.conv_bn(x, 8, 8, 3, 1, 1);
-        let s = net.node("GlobalAveragePool", &[&y], &[]);
-        let s = net.conv_bias(&s, 8, 4, 1, [1, 1]);
-        let s = net.relu(&s);
-        let s = net.conv_bias(&s, 4, 8, 1, [1, 1]);
-        let s = net.node("Sigmoid", &[&s], &[]);
-        let y = net.node("Mul", &[&y, &s], &[]);
-        let x = net.add(&y, x);
-        (net.relu(&x), 8)
-    });
     let softmax = ending(|net, x| {
         let x = net.head(x, 8);
         net.node("Softmax", &[&x], &[("axis", Int(1))])
@@ -220,20 +274,9 @@ pub(super) fn partial() -> Vec<Partial> {
         let more = [("ceil_mode", 1), ("count_include_pad", 1)];
         (net.pool("AveragePool", x, 3, 2, 0, &more), 8)
     });
-    let two_values = around(|net, x| {
-        let a = net.conv_bias(x, 8, 8, 3, [1, 1]);
-        let b = net.node("Mul", &[&a, x], &[]);
-        (net.add(&a, &b), 8)
-    });
     vec![
-        (
-            "squeeze and excite",
-            squeeze,
-            2,
-            vec![("Mul", 1), ("Sigmoid", 1)],
-        ),
-        ("softmax", softmax, 1, vec![("Softmax", 1)]),
         ("dilated", dilated, 2, vec![("Conv", 1)]),
+        ("softmax", softmax, 1, vec![("Softmax", 1)]),
         (
             "dilated, then strided",
             dilated_bottleneck,
@@ -246,6 +289,5 @@ pub(super) fn partial() -> Vec<Partial> {
             2,
             vec![("SumPool", 1)],
         ),
-        ("product of two values", two_values, 2, vec![("Mul", 1)]),
     ]
 }
