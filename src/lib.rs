@@ -21,6 +21,7 @@ mod faults;
 pub mod cli;
 
 pub mod eval;
+pub mod quantize;
 
 pub mod server;
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may import, as `docs/ARCHITECTURE.md` draws them.
-const ROOMS: [(&str, &[&str]); 28] = [
+const ROOMS: [(&str, &[&str]); 29] = [
     ("faults", &[]),
     ("heartbeat", &[]),
     ("fair_queue", &[]),
@@ -22,6 +22,18 @@ const ROOMS: [(&str, &[&str]); 28] = [
     (
         "eval",
         &["classifier", "preprocess", "registry", "table", "visible"],
+    ),
+    (
+        "quantize",
+        &[
+            "engine",
+            "eval",
+            "kernels",
+            "preprocess",
+            "registry",
+            "table",
+            "tensor",
+        ],
     ),
     ("ops", &["kernels", "tensor"]),
     ("engine", &["ops", "kernels", "postprocess", "tensor"]),

@@ -23,6 +23,7 @@ mod output;
 mod preprocess;
 mod progress;
 mod pull;
+mod quantize;
 mod rm;
 mod serve;
 mod show;
@@ -66,6 +67,8 @@ enum Command {
     Eval(Box<eval::EvalArgs>),
     /// Measure how fast this machine computes a model
     Bench(bench::BenchArgs),
+    /// Make a model of 8 bits that answers alike, from photos
+    Quantize(quantize::QuantizeArgs),
     /// Write what the network sees of an image as .npy, or compare it with a reference
     Preprocess(Box<preprocess::PreprocessArgs>),
     Pull(pull::PullArgs),
@@ -125,6 +128,7 @@ impl Cli {
             Command::Classify(args) => classify::run(&args),
             Command::Eval(args) => eval::run(&args),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Quantize(args) => quantize::run(&args),
             Command::Preprocess(args) => preprocess::run(&args),
             Command::Pull(args) => pull::run(&args),
             Command::Ls(args) => ls::run(&args).map(|()| ExitCode::SUCCESS),

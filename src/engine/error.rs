@@ -47,6 +47,9 @@ pub enum LoadError {
         quantize it first, or leave --precision at auto"
     )]
     NotQuantized,
+    /// It cannot be made one of 8 bits.
+    #[error("it cannot be quantized: {0}")]
+    NotQuantizable(String),
     /// Another precision than its own was asked for, of a quantized file.
     #[error("precision {0} is not that of a quantized file: allowed are auto, int8 and f32")]
     Quantized(&'static str),

@@ -19,6 +19,7 @@ mod options;
 mod outputs;
 mod precision;
 mod probes;
+mod quantize;
 mod quantized;
 mod sizes;
 mod strides;
@@ -41,6 +42,7 @@ pub use self::metadata::metadata_of;
 pub use self::onnx::{Ending, InputForm, Pixels};
 pub use self::options::EngineOptions;
 pub use self::outputs::{OutputWish, Single};
+pub use self::quantize::{Observer, Quantizable};
 pub use self::tract::TractModel;
 
 /// What a loaded network takes and gives.

@@ -77,7 +77,8 @@ impl Proportion {
     /// The share with its Wilson score interval.
     ///
     /// Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
-    fn of(right: usize, photos: usize) -> Proportion {
+    #[must_use]
+    pub fn of(right: usize, photos: usize) -> Proportion {
         let n = photos.max(1) as f64;
         let p = right as f64 / n;
         let middle = p + Z * Z / (2.0 * n);

@@ -2,18 +2,19 @@
 //!
 //! Called by `cli` at start; hands `LoadedModel` to `classifier`. Refuses what it cannot serve correctly.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::labels::Labels;
+use super::labels::{Label, Labels};
 use super::parts::{Parts, parts};
 use super::recipe::{Provenance, Recipes};
 use super::spec::{check_preprocess, fitted_labels, standard_labels};
 use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
     ColorValues, EngineOptions, Model, ModelSource, Network, NetworkInput, OutputWish, Pixels,
-    Single, TractModel,
+    Single, TractModel, WeightsDir,
 };
 use crate::preprocess::PreprocessSpec;
 
@@ -57,6 +58,91 @@ impl std::fmt::Debug for LoadedModel {
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
+}
+
+impl LoadedModel {
+    /// The same model with another network, as one made of it.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it cannot be computed.
+    pub fn with_network(
+        &self,
+        onnx: Vec<u8>,
+        options: &EngineOptions,
+    ) -> Result<LoadedModel, ModelError> {
+        let start = Instant::now();
+        let refuse = |reason| ModelError::Load {
+            origin: self.origin.clone(),
+            reason,
+        };
+        let spec = self.model.spec();
+        let source = ModelSource {
+            bytes: onnx.into(),
+            dir: None,
+            default_size: spec.size,
+            output: OutputWish {
+                name: Some(spec.output_name().to_owned()),
+                classes: Some(self.labels.len()),
+                single: None,
+            },
+        };
+        let network = Network::read(source).map_err(refuse)?;
+        let colors = color_values(&self.preprocess);
+        let model = TractModel::load(network, &colors, options).map_err(refuse)?;
+        Ok(LoadedModel {
+            model: Arc::new(model),
+            load_time: start.elapsed(),
+            ..self.clone()
+        })
+    }
+
+    /// Its preprocessing and the kind of its output as a `model.toml`.
+    #[must_use]
+    pub fn toml(&self) -> String {
+        let PreprocessSpec {
+            resize,
+            resize_mode,
+            interpolation,
+            crop,
+            crop_rounding,
+            channels,
+            scale,
+            mean,
+            std,
+        } = &self.preprocess;
+        format!(
+            "[preprocess]\nresize = {resize}\nresize_mode = \"{}\"\ninterpolation = \"{}\"\ncrop = {crop}\n\
+             crop_rounding = \"{}\"\nchannels = \"{}\"\nscale = {scale:?}\nmean = {mean:?}\nstd = {std:?}\n\n\
+             [output]\nname = {:?}\nkind = \"{}\"\n",
+            resize_mode.name(),
+            interpolation.name(),
+            crop_rounding.name(),
+            channels.name(),
+            self.model.spec().output_name(),
+            self.output.name(),
+        )
+    }
+
+    /// Its labels as a `labels.txt`, one line a class.
+    #[must_use]
+    pub fn labels_text(&self) -> String {
+        let line = |label: &Label| match &label.wnid {
+            Some(wnid) => format!("{wnid} {}\n", label.synset),
+            None => format!("{}\n", label.label),
+        };
+        self.labels.iter().map(line).collect()
+    }
+}
+
+/// The content of the file that `reference` names, and where its weights may lie outside of it.
+///
+/// # Errors
+/// [`ModelError`] if it cannot be read or is another than the catalogue says.
+pub fn file_of(
+    reference: &ModelRef,
+) -> Result<(Cow<'static, [u8]>, Option<WeightsDir>), ModelError> {
+    let parts = parts(reference)?;
+    Ok((parts.onnx, parts.dir))
 }
 
 /// Loads the model that `reference` names.

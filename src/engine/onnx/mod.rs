@@ -38,6 +38,7 @@ pub(super) use self::bounded::count_anew;
 pub use self::ending::Ending;
 pub use self::input::InputForm;
 pub use self::pixels::Pixels;
+pub(super) use self::tensors::floats;
 
 /// A file as the importer gets it, and what its operators say of the outputs.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
 /// The numbers of an `f32` tensor; none if it has another type or lies in another file.
-pub(super) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+pub(in crate::engine) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
     if tensor.data_type != DataType::Float as i32 || is_elsewhere(tensor) {
         return None;
     }

@@ -5,6 +5,7 @@ mod classify;
 mod facts;
 mod folders;
 mod pages;
+mod quantize;
 mod terminal;
 
 use std::io::Write as _;

@@ -1,0 +1,102 @@
+//! A file in single precision to one of 8 bits: what its values are on photos, and what of it becomes bytes.
+//!
+//! Called by `quantize`. What is written is standard ONNX, which other runtimes read as well.
+
+mod histogram;
+mod network;
+mod observe;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::HashSet;
+
+use prost::Message;
+use tract_onnx::pb::ModelProto;
+
+use self::network::{Network, values};
+pub use self::observe::Observer;
+use super::external::{self, WeightsDir};
+use super::widen::widen_weights;
+use super::{InputForm, LoadError, Pixels, onnx};
+use crate::tensor::Size;
+
+/// A file that can be quantized.
+#[derive(Debug)]
+pub struct Quantizable {
+    network: Network,
+}
+
+impl Quantizable {
+    /// Reads a file. `dir` is where weights outside of it may lie; they will be inside of what is written.
+    ///
+    /// # Errors
+    /// [`LoadError::NotQuantizable`] with the reason, or what is wrong with the file.
+    pub fn read(bytes: &[u8], dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
+        let decoded = onnx::decode(bytes, dir, &onnx::importer())?;
+        if decoded.form != InputForm::default() || decoded.pixels == Pixels::Bytes {
+            return Err(LoadError::NotQuantizable(
+                "its input is not float32 [N, 3, height, width]".into(),
+            ));
+        }
+        let mut proto = ModelProto::decode(bytes).map_err(|e| LoadError::NotOnnx(e.to_string()))?;
+        external::bring_in(&mut proto, dir)?;
+        // Bytes of weights alone become numbers.
+        proto.graph.iter_mut().for_each(widen_weights);
+        Ok(Quantizable {
+            network: Network::of(proto)?,
+        })
+    }
+
+    /// The names of the layers that can be computed on bytes, in the file's order.
+    pub fn layers(&self) -> impl Iterator<Item = &str> {
+        self.network.layers.iter().map(|layer| layer.name.as_str())
+    }
+
+    /// What looks at the network's values, for images of this size.
+    ///
+    /// # Errors
+    /// [`LoadError`] as for any file.
+    pub fn observer(&self, size: Size) -> Result<Observer, LoadError> {
+        let all = (0..self.network.layers.len()).collect();
+        Observer::new(&self.network, size, values(&self.network, &all))
+    }
+
+    /// The layers by what bytes cost them, the costliest first: the squared error of input and weights over what is
+    /// there.
+    #[must_use]
+    pub fn by_noise(&self, observer: &Observer) -> Vec<usize> {
+        let all = (0..self.network.layers.len()).collect();
+        let statistics = observer.statistics();
+        let quantizations =
+            write::quantizations(&self.network, statistics, &values(&self.network, &all));
+        let noise = |layer: &network::Layer| {
+            let input = &self.network.graph().node[layer.node].input[0];
+            let seen = write::statistics_of(&self.network, statistics, input)?;
+            Some(write::noise(layer, seen, *quantizations.get(input)?))
+        };
+        let noises = self
+            .network
+            .layers
+            .iter()
+            .map(|l| noise(l).unwrap_or(f64::INFINITY));
+        let mut layers: Vec<(usize, f64)> = noises.enumerate().collect();
+        layers.sort_by(|a, b| b.1.total_cmp(&a.1));
+        layers.into_iter().map(|(layer, _)| layer).collect()
+    }
+
+    /// The file of 8 bits. Layers of `kept` stay in single precision; `metadata` is added to the file's own.
+    #[must_use]
+    pub fn quantized(
+        &self,
+        observer: &Observer,
+        kept: &HashSet<usize>,
+        metadata: &[(String, String)],
+    ) -> Vec<u8> {
+        let on_bytes = (0..self.network.layers.len()).filter(|layer| !kept.contains(layer));
+        let statistics = observer.statistics();
+        let proto = write::written(&self.network, statistics, &on_bytes.collect(), metadata);
+        proto.encode_to_vec()
+    }
+}

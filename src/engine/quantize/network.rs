@@ -1,0 +1,388 @@
+//! The graph of a file in single precision, with what of it can be computed on bytes.
+//!
+//! Called by `mod`. Works on the decoded protobuf, so that what is written is the file that was read, and nothing else.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+
+use super::super::LoadError;
+use super::super::onnx::{floats, node_name};
+use super::super::quantized::constants;
+use super::tensors::float_tensor;
+
+/// Operators that only move numbers: what comes out has the scale of what went in.
+const CARRIERS: [&str; 7] = [
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+];
+
+/// Operators that say the same in the operator sets 9 to 13, so that a file may name the newer one: only there has
+/// `DequantizeLinear` a scale for each channel.
+const SAME_SINCE_9: [&str; 14] = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Constant",
+    "Conv",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "Identity",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Relu",
+    "Sigmoid",
+];
+
+/// A layer with weights that can be bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    /// Its node's place in the graph.
+    pub(super) node: usize,
+    /// Its name, for people.
+    pub(super) name: String,
+    /// `[outputs, inputs, positions of the window]`.
+    pub(super) weights: Vec<f32>,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// One an output.
+    pub(super) bias: Vec<f32>,
+    /// Extents of the weights in the file.
+    pub(super) dims: Vec<i64>,
+    /// Which of them counts the outputs.
+    pub(super) axis: i64,
+}
+
+/// A file's graph and its layers.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    pub(super) proto: ModelProto,
+    pub(super) layers: Vec<Layer>,
+}
+
+impl Network {
+    /// Joins batch normalizations with the convolutions before them, and finds the layers.
+    ///
+    /// # Errors
+    /// [`LoadError::NotQuantizable`], with the reason.
+    pub(super) fn of(mut proto: ModelProto) -> Result<Network, LoadError> {
+        let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
+        let quantizes =
+            |n: &&NodeProto| n.op_type == "QuantizeLinear" || n.op_type.starts_with("QLinear");
+        if let Some(node) = graph.node.iter().find(quantizes) {
+            return refuse(format!(
+                "node \"{}\" is {}: it has 8 bits already",
+                node_name(node),
+                node.op_type
+            ));
+        }
+        if !proto.functions.is_empty() {
+            return refuse("it has functions of its own: export it without");
+        }
+        raise_operator_set(&mut proto)?;
+        let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
+        fold_batch_norms(graph);
+        let layers = layers(graph);
+        if layers.is_empty() {
+            return refuse("it has no convolution and no Gemm with float32 weights in one group");
+        }
+        Ok(Network { proto, layers })
+    }
+
+    pub(super) fn graph(&self) -> &GraphProto {
+        self.proto.graph.as_ref().expect("seen by `of`")
+    }
+
+    /// The layer of a node.
+    pub(super) fn layer_of(&self, node: usize) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.node == node)
+    }
+}
+
+fn refuse<T>(reason: impl Into<String>) -> Result<T, LoadError> {
+    Err(LoadError::NotQuantizable(reason.into()))
+}
+
+/// Lets the file name operator set 13 at least, if its operators allow that.
+fn raise_operator_set(proto: &mut ModelProto) -> Result<(), LoadError> {
+    let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    let Some(set) = proto.opset_import.iter_mut().find(|s| own(&s.domain)) else {
+        return refuse("it names no operator set");
+    };
+    if set.version >= 13 {
+        return Ok(());
+    }
+    let version = set.version;
+    let nodes = proto.graph.iter().flat_map(|g| &g.node);
+    let other = |n: &&NodeProto| !SAME_SINCE_9.contains(&&*n.op_type);
+    if let Some(node) = nodes.filter(|_| version >= 9).find(other) {
+        return refuse(format!(
+            "it is of operator set {version}, and {} may mean something else in set 13, which scales for each channel \
+             need: export it with 13 or more",
+            node.op_type
+        ));
+    }
+    if version < 9 {
+        return refuse(format!(
+            "it is of operator set {version}, allowed are 9 and more: export it anew"
+        ));
+    }
+    set.version = 13;
+    proto.ir_version = proto.ir_version.max(7);
+    Ok(())
+}
+
+pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
+    node.attribute.iter().find(|a| a.name == name)
+}
+
+/// An attribute of one integer.
+pub(super) fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
+    attribute(node, name).map_or(default, |a| a.i)
+}
+
+/// An attribute of one number.
+fn number(node: &NodeProto, name: &str, default: f32) -> f32 {
+    let float = |a: &&AttributeProto| a.r#type == AttributeType::Float as i32;
+    attribute(node, name).filter(float).map_or(default, |a| a.f)
+}
+
+/// Which nodes read each value; the file's outputs are read by nobody.
+pub(super) fn readers(graph: &GraphProto) -> HashMap<&str, Vec<usize>> {
+    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        for input in &node.input {
+            readers.entry(input).or_default().push(i);
+        }
+    }
+    readers
+}
+
+/// Which node computes each value.
+pub(super) fn producers(graph: &GraphProto) -> HashMap<&str, usize> {
+    let nodes = graph.node.iter().enumerate();
+    nodes
+        .flat_map(|(i, node)| node.output.iter().map(move |output| (output.as_str(), i)))
+        .collect()
+}
+
+/// The layers: convolutions in one group, and `Gemm` as exporters write a fully connected layer.
+fn layers(graph: &GraphProto) -> Vec<Layer> {
+    let constants = constants(graph);
+    let layer = |(i, node): (usize, &NodeProto)| {
+        let weights = constants.get(node.input.get(1)?.as_str())?;
+        let (axis, inner) = match &*node.op_type {
+            "Conv" if integer(node, "group", 1) == 1 && weights.dims.len() == 4 => (0, 1),
+            "Gemm" if is_plain_gemm(node) => match integer(node, "transB", 0) {
+                0 => (1, 0),
+                _ => (0, 1),
+            },
+            _ => return None,
+        };
+        let numbers = floats(weights)?;
+        let dims = weights.dims.clone();
+        let outputs = usize::try_from(dims[axis]).ok()?;
+        let inputs = usize::try_from(dims[inner]).ok()?;
+        let fits = outputs > 0 && inputs > 0 && numbers.len() % (outputs * inputs) == 0;
+        if !fits || !numbers.iter().all(|w| w.is_finite()) {
+            return None;
+        }
+        let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
+            None => vec![0.0; outputs],
+            Some(name) => floats(constants.get(name.as_str())?)?,
+        };
+        let weights = match axis {
+            0 => numbers,
+            _ => transposed(&numbers, inputs, outputs),
+        };
+        (bias.len() == outputs).then(|| Layer {
+            node: i,
+            name: node_name(node),
+            weights,
+            outputs,
+            inputs,
+            bias,
+            dims,
+            axis: axis as i64,
+        })
+    };
+    graph.node.iter().enumerate().filter_map(layer).collect()
+}
+
+fn is_plain_gemm(node: &NodeProto) -> bool {
+    number(node, "alpha", 1.0) == 1.0
+        && number(node, "beta", 1.0) == 1.0
+        && integer(node, "transA", 0) == 0
+}
+
+/// `[columns, rows]` of `[rows, columns]`.
+pub(super) fn transposed<T: Copy>(numbers: &[T], rows: usize, columns: usize) -> Vec<T> {
+    let at = |i: usize| numbers[i % rows * columns + i / rows];
+    (0..rows * columns).map(at).collect()
+}
+
+/// The value whose numbers another one has, past what only moves them.
+pub(super) fn source<'g>(
+    graph: &'g GraphProto,
+    producers: &HashMap<&str, usize>,
+    value: &'g str,
+) -> &'g str {
+    let mut value = value;
+    while let Some(&i) = producers.get(value) {
+        let node = &graph.node[i];
+        match node.input.first() {
+            Some(input) if CARRIERS.contains(&&*node.op_type) => value = input,
+            _ => break,
+        }
+    }
+    value
+}
+
+/// The values that are bytes if the layers of `on_bytes` are computed on bytes: what these read, and what that is
+/// computed from by operators that work on bytes as well.
+pub(super) fn values(network: &Network, on_bytes: &HashSet<usize>) -> HashSet<String> {
+    let graph = network.graph();
+    let (readers, producers) = (readers(graph), producers(graph));
+    let constants = constants(graph);
+    let mut found = HashSet::new();
+    let mut left: Vec<&str> = network
+        .layers
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| on_bytes.contains(number))
+        .map(|(_, layer)| graph.node[layer.node].input[0].as_str())
+        .collect();
+    while let Some(value) = left.pop() {
+        if constants.contains_key(value) || !found.insert(value.to_owned()) {
+            continue;
+        }
+        let Some(&producer) = producers.get(value) else {
+            continue;
+        };
+        let node = before_relu(graph, &readers, &producers, producer);
+        match &*node.op_type {
+            "Add" | "GlobalAveragePool" | "Relu" => {
+                left.extend(node.input.iter().map(String::as_str))
+            }
+            op if CARRIERS.contains(&op) => left.push(&node.input[0]),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The node whose results a `ReLU` bounds, if nobody else reads them; else the node itself.
+fn before_relu<'g>(
+    graph: &'g GraphProto,
+    readers: &HashMap<&str, Vec<usize>>,
+    producers: &HashMap<&str, usize>,
+    node: usize,
+) -> &'g NodeProto {
+    let node = &graph.node[node];
+    let input = node.input.first().map_or("", String::as_str);
+    let alone = readers.get(input).is_some_and(|r| r.len() == 1);
+    match producers.get(input) {
+        Some(&before) if node.op_type == "Relu" && alone => {
+            let before = &graph.node[before];
+            match &*before.op_type {
+                "Add" | "Conv" | "Gemm" => before,
+                _ => node,
+            }
+        }
+        _ => node,
+    }
+}
+
+/// Computes batch normalizations behind convolutions into their weights: `(w · x + b - mean) · scale / sqrt(var + ε) +
+/// shift` is a convolution again.
+fn fold_batch_norms(graph: &mut GraphProto) {
+    while let Some((conv, norm)) = next_batch_norm(graph) {
+        let Some((weights, bias)) = folded(graph, conv, norm) else {
+            // Said in another way than by constants; it stays, and so does the convolution's scale.
+            return;
+        };
+        let name = node_name(&graph.node[norm]);
+        let [w, b] = ["weight", "bias"].map(|part| format!("{name}_folded_{part}"));
+        let output = std::mem::take(&mut graph.node[norm].output[0]);
+        graph.initializer.push(TensorProto {
+            name: w.clone(),
+            ..weights
+        });
+        graph.initializer.push(TensorProto {
+            name: b.clone(),
+            ..bias
+        });
+        let node = &mut graph.node[conv];
+        node.input = vec![std::mem::take(&mut node.input[0]), w, b];
+        node.output[0] = output;
+        graph.node.remove(norm);
+    }
+    // What only the batch normalizations read.
+    let read: HashSet<String> = graph.node.iter().flat_map(|n| n.input.clone()).collect();
+    let outputs: HashSet<String> = graph.output.iter().map(|o| o.name.clone()).collect();
+    graph
+        .initializer
+        .retain(|t| read.contains(&t.name) || outputs.contains(&t.name));
+    let kept: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    graph
+        .input
+        .retain(|i| read.contains(&i.name) || kept.contains(&i.name));
+}
+
+/// A convolution and the batch normalization that alone reads its results.
+fn next_batch_norm(graph: &GraphProto) -> Option<(usize, usize)> {
+    let (readers, producers) = (readers(graph), producers(graph));
+    graph.node.iter().enumerate().find_map(|(i, node)| {
+        let input = node.input.first()?.as_str();
+        let conv = *producers.get(input)?;
+        let fits = node.op_type == "BatchNormalization"
+            && integer(node, "training_mode", 0) == 0
+            && graph.node[conv].op_type == "Conv"
+            && readers[input].len() == 1
+            && !graph.output.iter().any(|o| o.name == input);
+        (fits && folded(graph, conv, i).is_some()).then_some((conv, i))
+    })
+}
+
+/// Weights and bias of both in one.
+fn folded(graph: &GraphProto, conv: usize, norm: usize) -> Option<(TensorProto, TensorProto)> {
+    let constants = constants(graph);
+    let (conv, norm) = (&graph.node[conv], &graph.node[norm]);
+    let numbers = |name: &String| floats(constants.get(name.as_str())?);
+    let weights = constants.get(conv.input.get(1)?.as_str())?;
+    let mut folded = floats(weights)?;
+    let outputs = usize::try_from(*weights.dims.first()?).ok()?;
+    let of_norm: Option<Vec<Vec<f32>>> = (1..5).map(|i| numbers(norm.input.get(i)?)).collect();
+    let [scale, shift, mean, variance] = <[Vec<f32>; 4]>::try_from(of_norm?).ok()?;
+    let mut bias = match conv.input.get(2).filter(|name| !name.is_empty()) {
+        None => vec![0.0; outputs],
+        Some(name) => numbers(name)?,
+    };
+    let all = [&scale, &shift, &mean, &variance, &bias];
+    if outputs == 0 || folded.len() % outputs != 0 || all.iter().any(|n| n.len() != outputs) {
+        return None;
+    }
+    let epsilon = f64::from(number(norm, "epsilon", 1e-5));
+    let each = folded.len() / outputs;
+    for output in 0..outputs {
+        let factor = f64::from(scale[output]) / (f64::from(variance[output]) + epsilon).sqrt();
+        for weight in &mut folded[output * each..][..each] {
+            *weight = (f64::from(*weight) * factor) as f32;
+        }
+        let centred = f64::from(bias[output]) - f64::from(mean[output]);
+        bias[output] = (centred * factor + f64::from(shift[output])) as f32;
+    }
+    let dims = weights.dims.clone();
+    Some((
+        float_tensor("", &dims, &folded),
+        float_tensor("", &[outputs as i64], &bias),
+    ))
+}

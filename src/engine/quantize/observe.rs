@@ -1,0 +1,149 @@
+//! What numbers a network's values have, photo by photo.
+//!
+//! Called by `mod`. The network is computed by tract alone, in single precision, with every value of interest as an
+//! output.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tract_onnx::pb::ValueInfoProto;
+use tract_onnx::prelude::*;
+
+use super::super::caught::catch;
+use super::super::graph_error::graph_error;
+use super::super::{LoadError, onnx};
+use super::histogram::Histogram;
+use super::network::Network;
+use crate::tensor::Size;
+
+/// What was seen of one value.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) histogram: Histogram,
+    /// By channel: the sum of its numbers, and how many they were.
+    channels: Vec<f64>,
+    count: u64,
+}
+
+impl Seen {
+    fn new() -> Seen {
+        Seen {
+            histogram: Histogram::new(),
+            channels: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Takes the numbers of one image, `[channels, …]`.
+    fn add(&mut self, channels: usize, numbers: &[f32]) {
+        self.histogram.add(numbers);
+        let each = numbers.len() / channels.max(1);
+        self.channels.resize(channels, 0.0);
+        for (sum, numbers) in self.channels.iter_mut().zip(numbers.chunks(each.max(1))) {
+            *sum += numbers.iter().map(|x| f64::from(*x)).sum::<f64>();
+        }
+        self.count += each as u64;
+    }
+
+    /// The mean of each channel; none if there are not so many.
+    pub(super) fn means(&self, channels: usize) -> Option<Vec<f64>> {
+        let count = self.count.max(1) as f64;
+        (self.channels.len() == channels).then(|| self.channels.iter().map(|s| s / count).collect())
+    }
+}
+
+/// What was seen of all of them, by name.
+pub(super) type Statistics = HashMap<String, Seen>;
+
+/// A network that shows its values.
+#[derive(Debug)]
+pub struct Observer {
+    plan: Arc<TypedRunnableModel>,
+    size: Size,
+    /// The values, in the order of the outputs; the first is the network's own output.
+    values: Vec<String>,
+    input: String,
+    statistics: Statistics,
+}
+
+impl Observer {
+    /// Prepares the network for images of this size. `values` are those to see.
+    ///
+    /// # Errors
+    /// [`LoadError`] as for any file.
+    pub(super) fn new(
+        network: &Network,
+        size: Size,
+        values: impl IntoIterator<Item = String>,
+    ) -> Result<Observer, LoadError> {
+        let mut proto = network.proto.clone();
+        let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
+        let stored: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
+        let input = graph.input.iter().find(|i| !stored.contains(&&i.name));
+        let input = input.ok_or(LoadError::Empty)?.name.clone();
+        let mut values: Vec<String> = values.into_iter().filter(|v| *v != input).collect();
+        values.sort_unstable();
+        graph.output = values
+            .iter()
+            .map(|name| ValueInfoProto {
+                name: name.clone(),
+                ..ValueInfoProto::default()
+            })
+            .collect();
+        let plan = catch(|| {
+            let refuse = |e: TractError| graph_error(&e);
+            let mut model = onnx::importer()
+                .parse(&proto, None)
+                .map_err(|e| graph_error(&e))?
+                .model;
+            let [channels, height, width] = size.shape();
+            let fact =
+                InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width));
+            model.set_input_fact(0, fact).map_err(refuse)?;
+            model
+                .into_optimized()
+                .and_then(|m| m.into_runnable())
+                .map_err(refuse)
+        })?;
+        Ok(Observer {
+            plan,
+            size,
+            values,
+            input,
+            statistics: Statistics::new(),
+        })
+    }
+
+    /// Computes the network for an image, `[3, height, width]`, and takes what its values are.
+    ///
+    /// # Errors
+    /// [`LoadError`] if tract fails.
+    pub fn see(&mut self, image: &[f32]) -> Result<(), LoadError> {
+        let [channels, height, width] = self.size.shape();
+        let outputs = catch(|| {
+            let refuse = |e: TractError| graph_error(&e);
+            let input = Tensor::from_shape(&[1, channels, height, width], image).map_err(refuse)?;
+            self.plan.run(tvec!(input.into())).map_err(refuse)
+        })?;
+        let mut add = |name: &String, channels: usize, numbers: &[f32]| {
+            let seen = self
+                .statistics
+                .entry(name.clone())
+                .or_insert_with(Seen::new);
+            seen.add(channels, numbers);
+        };
+        add(&self.input, channels, image);
+        for (name, output) in self.values.iter().zip(&outputs) {
+            let channels = output.shape().get(1).copied().unwrap_or(1);
+            let plain = output
+                .try_as_plain_ram()
+                .and_then(|o| o.as_slice::<f32>().map(<[f32]>::to_vec));
+            add(name, channels, &plain.map_err(|e| graph_error(&e))?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+}

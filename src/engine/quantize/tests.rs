@@ -1,0 +1,279 @@
+//! Small networks and the built-in one through the whole of it: what is folded, what becomes bytes, what is refused.
+
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::type_proto;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto,
+    ValueInfoProto,
+};
+
+use super::tensors::float_tensor;
+use super::*;
+use crate::engine::{
+    ColorValues, EngineOptions, Model, ModelSource, OutputWish, TractModel, probes,
+};
+use crate::tensor::Image;
+use kernels::nn::Precision;
+
+const TINY: &[u8] = include_bytes!("../../../models/resnet18-tiny.onnx");
+
+const SIDE: Size = Size {
+    height: 64,
+    width: 64,
+};
+
+fn photos(size: Size) -> Vec<Image> {
+    probes::of_any_range(size, &ColorValues::UNIT)
+        .take(5)
+        .collect()
+}
+
+fn numbers(image: &Image) -> &[f32] {
+    match image {
+        Image::Tensor(image) => image.data(),
+        Image::Crop(_) => panic!("a tensor"),
+    }
+}
+
+fn observed(file: &Quantizable, size: Size) -> Observer {
+    let mut observer = file.observer(size).unwrap();
+    for image in photos(size) {
+        observer.see(numbers(&image)).unwrap();
+    }
+    observer
+}
+
+fn load(onnx: &[u8], size: Size, precision: Option<Precision>) -> TractModel {
+    let source = ModelSource {
+        bytes: onnx.to_vec().into(),
+        dir: None,
+        default_size: size,
+        output: OutputWish::default(),
+    };
+    let network = crate::engine::Network::read(source).unwrap();
+    let options = EngineOptions {
+        precision,
+        ..EngineOptions::default()
+    };
+    TractModel::load(network, &ColorValues::UNIT, &options).unwrap()
+}
+
+/// The outputs of both for the photos, and how far they are apart: root mean square over that of the first.
+fn distance(before: &TractModel, after: &TractModel, size: Size) -> f64 {
+    let images = photos(size);
+    let run = |model: &TractModel| -> Vec<f32> {
+        let mut engine = model.spawn().unwrap();
+        let outputs = images
+            .iter()
+            .map(|image| engine.run(std::slice::from_ref(image)).unwrap().remove(0));
+        outputs.collect::<Vec<_>>().concat()
+    };
+    let (before, after) = (run(before), run(after));
+    let square = |x: f32| f64::from(x).powi(2);
+    let apart: f64 = before.iter().zip(&after).map(|(b, a)| square(b - a)).sum();
+    (apart / before.iter().map(|b| square(*b)).sum::<f64>()).sqrt()
+}
+
+fn computes_bytes() -> bool {
+    let features = EngineOptions::default().features;
+    kernels::nn::Arithmetic::new(Precision::Int8, features).is_some()
+}
+
+#[test]
+fn built_in_network_becomes_bytes_altogether_and_answers_alike() {
+    let file = Quantizable::read(TINY, None).unwrap();
+    assert_eq!(file.layers().count(), 21);
+    let observer = observed(&file, SIDE);
+    let metadata = [("key".to_owned(), "value".to_owned())];
+    let onnx = file.quantized(&observer, &HashSet::new(), &metadata);
+    assert!(crate::engine::metadata_of(&onnx).contains(&metadata[0]));
+    let before = load(TINY, SIDE, Some(Precision::F32));
+    let after = load(&onnx, SIDE, None);
+    if computes_bytes() {
+        assert_eq!(after.spec().precision, Precision::Int8);
+        assert_eq!(after.spec().lowering.left, [], "nothing is left to tract");
+        assert_eq!(after.spec().lowering.refused, []);
+    }
+    let all = distance(&before, &after, SIDE);
+    assert!((1e-4..0.1).contains(&all), "{all}");
+    // Without the layers that bytes cost most it is nearer, and without any it is the network.
+    let order = file.by_noise(&observer);
+    assert_eq!(order.iter().collect::<HashSet<_>>().len(), 21);
+    let kept = |count: usize| -> f64 {
+        let kept = order[..count].iter().copied().collect();
+        let onnx = file.quantized(&observer, &kept, &[]);
+        distance(&before, &load(&onnx, SIDE, None), SIDE)
+    };
+    let (most, none) = (kept(16), kept(21));
+    assert!(most < 0.8 * all, "{most} {all}");
+    assert!(none < 1e-5, "{none}");
+}
+
+#[test]
+fn what_is_quantized_is_not_quantized_again() {
+    let file = Quantizable::read(TINY, None).unwrap();
+    let onnx = file.quantized(&observed(&file, SIDE), &HashSet::new(), &[]);
+    let error = Quantizable::read(&onnx, None).unwrap_err().to_string();
+    assert!(error.contains("it has 8 bits already"), "{error}");
+}
+
+const SMALL: Size = Size {
+    height: 8,
+    width: 8,
+};
+
+fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        name: format!("{output}_node"),
+        op_type: op.into(),
+        input: inputs.iter().map(|i| (*i).to_owned()).collect(),
+        output: vec![output.into()],
+        ..NodeProto::default()
+    }
+}
+
+fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+    let dim = |size: &i64| Dimension {
+        value: Some(dimension::Value::DimValue(*size)),
+        ..Dimension::default()
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: 1,
+        shape: Some(TensorShapeProto {
+            dim: dims.iter().map(dim).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// A convolution with a batch normalization and a `ReLU`, a sum, the mean, and a layer whose weights stand with the
+/// inputs first; and a convolution in groups, which no kernel of ours computes on bytes.
+fn small(version: i64) -> ModelProto {
+    let spread = |count: usize| -> Vec<f32> {
+        let number = |i: usize| ((i * 37 + 11) % 64) as f32 / 32.0 - 1.0;
+        (0..count).map(number).collect()
+    };
+    let positive = |count: usize| {
+        spread(count)
+            .iter()
+            .map(|x| 0.5 + x.abs())
+            .collect::<Vec<_>>()
+    };
+    let mut grouped = node("Conv", &["r", "wg"], "g");
+    grouped.attribute.push(AttributeProto {
+        name: "group".into(),
+        i: 4,
+        r#type: 2,
+        ..AttributeProto::default()
+    });
+    let graph = GraphProto {
+        name: "small".into(),
+        node: vec![
+            node("Conv", &["x", "w"], "c"),
+            node(
+                "BatchNormalization",
+                &["c", "scale", "shift", "mean", "variance"],
+                "n",
+            ),
+            node("Relu", &["n"], "r"),
+            grouped,
+            node("Add", &["g", "r"], "s"),
+            node("GlobalAveragePool", &["s"], "p"),
+            node("Flatten", &["p"], "f"),
+            node("Gemm", &["f", "wf", "bf"], "y"),
+        ],
+        initializer: vec![
+            float_tensor("w", &[4, 3, 1, 1], &spread(12)),
+            float_tensor("scale", &[4], &positive(4)),
+            float_tensor("shift", &[4], &spread(4)),
+            float_tensor("mean", &[4], &spread(4)),
+            float_tensor("variance", &[4], &positive(4)),
+            float_tensor("wg", &[4, 1, 1, 1], &spread(4)),
+            float_tensor("wf", &[4, 5], &spread(20)),
+            float_tensor("bf", &[5], &spread(5)),
+        ],
+        input: vec![value("x", &[1, 3, 8, 8])],
+        output: vec![value("y", &[1, 5])],
+        ..GraphProto::default()
+    };
+    ModelProto {
+        ir_version: 4,
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version,
+        }],
+        graph: Some(graph),
+        ..ModelProto::default()
+    }
+}
+
+#[test]
+fn batch_normalization_is_folded_and_groups_stay_numbers() {
+    for version in [9, 13] {
+        let bytes = small(version).encode_to_vec();
+        let file = Quantizable::read(&bytes, None).unwrap();
+        assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node", "y_node"]);
+        let nodes = &file.network.graph().node;
+        assert!(nodes.iter().all(|n| n.op_type != "BatchNormalization"));
+        let observer = observed(&file, SMALL);
+        let before = load(&bytes, SMALL, Some(Precision::F32));
+        // With everything kept, what is left is the folding.
+        for (kept, bounds) in [(0..2, 0.0..1e-6), (0..0, 1e-5..0.05)] {
+            let onnx = file.quantized(&observer, &kept.collect(), &[]);
+            let apart = distance(&before, &load(&onnx, SMALL, None), SMALL);
+            assert!(bounds.contains(&apart), "set {version}: {apart}");
+        }
+        let proto = ModelProto::decode(&*file.quantized(&observer, &HashSet::new(), &[])).unwrap();
+        assert!(
+            proto.opset_import[0].version >= 13,
+            "scales by channel need it"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_quantized_is_refused_with_the_reason() {
+    type Change = fn(&mut ModelProto);
+    let cases: [(Change, &str); 4] =
+        [
+            (
+                |m| {
+                    m.graph.as_mut().unwrap().node.retain(|n| {
+                        n.name != "nothing" && n.op_type != "Conv" && n.op_type != "Gemm"
+                    })
+                },
+                "produced by no node",
+            ),
+            (|m| m.opset_import[0].version = 8, "operator set 8"),
+            (
+                |m| {
+                    let graph = m.graph.as_mut().unwrap();
+                    graph.node[2] = node("Elu", &["n"], "r");
+                    m.opset_import[0].version = 11;
+                },
+                "Elu may mean something else",
+            ),
+            (
+                |m| {
+                    let graph = m.graph.as_mut().unwrap();
+                    graph.initializer[0] = float_tensor("w", &[4, 3, 1, 1], &[f32::NAN; 12]);
+                    graph.initializer[7] = float_tensor("bf", &[5], &[f32::NAN; 5]);
+                    graph.initializer[6] = float_tensor("wf", &[4, 5], &[f32::NAN; 20]);
+                },
+                "no convolution and no Gemm",
+            ),
+        ];
+    for (change, reason) in cases {
+        let mut model = small(13);
+        change(&mut model);
+        let error = Quantizable::read(&model.encode_to_vec(), None).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}

@@ -1,0 +1,272 @@
+//! The file of 8 bits: the graph that was read, with pairs of `QuantizeLinear` and `DequantizeLinear` around what becomes
+//! bytes, as ONNX Runtime's static quantization writes them.
+//!
+//! Activations are `uint8` with one scale for each value, weights `int8` with one for each output and no zero point,
+//! biases `int32` in steps of both scales.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::pb::{ModelProto, NodeProto, StringStringEntryProto, TensorProto};
+
+use super::network::{Layer, Network, producers, source, transposed, values};
+use super::observe::{Seen, Statistics};
+use super::tensors::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
+use kernels::nn::Quantization;
+
+/// The weights of a layer as bytes.
+struct Bytes {
+    /// `[outputs, inputs, positions of the window]`.
+    weights: Vec<i8>,
+    /// One an output.
+    scales: Vec<f32>,
+    bias: Vec<i32>,
+}
+
+/// What each value's bytes mean.
+pub(super) fn quantizations(
+    network: &Network,
+    statistics: &Statistics,
+    values: &HashSet<String>,
+) -> HashMap<String, Quantization> {
+    let graph = network.graph();
+    let producers = producers(graph);
+    let mut of_source: HashMap<&str, Quantization> = HashMap::new();
+    let mut found = HashMap::new();
+    for value in values {
+        let source = source(graph, &producers, value);
+        let Some(seen) = statistics.get(source) else {
+            continue;
+        };
+        let best = of_source
+            .entry(source)
+            .or_insert_with(|| seen.histogram.best());
+        found.insert(value.clone(), *best);
+    }
+    found
+}
+
+/// What bytes cost a layer: the squared error of its input and of its weights, each over what is there.
+pub(super) fn noise(layer: &Layer, seen: &Seen, of_input: Quantization) -> f64 {
+    let each = layer.weights.len() / layer.outputs;
+    let (mut error, mut all) = (0.0, 0.0);
+    for weights in layer.weights.chunks(each) {
+        let scale = weight_scale(weights);
+        for weight in weights {
+            error += f64::from(weight - f32::from(to_byte(*weight, scale)) * scale).powi(2);
+            all += f64::from(*weight).powi(2);
+        }
+    }
+    seen.histogram.noise(of_input) + error / all.max(f64::MIN_POSITIVE)
+}
+
+/// The step in which an output's weights fit into -127 to 127.
+fn weight_scale(weights: &[f32]) -> f32 {
+    let largest = weights.iter().fold(0.0, |m: f32, w| m.max(w.abs()));
+    match largest > 1e-30 {
+        true => largest / 127.0,
+        false => 1.0 / 127.0,
+    }
+}
+
+fn to_byte(weight: f32, scale: f32) -> i8 {
+    (weight / scale).round_ties_even().clamp(-127.0, 127.0) as i8
+}
+
+/// A layer's weights and bias as integers. What rounding the weights moves every result by on average, given the mean of
+/// each channel that it reads, is taken off the bias: without it the logits of ResNet-50 are 0.255 off instead of 0.233.
+///
+/// Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2.
+fn bytes(layer: &Layer, seen: &Seen, of_input: Quantization) -> Bytes {
+    let means = seen
+        .means(layer.inputs)
+        .unwrap_or_else(|| vec![0.0; layer.inputs]);
+    let each = layer.weights.len() / layer.outputs;
+    let window = each / layer.inputs;
+    let mut bytes = Bytes {
+        weights: Vec::with_capacity(layer.weights.len()),
+        scales: Vec::with_capacity(layer.outputs),
+        bias: Vec::with_capacity(layer.outputs),
+    };
+    for (weights, bias) in layer.weights.chunks(each).zip(&layer.bias) {
+        let scale = weight_scale(weights);
+        let mut moved = 0.0;
+        for (i, weight) in weights.iter().enumerate() {
+            let byte = to_byte(*weight, scale);
+            bytes.weights.push(byte);
+            moved += f64::from(f32::from(byte) * scale - weight) * means[i / window];
+        }
+        let step = f64::from(of_input.scale) * f64::from(scale);
+        let corrected = (f64::from(*bias) - moved) / step;
+        bytes.scales.push(scale);
+        // Saturates beyond 32 bits, where no sum of bytes reaches.
+        bytes.bias.push(corrected.round_ties_even() as i32);
+    }
+    bytes
+}
+
+/// The file with the layers of `on_bytes` computed on bytes.
+pub(super) fn written(
+    network: &Network,
+    statistics: &Statistics,
+    on_bytes: &HashSet<usize>,
+    metadata: &[(String, String)],
+) -> ModelProto {
+    let quantizations = quantizations(network, statistics, &values(network, on_bytes));
+    let mut writer = Writer {
+        nodes: Vec::new(),
+        tensors: Vec::new(),
+        quantizations,
+    };
+    let mut proto = network.proto.clone();
+    let graph = proto.graph.as_mut().expect("seen by `Network::of`");
+    let inputs: Vec<String> = graph.input.iter().map(|i| i.name.clone()).collect();
+    for input in &inputs {
+        writer.pair(input);
+    }
+    for (i, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
+        let outputs = node.output.clone();
+        let layer = network.layer_of(i).filter(|layer| on_bytes.contains(layer));
+        let layer = layer.map(|layer| &network.layers[layer]);
+        let read = node.input.first().map_or("", String::as_str);
+        let of_input = writer
+            .quantizations
+            .get(read)
+            .copied()
+            .zip(statistics_of(network, statistics, read));
+        let inputs = node.input.iter().map(|input| writer.read(input)).collect();
+        let mut node = NodeProto {
+            input: inputs,
+            ..node
+        };
+        if let (Some(layer), Some((of_input, seen))) = (layer, of_input) {
+            writer.weights(&mut node, layer, seen, of_input);
+        }
+        writer.nodes.push(node);
+        for output in &outputs {
+            writer.pair(output);
+        }
+    }
+    graph.node = writer.nodes;
+    graph.initializer.extend(writer.tensors);
+    let read: HashSet<&String> = graph.node.iter().flat_map(|n| &n.input).collect();
+    let outputs: HashSet<&String> = graph.output.iter().map(|o| &o.name).collect();
+    let is_used = |name: &String| read.contains(name) || outputs.contains(name);
+    let used: Vec<bool> = graph.initializer.iter().map(|t| is_used(&t.name)).collect();
+    let computed: Vec<bool> = graph
+        .node
+        .iter()
+        .map(|n| n.op_type != "Constant" || n.output.iter().any(is_used))
+        .collect();
+    let fed: Vec<bool> = graph.input.iter().map(|i| is_used(&i.name)).collect();
+    retain(&mut graph.initializer, &used);
+    retain(&mut graph.node, &computed);
+    retain(&mut graph.input, &fed);
+    // Shapes of values that are no longer there.
+    graph.value_info.clear();
+    for (key, value) in metadata {
+        proto.metadata_props.retain(|pair| pair.key != *key);
+        proto.metadata_props.push(StringStringEntryProto {
+            key: key.clone(),
+            value: value.clone(),
+        });
+    }
+    proto
+}
+
+fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    items.retain(|_| *keep.next().unwrap_or(&true));
+}
+
+/// What was seen of a value, or of the one whose numbers it has.
+pub(super) fn statistics_of<'s>(
+    network: &Network,
+    statistics: &'s Statistics,
+    value: &str,
+) -> Option<&'s Seen> {
+    let graph = network.graph();
+    let same = || statistics.get(source(graph, &producers(graph), value));
+    statistics.get(value).or_else(same)
+}
+
+struct Writer {
+    nodes: Vec<NodeProto>,
+    tensors: Vec<TensorProto>,
+    /// Of the values that become bytes.
+    quantizations: HashMap<String, Quantization>,
+}
+
+impl Writer {
+    /// The name by which a value is read.
+    fn read(&self, value: &str) -> String {
+        match self.quantizations.contains_key(value) {
+            true => format!("{value}_dequantized"),
+            false => value.to_owned(),
+        }
+    }
+
+    /// Lets a value become bytes and numbers again.
+    fn pair(&mut self, value: &str) {
+        let Some(of) = self.quantizations.get(value) else {
+            return;
+        };
+        let [scale, zero, bytes] =
+            ["scale", "zero_point", "quantized"].map(|s| format!("{value}_{s}"));
+        self.tensors.push(float_tensor(&scale, &[], &[of.scale]));
+        self.tensors.push(uint8_scalar(&zero, of.zero));
+        let numbers = self.read(value);
+        self.nodes.extend([
+            linear("QuantizeLinear", [value, &scale, &zero], &bytes, None),
+            linear("DequantizeLinear", [&bytes, &scale, &zero], &numbers, None),
+        ]);
+    }
+
+    /// Lets a layer read its weights and its bias as integers.
+    fn weights(
+        &mut self,
+        node: &mut NodeProto,
+        layer: &Layer,
+        seen: &Seen,
+        of_input: Quantization,
+    ) {
+        let Bytes {
+            weights,
+            scales,
+            bias,
+        } = bytes(layer, seen, of_input);
+        let name = &layer.name;
+        let outputs = layer.outputs as i64;
+        let weights = match layer.axis {
+            0 => weights,
+            _ => transposed(&weights, layer.outputs, layer.inputs),
+        };
+        let steps: Vec<f32> = scales.iter().map(|scale| scale * of_input.scale).collect();
+        let part = |part: &str| format!("{name}_{part}");
+        let names = ["weight_quantized", "weight_scale", "weight_zero_point"].map(part);
+        self.tensors
+            .push(int8_tensor(&names[0], &layer.dims, &weights));
+        self.tensors
+            .push(float_tensor(&names[1], &[outputs], &scales));
+        self.tensors
+            .push(int8_tensor(&names[2], &[outputs], &vec![0; layer.outputs]));
+        let of_bias = ["bias_quantized", "bias_scale", "bias_zero_point"].map(part);
+        self.tensors
+            .push(int32_tensor(&of_bias[0], &[outputs], &bias));
+        self.tensors
+            .push(float_tensor(&of_bias[1], &[outputs], &steps));
+        self.tensors.push(int32_tensor(
+            &of_bias[2],
+            &[outputs],
+            &vec![0; layer.outputs],
+        ));
+        let [weight, bias] = ["weight_dequantized", "bias_dequantized"].map(part);
+        let names = names.each_ref().map(String::as_str);
+        let of_bias = of_bias.each_ref().map(String::as_str);
+        self.nodes.extend([
+            linear("DequantizeLinear", names, &weight, Some(layer.axis)),
+            linear("DequantizeLinear", of_bias, &bias, Some(0)),
+        ]);
+        node.input.truncate(1);
+        node.input.extend([weight, bias]);
+    }
+}
