@@ -160,7 +160,6 @@ def documented_queries():
 def dashboard_queries():
     dashboard = json.loads((HERE.parent / "grafana/dashboards/resnet.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    queries += [annotation["expr"] for annotation in dashboard["annotations"]["list"]]
     for name, value in VARIABLES.items():
         queries = [query.replace(name, value) for query in queries]
     return queries
