@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""A real Prometheus scrapes real servers: each alert of alerts.yml fires where its cause is, and each query of
-docs/METRICS.md returns data.
+"""A real Prometheus scrapes real servers: each alert of alerts.yml fires where its cause is, and each expression of the
+rules, of the dashboard and of docs/METRICS.md returns data.
 
     cargo build --features fail-points
     docker/prometheus/check.py target/debug/resnet
 
 Needs `prometheus` on the PATH. The faults are those of src/faults.rs. Intervals and the `for:` of the alerts are
-shortened in copies of the two files; alerts_test.yml has the real ones. Nothing waits for a time: what is wanted is asked
-for until it is there.
+shortened in copies of the files, expressions are as they are: a window that is longer than what has been scraped has what
+there is. alerts_test.yml has the real times; its series are compared with those that the servers have. Nothing waits for a
+time: what is wanted is asked for until it is there.
 """
 
 import http.client
@@ -43,20 +44,28 @@ SERVERS = [
         ["--watchdog-timeout", "500ms", "--decode-timeout", "400ms", "--request-timeout", "1s"],
         1,
     ),
+    # It is restarted, then idle connections take its places.
+    ("quiet", "", ["--max-connections", "10"], 0),
 ]
 
 # Alerts, and by which labels the one is known that must fire; `absent` is an address at which nobody listens.
 ALERTS = [
     ("ResnetDown", {"instance": "absent"}),
-    ("ResnetErrors", {"model": "resnet18-tiny"}),
+    ("ResnetRestarts", {"instance": "quiet"}),
+    ("ResnetErrorBudgetFastBurn", {"model": "resnet18-tiny"}),
+    ("ResnetErrorBudgetSlowBurn", {"model": "resnet18-tiny"}),
     ("ResnetRejections", {}),
-    ("ResnetStuck", {"instance": "stuck", "reason": "stuck"}),
-    ("ResnetStuck", {"instance": "failing", "reason": "out_of_memory"}),
+    ("ResnetStuck", {"instance": "stuck"}),
+    ("ResnetOutOfMemory", {"instance": "failing"}),
     ("ResnetFaults", {"instance": "busy", "format": "png"}),
     ("ResnetFaults", {"instance": "busy", "format": None}),
     ("ResnetSlow", {}),
     ("ResnetSaturated", {"instance": "busy"}),
+    ("ResnetLimitNear", {"instance": "quiet", "limit": "max-connections"}),
 ]
+
+# What Grafana puts in place of the dashboard's variables.
+VARIABLES = {"$instance": ".*", "$__rate_interval": "1m"}
 
 
 def until(what, check):
@@ -95,8 +104,8 @@ class Process:
         self.child.wait()
 
 
-def serve(binary, dir, name, faults, flags):
-    command = [binary, "serve", "--port", "0", "--log-format", "json", *ONE_THREAD, *flags]
+def serve(binary, dir, name, faults, flags, port="0"):
+    command = [binary, "serve", "--port", port, "--log-format", "json", *ONE_THREAD, *flags]
     env = {key: value for key, value in os.environ.items() if not key.startswith("RESNET_")}
     env |= {"RESNET_FAULTS": faults, "RESNET_MODEL": "resnet18-tiny"}
     return Process(dir / f"{name}.log", r'"address":"http://([0-9.:]+)"', command, env=env)
@@ -107,8 +116,8 @@ def prometheus(dir, targets):
     config = replaced(config, "15s", "250ms")
     config = replaced(config, "[resnet:8080]", json.dumps(targets))
     (dir / "prometheus.yml").write_text(config)
-    alerts = re.sub(r"for: \d+m", "for: 1s", (HERE / "alerts.yml").read_text())
-    (dir / "alerts.yml").write_text(alerts)
+    for rules in ["recording.yml", "alerts.yml"]:
+        (dir / rules).write_text(re.sub(r"for: \d+m", "for: 1s", (HERE / rules).read_text()))
     command = [
         "prometheus",
         f"--config.file={dir}/prometheus.yml",
@@ -148,6 +157,33 @@ def documented_queries():
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def dashboard_queries():
+    dashboard = json.loads((HERE.parent / "grafana/dashboards/resnet.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    for name, value in VARIABLES.items():
+        queries = [query.replace(name, value) for query in queries]
+    return queries
+
+
+def tested_series():
+    """Name and labels of each series that alerts_test.yml makes up."""
+    text = (HERE / "alerts_test.yml").read_text()
+    for name, labels in re.findall(r"- series: (\w+)\{(.*)\}", text):
+        yield name, dict(re.findall(r'(\w+)="(.*?)"', labels))
+
+
+def exists(prom, name, labels):
+    """Whether the servers have this series but for what depends on who runs and asks them."""
+    # A call of gRPC takes more than Python's own library.
+    ours = {"job", "instance", "model", "status"} | ({"route"} if "GRPC" in labels.get("route", "") else set())
+    matchers = [f'{key}=~".*"' if key in ours else f'{key}="{value}"' for key, value in labels.items()]
+    selector = f"{name}{{{', '.join(matchers)}}}"
+    found = ask(prom, "/api/v1/series?" + urllib.parse.urlencode({"match[]": selector}))
+    # A label that is empty is none.
+    wanted = {key for key, value in labels.items() if value}
+    return any(wanted <= series.keys() for series in found)
+
+
 class Clients:
     """Closed loops of POSTs until the end; `told` are the waits that refusals have told, in milliseconds."""
 
@@ -156,17 +192,17 @@ class Clients:
         self.threads = []
         self.told = []
 
-    def start(self, address, count):
-        threads = [threading.Thread(target=self.loop, args=(address,)) for _ in range(count)]
+    def start(self, address, count, body=PHOTO):
+        threads = [threading.Thread(target=self.loop, args=(address, body)) for _ in range(count)]
         self.threads += threads
         for thread in threads:
             thread.start()
 
-    def loop(self, address):
+    def loop(self, address, body):
         while not self.ended.wait(0.05):
             connection = http.client.HTTPConnection(address, timeout=20)
             try:
-                connection.request("POST", "/classify", PHOTO)
+                connection.request("POST", "/classify", body)
                 problem = json.load(connection.getresponse())
                 if "estimated_wait_ms" in problem:
                     self.told.append(problem["estimated_wait_ms"])
@@ -191,10 +227,26 @@ def fires(prom, names, alert, labels):
     return any(matches(firing) for firing in ask(prom, "/api/v1/alerts")["alerts"])
 
 
+def restart(binary, dir, prom, process, name, faults, flags):
+    """The server, ended and started again at its address, once Prometheus has seen it."""
+    instance = f'process_start_time_seconds{{instance="{process.address}"}}'
+    before = until(f"{name} is scraped", lambda: query(prom, instance))
+    process.end()
+    port = process.address.rpartition(":")[2]
+    started = serve(binary, dir, name, faults, flags, port)
+    until(f"{name} is scraped again", lambda: query(prom, instance) not in ([], before))
+    return started
+
+
 def check(binary, dir, processes, clients):
     known = set(re.findall(r"- alert: (\w+)", (HERE / "alerts.yml").read_text()))
     if known != {alert for alert, _ in ALERTS}:
         sys.exit(f"alerts.yml has {sorted(known)}, and not each has its cause here")
+    runbook = (ROOT / "docs/RUNBOOK.md").read_text()
+    for url in re.findall(r"runbook_url: (.*)", (HERE / "alerts.yml").read_text()):
+        file, _, alert = url.partition("#")
+        if file != "docs/RUNBOOK.md" or f"\n## {alert}\n" not in runbook.lower():
+            sys.exit(f"{url} leads nowhere")
     nobody = socket.socket()
     nobody.bind(("127.0.0.1", 0))
     names = {f"127.0.0.1:{nobody.getsockname()[1]}": "absent"}
@@ -211,18 +263,38 @@ def check(binary, dir, processes, clients):
 
     for process, (_, _, _, count) in zip(processes, SERVERS):
         clients.start(process.address, count)
+    busy, _, stuck, quiet = [process.address for process in processes[: len(SERVERS)]]
+    clients.start(busy, 1, b"no image")
+    for _ in range(2):
+        index = len(SERVERS) - 1
+        processes[index] = restart(binary, dir, prom, processes[index], *SERVERS[index][:3])
+    get(quiet, "/readyz")
+    host, port = quiet.split(":")
+    # With Prometheus' own it is all that there may be.
+    idle = [socket.create_connection((host, int(port))) for _ in range(9)]
+
     for alert, labels in ALERTS:
         until(f"{alert} {labels} fires", lambda: fires(prom, names, alert, labels))
-    queries = documented_queries()
+    # The second half of ResnetStuck: a probe is told while other threads still work.
+    probed = 'rate(resnet_requests_total{route="/livez", status="503"}[5m]) > 0'
+    until("the liveness probe fails", lambda: get(stuck, "/livez")[0] == 503 and query(prom, probed))
+    groups = ask(prom, "/api/v1/rules")["groups"]
+    rules = [rule["query"] for group in groups for rule in group["rules"]]
+    queries = rules + documented_queries() + dashboard_queries()
     for text in queries:
         until(f"data of {text}", lambda: query(prom, text))
+    tested = list(tested_series())
+    for name, labels in tested:
+        until(f"{name} {labels} of alerts_test.yml exists", lambda: exists(prom, name, labels))
     shown = "max(max_over_time(resnet_estimated_wait_seconds[5m])) * 1000"
     until("refusals with a wait", lambda: clients.told)
     until(
         "the estimated wait is what refused clients are told",
         lambda: max(query(prom, shown)) >= min(clients.told),
     )
-    print(f"{len(known)} alerts fire, {len(queries)} queries return data")
+    for connection in idle:
+        connection.close()
+    print(f"{len(known)} alerts fire, {len(queries)} queries return data, {len(tested)} series are real")
 
 
 def main():
