@@ -44,7 +44,7 @@ pub enum LoadError {
     /// 8 bits were asked for, of a file that does not say what they mean.
     #[error(
         "precision int8 needs a quantized file, this one has no QuantizeLinear: \
-        quantize it first, or leave --precision at auto"
+        resnet quantize makes one, or leave --precision at auto"
     )]
     NotQuantized,
     /// It cannot be made one of 8 bits.
