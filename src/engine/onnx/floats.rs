@@ -24,7 +24,7 @@ fn is_other_float(data_type: i32) -> bool {
 ///
 /// # Errors
 /// [`LoadError::BadGraph`] where a constant does not hold what its shape says.
-pub(super) fn widen(graph: &mut GraphProto) -> Result<(), LoadError> {
+pub(in crate::engine) fn widen(graph: &mut GraphProto) -> Result<(), LoadError> {
     for tensor in &mut graph.initializer {
         widen_tensor(tensor)?;
     }

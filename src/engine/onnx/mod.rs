@@ -36,6 +36,7 @@ use super::{LoadError, quantized};
 
 pub(super) use self::bounded::count_anew;
 pub use self::ending::Ending;
+pub(super) use self::floats::widen;
 pub use self::input::InputForm;
 pub use self::pixels::Pixels;
 pub(super) use self::tensors::floats;

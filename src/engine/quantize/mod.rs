@@ -42,8 +42,11 @@ impl Quantizable {
         }
         let mut proto = ModelProto::decode(bytes).map_err(|e| LoadError::NotOnnx(e.to_string()))?;
         external::bring_in(&mut proto, dir)?;
-        // Bytes of weights alone become numbers.
-        proto.graph.iter_mut().for_each(widen_weights);
+        if let Some(graph) = &mut proto.graph {
+            onnx::widen(graph)?;
+            // Bytes of weights alone become numbers.
+            widen_weights(graph);
+        }
         Ok(Quantizable {
             network: Network::of(proto)?,
         })

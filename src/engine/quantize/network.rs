@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::super::LoadError;
@@ -89,6 +90,7 @@ impl Network {
         }
         raise_operator_set(&mut proto)?;
         let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
+        drop_casts(graph);
         fold_batch_norms(graph);
         let layers = layers(graph);
         if layers.is_empty() {
@@ -298,6 +300,30 @@ fn before_relu<'g>(
             }
         }
         _ => node,
+    }
+}
+
+/// Lets what reads a constant by way of a cast to `f32` read the constant, which is of that type.
+fn drop_casts(graph: &mut GraphProto) {
+    let stored: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    let outputs: HashSet<String> = graph.output.iter().map(|o| o.name.clone()).collect();
+    let is_cast = |node: &NodeProto| {
+        let reads = node
+            .input
+            .first()
+            .is_some_and(|input| stored.contains(input));
+        let to = integer(node, "to", 0) == i64::from(DataType::Float as i32);
+        node.op_type == "Cast" && to && reads && !outputs.contains(&node.output[0])
+    };
+    let casts = graph.node.iter().filter(|n| is_cast(n));
+    let of: HashMap<String, String> = casts
+        .map(|n| (n.output[0].clone(), n.input[0].clone()))
+        .collect();
+    graph.node.retain(|n| !is_cast(n));
+    for input in graph.node.iter_mut().flat_map(|n| &mut n.input) {
+        if let Some(constant) = of.get(input) {
+            input.clone_from(constant);
+        }
     }
 }
 
