@@ -34,7 +34,10 @@ const ROOMS: [(&str, &[&str]); 28] = [
         "batcher",
         &["engine", "tensor", "metrics", "heartbeat", "fair_queue"],
     ),
-    ("registry", &["engine", "preprocess", "tensor", "hex"]),
+    (
+        "registry",
+        &["engine", "preprocess", "tensor", "hex", "visible"],
+    ),
     (
         "classifier",
         &[
