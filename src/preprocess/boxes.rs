@@ -14,6 +14,7 @@ pub(super) enum ContainerError {
     /// It may be right, and is not read here. These words are the client's.
     Unsupported(&'static str),
     /// A coded picture above a limit of its own, which the client is told.
+    #[cfg(any(feature = "heic", feature = "avif"))]
     TooLarge {
         /// How many of `unit` it has.
         got: u64,
@@ -35,6 +36,7 @@ impl ContainerError {
             ContainerError::Unsupported(variant) => {
                 PreprocessError::UnsupportedVariant { format, variant }
             }
+            #[cfg(any(feature = "heic", feature = "avif"))]
             ContainerError::TooLarge { got, unit, max } => PreprocessError::LargeCodedPicture {
                 format,
                 got,
