@@ -46,7 +46,10 @@ const ROOMS: [(&str, &[&str]); 29] = [
         "batcher",
         &["engine", "tensor", "metrics", "heartbeat", "fair_queue"],
     ),
-    ("registry", &["engine", "preprocess", "tensor", "hex"]),
+    (
+        "registry",
+        &["engine", "preprocess", "tensor", "hex", "visible"],
+    ),
     (
         "classifier",
         &[

@@ -182,6 +182,7 @@ fn image_code(error: &PreprocessError) -> Code {
         PreprocessError::TooManyPixels { .. }
         | PreprocessError::SideTooLong { .. }
         | PreprocessError::TooMuchMemory { .. }
+        | PreprocessError::LargeCodedPicture { .. }
         | PreprocessError::OverBudget { .. } => Code::ImageTooManyPixels,
     }
 }

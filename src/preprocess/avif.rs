@@ -111,10 +111,13 @@ impl Av1 {
         let size = size.ok_or(ContainerError::Corrupt("a frame without a size"))?;
         let is_widened = size.use_superres;
         let size = (size.upscaled_width, size.frame_height);
-        if u64::from(size.0) * u64::from(size.1) > MAX_PIXELS {
-            return Err(ContainerError::Unsupported(
-                "a coded picture of more than 12 megapixels",
-            ));
+        let pixels = u64::from(size.0) * u64::from(size.1);
+        if pixels > MAX_PIXELS {
+            return Err(ContainerError::TooLarge {
+                got: pixels,
+                unit: "pixels",
+                max: MAX_PIXELS,
+            });
         }
         let colors = &sequence.color_config;
         let shifts = (colors.subsampling_x.into(), colors.subsampling_y.into());

@@ -13,6 +13,16 @@ pub(super) enum ContainerError {
     Corrupt(&'static str),
     /// It may be right, and is not read here. These words are the client's.
     Unsupported(&'static str),
+    /// A coded picture above a limit of its own, which the client is told.
+    #[cfg(any(feature = "heic", feature = "avif"))]
+    TooLarge {
+        /// How many of `unit` it has.
+        got: u64,
+        /// What is counted.
+        unit: &'static str,
+        /// The limit.
+        max: u64,
+    },
 }
 
 impl ContainerError {
@@ -26,6 +36,13 @@ impl ContainerError {
             ContainerError::Unsupported(variant) => {
                 PreprocessError::UnsupportedVariant { format, variant }
             }
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            ContainerError::TooLarge { got, unit, max } => PreprocessError::LargeCodedPicture {
+                format,
+                got,
+                unit,
+                max,
+            },
         }
     }
 }

@@ -96,6 +96,20 @@ pub enum PreprocessError {
         /// The limit, in pixels.
         max: u64,
     },
+    /// A picture that is coded as one, of which the decoder cannot be stopped within, above a limit of its own.
+    #[error(
+        "the {format} has a coded picture of {got} {unit}, allowed are {max}: save it in smaller tiles, or as JPEG"
+    )]
+    LargeCodedPicture {
+        /// Format by its first bytes.
+        format: Format,
+        /// How many of `unit` it has.
+        got: u64,
+        /// What is counted.
+        unit: &'static str,
+        /// The limit.
+        max: u64,
+    },
     /// A side longer than [`super::ImageLimits::max_side`].
     #[error("the image is {width}×{height}, allowed are {max} pixels a side")]
     SideTooLong {
@@ -134,6 +148,7 @@ impl PreprocessError {
             | PreprocessError::Corrupt { format, .. }
             | PreprocessError::UnsupportedVariant { format, .. }
             | PreprocessError::OverBudget { format, .. }
+            | PreprocessError::LargeCodedPicture { format, .. }
             | PreprocessError::Panicked { format }
             | PreprocessError::TooMuchMemory { format, .. } => *format = outer,
             _ => {}

@@ -3,22 +3,24 @@
 //! Used by `decode::open`, in `heif::Tiled`. Pixels are those of libheif: of samples the bits beyond 8 are dropped, at
 //! 4:2:0 before colors are converted; chroma samples are repeated; a monochrome picture is taken for full range; colors
 //! that no box names are those of the stream, else BT.601 in full range. Alpha is dropped. The crate's internals are
-//! used, so its version is exact.
+//! used, so its version is exact. It cannot be stopped within a coded picture, so that one has limits of its own.
 
-use heic_decoder::bitreader::strip_emulation_prevention;
 use heic_decoder::hevc::ctu::Picture;
-use heic_decoder::hevc::nal::{NAL_PPS, NAL_SPS};
-use heic_decoder::hevc::params::{Sps, parse_sps};
-use heic_decoder::isobmff::{HevcDecoderConfig, HevcNalArray, ResolvedImage};
+use heic_decoder::hevc::params::Sps;
+use heic_decoder::isobmff::{HevcDecoderConfig, ResolvedImage};
 
 use super::Format;
 use super::boxes::ContainerError;
+use super::heic_units::{check_slices, configuration, hevc_error, sequence_parameters};
 use super::heif::{Codec, Colors, Heif, Tile};
 use super::ycbcr::Library;
 
-/// Pixels that a coded picture may have, a tile of a grid or all: 16 megapixels. It takes a few tenths of a second a
-/// megapixel, noise without loss at 4:4:4 about a second, and cannot be stopped within.
-const MAX_PIXELS: u64 = 1 << 24;
+/// Samples that a coded picture may have, a tile of a grid or all: 25 megapixels at 4:2:0, 12 at 4:4:4. It cannot be
+/// stopped within, and takes 75 to 110 ns a sample with the worst content that was found.
+const MAX_SAMPLES: u64 = 36 << 20;
+
+/// Pixels a side of a coded picture, padding included, so that it has 2048 rows of blocks at most.
+const MAX_SIDE: u32 = 1 << 15;
 
 /// What a coded picture holds while it is decoded, in bytes a sample: 32 bits, whether it is decoded, and a copy for the
 /// last filter.
@@ -27,11 +29,8 @@ const SAMPLE_BYTES: u64 = 9;
 /// What it holds for each block of 4×4 pixels: motion, modes, edges. Rounded up from heic-decoder 0.1.1, `ctu.rs`.
 const BLOCK_BYTES: u64 = 28;
 
-/// Tables, and what a picture has for each of its rows; by a counting allocator, rounded up.
-const FIXED_BYTES: u64 = 64 << 10;
-
-/// Parameter sets of a picture that are looked at, of each kind; the first that fits counts.
-const MAX_PARAMETER_SETS: usize = 4;
+/// Tables, what a picture has for each of its rows, and the lists of units and entry points, as long as they may be.
+const FIXED_BYTES: u64 = 3 << 19;
 
 /// HEVC as HEIC has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +51,12 @@ impl Hevc {
             sps.pic_width_in_luma_samples,
             sps.pic_height_in_luma_samples,
         );
-        if u64::from(coded.0) * u64::from(coded.1) > MAX_PIXELS {
-            return Err(ContainerError::Unsupported(
-                "a coded picture of more than 16 megapixels",
-            ));
+        if coded.0.max(coded.1) > MAX_SIDE {
+            return Err(ContainerError::TooLarge {
+                got: coded.0.max(coded.1).into(),
+                unit: "pixels a side",
+                max: MAX_SIDE.into(),
+            });
         }
         let [left, right, top, bottom] = sps.conformance_window;
         let bits = sps.bit_depth_luma;
@@ -74,6 +75,14 @@ impl Hevc {
             None | Some((1, 1)) => bits - 8,
             Some(_) => 0,
         };
+        let samples = samples(coded, chroma);
+        if samples > MAX_SAMPLES {
+            return Err(ContainerError::TooLarge {
+                got: samples,
+                unit: "samples",
+                max: MAX_SAMPLES,
+            });
+        }
         Ok(Hevc {
             coded,
             padding: (left, top),
@@ -114,11 +123,7 @@ impl Codec for Hevc {
 
     fn memory(&self, longest: u64) -> u64 {
         let (width, height) = self.coded;
-        let luma = u64::from(width) * u64::from(height);
-        let samples = match self.tile.chroma {
-            Some((across, down)) => luma + 2 * (luma >> (across + down)),
-            None => luma,
-        };
+        let samples = samples(self.coded, self.tile.chroma);
         let blocks = u64::from(width.div_ceil(4)) * u64::from(height.div_ceil(4));
         // The item's parts put together, and its units twice: as they are, and without the bytes that escape others.
         let data = 4 * longest;
@@ -133,7 +138,9 @@ impl Codec for Hevc {
                 "tiles of several sizes or kinds",
             ));
         }
-        let data = heif.tile(index, b"hvc1")?.into_owned();
+        let data = heif.tile(index, b"hvc1")?;
+        check_slices(&data, &config, &sps)?;
+        let data = data.into_owned();
         let image = ResolvedImage {
             hevc_config: config,
             data,
@@ -160,6 +167,15 @@ impl Codec for Hevc {
     }
 }
 
+/// Samples of all planes of a coded picture of this size, whose chroma is shared by pixels as these shifts say.
+fn samples((width, height): (u32, u32), chroma: Option<(u32, u32)>) -> u64 {
+    let luma = u64::from(width) * u64::from(height);
+    match chroma {
+        Some((across, down)) => luma + 2 * (luma >> (across + down)),
+        None => luma,
+    }
+}
+
 /// The parameter sets of the coded picture of this number, and the first of them read.
 fn parameters(heif: &Heif, index: usize) -> Result<(HevcDecoderConfig, Sps), ContainerError> {
     let hvcc = heif
@@ -168,117 +184,58 @@ fn parameters(heif: &Heif, index: usize) -> Result<(HevcDecoderConfig, Sps), Con
             "a picture that is not coded by HEVC",
         ))?;
     let config = configuration(hvcc)?;
-    let sps = config
-        .nalus_of_type(NAL_SPS)
-        .next()
-        .and_then(|unit| unit.get(2..))
-        .ok_or(ContainerError::Corrupt("no sequence parameters"))?;
-    let sps = parse_sps(&strip_emulation_prevention(sps)).map_err(|e| hevc_error(&e))?;
+    let sps = sequence_parameters(&config)?;
     Ok((config, sps))
-}
-
-/// Reads the parameter sets of an `hvcC` box. Source: ISO/IEC 14496-15, section 8.3.3.1.
-fn configuration(hvcc: &[u8]) -> Result<HevcDecoderConfig, ContainerError> {
-    let cut = || ContainerError::Truncated;
-    let lengths = hvcc.get(21).ok_or_else(cut)? & 3;
-    let (count, mut rest) = hvcc
-        .get(22..)
-        .and_then(<[u8]>::split_first)
-        .ok_or_else(cut)?;
-    let mut sets = [(NAL_SPS, Vec::new()), (NAL_PPS, Vec::new())];
-    for _ in 0..*count {
-        let ([kind, high, low], after) = rest.split_first_chunk().ok_or_else(cut)?;
-        rest = after;
-        let kind = kind & 0x3F;
-        for _ in 0..u16::from_be_bytes([*high, *low]) {
-            let (length, after) = rest.split_first_chunk().ok_or_else(cut)?;
-            let length = usize::from(u16::from_be_bytes(*length));
-            let (unit, after) = after.split_at_checked(length).ok_or_else(cut)?;
-            rest = after;
-            // The crate passes over units whose own header is of another kind or layer, so that the first one here
-            // would not be the one that it decodes by.
-            let is_base = matches!(*unit, [head, layer, ..] if head >> 1 == kind && head & 1 == 0 && layer >> 3 == 0);
-            let of_kind = sets.iter_mut().find(|(wanted, _)| *wanted == kind);
-            if let Some((_, units)) =
-                of_kind.filter(|(_, units)| is_base && units.len() < MAX_PARAMETER_SETS)
-            {
-                units.push(unit.to_vec());
-            }
-        }
-    }
-    let arrays = sets.map(|(nal_unit_type, nalus)| HevcNalArray {
-        nal_unit_type,
-        nalus,
-    });
-    Ok(HevcDecoderConfig {
-        length_size_minus_one: lengths,
-        arrays: arrays.into(),
-        ..HevcDecoderConfig::default()
-    })
-}
-
-fn hevc_error(error: &heic_decoder::HeifError) -> ContainerError {
-    use heic_decoder::HeifError as E;
-    match error {
-        E::Truncated { .. } => ContainerError::Truncated,
-        E::Unsupported(_) => ContainerError::Unsupported("a tool of HEVC that photos rarely have"),
-        E::LimitExceeded(what)
-        | E::NotHeif(what)
-        | E::MalformedBox(what)
-        | E::MalformedHevc(what)
-        | E::CabacDesync(what) => ContainerError::Corrupt(what),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// An `hvcC` box of arrays of units, each with the kind that the array has.
-    fn hvcc(arrays: &[(u8, &[&[u8]])]) -> Vec<u8> {
-        let mut out = vec![0; 22];
-        out.push(arrays.len() as u8);
-        for (kind, units) in arrays {
-            out.push(*kind);
-            out.extend((units.len() as u16).to_be_bytes());
-            for unit in *units {
-                out.extend((unit.len() as u16).to_be_bytes());
-                out.extend(*unit);
-            }
-        }
-        out
-    }
-
     #[test]
-    fn only_units_that_the_decoder_takes_are_parameter_sets() {
-        let (sps, pps) = (NAL_SPS << 1, NAL_PPS << 1);
-        let other_kind = [pps, 1, 7];
-        let other_layers = [[sps | 1, 1, 7], [sps, 9, 7]];
-        let forbidden = [sps | 0x80, 1, 7];
-        let good = [
-            [sps, 1, 0],
-            [sps, 1, 1],
-            [sps, 1, 2],
-            [sps, 1, 3],
-            [sps, 1, 4],
-        ];
-        let bytes = hvcc(&[
-            (
-                NAL_SPS,
-                &[&other_kind, &other_layers[0], &other_layers[1], &forbidden],
-            ),
-            (NAL_SPS, &[&[sps], &good[0], &good[1], &good[2]]),
-            (NAL_PPS, &[&other_kind]),
-            (NAL_SPS, &[&good[3], &good[4]]),
-        ]);
-        let config = configuration(&bytes).expect("parameter sets");
-        let units = |kind| -> Vec<&[u8]> {
-            let units = config.nalus_of_type(kind);
-            units.map(|unit| &unit[..]).collect()
-        };
-        let first = good.iter().take(MAX_PARAMETER_SETS);
-        let first: Vec<&[u8]> = first.map(|unit| &unit[..]).collect();
-        assert_eq!(units(NAL_SPS), first);
-        assert_eq!(units(NAL_PPS), [&other_kind[..]]);
+    fn a_coded_picture_may_have_36_mebi_samples_whatever_their_planes() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/heic/plain.heic"
+        );
+        let file = std::fs::read(path).expect("a fixture");
+        let heif = Heif::read(&file).expect("a HEIC");
+        let (_, mut sps) = parameters(&heif, 0).expect("parameter sets");
+        for (planes, width, height) in [
+            (0, 6144, 6144),
+            (1, 6144, 4096),
+            (2, 4608, 4096),
+            (3, 4096, 3072),
+            (1, 1 << 15, 768),
+        ] {
+            sps.chroma_format_idc = planes;
+            sps.pic_width_in_luma_samples = width;
+            sps.pic_height_in_luma_samples = height;
+            let largest = Hevc::of(&sps).expect("as large as it may be");
+            // What `--decode-memory` is by default.
+            assert!(largest.memory(16 << 20) < 512 << 20, "{planes}");
+            sps.pic_height_in_luma_samples += 8;
+            let refused = Hevc::of(&sps);
+            assert!(
+                matches!(
+                    refused,
+                    Err(ContainerError::TooLarge {
+                        unit: "samples",
+                        ..
+                    })
+                ),
+                "{planes}: {refused:?}"
+            );
+        }
+        sps.pic_width_in_luma_samples = (1 << 15) + 8;
+        sps.pic_height_in_luma_samples = 8;
+        assert_eq!(
+            Hevc::of(&sps),
+            Err(ContainerError::TooLarge {
+                got: 32_776,
+                unit: "pixels a side",
+                max: 32_768,
+            })
+        );
     }
 }

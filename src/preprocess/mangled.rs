@@ -23,6 +23,7 @@ pub(super) fn explained(error: PreprocessError, bytes: &[u8]) -> PreprocessError
         | PreprocessError::TooManyPixels { .. }
         | PreprocessError::SideTooLong { .. }
         | PreprocessError::TooMuchMemory { .. }
+        | PreprocessError::LargeCodedPicture { .. }
         | PreprocessError::OverBudget { .. } => true,
         // The length before the name of the format has become shorter, or longer.
         PreprocessError::UnsupportedFormat { .. } => {

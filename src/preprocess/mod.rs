@@ -21,6 +21,8 @@ mod gif;
 mod gif_head;
 #[cfg(feature = "heic")]
 mod heic;
+#[cfg(feature = "heic")]
+mod heic_units;
 #[cfg(any(feature = "heic", feature = "avif"))]
 mod heif;
 mod ico;

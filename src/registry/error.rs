@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::engine::LoadError;
+use crate::visible::visible;
 
 /// A model cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +89,9 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The network cannot be served. Names of its file may hold anything, the message is one line.
-    #[error("{origin}: {}", reason.to_string().replace(char::is_control, "\u{fffd}"))]
+    /// The network cannot be served. Names of its file may hold anything, and the message is one line that no terminal
+    /// obeys.
+    #[error("{origin}: {}", visible(&reason.to_string()))]
     Load {
         /// The file, or "built-in model".
         origin: String,
@@ -101,16 +103,21 @@ pub enum ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::visible::is_obeyed;
 
     #[test]
-    fn names_of_a_file_break_no_line() {
+    fn names_of_a_file_neither_break_a_line_nor_turn_its_direction() {
         let error = ModelError::Load {
             origin: "m.onnx".into(),
             reason: LoadError::BadNode {
                 node: "a\nb".into(),
-                reason: "its input \"\r\" is produced by no node".into(),
+                reason: "its input \"\u{202e}x\u{2029}\u{1b}\" is produced by no node".into(),
             },
         };
-        assert!(!error.to_string().contains(char::is_control), "{error}");
+        let text = error.to_string();
+        assert!(!text.contains(is_obeyed), "{text}");
+        for name in ["a\\u000ab", "\"\\u202ex\\u2029\\u001b\""] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
     }
 }

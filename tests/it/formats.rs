@@ -60,6 +60,26 @@ fn every_form_of_heic_is_accepted() {
     check_optional("heic", 46);
 }
 
+/// The decoder cannot be stopped within a coded picture.
+#[cfg(feature = "heic")]
+#[test]
+fn coded_picture_of_more_bytes_than_one_may_have_is_refused_with_the_limit() {
+    let mut file = fixture_bytes("heic/plain.heic");
+    let at = file.windows(4).position(|kind| kind == b"iloc").unwrap();
+    // The length of the only item; none means all that follows.
+    file[at + 26..at + 30].fill(0);
+    let answer = SERVER.post("/classify", &file);
+    assert_eq!(answer.status, 200, "nothing follows yet");
+    file.resize(file.len() + (16 << 20), 0);
+    let answer = SERVER.post("/classify", &file);
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.code(), "image_too_many_pixels");
+    assert_eq!(
+        answer.json()["detail"],
+        "the HEIC has a coded picture of 16780516 bytes, allowed are 16777216: save it in smaller tiles, or as JPEG"
+    );
+}
+
 #[cfg(feature = "avif")]
 #[test]
 fn every_form_of_avif_is_accepted() {

@@ -14,6 +14,10 @@ use super::super::{Format, ImageLimits, PreprocessError};
 use super::band::{Band, Needed};
 use super::{Colors, Heif};
 
+/// Bytes that a coded picture may have, a tile of a grid or all: 16 MiB, more than a byte a pixel of the largest. The time
+/// for it goes with its bytes as with its samples: 50 ms a megabyte of HEVC.
+const MAX_CODED_BYTES: u64 = 16 << 20;
+
 /// What all coded pictures of a file have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Tile {
@@ -84,6 +88,14 @@ impl<'a, C: Codec> Tiled<'a, C> {
 
     fn read(heif: Heif<'a>) -> Result<Tiled<'a, C>, ContainerError> {
         let codec = C::read(&heif)?;
+        let longest = heif.longest()? as u64;
+        if longest > MAX_CODED_BYTES {
+            return Err(ContainerError::TooLarge {
+                got: longest,
+                unit: "bytes",
+                max: MAX_CODED_BYTES,
+            });
+        }
         let tile = codec.tile();
         let (columns, rows, size) = match heif.grid() {
             Some(grid) => (grid.columns, grid.rows, grid.size),
@@ -108,7 +120,7 @@ impl<'a, C: Codec> Tiled<'a, C> {
             full_range: true,
         });
         Ok(Tiled {
-            longest: heif.longest()? as u64,
+            longest,
             heif,
             size,
             columns,

@@ -93,7 +93,15 @@ impl<'a> JxlSource<'a> {
         // Two rows of groups, in fractions.
         let side = |side: u32, most: u32| u64::from(side.next_multiple_of(group).min(most));
         let rows = side(width, u32::MAX) * side(height, 2 * group) * size_of::<f32>() as u64;
-        pixels * (OUTPUT + of_pixels) + rows * channels + 2 * self.length + FIXED_BYTES
+        // Trees of predictions: one for all groups, and one of a group's own.
+        let in_group = u64::from(width.min(group)) * u64::from(height.min(group));
+        let nodes = (LEAST_NODES + pixels * channels / 16).min(1 << 22)
+            + (LEAST_NODES + in_group * channels).min(1 << 20);
+        pixels * (OUTPUT + of_pixels)
+            + rows * channels
+            + nodes * NODE_BYTES
+            + 2 * self.length
+            + FIXED_BYTES
     }
 
     /// A decoder that refuses frames larger than the picture.
@@ -159,7 +167,14 @@ const COEFFICIENTS: u64 = 12;
 /// Frames that are kept at most: four, and coarse ones that are a 64th of the picture and less.
 const KEPT_FRAMES: u64 = 5;
 
-/// Tables, histograms and trees; by a counting allocator, rounded up.
+/// Nodes that a tree of predictions may have for the smallest picture. A few bytes can ask for as many as the decoder
+/// allows.
+const LEAST_NODES: u64 = 1024;
+
+/// Bytes of a node, 16, while the list of all of them is copied to one of three times its length.
+const NODE_BYTES: u64 = 4 * 16;
+
+/// Tables and histograms; by a counting allocator, rounded up.
 const FIXED_BYTES: u64 = 8 << 20;
 
 /// Pixels that a frame may have in any case: letters of a small picture are kept in one of this size.
@@ -361,6 +376,16 @@ mod tests {
                 assert!(unknown_or_several.contains(&kind), "{name}: {kind:?}");
             }
         }
+    }
+
+    #[test]
+    fn trees_of_predictions_are_counted() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jxl/hostile");
+        let bytes = std::fs::read(format!("{folder}/tree_without_end.jxl")).expect("a fixture");
+        let source = JxlSource::open(&bytes, ImageLimits::default()).expect("a head");
+        // What the decoder allocates for it, and the result; by a counting allocator.
+        let needed = source.memory(Region::whole(source.size()));
+        assert!(needed >= 199 << 20, "{needed}");
     }
 
     #[test]
