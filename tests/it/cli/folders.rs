@@ -440,11 +440,13 @@ fn other_commands_do_not_write_what_they_read_either() {
 
 /// Sends a command a signal once a condition holds, and waits for its end.
 fn ended_by(signal: &str, mut command: Command, when: impl Fn() -> bool) -> Output {
-    let child = command
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    // Open to the end: what is waited for must not end before the signal has arrived.
+    let _stdin = child.stdin.take();
     eventually("it has got so far", when);
     let pid = child.id().to_string();
     let sent = Command::new("kill")
