@@ -172,7 +172,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
             "no such directory",
         ),
         (
-            &["--data", &enough, "--max-drop", "-1", "--out", &file],
+            &["--data", &enough, "--max-drop", "101", "--out", &file],
             2,
             "allowed are 0 to 100",
         ),

@@ -191,7 +191,7 @@ mod tests {
                 let factor = factors[if per_image == 1 { i / area } else { i }];
                 let product = rounded(store, x) * rounded(store, factor);
                 let sum = if adds { product + rounded(store, numbers[1][i]) } else { product };
-                rounded(store, if relu && !(sum > 0.0) { 0.0 } else { sum })
+                rounded(store, if relu && sum <= 0.0 { 0.0 } else { sum })
             }).collect();
             prop_assert_eq!(output.numbers(), expected);
         }
