@@ -40,6 +40,7 @@ mod metrics;
 mod models;
 mod not_square;
 mod oip;
+mod openapi;
 mod overload;
 mod page;
 mod photos;

@@ -8,14 +8,8 @@ use axum::extract::rejection::PathRejection;
 use crate::classifier::{ServedModel, SharedClassifier};
 use crate::desk::{Desk, DeskError};
 use crate::http::error::ApiError;
+use crate::http::target::Named;
 use crate::oip::check_version;
-
-/// The model of a path, and the version if it names one.
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct Named {
-    model: String,
-    version: Option<String>,
-}
 
 /// A model that is served, by a path that may name it.
 pub(super) type NamedPath = Result<Path<Named>, PathRejection>;
