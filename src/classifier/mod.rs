@@ -24,6 +24,8 @@ use crate::registry::LoadedModel;
 
 pub use crate::batcher::{Health, Permit, Refusal, Runs};
 
+pub use crate::registry::{split_version, version_of};
+
 pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::memory::{ImageSize, bound as images_memory_bound};
@@ -181,13 +183,33 @@ impl Classifier {
         &self.models
     }
 
-    /// The model of this name; the default without one.
+    /// The model of this name; the default without one. The name or `version` may say which version, else it is the
+    /// newest.
     #[must_use]
-    pub fn model(&self, name: Option<&str>) -> Option<&Arc<ServedModel>> {
-        match name {
-            None => self.models.first(),
-            Some(name) => self.models.iter().find(|m| m.info.name == name),
+    pub fn model(&self, name: Option<&str>, version: Option<u32>) -> Option<&Arc<ServedModel>> {
+        let (name, written) = match name {
+            None => (self.models.first()?.info.base_name(), None),
+            Some(name) => split_version(name),
+        };
+        let wanted = match (written, version) {
+            (Some(one), Some(other)) if one != other => return None,
+            (one, other) => one.or(other),
+        };
+        let versions = self.models.iter().filter(|m| m.info.base_name() == name);
+        match wanted {
+            Some(version) => { versions }.find(|m| m.info.version() == version),
+            None => versions.max_by_key(|m| m.info.version()),
         }
+    }
+
+    /// The versions of this name that are served, the oldest first; none of a name that is not.
+    #[must_use]
+    pub fn versions(&self, name: &str) -> Vec<u32> {
+        let (name, _) = split_version(name);
+        let same = self.models.iter().filter(|m| m.info.base_name() == name);
+        let mut versions: Vec<u32> = same.map(|m| m.info.version()).collect();
+        versions.sort_unstable();
+        versions
     }
 
     /// The time in which the busy server answers one image of a model; zero as long as none has been.

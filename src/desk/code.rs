@@ -14,6 +14,8 @@ pub enum Code {
     Unauthorized,
     /// No model of that name.
     UnknownModel,
+    /// No such version of a model.
+    UnknownVersion,
     /// Clients may not exchange models here.
     ModelsFixed,
     /// Models are being exchanged already.
@@ -66,11 +68,12 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Code; 28] = [
+    pub const ALL: [Code; 29] = [
         Code::NotReady,
         Code::ShuttingDown,
         Code::Unauthorized,
         Code::UnknownModel,
+        Code::UnknownVersion,
         Code::ModelsFixed,
         Code::ModelsBusy,
         Code::ModelRefused,
@@ -115,6 +118,7 @@ impl Code {
             Code::ShuttingDown => ("shutting_down", "Shutting down"),
             Code::Unauthorized => ("unauthorized", "Unauthorized"),
             Code::UnknownModel => ("unknown_model", "Unknown model"),
+            Code::UnknownVersion => ("unknown_version", "Unknown version"),
             Code::ModelsFixed => ("models_fixed", "Models are fixed"),
             Code::ModelsBusy => ("models_busy", "Models are being exchanged"),
             Code::ModelRefused => ("model_refused", "Model refused"),

@@ -110,7 +110,7 @@ fn message(response: &oip::Response) -> InferResponse {
     };
     InferResponse {
         model_name: response.model_name.clone(),
-        model_version: response.model_version.into(),
+        model_version: response.model_version.clone(),
         id: response.id.clone().unwrap_or_default(),
         outputs: response.outputs.iter().map(tensor).collect(),
         raw_output_contents: response.outputs.iter().map(raw).collect(),

@@ -206,7 +206,6 @@ fn oip_kind(error: &OipError) -> Kind {
         OipError::Output(_) => kind::BAD_OUTPUT,
         OipError::Parameter { .. } => kind::BAD_PARAMETER,
         OipError::TooManyImages { .. } => kind::TOO_LARGE_BATCH,
-        OipError::UnknownVersion { .. } => kind::UNKNOWN_VERSION,
         OipError::Unsupported(_) => kind::UNSUPPORTED,
     }
 }

@@ -68,12 +68,11 @@ pub(super) const BAD_OUTPUT: Kind = kind(BAD_REQUEST, "bad_output", "Bad request
 pub(super) const BAD_PARAMETER: Kind = kind(BAD_REQUEST, "bad_parameter", "Bad parameter");
 /// Of a tensor, whose extents are no size of a body.
 pub(super) const TOO_LARGE_BATCH: Kind = kind(BAD_REQUEST, "too_many_images", "Too many images");
-pub(super) const UNKNOWN_VERSION: Kind = kind(NOT_FOUND, "unknown_version", "Unknown version");
 pub(super) const UNSUPPORTED: Kind =
     kind(StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported");
 
 /// Those that only HTTP, or a message, can get wrong.
-pub(super) const OF_PROTOCOLS: [Kind; 19] = [
+pub(super) const OF_PROTOCOLS: [Kind; 18] = [
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
     BAD_QUERY,
@@ -91,7 +90,6 @@ pub(super) const OF_PROTOCOLS: [Kind; 19] = [
     BAD_OUTPUT,
     BAD_PARAMETER,
     TOO_LARGE_BATCH,
-    UNKNOWN_VERSION,
     UNSUPPORTED,
 ];
 
@@ -100,7 +98,7 @@ const fn status(code: Code) -> StatusCode {
     match code {
         Code::BadTimeout | Code::BodyIncomplete | Code::EmptyBody => StatusCode::BAD_REQUEST,
         Code::Unauthorized => StatusCode::UNAUTHORIZED,
-        Code::UnknownModel => StatusCode::NOT_FOUND,
+        Code::UnknownModel | Code::UnknownVersion => StatusCode::NOT_FOUND,
         Code::ModelsFixed => StatusCode::NOT_IMPLEMENTED,
         Code::ModelsBusy => StatusCode::CONFLICT,
         Code::ModelRefused => StatusCode::BAD_REQUEST,

@@ -13,7 +13,6 @@ use super::deadline::patience;
 use super::error::ApiError;
 use crate::classifier::ClassifyOptions;
 use crate::desk::{Deadline, Desk, InferRequest, cut};
-use crate::oip::check_version;
 use crate::preprocess::ExifMode;
 
 /// Query parameters as they came; unknown ones are refused, so that a typo is not a silent default.
@@ -66,8 +65,7 @@ pub(super) fn resolve(
         }
         (path, query) => path.or(query),
     };
-    let model = desk.model(&classifier, name.as_deref())?;
-    check_version(&model.info.name, version.as_deref())?;
+    let model = desk.model(&classifier, name.as_deref(), version.as_deref())?;
     let classes = model.info.labels.len();
     let exif = match exif.as_deref() {
         None | Some("auto") => ExifMode::Apply,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::metrics::Metrics;
-use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef};
+use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef, is_same_model};
 
 pub use self::error::RepositoryError;
 
@@ -133,7 +133,8 @@ impl Repository {
         served: &[Served],
         change: &Change,
     ) -> Result<Option<Vec<Served>>, RepositoryError> {
-        let position = |name: &str| served.iter().position(|s| s.model.name == name);
+        let is_called = |s: &Served, name: &str| is_same_model(&s.model.name, name);
+        let position = |name: &str| served.iter().position(|s| is_called(s, name));
         let mut next = served.to_vec();
         match change {
             Change::Load(name) => match position(name) {

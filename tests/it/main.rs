@@ -53,4 +53,5 @@ mod readme;
 mod requests;
 mod smuggling;
 mod tls;
+mod versions;
 mod webp;

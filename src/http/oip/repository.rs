@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::desk::Desk;
 use crate::http::body::read_small;
 use crate::http::error::ApiError;
-use crate::oip::{OipError, VERSION};
+use crate::oip::OipError;
 use crate::repository::Change;
 
 /// A request for the index; clients send nothing, or an object.
@@ -34,10 +34,11 @@ pub(super) async fn index(
     let body = read_small(&mut body, MOST, desk.limits().body_timeout).await?;
     check(&body)?;
     let classifier = desk.classifier()?;
-    let models = classifier.models().iter();
-    let entry =
-        |name: &str| json!({"name": name, "version": VERSION, "state": "READY", "reason": ""});
-    Ok(Json(models.map(|model| entry(&model.info.name)).collect()))
+    let models = classifier.models().iter().map(|model| {
+        let (name, version) = (model.info.base_name(), model.info.version().to_string());
+        json!({"name": name, "version": version, "state": "READY", "reason": ""})
+    });
+    Ok(Json(models.collect()))
 }
 
 fn check(body: &[u8]) -> Result<(), OipError> {

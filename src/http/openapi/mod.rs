@@ -13,7 +13,6 @@ use axum::Extension;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -21,6 +20,8 @@ use super::route::Route;
 use super::routes::Published;
 
 pub(super) use self::operation::Operation;
+
+use self::operation::Refusals;
 
 /// The document, its members in the order in which one reads them.
 #[derive(Serialize)]
@@ -33,20 +34,25 @@ struct Document<'a> {
 }
 
 /// The routes, in the order of their table.
-struct Paths<'a>(&'a [Route]);
+struct Paths<'a>(Vec<(&'a str, Value)>);
+
+impl<'a> Paths<'a> {
+    fn of(routes: &'a [Route], refusals: &mut Refusals) -> Paths<'a> {
+        let mut path = |route: &'a Route| {
+            let operations = route.operations.iter();
+            let operations = operations.map(|(method, operation)| {
+                let written = operation.written(&route.path, route.purpose, refusals);
+                ((*method).to_owned(), written)
+            });
+            (route.path.as_str(), Value::Object(operations.collect()))
+        };
+        Paths(routes.iter().map(&mut path).collect())
+    }
+}
 
 impl Serialize for Paths<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut paths = serializer.serialize_map(Some(self.0.len()))?;
-        for route in self.0 {
-            let operations = route.operations.iter();
-            let operations = operations.map(|(method, operation)| {
-                let written = operation.written(&route.path, route.purpose);
-                ((*method).to_owned(), written)
-            });
-            paths.serialize_entry(&route.path, &Value::Object(operations.collect()))?;
-        }
-        paths.end()
+        serializer.collect_map(self.0.iter().map(|(path, operations)| (path, operations)))
     }
 }
 
@@ -58,6 +64,8 @@ const DESCRIPTION: &str = "Tells what is in a photo: POST or PUT an image to `/c
 
 /// The document of these routes.
 pub(super) fn of(routes: &[Route]) -> Bytes {
+    let mut refusals = Refusals::default();
+    let paths = Paths::of(routes, &mut refusals);
     let document = Document {
         openapi: "3.1.0",
         info: json!({
@@ -67,9 +75,10 @@ pub(super) fn of(routes: &[Route]) -> Bytes {
             "description": DESCRIPTION,
         }),
         tags: operation::tags(),
-        paths: Paths(routes),
+        paths,
         components: json!({
             "schemas": schemas::all(),
+            "responses": refusals.all(),
             "headers": operation::headers(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::operation::{Operation, Tag, header, of_json, reference};
-use super::operations::{OF_BODIES, OF_IMAGES, patience};
+use super::operations::{OF_BODIES, OF_IMAGES, OF_MODEL, SAMPLE, patience};
 use crate::desk::{Code, RequestLimits};
 use crate::http::kind::{self, Kind};
 
@@ -18,13 +18,6 @@ fn told(id: &str, summary: &'static str, schema: &str) -> Operation {
         problems: Vec::new(),
     }
 }
-
-/// What a question about a model can meet.
-const OF_MODEL: [Kind; 3] = [
-    Kind::of(Code::NotReady),
-    Kind::of(Code::UnknownModel),
-    kind::UNKNOWN_VERSION,
-];
 
 fn told_of_model(id: &str, summary: &'static str, schema: &str) -> Operation {
     Operation {
@@ -121,7 +114,10 @@ pub(in crate::http) fn infer(limits: &RequestLimits) -> Operation {
             limits.max_body_bytes
         ),
         "content": {
-            "application/json": {"schema": reference("InferRequest")},
+            "application/json": {"schema": reference("InferRequest"), "example": {
+                "inputs": [{"name": "input", "datatype": "BYTES", "shape": [1], "data": [SAMPLE]}],
+                "outputs": [{"name": "probabilities", "parameters": {"classification": 5}}],
+            }},
             "application/octet-stream": binary,
         },
     });
@@ -132,7 +128,6 @@ pub(in crate::http) fn infer(limits: &RequestLimits) -> Operation {
         "schema": {"type": "integer", "minimum": 0},
     });
     let own = [
-        kind::UNKNOWN_VERSION,
         kind::BAD_JSON_LENGTH,
         kind::BAD_INPUT,
         kind::BAD_DATA,

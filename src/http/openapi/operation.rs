@@ -117,8 +117,8 @@ impl Operation {
         }
     }
 
-    /// As the document has it, on this path.
-    pub(super) fn written(&self, path: &str, purpose: Purpose) -> Value {
+    /// As the document has it, on this path; what it refuses goes to `refusals`.
+    pub(super) fn written(&self, path: &str, purpose: Purpose, refusals: &mut Refusals) -> Value {
         let mut parameters: Vec<Value> = in_path(path).map(path_parameter).collect();
         let mut problems = self.problems.clone();
         problems.extend(ANYWHERE);
@@ -142,7 +142,7 @@ impl Operation {
         if let Some(body) = &self.body {
             written["requestBody"] = body.clone();
         }
-        let mut answers = refusals(&problems, oip::is_its(path));
+        let mut answers = refusals.of(&problems, oip::is_its(path));
         let mut answer = self.answer.clone();
         answer["headers"]["X-Request-Id"] = header("RequestId");
         answers.insert("200".into(), answer);
@@ -173,37 +173,66 @@ fn path_parameter(name: &str) -> Value {
     })
 }
 
-/// The answers that are problems, by their status.
-fn refusals(problems: &[Kind], is_of_protocol: bool) -> Map<String, Value> {
-    let mut by_status: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
-    for problem in problems {
-        let same = by_status.entry(problem.status.as_u16()).or_default();
-        if !same.contains(problem) {
-            same.push(*problem);
+/// The answers that are problems, each written once: many operations refuse for the same reasons.
+#[derive(Default)]
+pub(super) struct Refusals {
+    written: Map<String, Value>,
+}
+
+impl Refusals {
+    /// References to those of these problems, by their status.
+    fn of(&mut self, problems: &[Kind], is_of_protocol: bool) -> Map<String, Value> {
+        let mut by_status: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
+        for problem in problems {
+            let same = by_status.entry(problem.status.as_u16()).or_default();
+            if !same.contains(problem) {
+                same.push(*problem);
+            }
         }
-    }
-    let answer = |(status, kinds): (u16, Vec<Kind>)| {
-        let lines = kinds.iter().map(|k| format!("- `{}`: {}", k.code, k.title));
-        let description = lines.collect::<Vec<_>>().join("\n");
-        let codes: Vec<&str> = kinds.iter().map(|k| k.code).collect();
-        let content = match is_of_protocol {
-            true => json!({"application/json": {"schema": reference("Error")}}),
-            false => json!({"application/problem+json": {"schema": {
-                "allOf": [reference("Problem")],
-                "properties": {"status": {"const": status}, "code": {"enum": codes}},
-                "required": ["request_id"],
-            }}}),
+        let entry = |(status, mut kinds): (u16, Vec<Kind>)| {
+            kinds.sort_by_key(|kind| kind.code);
+            let answer = refusal(status, &kinds, is_of_protocol);
+            let name = self.name(status, answer);
+            let reference = format!("#/components/responses/{name}");
+            (status.to_string(), json!({"$ref": reference}))
         };
-        let mut headers = json!({"X-Request-Id": header("RequestId")});
-        match status {
-            401 => headers["WWW-Authenticate"] = header("Authenticate"),
-            503 => headers["Retry-After"] = header("RetryAfter"),
-            _ => {}
-        }
-        let answer = json!({"description": description, "headers": headers, "content": content});
-        (status.to_string(), answer)
+        by_status.into_iter().map(entry).collect()
+    }
+
+    /// The name of an answer, which is written under it.
+    fn name(&mut self, status: u16, answer: Value) -> String {
+        let names = (1..).map(|n| format!("Refusal{status}-{n}"));
+        let free = |name: &String| self.written.get(name).is_none_or(|a| *a == answer);
+        let name = { names }.find(free).unwrap_or_default();
+        self.written.insert(name.clone(), answer);
+        name
+    }
+
+    /// All that were written.
+    pub(super) fn all(self) -> Value {
+        Value::Object(self.written)
+    }
+}
+
+fn refusal(status: u16, kinds: &[Kind], is_of_protocol: bool) -> Value {
+    let lines = kinds.iter().map(|k| format!("- `{}`: {}", k.code, k.title));
+    let description = lines.collect::<Vec<_>>().join("\n");
+    let codes: Vec<&str> = kinds.iter().map(|k| k.code).collect();
+    let content = match is_of_protocol {
+        true => json!({"application/json": {"schema": reference("Error")}}),
+        false => json!({"application/problem+json": {"schema": {
+            "allOf": [reference("Problem")],
+            "properties": {"status": {"const": status}, "code": {"enum": codes}},
+            "required": ["request_id"],
+        }}}),
     };
-    by_status.into_iter().map(answer).collect()
+    let mut headers = json!({"X-Request-Id": header("RequestId")});
+    match status {
+        401 => headers["WWW-Authenticate"] = header("Authenticate"),
+        503 => headers["Retry-After"] = header("RetryAfter"),
+        _ => {}
+    }
+    json!({"description": description, "headers": headers, "content": content})
 }
 
 /// A schema of the document's own.

@@ -7,9 +7,10 @@ use crate::desk::{Code, RequestLimits};
 use crate::http::kind::{self, Kind};
 
 /// What a request with images can meet at the desk and behind it, whatever its form.
-pub(super) const OF_IMAGES: [Kind; 21] = [
+pub(super) const OF_IMAGES: [Kind; 22] = [
     Kind::of(Code::BadTimeout),
     Kind::of(Code::UnknownModel),
+    Kind::of(Code::UnknownVersion),
     Kind::of(Code::NotReady),
     Kind::of(Code::ShuttingDown),
     Kind::of(Code::QueueFull),
@@ -31,6 +32,13 @@ pub(super) const OF_IMAGES: [Kind; 21] = [
     kind::BAD_JSON,
 ];
 
+/// What a question about a model can meet.
+pub(super) const OF_MODEL: [Kind; 3] = [
+    Kind::of(Code::NotReady),
+    Kind::of(Code::UnknownModel),
+    Kind::of(Code::UnknownVersion),
+];
+
 /// What reading a body can meet.
 pub(super) const OF_BODIES: [Kind; 3] = [
     Kind::of(Code::BodyTooLarge),
@@ -45,6 +53,9 @@ const OF_UPLOADS: [Kind; 4] = [
     kind::BAD_BASE64,
     kind::TOO_MANY_IMAGES,
 ];
+
+/// A PNG of 8×8 pixels, for examples that work.
+pub(super) const SAMPLE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQAAAADsdIMmAAAADklEQVR42mNYxRDKgIQBIUQD/TZLIakAAAAASUVORK5CYII=";
 
 /// How long the client waits.
 pub(super) fn patience() -> Value {
@@ -126,7 +137,7 @@ fn images(limits: &RequestLimits) -> Value {
                     "required": ["images"],
                     "additionalProperties": false,
                 },
-            ]}},
+            ]}, "example": {"image": SAMPLE}},
             "multipart/form-data": {"schema": {
                 "type": "object",
                 "description": "an image in each field; the names `files`, `files[]`, `image`, `images` and `data` are taken too",
@@ -183,7 +194,7 @@ pub(in crate::http) fn model() -> Operation {
         id: "model".into(),
         summary: "One model with all its classes",
         answer: of_json("The model.", "Model"),
-        problems: vec![Kind::of(Code::NotReady), Kind::of(Code::UnknownModel)],
+        problems: OF_MODEL.to_vec(),
         ..models()
     }
 }
@@ -206,7 +217,6 @@ pub(in crate::http) fn predict(limits: &RequestLimits) -> Operation {
                 "oneOf": [of_image, {"type": "array", "items": of_image}],
             }}},
         }),
-        problems: [&classify.problems[..], &[kind::UNKNOWN_VERSION]].concat(),
         ..classify
     }
 }

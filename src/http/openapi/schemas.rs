@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::operation::reference;
 use crate::desk::Code;
 use crate::http::kind::OF_PROTOCOLS;
-use crate::oip::{EXTENSIONS, VERSION};
+use crate::oip::EXTENSIONS;
 
 /// All of them.
 pub(super) fn all() -> Value {
@@ -218,7 +218,7 @@ fn protocol() -> Value {
         "TensorMetadata": tensor,
         "ModelMetadata": whole(json!({
             "name": text(),
-            "versions": {"type": "array", "items": text(), "minItems": 1, "examples": [[VERSION]]},
+            "versions": {"type": "array", "items": text(), "minItems": 1},
             "platform": text(),
             "inputs": list(reference("TensorMetadata")),
             "outputs": list(reference("TensorMetadata")),

@@ -76,13 +76,14 @@ function codes(description) {
   return make("ul", lines);
 }
 
-function answers(responses) {
-  return Object.entries(responses).map(([status, { description, content }]) =>
+function answers(api, responses) {
+  const all = Object.entries(responses).map(([status, answer]) => [status, answer.$ref ? api.components.responses[named(answer.$ref)] : answer]);
+  return all.map(([status, { description, content }]) =>
     make("li", [make("strong", status), ...(status === "200" ? [prose(description, "span"), ...contents(content)] : [codes(description)])]),
   );
 }
 
-function operation(path, method, of) {
+function operation(api, path, method, of) {
   const parameters = (of.parameters ?? []).map((parameter) => ({ ...parameter, note: `in ${parameter.in}` }));
   const key = of.security ? "needs a key where the server has keys" : "needs no key";
   const body = of.requestBody;
@@ -94,7 +95,7 @@ function operation(path, method, of) {
       ...(parameters.length > 0 ? [make("h3", "Parameters"), rows(parameters)] : []),
       ...(body ? [make("h3", "Body"), prose(body.description ?? ""), ...contents(body.content)] : []),
       make("h3", "Answers"),
-      make("ul", answers(of.responses), { class: "answers" }),
+      make("ul", answers(api, of.responses), { class: "answers" }),
     ],
     { id: of.operationId },
   );
@@ -104,7 +105,7 @@ function show(api) {
   $("title").textContent = `${api.info.title} ${api.info.version}: its HTTP API`;
   $("about").replaceWith(...api.info.description.split("\n\n").map((text) => prose(text)));
   const all = Object.entries(api.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, of]) => ({ tag: of.tags[0], element: operation(path, method, of) })),
+    Object.entries(methods).map(([method, of]) => ({ tag: of.tags[0], element: operation(api, path, method, of) })),
   );
   for (const { name, description } of api.tags) {
     const own = all.filter(({ tag }) => tag === name).map(({ element }) => element);

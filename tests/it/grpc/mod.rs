@@ -21,7 +21,7 @@ pub(crate) struct InferRequest {
     #[prost(string, tag = "1")]
     pub(crate) model_name: String,
     #[prost(string, tag = "2")]
-    model_version: String,
+    pub(crate) model_version: String,
     #[prost(string, tag = "3")]
     id: String,
     #[prost(message, repeated, tag = "5")]
@@ -58,6 +58,8 @@ pub(crate) struct Contents {
 pub(crate) struct InferResponse {
     #[prost(string, tag = "1")]
     pub(crate) model_name: String,
+    #[prost(string, tag = "2")]
+    pub(crate) model_version: String,
     #[prost(string, tag = "3")]
     id: String,
     #[prost(message, repeated, tag = "5")]
@@ -89,7 +91,7 @@ const UNAUTHENTICATED: u32 = 16;
 /// What came of a call.
 #[derive(Debug)]
 pub(crate) struct Called {
-    status: u32,
+    pub(crate) status: u32,
     message: String,
     head: HeaderMap,
     body: Vec<u8>,

@@ -54,16 +54,16 @@ fn with(precision: Option<kernels::nn::Precision>) -> EngineOptions {
     }
 }
 
-/// A directory with a quantized network of 21 classes and 32×32 pixels.
+/// A directory with a quantized network of 7 classes and 32×32 pixels.
 fn quantized() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
     write("model.onnx", &fixture_bytes("quantized/qdq.onnx"));
     write(
         "model.toml",
-        b"[preprocess]\nresize = 36\ncrop = 32\n[output]\nkind = \"logits\"\n",
+        b"[preprocess]\nresize = 36\ncrop = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n[output]\nkind = \"logits\"\n",
     );
-    let labels: Vec<String> = (0..21).map(|n| format!("class {n}")).collect();
+    let labels: Vec<String> = (0..7).map(|n| format!("class {n}")).collect();
     write("labels.txt", labels.join("\n").as_bytes());
     dir
 }
