@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::batcher::{Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, StartError};
+use crate::batcher::{
+    Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, RunCounter, StartError,
+};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::preprocess::{ExifMode, ImageOptions, Pool, Preprocessor, Source};
@@ -123,12 +125,36 @@ impl Classifier {
         options: ClassifierOptions,
         metrics: Arc<Metrics>,
     ) -> Result<Classifier, StartError> {
+        Classifier::start_after(None, models, options, metrics)
+    }
+
+    /// The same in place of another: of models that both have, statistics go on and what was learnt of their costs stays.
+    ///
+    /// # Errors
+    /// As of [`Classifier::start`].
+    ///
+    /// # Panics
+    /// As of [`Classifier::start`].
+    pub fn start_after(
+        before: Option<&Classifier>,
+        models: Vec<LoadedModel>,
+        options: ClassifierOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Classifier, StartError> {
+        let same = |model: &LoadedModel| -> Option<(&Classifier, &ServedModel)> {
+            let is_same = |old: &&Arc<ServedModel>| Arc::ptr_eq(&old.info.model, &model.model);
+            let before = before?;
+            Some((before, before.models.iter().find(is_same)?))
+        };
         assert!(!models.is_empty(), "a classifier needs a model");
         let lanes = models
             .iter()
             .map(|m| Lane {
                 name: m.name.clone(),
                 model: Arc::clone(&m.model),
+                runs: same(m).map_or_else(RunCounter::default, |(before, old)| {
+                    before.batcher.run_counter(old.lane)
+                }),
             })
             .collect();
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
@@ -149,6 +175,11 @@ impl Classifier {
                 max_batch_size: options.batching.max_batch_size,
             },
         );
+        for (lane, model) in models.iter().enumerate() {
+            if let Some((before, old)) = same(model) {
+                admission.learn(lane, &before.admission, old.lane);
+            }
+        }
         let batcher = Arc::new(Batcher::start(
             lanes,
             options.batching,
@@ -159,11 +190,12 @@ impl Classifier {
         let pool = Pool::start("prep", options.prep_threads, ahead)?;
         let serve = |(lane, info): (usize, LoadedModel)| {
             let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
+            let statistics = same(&info).map(|(_, old)| Arc::clone(&old.statistics));
             Arc::new(ServedModel {
                 info,
                 preprocessor,
                 lane,
-                statistics: Statistics::default(),
+                statistics: statistics.unwrap_or_default(),
             })
         };
         let models = models.into_iter().enumerate().map(serve).collect();

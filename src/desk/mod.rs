@@ -142,7 +142,8 @@ impl Desk {
     pub fn change_models(&self, change: &Change) -> Result<bool, DeskError> {
         let Exchange { repository, .. } = self.repository.get().ok_or(DeskError::NotReady)?;
         let put = |classifier| self.set_classifier(classifier);
-        Ok(repository.change(change, put)?)
+        let before = self.classifier.get();
+        Ok(repository.change(change, before.as_ref().map(|before| &***before), put)?)
     }
 
     /// The same for a client, on a thread of its own.

@@ -65,6 +65,22 @@ fn messages_that_are_none_are_refused_in_our_words() {
 }
 
 #[test]
+fn list_of_the_members_is_no_object() {
+    let input = json!(["input", [1, 3, 2, 2], "FP32", {}, flat()]);
+    let object =
+        json!({"name": "input", "shape": [1, 3, 2, 2], "datatype": "FP32", "data": flat()});
+    assert!(of(&json!({"inputs": [object]})).is_ok());
+    for list in [
+        json!([null, {}, [object], null]),
+        json!([]),
+        json!({"inputs": [input]}),
+        json!({"inputs": [object], "outputs": [["logits", {}]]}),
+    ] {
+        error(of(&list));
+    }
+}
+
+#[test]
 fn names_are_checked_and_unknown_members_are_not() {
     let mut request = input("FP32", &json!([1, 3, 2, 2]), &flat());
     request["model_name"] = json!("whatever");
