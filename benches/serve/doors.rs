@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use h2::client::SendRequest;
 use prost::Message;
-use resnet::engine::{EngineOptions, Model};
+use resnet::engine::EngineOptions;
 use resnet::registry::{ModelRef, load};
 use resnet::tensor::{Image, Tensor};
 use serde_json::json;

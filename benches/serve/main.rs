@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let (model, photos) = inputs();
     println!("model {}, {} photos", model.name, photos.len());
-    let parts: [(&str, fn(&ModelRef, &[Vec<u8>])); 3] = [
+    let parts: [(&str, Part); 3] = [
         ("overhead", overhead),
         ("doors", |model, _| doors::run(model)),
         ("scaling", scaling),
@@ -48,6 +48,9 @@ fn main() {
         }
     }
 }
+
+/// What is measured, with a model and photos.
+type Part = fn(&ModelRef, &[Vec<u8>]);
 
 /// Where a server answers.
 struct Addresses {

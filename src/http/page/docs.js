@@ -42,6 +42,9 @@ function words(schema = {}) {
   if (schema.properties) {
     return [`object of ${Object.keys(schema.properties).join(", ")}`];
   }
+  if (schema.format === "binary") {
+    return ["bytes"];
+  }
   const least = schema.minimum === undefined ? "" : `, from ${schema.minimum}`;
   return [`${[schema.type ?? "anything"].flat().join(" or ")}${least}`];
 }
@@ -54,7 +57,7 @@ function rows(list) {
       make("td", words(schema)),
       prose(description ?? schema?.description ?? "", "td"),
     ]);
-  return make("div", make("table", make("tbody", list.map(row))), { class: "scroll" });
+  return make("div", make("table", make("tbody", list.map(row))), { class: "scroll", tabindex: "0" });
 }
 
 function members(schema) {
@@ -79,7 +82,7 @@ function codes(description) {
 function answers(api, responses) {
   const all = Object.entries(responses).map(([status, answer]) => [status, answer.$ref ? api.components.responses[named(answer.$ref)] : answer]);
   return all.map(([status, { description, content }]) =>
-    make("li", [make("strong", status), ...(status === "200" ? [prose(description, "span"), ...contents(content)] : [codes(description)])]),
+    make("li", [make("strong", status), " ", ...(status === "200" ? [prose(description, "span"), ...contents(content)] : [codes(description)])]),
   );
 }
 
