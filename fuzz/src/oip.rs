@@ -27,7 +27,7 @@ mod tensor;
 
 pub use self::datatype::Datatype;
 pub use self::error::OipError;
-pub use self::model::{InputForm, ModelForm, OutputForm, VERSION, Values, check_version};
+pub use self::model::{InputForm, ModelForm, OutputForm, Values};
 pub use self::parameters::{Parameter, Parameters};
 pub use self::request::{Request, Wanted, WantedOutput, Work};
 pub use self::tensor::{InputTensor, NOTHING, RequestedOutput, TensorData};

@@ -72,6 +72,12 @@ impl Admission {
         })
     }
 
+    /// Believes of a lane what `before` has learnt of its own: it is the same model.
+    pub fn learn(&self, lane: usize, before: &Admission, of: usize) {
+        let learnt = before.lock().costs[of].clone();
+        self.lock().costs[lane] = learnt;
+    }
+
     /// Nothing is done under the lock that could panic halfway, so a poisoned lock still guards a whole state.
     fn lock(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)

@@ -30,10 +30,9 @@ use crate::tensor::Image;
 pub use self::admission::{Admission, AdmissionPolicy, Ask, Permit};
 pub use self::policy::{BatchPolicy, Decision};
 pub use self::refusal::Refusal;
-pub use self::runs::Runs;
+pub use self::runs::{RunCounter, Runs};
 
 use self::queue::{Queue, Wait};
-use self::runs::RunCounter;
 use self::supervisor::Supervisor;
 
 /// One image's output and what it took to get it.
@@ -93,6 +92,8 @@ pub struct Lane {
     pub name: String,
     /// Spawns the workers' engines.
     pub model: Arc<dyn Model>,
+    /// Counts its runs.
+    pub runs: RunCounter,
 }
 
 /// Whether batches are run.
@@ -117,8 +118,6 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// One a worker.
     heartbeats: Vec<Heartbeat>,
-    /// One a lane.
-    runs: Vec<RunCounter>,
 }
 
 /// Handle to the queue and its workers.
@@ -143,7 +142,6 @@ impl Batcher {
     ) -> Result<Batcher, StartError> {
         let shared = Arc::new(Shared {
             queue: Queue::new(lanes.len(), policy),
-            runs: lanes.iter().map(|_| RunCounter::default()).collect(),
             lanes,
             admission,
             metrics,
@@ -179,7 +177,13 @@ impl Batcher {
     /// The runs of a lane's batches so far, by their size, the smallest first.
     #[must_use]
     pub fn runs(&self, lane: usize) -> Vec<Runs> {
-        self.shared.runs[lane].read()
+        self.shared.lanes[lane].runs.read()
+    }
+
+    /// What counts them.
+    #[must_use]
+    pub fn run_counter(&self, lane: usize) -> RunCounter {
+        self.shared.lanes[lane].runs.clone()
     }
 
     /// Whether batches are run, now and in the future.

@@ -3,7 +3,7 @@
 //! Counted by `worker`, one a lane.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The runs of batches of one size.
@@ -17,9 +17,10 @@ pub struct Runs {
     pub time: Duration,
 }
 
-/// Counts a lane's runs; there are as many sizes as a batch may have images.
-#[derive(Debug, Default)]
-pub(super) struct RunCounter(Mutex<BTreeMap<usize, (u64, Duration)>>);
+/// Counts a lane's runs, of a model that is taken over those of its lane before too; there are as many sizes as a batch
+/// may have images.
+#[derive(Debug, Clone, Default)]
+pub struct RunCounter(Arc<Mutex<BTreeMap<usize, (u64, Duration)>>>);
 
 impl RunCounter {
     pub(super) fn ran(&self, batch_size: usize, time: Duration) {

@@ -83,7 +83,7 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
     let outputs = run_apart(lane, engine, &images);
     let infer = start.elapsed();
     shared.metrics.worker_busy.inc_by(infer.as_secs_f64());
-    shared.runs[index].ran(batch_size, infer);
+    shared.lanes[index].runs.ran(batch_size, infer);
     shared
         .admission
         .ran(index, batch_size, infer, start + infer);

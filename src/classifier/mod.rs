@@ -16,13 +16,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::batcher::{Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, StartError};
+use crate::batcher::{
+    Admission, AdmissionPolicy, Ask, BatchPolicy, Batcher, Lane, RunCounter, StartError,
+};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::preprocess::{ExifMode, ImageOptions, Pool, Preprocessor, Source};
 use crate::registry::LoadedModel;
 
 pub use crate::batcher::{Health, Permit, Refusal, Runs};
+
+pub use crate::registry::{split_version, version_of};
 
 pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
@@ -121,12 +125,36 @@ impl Classifier {
         options: ClassifierOptions,
         metrics: Arc<Metrics>,
     ) -> Result<Classifier, StartError> {
+        Classifier::start_after(None, models, options, metrics)
+    }
+
+    /// The same in place of another: of models that both have, statistics go on and what was learnt of their costs stays.
+    ///
+    /// # Errors
+    /// As of [`Classifier::start`].
+    ///
+    /// # Panics
+    /// As of [`Classifier::start`].
+    pub fn start_after(
+        before: Option<&Classifier>,
+        models: Vec<LoadedModel>,
+        options: ClassifierOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Classifier, StartError> {
+        let same = |model: &LoadedModel| -> Option<(&Classifier, &ServedModel)> {
+            let is_same = |old: &&Arc<ServedModel>| Arc::ptr_eq(&old.info.model, &model.model);
+            let before = before?;
+            Some((before, before.models.iter().find(is_same)?))
+        };
         assert!(!models.is_empty(), "a classifier needs a model");
         let lanes = models
             .iter()
             .map(|m| Lane {
                 name: m.name.clone(),
                 model: Arc::clone(&m.model),
+                runs: same(m).map_or_else(RunCounter::default, |(before, old)| {
+                    before.batcher.run_counter(old.lane)
+                }),
             })
             .collect();
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
@@ -147,6 +175,11 @@ impl Classifier {
                 max_batch_size: options.batching.max_batch_size,
             },
         );
+        for (lane, model) in models.iter().enumerate() {
+            if let Some((before, old)) = same(model) {
+                admission.learn(lane, &before.admission, old.lane);
+            }
+        }
         let batcher = Arc::new(Batcher::start(
             lanes,
             options.batching,
@@ -157,11 +190,12 @@ impl Classifier {
         let pool = Pool::start("prep", options.prep_threads, ahead)?;
         let serve = |(lane, info): (usize, LoadedModel)| {
             let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
+            let statistics = same(&info).map(|(_, old)| Arc::clone(&old.statistics));
             Arc::new(ServedModel {
                 info,
                 preprocessor,
                 lane,
-                statistics: Statistics::default(),
+                statistics: statistics.unwrap_or_default(),
             })
         };
         let models = models.into_iter().enumerate().map(serve).collect();
@@ -181,13 +215,33 @@ impl Classifier {
         &self.models
     }
 
-    /// The model of this name; the default without one.
+    /// The model of this name; the default without one. The name or `version` may say which version, else it is the
+    /// newest.
     #[must_use]
-    pub fn model(&self, name: Option<&str>) -> Option<&Arc<ServedModel>> {
-        match name {
-            None => self.models.first(),
-            Some(name) => self.models.iter().find(|m| m.info.name == name),
+    pub fn model(&self, name: Option<&str>, version: Option<u32>) -> Option<&Arc<ServedModel>> {
+        let (name, written) = match name {
+            None => (self.models.first()?.info.base_name(), None),
+            Some(name) => split_version(name),
+        };
+        let wanted = match (written, version) {
+            (Some(one), Some(other)) if one != other => return None,
+            (one, other) => one.or(other),
+        };
+        let versions = self.models.iter().filter(|m| m.info.base_name() == name);
+        match wanted {
+            Some(version) => { versions }.find(|m| m.info.version() == version),
+            None => versions.max_by_key(|m| m.info.version()),
         }
+    }
+
+    /// The versions of this name that are served, the oldest first; none of a name that is not.
+    #[must_use]
+    pub fn versions(&self, name: &str) -> Vec<u32> {
+        let (name, _) = split_version(name);
+        let same = self.models.iter().filter(|m| m.info.base_name() == name);
+        let mut versions: Vec<u32> = same.map(|m| m.info.version()).collect();
+        versions.sort_unstable();
+        versions
     }
 
     /// The time in which the busy server answers one image of a model; zero as long as none has been.

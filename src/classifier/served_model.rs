@@ -2,6 +2,7 @@
 //!
 //! Made by `Classifier::start`; its threads ask it for each image.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Statistics;
@@ -16,7 +17,7 @@ pub struct ServedModel {
     pub info: LoadedModel,
     pub(super) preprocessor: Preprocessor,
     pub(super) lane: usize,
-    pub(super) statistics: Statistics,
+    pub(super) statistics: Arc<Statistics>,
 }
 
 /// An image as its network takes it.

@@ -1,4 +1,4 @@
-//! Loading models and starting the classifier around them, as the flags say.
+//! Loading models, and the classifier around them, as the flags say.
 //!
 //! Shared by the commands that classify.
 
@@ -7,36 +7,33 @@ use std::time::Duration;
 
 use super::show;
 use crate::batcher::BatchPolicy;
-use crate::classifier::{Classifier, ClassifierOptions};
+use crate::classifier::ClassifierOptions;
 use crate::config::{EngineConfig, ImageConfig, ThreadPlan};
 use crate::engine::{EngineOptions, OutputWish};
 use crate::metrics::Metrics;
 use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
-use crate::registry::{self, LoadedModel, ModelRef};
+use crate::registry::{self, LoadedModel};
+use crate::repository::{Find, Repository, Source};
 use kernels::Isa;
 
-/// Loads the models and starts a classifier for them, warmed up.
-///
-/// # Errors
-/// The first model that cannot be served; then nothing is.
-pub(crate) fn start(
-    references: &[ModelRef],
-    engine: &EngineOptions,
+/// A repository that loads and announces models as the flags say; `find` is for names that clients give.
+pub(crate) fn repository(
+    engine: EngineOptions,
     options: ClassifierOptions,
+    find: Box<Find>,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<Classifier> {
-    let models = references
-        .iter()
-        .map(|r| registry::load(r, engine))
-        .collect::<Result<Vec<_>, _>>()?;
-    for model in &models {
-        announce(model, engine, metrics);
-    }
-    Ok(Classifier::start(models, options, Arc::clone(metrics))?)
+) -> Repository {
+    let (engine, announced) = (engine.clone(), (engine, Arc::clone(metrics)));
+    let source = Source {
+        find,
+        load: Box::new(move |reference| registry::load(reference, &engine)),
+        announce: Box::new(move |model| announce(model, &announced.0, &announced.1)),
+    };
+    Repository::new(source, options, Arc::clone(metrics))
 }
 
 /// A loaded model in the log and the metrics.
-pub(super) fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
+fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
     let spec = model.model.spec();
     tracing::info!(
         model = model.name,

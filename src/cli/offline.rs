@@ -19,6 +19,7 @@ use crate::classifier::{Classification, Classifier, ClassifyError, ClassifyOptio
 use crate::config::{CpuBudget, EngineConfig, ImageConfig};
 use crate::http::ApiError;
 use crate::metrics::Metrics;
+use crate::registry::ModelError;
 
 /// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
 const AHEAD: usize = 64;
@@ -81,7 +82,9 @@ impl OfflineArgs {
             engine.features.isa,
         );
         let metrics = Arc::new(Metrics::new());
-        let classifier = load::start(&[reference], &engine, options, &metrics)?;
+        let nobody_asks = Box::new(|name: &str| Err(ModelError::NoStore(name.into())));
+        let repository = load::repository(engine, options, nobody_asks, &metrics);
+        let classifier = repository.start(vec![reference])?;
         let model = Arc::clone(&classifier.models()[0]);
         Ok(Offline { model, classifier })
     }

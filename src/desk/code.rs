@@ -14,6 +14,8 @@ pub enum Code {
     Unauthorized,
     /// No model of that name.
     UnknownModel,
+    /// No such version of a model.
+    UnknownVersion,
     /// Clients may not exchange models here.
     ModelsFixed,
     /// Models are being exchanged already.
@@ -65,24 +67,58 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Code; 29] = [
+        Code::NotReady,
+        Code::ShuttingDown,
+        Code::Unauthorized,
+        Code::UnknownModel,
+        Code::UnknownVersion,
+        Code::ModelsFixed,
+        Code::ModelsBusy,
+        Code::ModelRefused,
+        Code::BadTimeout,
+        Code::BodyTooLarge,
+        Code::BodyTimeout,
+        Code::BodyMemoryFull,
+        Code::BodyIncomplete,
+        Code::QueueFull,
+        Code::ClientQueueFull,
+        Code::Overloaded,
+        Code::Stuck,
+        Code::DeadlineExceeded,
+        Code::EmptyBody,
+        Code::UnsupportedMediaType,
+        Code::ImageTruncated,
+        Code::ImageCorrupt,
+        Code::ImageDecodeTimeout,
+        Code::DecodeMemoryFull,
+        Code::OutOfMemory,
+        Code::ImageUnsupported,
+        Code::ImageTooManyPixels,
+        Code::BadValues,
+        Code::Internal,
+    ];
+
     /// The code as it goes over the wire; never changed.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         self.row().0
     }
 
     /// A few words for people.
     #[must_use]
-    pub fn title(self) -> &'static str {
+    pub const fn title(self) -> &'static str {
         self.row().1
     }
 
-    fn row(self) -> (&'static str, &'static str) {
+    const fn row(self) -> (&'static str, &'static str) {
         match self {
             Code::NotReady => ("not_ready", "Not ready"),
             Code::ShuttingDown => ("shutting_down", "Shutting down"),
             Code::Unauthorized => ("unauthorized", "Unauthorized"),
             Code::UnknownModel => ("unknown_model", "Unknown model"),
+            Code::UnknownVersion => ("unknown_version", "Unknown version"),
             Code::ModelsFixed => ("models_fixed", "Models are fixed"),
             Code::ModelsBusy => ("models_busy", "Models are being exchanged"),
             Code::ModelRefused => ("model_refused", "Model refused"),
@@ -109,6 +145,20 @@ impl Code {
             Code::ImageTooManyPixels => ("image_too_many_pixels", "Image too large"),
             Code::BadValues => ("bad_values", "No finite answer to these values"),
             Code::Internal => ("internal", "Internal error"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_all() {
+        // The last one's number: the compiler does not count a list.
+        assert_eq!(Code::ALL.len(), Code::Internal as usize + 1);
+        for (index, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, index, "{}", code.name());
         }
     }
 }

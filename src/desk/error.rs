@@ -29,6 +29,16 @@ pub enum DeskError {
         /// What there is.
         served: String,
     },
+    /// A version of a model that is not served.
+    #[error("model \"{model}\" has no version \"{version}\", served is: {served}")]
+    UnknownVersion {
+        /// The model.
+        model: String,
+        /// The version asked for.
+        version: String,
+        /// What there is.
+        served: String,
+    },
     /// Clients may not exchange models here.
     #[error(
         "no model can be loaded or unloaded by a request: the server runs without --model-control"
@@ -116,6 +126,7 @@ impl DeskError {
             }
             DeskError::Unauthorized(_) => Code::Unauthorized,
             DeskError::UnknownModel { .. } => Code::UnknownModel,
+            DeskError::UnknownVersion { .. } => Code::UnknownVersion,
             DeskError::ModelsFixed => Code::ModelsFixed,
             DeskError::Repository(error) => match error {
                 RepositoryError::Busy => Code::ModelsBusy,

@@ -29,7 +29,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{oneshot, watch};
 
-use crate::classifier::{ActiveClassifier, Classifier, Health, ServedModel, SharedClassifier};
+use crate::classifier::{
+    self, ActiveClassifier, Classifier, Health, ServedModel, SharedClassifier,
+};
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::repository::{Change, Repository};
@@ -140,7 +142,8 @@ impl Desk {
     pub fn change_models(&self, change: &Change) -> Result<bool, DeskError> {
         let Exchange { repository, .. } = self.repository.get().ok_or(DeskError::NotReady)?;
         let put = |classifier| self.set_classifier(classifier);
-        Ok(repository.change(change, put)?)
+        let before = self.classifier.get();
+        Ok(repository.change(change, before.as_ref().map(|before| &***before), put)?)
     }
 
     /// The same for a client, on a thread of its own.
@@ -261,22 +264,47 @@ impl Desk {
         self.classifier.get().ok_or(DeskError::NotReady)
     }
 
-    /// The model of this name, the default one without a name.
+    /// The model of this name, the default one without a name; of the version that is asked for, else the newest.
     ///
     /// # Errors
-    /// [`DeskError::UnknownModel`].
+    /// [`DeskError::UnknownModel`], [`DeskError::UnknownVersion`].
     pub fn model(
         &self,
         classifier: &Classifier,
         name: Option<&str>,
+        version: Option<&str>,
     ) -> Result<Arc<ServedModel>, DeskError> {
-        classifier.model(name).cloned().ok_or_else(|| {
-            let models = classifier.models().iter();
-            let served: Vec<&str> = models.map(|m| m.info.name.as_str()).collect();
-            DeskError::UnknownModel {
-                name: cut(name.unwrap_or_default()),
-                served: served.join(", "),
+        // A version that is none is of no model.
+        let number = match version {
+            None | Some("") => Some(None),
+            Some(text) => classifier::version_of(text).map(Some),
+        };
+        let found = number.and_then(|number| classifier.model(name, number));
+        if let Some(model) = found {
+            return Ok(Arc::clone(model));
+        }
+        let default = || classifier.models()[0].info.base_name();
+        let asked = name.unwrap_or_else(default);
+        let (base, written) = classifier::split_version(asked);
+        let versions = classifier.versions(base);
+        let list = |parts: Vec<String>| parts.join(", ");
+        Err(match versions.is_empty() {
+            true => {
+                let names = classifier.models().iter().map(|m| m.info.name.clone());
+                DeskError::UnknownModel {
+                    name: cut(asked),
+                    served: list(names.collect()),
+                }
             }
+            false => DeskError::UnknownVersion {
+                model: cut(base),
+                version: match (written, version) {
+                    (Some(written), Some(asked)) => format!("{written}, {}", cut(asked)),
+                    (Some(written), None) => written.to_string(),
+                    (None, asked) => cut(asked.unwrap_or_default()),
+                },
+                served: list(versions.iter().map(u32::to_string).collect()),
+            },
         })
     }
 }

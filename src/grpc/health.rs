@@ -16,6 +16,7 @@ use tonic_reflection::server::Builder;
 
 use super::{DESCRIPTOR, SERVICE};
 use crate::desk::{Desk, Readiness};
+use crate::http::{Purpose, Purposes};
 
 /// Most bytes of a message to them: names.
 const MOST: usize = 64 << 10;
@@ -24,7 +25,10 @@ const MOST: usize = 64 << 10;
 pub(super) fn with_health_and_reflection(
     routes: Router<Arc<Desk>>,
     desk: &Arc<Desk>,
+    purposes: &mut Purposes,
 ) -> Router<Arc<Desk>> {
+    const HEALTH: &str = "/grpc.health.v1.Health/{method}";
+    purposes.note(HEALTH, Purpose::Probe);
     let health = HealthServer::new(Asked(Arc::clone(desk))).max_decoding_message_size(MOST);
     let about = || {
         Builder::configure()
@@ -41,7 +45,7 @@ pub(super) fn with_health_and_reflection(
         .expect(VALID)
         .max_decoding_message_size(MOST);
     routes
-        .route_service("/grpc.health.v1.Health/{method}", health)
+        .route_service(HEALTH, health)
         .route_service("/grpc.reflection.v1.ServerReflection/{method}", v1)
         .route_service(
             "/grpc.reflection.v1alpha.ServerReflection/{method}",

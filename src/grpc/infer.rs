@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 
 use super::frame::{self, Frames, Reader};
@@ -14,9 +14,10 @@ use super::infer_request::{self, ModelInferRequest};
 use super::messages::{InferResponse, TensorMetadata};
 use super::tell::find;
 use super::timeout::patience;
-use crate::classifier::ClassifyOptions;
-use crate::desk::{Deadline, Desk, DeskError, HeldBody, InferRequest};
-use crate::http::{ApiError, LARGE_TENSORS, Passage, Work, client_id, told, whole};
+use crate::desk::{Deadline, Desk, DeskError, HeldBody};
+use crate::http::{
+    ApiError, Inference, LARGE_TENSORS, Passage, Work, client_id, inference_request, told,
+};
 use crate::oip::response::OutputTensor;
 use crate::oip::{self, ModelForm};
 
@@ -25,11 +26,7 @@ pub(super) async fn infer(State(desk): State<Arc<Desk>>, request: Request) -> Re
     let (head, body) = request.into_parts();
     let mut work = Work::default();
     let answer = run(&desk, &head, body, arrived, &mut work).await;
-    let response = match answer {
-        Ok(answer) => frame::answer(&answer),
-        Err(error) => error.into_response(),
-    };
-    told(response, work)
+    told(answer.map(|answer| frame::answer(&answer)), work)
 }
 
 async fn run(
@@ -75,52 +72,24 @@ pub(super) async fn answer(
         version,
         request: asked,
     } = infer_request::read(held.take())?;
-    let (classifier, model) = find(desk, &model, &version)?;
-    work.model.clone_from(&model.info.name);
-    let request = InferRequest {
-        classifier,
-        model,
-        client,
-        options: ClassifyOptions {
-            top_k: 1,
-            ..ClassifyOptions::default()
-        },
-        deadline: *deadline,
-    };
+    let found = find(desk, &model, &version)?;
+    work.model.clone_from(&found.1.info.name);
+    let request = inference_request(found, client, *deadline);
     let passage = Passage {
         desk,
         request: &request,
         head,
     };
-    let mut admitted = passage.admit(&mut Body::empty()).await?;
-    let form = ModelForm::of(&request.model.info);
-    let max_images = desk.limits().max_images;
-    let take_apart = move || oip::Work::of(asked, &form, max_images);
-    let found = match size > LARGE_TENSORS {
-        true => admitted.compute(take_apart).await??,
-        false => take_apart()?,
+    let admitted = passage.admit(&mut Body::empty()).await?;
+    let inference = Inference {
+        passage,
+        admitted,
+        held,
+        is_large: size > LARGE_TENSORS,
     };
-    admitted.set_exif(found.exif);
-    if let Some(timeout) = found.timeout {
-        admitted.expect_within(timeout);
-    }
-    let images = found.images.into_iter().map(Ok).collect();
-    let answered = passage.classify(admitted, held, images, work).await?;
-    let respond = Instant::now();
-    let classifications = whole(answered.results)?;
-    let numbers: usize = classifications.iter().map(|c| c.output.len()).sum();
-    let numbers = numbers * found.wanted.outputs.len();
-    let model = Arc::clone(&request.model);
-    let write = move || {
-        message(&oip::Response::new(
-            &model.info,
-            found.wanted,
-            &classifications,
-        ))
-    };
-    let message = passage.compute(numbers, write).await?;
-    passage.responded(answered.read, respond, work);
-    Ok(message)
+    let take_apart = move |form: &ModelForm, max_images| oip::Work::of(asked, form, max_images);
+    let write = |answer: oip::Response| message(&answer);
+    inference.answer(take_apart, write, work).await
 }
 
 /// An answer with its elements behind its tensors, where every client looks for them.
@@ -141,7 +110,7 @@ fn message(response: &oip::Response) -> InferResponse {
     };
     InferResponse {
         model_name: response.model_name.clone(),
-        model_version: response.model_version.into(),
+        model_version: response.model_version.clone(),
         id: response.id.clone().unwrap_or_default(),
         outputs: response.outputs.iter().map(tensor).collect(),
         raw_output_contents: response.outputs.iter().map(raw).collect(),

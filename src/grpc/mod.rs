@@ -24,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use crate::desk::{Desk, cut};
-use crate::http::{ApiError, guarded, observed_grpc};
+use crate::http::{ApiError, Purpose, Purposes, guarded, observed_grpc};
 use crate::oip::OipError;
 
 /// What reflection tells of the service.
@@ -35,25 +35,40 @@ const SERVICE: &str = "inference.GRPCInferenceService";
 
 /// Every call of the server.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let path = |method: &str| format!("/{SERVICE}/{method}");
-    let ours = Router::new()
-        .route(&path("ServerLive"), post(tell::server_live))
-        .route(&path("ServerReady"), post(tell::server_ready))
-        .route(&path("ServerMetadata"), post(tell::server_metadata))
-        .route(&path("ModelReady"), post(tell::model_ready))
-        .route(&path("ModelMetadata"), post(tell::model_metadata))
-        .route(&path("ModelConfig"), post(tell::model_config))
-        .route(&path("ModelStatistics"), post(tell::model_statistics))
-        .route(&path("RepositoryIndex"), post(tell::repository_index))
-        .route(&path("RepositoryModelLoad"), post(exchange::load))
-        .route(&path("RepositoryModelUnload"), post(exchange::unload))
-        .route(&path("ModelInfer"), post(infer::infer))
-        .route(&path("ModelStreamInfer"), post(stream::infer));
-    let routes = health::with_health_and_reflection(ours, &desk)
+    let mut purposes = Purposes::default();
+    let mut path = |method: &str, purpose: Purpose| {
+        let path = format!("/{SERVICE}/{method}");
+        purposes.note(&path, purpose);
+        path
+    };
+    let probes = [
+        ("ServerLive", post(tell::server_live)),
+        ("ServerReady", post(tell::server_ready)),
+    ];
+    let ours = [
+        ("ServerMetadata", post(tell::server_metadata)),
+        ("ModelReady", post(tell::model_ready)),
+        ("ModelMetadata", post(tell::model_metadata)),
+        ("ModelConfig", post(tell::model_config)),
+        ("ModelStatistics", post(tell::model_statistics)),
+        ("RepositoryIndex", post(tell::repository_index)),
+        ("RepositoryModelLoad", post(exchange::load)),
+        ("RepositoryModelUnload", post(exchange::unload)),
+        ("ModelInfer", post(infer::infer)),
+        ("ModelStreamInfer", post(stream::infer)),
+    ];
+    let probes = probes.map(|(method, call)| (path(method, Purpose::Probe), call));
+    let ours = ours.map(|(method, call)| (path(method, Purpose::Client), call));
+    let routes = probes.into_iter().chain(ours);
+    let routes = routes.fold(Router::new(), |router, (path, call)| {
+        router.route(&path, call)
+    });
+    let routes = health::with_health_and_reflection(routes, &desk, &mut purposes)
         .fallback(no_such_method)
         .method_not_allowed_fallback(no_such_method);
     let routes = guarded(routes, &desk).layer(middleware::from_fn(status::speak));
-    observed_grpc(routes, &desk).with_state(desk)
+    let routes = observed_grpc(routes, &desk);
+    purposes.tell(routes).with_state(desk)
 }
 
 async fn no_such_method(request: Request) -> Response {

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::Code;
 
-use crate::http::{ApiError, Problem};
+use crate::http::{ApiError, CountedAs, Problem};
 use crate::oip::OipError;
 
 /// The status of what would be this one by REST.
@@ -24,6 +24,23 @@ pub(super) fn code(status: StatusCode) -> Code {
     }
 }
 
+/// The same the other way round, for what has not been a problem of ours.
+fn by_rest(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Aborted => StatusCode::CONFLICT,
+        // A message above the limit is out of range to tonic.
+        Code::ResourceExhausted | Code::OutOfRange => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 /// Answers calls alone, and a problem in the words of gRPC: its status and text in the head, and no body.
 pub(super) async fn speak(request: Request, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE);
@@ -31,7 +48,7 @@ pub(super) async fn speak(request: Request, next: Next) -> Response {
         let kind = kind.as_bytes();
         kind == b"application/grpc" || kind == b"application/grpc+proto"
     });
-    let response = match is_call {
+    let mut response = match is_call {
         true => next.run(request).await,
         false => {
             let text = "this port speaks gRPC: the content-type is not application/grpc";
@@ -39,6 +56,11 @@ pub(super) async fn speak(request: Request, next: Next) -> Response {
         }
     };
     let Some(problem) = response.extensions().get::<Problem>() else {
+        // Of health and reflection, which answer for themselves.
+        if let Some(status) = response.headers().get(tonic::Status::GRPC_STATUS) {
+            let counted = CountedAs(by_rest(Code::from_bytes(status.as_bytes())));
+            response.extensions_mut().insert(counted);
+        }
         return response;
     };
     let status = tonic::Status::new(code(problem.status()), problem.detail());
@@ -75,6 +97,10 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).expect("three digits");
             assert_eq!(code(status), expected, "{status}");
+            // And back, but for what several are said by.
+            if ![415, 422, 429].contains(&status.as_u16()) {
+                assert_eq!(by_rest(expected), status);
+            }
         }
     }
 }

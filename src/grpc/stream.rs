@@ -93,7 +93,9 @@ impl Call {
             .map_or(silence, |client| client.min(silence));
         let length = tokio::select! {
             biased;
-            length = frames.begin() => length?,
+            length = frames.begin() => length.inspect_err(|error| {
+                OneOfMany::begin(desk, head).failed(error);
+            })?,
             () = desk.draining() => return Err(DeskError::ShuttingDown.into()),
             () = tokio::time::sleep_until(end.into()) => {
                 return Err(DeskError::BodyTimeout(SILENCE).into());

@@ -18,7 +18,7 @@ use crate::classifier::{ServedModel, SharedClassifier};
 use crate::desk::{Deadline, Desk, DeskError};
 use crate::http::{ApiError, client_id};
 use crate::oip::config::{self, Batching};
-use crate::oip::{OipError, VERSION, check_version, metadata, statistics};
+use crate::oip::{OipError, metadata, statistics};
 
 /// Most bytes of such a request: two names.
 const MOST: u32 = 64 << 10;
@@ -69,8 +69,7 @@ pub(super) fn find(
     version: &str,
 ) -> Result<(Arc<SharedClassifier>, Arc<ServedModel>), ApiError> {
     let classifier = desk.classifier()?;
-    let model = desk.model(&classifier, Some(name))?;
-    check_version(&model.info.name, Some(version))?;
+    let model = desk.model(&classifier, Some(name), Some(version))?;
     Ok((classifier, model))
 }
 
@@ -108,8 +107,9 @@ pub(super) async fn model_ready(State(desk): State<Arc<Desk>>, request: Request)
 
 pub(super) async fn model_metadata(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let answer = |of: OfModel| {
-        let (_, model) = find(&desk, &of.name, &of.version)?;
-        let metadata = metadata::ModelMetadata::of(&model.info);
+        let (classifier, model) = find(&desk, &of.name, &of.version)?;
+        let versions = classifier.versions(&model.info.name);
+        let metadata = metadata::ModelMetadata::of(&model.info, &versions);
         let tensor = |tensor: metadata::TensorMetadata| TensorMetadata {
             name: tensor.name,
             datatype: tensor.datatype.into(),
@@ -118,7 +118,7 @@ pub(super) async fn model_metadata(State(desk): State<Arc<Desk>>, request: Reque
         let properties = metadata.properties.into_iter();
         Ok(ModelMetadata {
             name: metadata.name,
-            versions: metadata.versions.map(Into::into).into(),
+            versions: metadata.versions,
             platform: metadata.platform.into(),
             inputs: metadata.inputs.into_iter().map(tensor).collect(),
             outputs: metadata.outputs.into_iter().map(tensor).collect(),
@@ -212,7 +212,7 @@ fn statistics_message(of: statistics::ModelStatistics) -> ModelStatistics {
     };
     ModelStatistics {
         name: of.name,
-        version: of.version.into(),
+        version: of.version,
         last_inference: of.last_inference,
         inference_count: of.inference_count,
         execution_count: of.execution_count,
@@ -234,8 +234,8 @@ pub(super) async fn repository_index(State(desk): State<Arc<Desk>>, request: Req
     let answer = |_: Empty| {
         let classifier = desk.classifier()?;
         let model = |model: &Arc<ServedModel>| ModelIndex {
-            name: model.info.name.clone(),
-            version: VERSION.into(),
+            name: model.info.base_name().to_owned(),
+            version: model.info.version().to_string(),
             state: "READY".into(),
             reason: String::new(),
         };

@@ -12,7 +12,7 @@ use super::client::ClientAddress;
 use super::error::{ApiError, Problem};
 use super::received::ReceivedBytes;
 use crate::classifier::{Classification, Timings};
-use crate::desk::cut;
+use crate::desk::{InferRequest, cut};
 
 /// What a filter calls the lines.
 const TARGET: &str = "resnet::access";
@@ -33,6 +33,15 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// That of a request which has found its model, or has not.
+    pub(super) fn of(request: &Result<InferRequest, ApiError>) -> Work {
+        let model = request.as_ref().map(|r| r.model.info.name.clone());
+        Work {
+            model: model.unwrap_or_default(),
+            ..Work::default()
+        }
+    }
+
     /// The body holds so many images.
     pub(crate) fn found(&mut self, images: usize) {
         self.images = Some(images);

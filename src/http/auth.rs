@@ -10,25 +10,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::route::Purpose;
 use crate::desk::{Desk, DeskError};
-
-/// What is asked without a key even where keys are set: by orchestrators, balancers and Prometheus, which have none, and
-/// by browsers, whose page asks for it.
-const OPEN: [&str; 12] = [
-    "/",
-    "/livez",
-    "/readyz",
-    "/healthz",
-    "/metrics",
-    "/ping",
-    "/v2/health/live",
-    "/v2/health/ready",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/inference.GRPCInferenceService/ServerLive",
-    "/inference.GRPCInferenceService/ServerReady",
-];
-const OPEN_BELOW: &str = "/page/";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -41,9 +24,9 @@ pub(super) async fn check(
     let Some(keys) = desk.keys() else {
         return next.run(request).await;
     };
+    let purpose = request.extensions().get::<Purpose>();
+    let is_open = matches!(purpose, Some(Purpose::Probe | Purpose::Page));
     // OPTIONS tells of a path what the documentation tells too.
-    let path = request.uri().path();
-    let is_open = OPEN.contains(&path) || path.starts_with(OPEN_BELOW);
     if is_open || request.method() == Method::OPTIONS {
         return next.run(request).await;
     }

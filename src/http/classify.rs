@@ -3,19 +3,20 @@
 //! Reads the request, passes it through the desk, and writes the answers in order.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::access::Work;
 use super::error::ApiError;
 use super::passage::{Passage, told};
-use super::target::{self, Parameters};
+use super::target::{self, Named, Parameters};
 use super::{answer, upload};
+use crate::classifier::Classification;
 use crate::desk::{Admitted, Desk, HeldBody, InferRequest};
 use crate::preprocess::Source;
 
@@ -24,7 +25,7 @@ pub(super) async fn classify(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Response {
-    handle(&desk, Ok(None), query, request).await
+    handle(&desk, Ok(None), query, request, write).await
 }
 
 pub(super) async fn classify_with(
@@ -33,32 +34,55 @@ pub(super) async fn classify_with(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let name = name
-        .map(|Path(name)| Some(name))
-        .map_err(|_| ApiError::BadUrl);
-    handle(&desk, name, query, request).await
+    let named = match name {
+        Ok(Path(model)) => Ok(Some(Named {
+            model,
+            version: None,
+        })),
+        Err(_) => Err(ApiError::BadUrl),
+    };
+    handle(&desk, named, query, request, write).await
 }
 
-/// Answers, and tells the request's metrics and its line in the log what it was about, also when the answer is a problem.
-async fn handle(
+/// How what was found in a request's images is written.
+pub(super) type Write = fn(&InferRequest, Found) -> Result<Response, ApiError>;
+
+/// What was found in a request's images.
+pub(super) struct Found {
+    pub(super) results: Vec<Result<Classification, ApiError>>,
+    /// Whether the answer is a list even for one image.
+    pub(super) is_list: bool,
+    /// How long the body took to arrive.
+    pub(super) read: Duration,
+}
+
+fn write(request: &InferRequest, mut found: Found) -> Result<Response, ApiError> {
+    let name = &request.model.info.name;
+    Ok(match found.is_list {
+        true => answer::list(name, &found.results),
+        false => answer::single(name, &found.results.remove(0)?, found.read),
+    })
+}
+
+/// Answers a request whose body has the images, and whose path may name a model; tells its metrics and its line in the
+/// log what it was about, also when the answer is a problem.
+pub(super) async fn handle(
     desk: &Desk,
-    path_model: Result<Option<String>, ApiError>,
+    path: Result<Option<Named>, ApiError>,
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
+    write: Write,
 ) -> Response {
     let arrived = Instant::now();
     fault!("http-handler");
     let (head, mut body) = request.into_parts();
-    let resolved = target::resolve(desk, path_model, query, &head, arrived);
-    let mut work = Work::default();
+    let resolved = target::resolve(desk, path, query, &head, arrived);
+    let mut work = Work::of(&resolved);
     let answer = match resolved {
-        Ok(request) => {
-            work.model.clone_from(&request.model.info.name);
-            run(desk, &request, &head, &mut body, &mut work).await
-        }
+        Ok(request) => run(desk, &request, &head, &mut body, write, &mut work).await,
         Err(e) => Err(e),
     };
-    told(answer.unwrap_or_else(IntoResponse::into_response), work)
+    told(answer, work)
 }
 
 /// From this size on, in bytes, JSON is taken apart on another thread: below it takes less than half a millisecond.
@@ -69,6 +93,7 @@ async fn run(
     request: &InferRequest,
     head: &Parts,
     body: &mut Body,
+    write: Write,
     work: &mut Work,
 ) -> Result<Response, ApiError> {
     let passage = Passage {
@@ -78,15 +103,15 @@ async fn run(
     };
     let (admitted, mut held) = passage.enter(body).await?;
     let (images, is_list) = images(passage, &admitted, &mut held).await?;
-    let mut answered = passage.classify(admitted, held, images, work).await?;
-    let respond = Instant::now();
-    let name = &request.model.info.name;
-    let response = if is_list {
-        answer::list(name, &answered.results)
-    } else {
-        answer::single(name, &answered.results.remove(0)?, answered.read)
+    let answered = passage.classify(admitted, held, images, work).await?;
+    let (respond, read) = (Instant::now(), answered.read);
+    let found = Found {
+        results: answered.results,
+        is_list,
+        read,
     };
-    passage.responded(answered.read, respond, work);
+    let response = write(request, found)?;
+    passage.responded(read, respond, work);
     Ok(response)
 }
 
@@ -94,7 +119,7 @@ async fn run(
 ///
 /// # Errors
 /// The body's own; that of one image is in the list.
-pub(super) async fn images(
+async fn images(
     passage: Passage<'_>,
     admitted: &Admitted<'_>,
     held: &mut HeldBody,

@@ -1,4 +1,5 @@
-//! Errors on the wire: RFC 9457 problem documents with stable codes. The only place that maps a cause to a status.
+//! Errors on the wire: RFC 9457 problem documents with stable codes. The only place that maps a cause to its row of the
+//! table in `kind`.
 //!
 //! Returned by the handlers; `observe` writes the document, because it knows the request's id.
 
@@ -8,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::kind::{self, Kind};
 use super::upload::UploadError;
 use crate::classifier::ClassifyError;
 use crate::desk::{Code, DeskError};
@@ -97,79 +99,37 @@ fn retry_after(wait: Duration) -> u64 {
     ((seconds + random()) as u64).max(1)
 }
 
-/// A row of the table of errors: status, stable code and title.
-type Kind = (StatusCode, &'static str, &'static str);
-
-/// The status of what any protocol can meet.
-fn status(code: Code) -> StatusCode {
-    match code {
-        Code::BadTimeout | Code::BodyIncomplete | Code::EmptyBody => StatusCode::BAD_REQUEST,
-        Code::Unauthorized => StatusCode::UNAUTHORIZED,
-        Code::UnknownModel => StatusCode::NOT_FOUND,
-        Code::ModelsFixed => StatusCode::NOT_IMPLEMENTED,
-        Code::ModelsBusy => StatusCode::CONFLICT,
-        Code::ModelRefused => StatusCode::BAD_REQUEST,
-        Code::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::ImageTruncated
-        | Code::ImageCorrupt
-        | Code::ImageDecodeTimeout
-        | Code::ImageUnsupported
-        | Code::ImageTooManyPixels
-        | Code::BadValues => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        Code::NotReady
-        | Code::ShuttingDown
-        | Code::BodyMemoryFull
-        | Code::QueueFull
-        | Code::ClientQueueFull
-        | Code::Overloaded
-        | Code::Stuck
-        | Code::DecodeMemoryFull
-        | Code::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-    }
-}
-
 impl ApiError {
     fn kind(&self) -> Kind {
-        use StatusCode as S;
         match self {
-            ApiError::Desk(e) => (status(e.code()), e.code().name(), e.code().title()),
-            ApiError::NoSuchRoute { .. } => (S::NOT_FOUND, "no_such_route", "No such route"),
-            ApiError::MethodNotAllowed { .. } => (
-                S::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "Method not allowed",
-            ),
+            ApiError::Desk(e) => Kind::of(e.code()),
+            ApiError::NoSuchRoute { .. } => kind::NO_SUCH_ROUTE,
+            ApiError::MethodNotAllowed { .. } => kind::METHOD_NOT_ALLOWED,
             ApiError::BadQuery { .. }
             | ApiError::UnknownParameter { .. }
-            | ApiError::RepeatedParameter { .. } => {
-                (S::BAD_REQUEST, "bad_query", "Bad query parameter")
-            }
-            ApiError::BadUrl => (S::BAD_REQUEST, "bad_url", "Bad URL"),
-            ApiError::BadHead(_) => (S::BAD_REQUEST, "bad_head", "Ambiguous head"),
+            | ApiError::RepeatedParameter { .. } => kind::BAD_QUERY,
+            ApiError::BadUrl => kind::BAD_URL,
+            ApiError::BadHead(_) => kind::BAD_HEAD,
             ApiError::Upload(e) => upload_kind(e),
             ApiError::Oip(e) => oip_kind(e),
             ApiError::OfImage { error, .. } => error.kind(),
-            ApiError::UnsupportedEncoding(_) => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_content_encoding",
-                "Unsupported content encoding",
-            ),
+            ApiError::UnsupportedEncoding(_) => kind::UNSUPPORTED_CONTENT_ENCODING,
         }
     }
 
     /// The stable code.
     pub(super) fn code(&self) -> &'static str {
-        self.kind().1
+        self.kind().code
     }
 
     /// The problem document, without the request's id.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let (status, code, title) = self.kind();
+        let Kind {
+            status,
+            code,
+            title,
+        } = self.kind();
         Problem {
             r#type: format!("urn:resnet:problem:{code}"),
             title,
@@ -215,7 +175,7 @@ impl ApiError {
 
     /// Writes the failure of one image among several to the log; a whole request's is in its own line.
     pub(super) fn log_item(&self, index: usize) {
-        let (status, code, _) = self.kind();
+        let Kind { status, code, .. } = self.kind();
         let reason = self.log_detail();
         if status.is_server_error() {
             tracing::error!(index, code, reason, "image failed");
@@ -226,34 +186,27 @@ impl ApiError {
 }
 
 fn upload_kind(error: &UploadError) -> Kind {
-    use StatusCode as S;
     match error {
-        UploadError::Multipart(_) => (S::BAD_REQUEST, "bad_multipart", "Bad multipart body"),
-        UploadError::Json(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
-        UploadError::Base64 { .. } => (S::BAD_REQUEST, "bad_base64", "Bad base64"),
+        UploadError::Multipart(_) => kind::BAD_MULTIPART,
+        UploadError::Json(_) => kind::BAD_JSON,
+        UploadError::Base64 { .. } => kind::BAD_BASE64,
         UploadError::TooManyImages { .. } | UploadError::TooManyFields { .. } => {
-            (S::PAYLOAD_TOO_LARGE, "too_many_images", "Too many images")
+            kind::TOO_MANY_IMAGES
         }
     }
 }
 
 fn oip_kind(error: &OipError) -> Kind {
-    use StatusCode as S;
     match error {
-        OipError::Json(_) => (S::BAD_REQUEST, "bad_json", "Bad JSON body"),
-        OipError::Message(_) => (S::BAD_REQUEST, "bad_message", "Bad message"),
-        OipError::JsonLength { .. } => (
-            S::BAD_REQUEST,
-            "bad_json_length",
-            "Bad length of the JSON in the body",
-        ),
-        OipError::Input(_) => (S::BAD_REQUEST, "bad_input", "Bad input tensor"),
-        OipError::Data(_) => (S::BAD_REQUEST, "bad_data", "Bad data of an input"),
-        OipError::Output(_) => (S::BAD_REQUEST, "bad_output", "Bad requested output"),
-        OipError::Parameter { .. } => (S::BAD_REQUEST, "bad_parameter", "Bad parameter"),
-        OipError::TooManyImages { .. } => (S::BAD_REQUEST, "too_many_images", "Too many images"),
-        OipError::UnknownVersion { .. } => (S::NOT_FOUND, "unknown_version", "Unknown version"),
-        OipError::Unsupported(_) => (S::NOT_IMPLEMENTED, "unsupported", "Not supported"),
+        OipError::Json(_) => kind::BAD_JSON,
+        OipError::Message(_) => kind::BAD_MESSAGE,
+        OipError::JsonLength { .. } => kind::BAD_JSON_LENGTH,
+        OipError::Input(_) => kind::BAD_INPUT,
+        OipError::Data(_) => kind::BAD_DATA,
+        OipError::Output(_) => kind::BAD_OUTPUT,
+        OipError::Parameter { .. } => kind::BAD_PARAMETER,
+        OipError::TooManyImages { .. } => kind::TOO_LARGE_BATCH,
+        OipError::Unsupported(_) => kind::UNSUPPORTED,
     }
 }
 
@@ -306,7 +259,7 @@ impl IntoResponse for ApiError {
     /// An answer whose body `observe` fills in.
     fn into_response(self) -> Response {
         let problem = self.problem();
-        let (status, ..) = self.kind();
+        let status = self.kind().status;
         let mut response = status.into_response();
         let headers = response.headers_mut();
         headers.insert(

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde_json::json;
 
 use super::error::ApiError;
+use super::page;
+use super::route::Route;
+use super::routes::Published;
 use crate::desk::{Desk, DeskError};
 use crate::metrics::TEXT_FORMAT;
 
@@ -61,13 +65,21 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
         .into_response()
 }
 
-/// What there is: the routes of these groups.
-pub(super) async fn index(groups: &'static [&'static [&'static str]]) -> Response {
-    Json(json!({
+/// What there is.
+pub(super) async fn index(Extension(published): Extension<Published>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, published.index).into_response()
+}
+
+/// The index of these routes; the page's own files are not told.
+pub(super) fn index_of(routes: &[Route]) -> Bytes {
+    let paths = routes.iter().map(|route| route.path.as_str());
+    let told = paths.filter(|path| *path != "/" && *path != page::FILE_PATH);
+    let index = json!({
         "name": "resnet",
         "version": env!("CARGO_PKG_VERSION"),
         "usage": "POST or PUT an image to /classify",
-        "routes": groups.concat(),
-    }))
-    .into_response()
+        "routes": told.collect::<Vec<_>>(),
+    });
+    index.to_string().into()
 }

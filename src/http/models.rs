@@ -111,9 +111,9 @@ impl<'a> ModelBody<'a> {
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<impl IntoResponse, ApiError> {
     let classifier = desk.classifier()?;
-    let models = classifier.models();
+    let (models, default) = (classifier.models(), classifier.model(None, None));
     let body = ListBody {
-        default: &models[0].info.name,
+        default: default.map_or("", |model| &model.info.name),
         models: models.iter().map(|m| ModelBody::new(&m.info)).collect(),
     };
     Ok(Json(body).into_response())
@@ -125,6 +125,6 @@ pub(super) async fn show(
 ) -> Result<impl IntoResponse, ApiError> {
     let classifier = desk.classifier()?;
     let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
-    let model = &desk.model(&classifier, Some(&name))?;
+    let model = &desk.model(&classifier, Some(&name), None)?;
     Ok(Json(ModelBody::with_classes(&model.info)).into_response())
 }

@@ -16,22 +16,9 @@ use super::access::{AccessLine, CLIENT_LEFT, Outcome, Work};
 use super::client::ClientAddress;
 use super::error::{ApiError, Problem};
 use super::oip;
+use super::route::Purpose;
 use crate::desk::{Desk, KeyName};
 use crate::metrics::Metrics;
-
-/// Routes that are asked every few seconds and by no user.
-const PROBES: [&str; 10] = [
-    "/livez",
-    "/readyz",
-    "/healthz",
-    "/metrics",
-    "/ping",
-    "/v2/health/live",
-    "/v2/health/ready",
-    "/grpc.health.v1.Health/{method}",
-    "/inference.GRPCInferenceService/ServerLive",
-    "/inference.GRPCInferenceService/ServerReady",
-];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -66,6 +53,10 @@ enum Form {
     Grpc,
 }
 
+/// The status by which an answer is counted whose own says nothing, in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CountedAs(pub(crate) StatusCode);
+
 /// A request's id, in its extensions.
 #[derive(Debug, Clone)]
 struct RequestId(String);
@@ -89,9 +80,11 @@ async fn observe_in(
     let mut response = next.run(request).instrument(span).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
-    let status = match &problem {
-        Some(problem) => problem.status(),
-        None => response.status(),
+    let counted = response.extensions_mut().remove::<CountedAs>();
+    let status = match (&problem, counted) {
+        (Some(problem), _) => problem.status(),
+        (None, Some(CountedAs(status))) => status,
+        (None, None) => response.status(),
     };
     if let Some(problem) = &problem {
         write(form, problem, &id, &mut response);
@@ -226,7 +219,8 @@ impl Record {
         metrics.requests_in_flight.inc();
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
-        let is_probe = PROBES.contains(&route.as_str()) || request.method() == Method::OPTIONS;
+        let is_probe = request.extensions().get() == Some(&Purpose::Probe)
+            || request.method() == Method::OPTIONS;
         Record {
             metrics: Arc::clone(metrics),
             line: AccessLine::begin(id, request, client, is_probe),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::Version;
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::access::Work;
 use super::body;
@@ -16,9 +16,6 @@ use super::error::ApiError;
 use crate::classifier::Classification;
 use crate::desk::{Admitted, Answered, Desk, DeskError, HeldBody, InferRequest};
 use crate::preprocess::Source;
-
-/// From this size on, in bytes, tensors are checked on another thread: below it takes less than half a millisecond.
-pub(crate) const LARGE_TENSORS: usize = 4 << 20;
 
 /// From this number on, an answer's numbers are computed and written on another thread, for the same reason.
 const MANY_NUMBERS: usize = 8192;
@@ -136,8 +133,9 @@ impl<'a> Passage<'a> {
     }
 }
 
-/// The answer with what its line in the log and its metrics tell of it.
-pub(crate) fn told(mut response: Response, work: Work) -> Response {
+/// The answer, or the problem in its place, with what its line in the log and its metrics tell of it.
+pub(crate) fn told(answer: Result<Response, ApiError>, work: Work) -> Response {
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     response.extensions_mut().insert(work);
     response
 }

@@ -4,125 +4,153 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
+use bytes::Bytes;
 
 use super::error::ApiError;
 use super::layers::layered;
+use super::openapi::{self, operations as told};
+use super::route::{Purpose, Purposes, READ_METHODS, Route, allowed};
 use super::{classify, health, models, oip, page, predictions};
-use crate::desk::{Desk, cut};
-
-type Routes = Router<Arc<Desk>>;
-
-/// What the index lists of each group of routes.
-const SERVICE: &[&str] = &[
-    "/classify",
-    "/models",
-    "/models/{name}",
-    "/models/{name}/classify",
-    "/predictions/{model}",
-    "/ping",
-];
-const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz"];
-const ADMIN: &[&str] = &["/metrics"];
-
-/// The methods of a path that is read from.
-const READ_METHODS: &str = "GET,HEAD,OPTIONS";
+use crate::desk::{Desk, RequestLimits, cut};
 
 /// Those of all paths.
 const ALL_METHODS: &str = "GET,HEAD,POST,PUT,OPTIONS";
 
+/// What a listener tells of its routes.
+#[derive(Debug, Clone)]
+pub(super) struct Published {
+    /// The index at `/`.
+    pub(super) index: Bytes,
+    /// The document at `/openapi.json`.
+    pub(super) openapi: Bytes,
+}
+
 /// Every route of the server, for one listener.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|headers| {
-        home(headers, &[SERVICE, oip::ROUTES, HEALTH, ADMIN])
-    }));
-    let routes = service_routes()
-        .merge(health_routes())
-        .merge(admin_routes());
-    finished(routes.route("/", index), desk, ALL_METHODS)
+    let limits = *desk.limits();
+    let groups = [
+        service_routes(&limits),
+        health_routes(),
+        admin_routes(),
+        page_routes(),
+        document_routes(),
+    ];
+    finished(groups.into_iter().flatten(), desk, ALL_METHODS)
 }
 
 /// The routes for clients: classification, models and health.
 pub fn public_router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|headers| {
-        home(headers, &[SERVICE, oip::ROUTES, HEALTH])
-    }));
-    let routes = service_routes().merge(health_routes());
-    finished(routes.route("/", index), desk, ALL_METHODS)
+    let limits = *desk.limits();
+    let groups = [
+        service_routes(&limits),
+        health_routes(),
+        page_routes(),
+        document_routes(),
+    ];
+    finished(groups.into_iter().flatten(), desk, ALL_METHODS)
 }
 
 /// The routes for those who run the server: metrics and health.
 pub fn admin_router(desk: Arc<Desk>) -> Router {
-    let index = read(get(|| health::index(&[HEALTH, ADMIN])));
-    let routes = admin_routes().merge(health_routes());
-    finished(routes.route("/", index), desk, READ_METHODS)
+    let index = Route::read("/", health::index, told::index()).purpose(Purpose::Page);
+    let groups = [
+        health_routes(),
+        admin_routes(),
+        document_routes(),
+        vec![index],
+    ];
+    finished(groups.into_iter().flatten(), desk, READ_METHODS)
 }
 
-/// The page for browsers, else the index of these groups.
-async fn home(headers: HeaderMap, groups: &'static [&'static [&'static str]]) -> Response {
+fn service_routes(limits: &RequestLimits) -> Vec<Route> {
+    let mut routes = vec![
+        Route::written("/classify", classify::classify, told::classify(limits)),
+        Route::written(
+            "/models/{name}/classify",
+            classify::classify_with,
+            told::classify_with(limits),
+        ),
+        Route::read("/models", models::list, told::models()),
+        Route::read("/models/{name}", models::show, told::model()),
+        Route::written(
+            "/predictions/{model}",
+            predictions::predict,
+            told::predict(limits),
+        ),
+        Route::written(
+            "/predictions/{model}/{version}",
+            predictions::predict,
+            told::predict(limits).suffixed("_version"),
+        ),
+        Route::read("/ping", predictions::ping, told::ping()).purpose(Purpose::Probe),
+    ];
+    routes.extend(oip::routes(limits));
+    routes
+}
+
+fn health_routes() -> Vec<Route> {
+    let probe = |route: Route| route.purpose(Purpose::Probe);
+    vec![
+        probe(Route::read("/livez", health::live, told::live("live"))),
+        probe(Route::read(
+            "/healthz",
+            health::live,
+            told::live("live_by_healthz"),
+        )),
+        probe(Route::read("/readyz", health::ready, told::ready())),
+    ]
+}
+
+fn admin_routes() -> Vec<Route> {
+    let metrics = Route::read("/metrics", health::metrics, told::metrics());
+    vec![metrics.purpose(Purpose::Probe)]
+}
+
+fn document_routes() -> Vec<Route> {
+    let document = Route::read("/openapi.json", openapi::document, told::document());
+    vec![document.purpose(Purpose::Page)]
+}
+
+/// What people look at.
+fn page_routes() -> Vec<Route> {
+    let routes = [
+        Route::read("/", home, told::home()),
+        Route::read("/docs", page::docs, told::docs()),
+        Route::read(page::FILE_PATH, page::file, told::page_file()),
+    ];
+    let routes = routes.into_iter();
+    routes.map(|route| route.purpose(Purpose::Page)).collect()
+}
+
+/// The page for browsers, else the index.
+async fn home(headers: HeaderMap, published: Extension<Published>) -> Response {
     match page::is_wanted(&headers) {
         true => page::page(),
-        false => health::index(groups).await,
+        false => health::index(published).await,
     }
 }
 
-fn service_routes() -> Routes {
-    let classify = post(classify::classify).put(classify::classify);
-    let classify_with = post(classify::classify_with).put(classify::classify_with);
-    let predict = || post(predictions::predict).put(predictions::predict);
-    Router::new()
-        .route("/classify", written(classify))
-        .route("/ping", read(get(predictions::ping)))
-        .route("/predictions/{model}", written(predict()))
-        .route("/predictions/{model}/{version}", written(predict()))
-        .route("/models/{name}/classify", written(classify_with))
-        .route("/models", read(get(models::list)))
-        .route("/models/{name}", read(get(models::show)))
-        .route("/page/{file}", read(get(page::file)))
-        .merge(oip::routes())
-}
-
-fn health_routes() -> Routes {
-    Router::new()
-        .route("/livez", read(get(health::live)))
-        .route("/healthz", read(get(health::live)))
-        .route("/readyz", read(get(health::ready)))
-}
-
-fn admin_routes() -> Routes {
-    Router::new().route("/metrics", read(get(health::metrics)))
-}
-
-/// A path that is read from, and that tells so.
-pub(super) fn read(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
-    methods.options(async || allowed(READ_METHODS))
-}
-
-/// A path that takes images, and that tells so.
-fn written(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
-    methods.options(async || allowed("POST,PUT,OPTIONS"))
-}
-
-/// A path that is asked by POST alone, and that tells so.
-pub(super) fn posted(methods: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
-    methods.options(async || allowed("POST,OPTIONS"))
-}
-
-/// The answer to OPTIONS, by which balancers ask whether the server is there.
-fn allowed(methods: &'static str) -> Response {
-    (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response()
-}
-
 /// The routes as a service; `methods` are those that some of them has.
-fn finished(routes: Routes, desk: Arc<Desk>, methods: &'static str) -> Router {
-    let routes = routes
+fn finished(routes: impl Iterator<Item = Route>, desk: Arc<Desk>, methods: &'static str) -> Router {
+    let routes: Vec<Route> = routes.collect();
+    let published = Published {
+        index: health::index_of(&routes),
+        openapi: openapi::of(&routes),
+    };
+    let (mut router, mut purposes) = (Router::new(), Purposes::default());
+    for route in routes {
+        purposes.note(&route.path, route.purpose);
+        router = router.route(&route.path, route.methods);
+    }
+    let router = router
         .fallback(async move |request: Request| no_such_route(&request, methods))
-        .method_not_allowed_fallback(method_not_allowed);
-    layered(routes, &desk).with_state(desk)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(Extension(published));
+    purposes.tell(layered(router, &desk)).with_state(desk)
 }
 
 fn no_such_route(request: &Request, methods: &'static str) -> Response {

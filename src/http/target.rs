@@ -18,19 +18,29 @@ use crate::preprocess::ExifMode;
 /// Query parameters as they came; unknown ones are refused, so that a typo is not a silent default.
 pub(super) type Parameters = Vec<(String, String)>;
 
+/// The model of a path, and the version if it names one.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Named {
+    pub(super) model: String,
+    pub(super) version: Option<String>,
+}
+
 /// Reads what came at `arrived`.
 ///
 /// # Errors
 /// The first parameter that is wrong, unknown or contradicts another one.
 pub(super) fn resolve(
     desk: &Desk,
-    path_model: Result<Option<String>, ApiError>,
+    path: Result<Option<Named>, ApiError>,
     query: Result<Query<Parameters>, QueryRejection>,
     head: &Parts,
     arrived: Instant,
 ) -> Result<InferRequest, ApiError> {
     let classifier = desk.classifier()?;
-    let path_model = path_model?;
+    let (path_model, version) = match path? {
+        Some(Named { model, version }) => (Some(model), version),
+        None => (None, None),
+    };
     let Query(parameters) = query.map_err(|_| ApiError::BadUrl)?;
     let (mut model, mut top_k, mut exif, mut timeout_ms) = (None, None, None, None);
     for (key, value) in parameters {
@@ -55,7 +65,7 @@ pub(super) fn resolve(
         }
         (path, query) => path.or(query),
     };
-    let model = desk.model(&classifier, name.as_deref())?;
+    let model = desk.model(&classifier, name.as_deref(), version.as_deref())?;
     let classes = model.info.labels.len();
     let exif = match exif.as_deref() {
         None | Some("auto") => ExifMode::Apply,

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::ModelForm;
 use super::metadata::extent;
-use super::{ModelForm, VERSION};
 use crate::classifier::Classifier;
 use crate::desk::RequestLimits;
 use crate::registry::LoadedModel;
@@ -103,12 +103,12 @@ impl ModelConfig {
             dims: vec![extent(form.classes)],
         };
         ModelConfig {
-            name: model.name.clone(),
+            name: model.base_name().to_owned(),
             platform: "onnxruntime_onnx",
             backend: "onnxruntime",
             version_policy: VersionPolicy {
                 specific: Versions {
-                    versions: [VERSION.parse().unwrap_or(1)],
+                    versions: [model.version().into()],
                 },
             },
             max_batch_size: batching.max_images,

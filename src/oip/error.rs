@@ -44,16 +44,6 @@ pub enum OipError {
         /// The limit.
         max: usize,
     },
-    /// A version of a model that is not served.
-    #[error("model \"{model}\" has no version \"{version}\", served is: {served}")]
-    UnknownVersion {
-        /// The model.
-        model: String,
-        /// The version asked for.
-        version: String,
-        /// What there is.
-        served: &'static str,
-    },
     /// A part of the protocol, or of its extensions, that is not here.
     #[error("{0}")]
     Unsupported(String),

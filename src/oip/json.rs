@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -18,6 +20,28 @@ use crate::desk::cut;
 /// Most inputs, outputs and parameters of one thing that are read: more than any request has.
 const MOST: usize = 64;
 
+/// An object, and nothing else: what serde derives takes a list of the members' values for one too.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct JsonRequest<'a> {
     #[serde(borrow)]
@@ -25,8 +49,8 @@ struct JsonRequest<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: Option<Vec<JsonInput<'a>>>,
-    outputs: Option<Vec<JsonOutput>>,
+    inputs: Option<Vec<Object<JsonInput<'a>>>>,
+    outputs: Option<Vec<Object<JsonOutput>>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -115,7 +139,7 @@ impl<'de> Deserialize<'de> for Parameter {
 /// # Errors
 /// [`OipError::Json`], [`OipError::Data`], [`OipError::Input`], [`OipError::Output`].
 pub fn read(json: &[u8], tail: Option<Bytes>) -> Result<Request<'_>, OipError> {
-    let request: JsonRequest<'_> =
+    let Object(request): Object<JsonRequest<'_>> =
         serde_json::from_slice(json).map_err(|e| OipError::Json(reason(&e, json)))?;
     let Some(inputs) = request.inputs else {
         return Err(OipError::Json("it has no \"inputs\"".into()));
@@ -127,11 +151,11 @@ pub fn read(json: &[u8], tail: Option<Bytes>) -> Result<Request<'_>, OipError> {
         return Err(OipError::Json(text));
     }
     let (alone, mut tail) = (inputs.len() == 1, Tail::new(tail));
-    let tensor = |(index, input)| tensor(index, input, alone, &mut tail);
+    let tensor = |(index, Object(input))| tensor(index, input, alone, &mut tail);
     let inputs = inputs.into_iter().enumerate().map(tensor);
     let inputs = inputs.collect::<Result<_, _>>()?;
     tail.end()?;
-    let wanted = |(index, output): (usize, JsonOutput)| -> Result<RequestedOutput, OipError> {
+    let wanted = |(index, Object(output)): (usize, Object<JsonOutput>)| -> Result<RequestedOutput, OipError> {
         let nameless = || OipError::Output(format!("output {index} has no \"name\""));
         Ok(RequestedOutput {
             name: output.name.ok_or_else(nameless)?,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::model::ANY_INPUT;
-use super::{Datatype, EXTENSIONS, InputForm, ModelForm, OutputForm, VERSION, Values};
+use super::{Datatype, EXTENSIONS, InputForm, ModelForm, OutputForm, Values};
 use crate::registry::{LoadedModel, OutputKind};
 use crate::tensor::Size;
 
@@ -25,8 +25,8 @@ pub struct ServerMetadata {
 pub struct ModelMetadata {
     /// The name it is served by.
     pub name: String,
-    /// Versions that may be asked for.
-    pub versions: [&'static str; 1],
+    /// Versions that may be asked for, the oldest first.
+    pub versions: Vec<String>,
     /// Project and format.
     pub platform: &'static str,
     /// Its inputs: one.
@@ -75,9 +75,9 @@ pub(super) fn extent(n: usize) -> i64 {
 }
 
 impl ModelMetadata {
-    /// That of a loaded model.
+    /// That of a loaded model, of whose name there are these versions.
     #[must_use]
-    pub fn of(model: &LoadedModel) -> ModelMetadata {
+    pub fn of(model: &LoadedModel, versions: &[u32]) -> ModelMetadata {
         let form = ModelForm::of(model);
         let size = form.input.size;
         let output = |output: &OutputForm| TensorMetadata {
@@ -86,8 +86,8 @@ impl ModelMetadata {
             shape: vec![-1, extent(form.classes)],
         };
         ModelMetadata {
-            name: model.name.clone(),
-            versions: [VERSION],
+            name: model.base_name().to_owned(),
+            versions: versions.iter().map(u32::to_string).collect(),
             platform: PLATFORM,
             outputs: form.outputs.iter().map(output).collect(),
             properties: properties(model, size),

@@ -7,9 +7,6 @@ use super::OipError;
 use crate::desk::cut;
 use crate::tensor::Size;
 
-/// The version of every model: one file is served by each name.
-pub const VERSION: &str = "1";
-
 /// What a model takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputForm {
@@ -83,20 +80,5 @@ impl ModelForm {
                 names.collect::<Vec<_>>().join(", ")
             ))
         })
-    }
-}
-
-/// Whether a model has this version; without one any will do.
-///
-/// # Errors
-/// [`OipError::UnknownVersion`].
-pub fn check_version(model: &str, version: Option<&str>) -> Result<(), OipError> {
-    match version {
-        None | Some("" | VERSION) => Ok(()),
-        Some(other) => Err(OipError::UnknownVersion {
-            model: model.to_owned(),
-            version: cut(other),
-            served: VERSION,
-        }),
     }
 }

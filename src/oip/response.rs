@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{Datatype, VERSION, Values, Wanted, WantedOutput};
+use super::{Datatype, Values, Wanted, WantedOutput};
 use crate::classifier::Classification;
 use crate::postprocess::{softmax, top_k};
 use crate::registry::{Labels, LoadedModel};
@@ -13,7 +13,7 @@ pub struct Response {
     /// The model that answered.
     pub model_name: String,
     /// Its version.
-    pub model_version: &'static str,
+    pub model_version: String,
     /// The request's own name, where it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -54,8 +54,8 @@ impl Response {
     ) -> Response {
         let output = |output| OutputTensor::new(output, classifications, &model.labels);
         Response {
-            model_name: model.name.clone(),
-            model_version: VERSION,
+            model_name: model.base_name().to_owned(),
+            model_version: model.version().to_string(),
             id: wanted.id,
             outputs: wanted.outputs.into_iter().map(output).collect(),
         }

@@ -5,7 +5,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::VERSION;
 use crate::classifier::{Runs, ServedModel, Total};
 
 /// Those of some models.
@@ -21,7 +20,7 @@ pub struct ModelStatistics {
     /// The name it is served by.
     pub name: String,
     /// Its version.
-    pub version: &'static str,
+    pub version: String,
     /// When it last answered, in milliseconds since 1970; 0 if it never has.
     pub last_inference: u64,
     /// Images that were answered.
@@ -110,8 +109,8 @@ impl ModelStatistics {
             compute_output: Counted::new(runs.count, Duration::ZERO),
         };
         ModelStatistics {
-            name: model.info.name.clone(),
-            version: VERSION,
+            name: model.info.base_name().to_owned(),
+            version: model.info.version().to_string(),
             last_inference: last,
             inference_count: served.images,
             execution_count: runs.iter().map(|runs| runs.count).sum(),

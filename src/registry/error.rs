@@ -39,7 +39,7 @@ pub enum ModelError {
     NoBuiltin,
     /// A name that cannot be part of a URL.
     #[error(
-        "model name \"{0}\" is not allowed, names have 1 to 64 letters, digits, '.', '_' or '-': give one with --model NAME=PATH"
+        "model name \"{0}\" is not allowed, names have 1 to 64 letters, digits, '.', '_' or '-', and perhaps '@' and a version, a whole number from 1: give one with --model NAME=PATH"
     )]
     BadName(String),
     /// Two models under one name.

@@ -11,6 +11,7 @@ use super::labels::{Label, Labels};
 use super::parts::{Parts, parts};
 use super::recipe::{Provenance, Recipes};
 use super::spec::{check_preprocess, fitted_labels, standard_labels};
+use super::version::split_version;
 use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
     ColorValues, EngineOptions, Model, ModelSource, Network, NetworkInput, OutputWish, Pixels,
@@ -21,7 +22,7 @@ use crate::preprocess::PreprocessSpec;
 /// A network ready to serve; a copy shares the network.
 #[derive(Clone)]
 pub struct LoadedModel {
-    /// The name it is served by.
+    /// The name it is served by, with its version if that was given.
     pub name: String,
     /// The file it came from, or "built-in".
     pub origin: String,
@@ -61,6 +62,18 @@ impl std::fmt::Debug for LoadedModel {
 }
 
 impl LoadedModel {
+    /// Its name without a version.
+    #[must_use]
+    pub fn base_name(&self) -> &str {
+        split_version(&self.name).0
+    }
+
+    /// Its version; 1 where none was given.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        split_version(&self.name).1.unwrap_or(1)
+    }
+
     /// The same model with another network, as one made of it.
     ///
     /// # Errors

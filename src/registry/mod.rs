@@ -21,6 +21,7 @@ mod spec;
 mod store;
 mod target;
 mod text;
+mod version;
 
 pub use self::builtin::{BUILTINS, Builtin};
 pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet, nearest};
@@ -31,3 +32,4 @@ pub use self::load::{LoadedModel, file_of, load, preprocess_of};
 pub use self::output_kind::OutputKind;
 pub use self::reference::{ModelOrigin, ModelRef};
 pub use self::store::{ModelState, Store, Verdict, sha256_of};
+pub use self::version::{is_same_model, split_version, version_of};

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::builtin::{BUILTINS, Builtin};
 use super::catalog::{Catalog, CatalogEntry};
+use super::version::split_version;
 use super::{ModelError, Store};
 
 /// A model to be loaded, under the name it is served by.
 #[derive(Debug, Clone)]
 pub struct ModelRef {
-    /// 1 to 64 letters, digits, `.`, `_` or `-`.
+    /// 1 to 64 letters, digits, `.`, `_` or `-`, and `@` with a version if it is not 1.
     pub name: String,
     /// Where it comes from.
     pub source: ModelOrigin,
@@ -50,7 +51,7 @@ impl ModelRef {
         }
     }
 
-    /// Reads a `--model` value: `NAME`, `PATH` or `NAME=PATH`.
+    /// Reads a `--model` value: `NAME`, `PATH` or `NAME=PATH`, each name with `@VERSION` behind it or not.
     ///
     /// Only catalogue names need a store. A word without a slash or `.onnx` is a catalogue name first; `./word` is
     /// always a path.
@@ -78,6 +79,11 @@ impl ModelRef {
                 });
             }
             ModelOrigin::Catalog(Box::new(entry.clone()), path)
+        } else if let Some(directory) = version_in_store(target, store) {
+            return Ok(ModelRef {
+                name: checked(name.unwrap_or(target))?.to_owned(),
+                source: ModelOrigin::Directory(directory),
+            });
         } else {
             path_source(target, catalog)?
         };
@@ -86,7 +92,7 @@ impl ModelRef {
             (None, ModelOrigin::File(path) | ModelOrigin::Directory(path)) => name_of(path),
             (None, ModelOrigin::Builtin(_) | ModelOrigin::Catalog(..)) => target.to_owned(),
         };
-        check_name(&name)?;
+        checked(&name)?;
         Ok(ModelRef { name, source })
     }
 }
@@ -102,7 +108,7 @@ impl ModelRef {
         store: Option<&Store>,
     ) -> Result<ModelRef, ModelError> {
         // No name holds a separator, so that what is joined stays in the directory.
-        check_name(name)?;
+        checked(name)?;
         let named = |source| ModelRef {
             name: name.into(),
             source,
@@ -112,7 +118,9 @@ impl ModelRef {
         }
         let dir = store.ok_or_else(|| ModelError::NoStore(name.into()))?.dir();
         let (directory, file) = (dir.join(name), dir.join(format!("{name}.onnx")));
-        if directory.is_dir() {
+        if let Some(directory) = version_in_store(name, store) {
+            Ok(named(ModelOrigin::Directory(directory)))
+        } else if directory.is_dir() {
             Ok(named(ModelOrigin::Directory(directory)))
         } else if file.is_file() {
             Ok(named(ModelOrigin::File(file)))
@@ -182,12 +190,24 @@ fn is_common(name: &str) -> bool {
     matches!(name, "model" | "onnx")
 }
 
-fn check_name(name: &str) -> Result<(), ModelError> {
+/// The directory of a version that is named, `NAME/VERSION` in the store as repositories of Triton have it.
+fn version_in_store(served: &str, store: Option<&Store>) -> Option<PathBuf> {
+    let (name, version) = split_version(served);
+    let directory = store?
+        .dir()
+        .join(checked(name).ok()?)
+        .join(version?.to_string());
+    directory.is_dir().then_some(directory)
+}
+
+/// A name that can be part of a URL.
+fn checked(served: &str) -> Result<&str, ModelError> {
+    let (name, _) = split_version(served);
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.') {
-        Ok(())
+        Ok(served)
     } else {
-        Err(ModelError::BadName(name.into()))
+        Err(ModelError::BadName(served.into()))
     }
 }
 
@@ -220,6 +240,49 @@ mod tests {
             of("missing.onnx"),
             Err(ModelError::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn versions_lie_in_the_store_or_are_given_with_a_path() {
+        let root = tempfile::tempdir().expect("a directory");
+        for file in ["birds/2/model.onnx", "birds.onnx", "trees.onnx"] {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("below")).expect("writable");
+            std::fs::write(path, "x").expect("writable");
+        }
+        let store = Store::new(root.path());
+        let directory = |reference: ModelRef| match reference.source {
+            ModelOrigin::Directory(path) => (reference.name, path),
+            other => panic!("{other:?}"),
+        };
+        let in_store = |name: &str| ModelRef::in_store(name, &Catalog::builtin(), Some(&store));
+        let expected = ("birds@2".to_owned(), root.path().join("birds/2"));
+        assert_eq!(directory(in_store("birds@2").expect("a version")), expected);
+        assert_eq!(
+            directory(parse("birds@2", root.path()).expect("a version")),
+            expected
+        );
+        let named = parse("owls@7=birds@2", root.path()).expect("a version");
+        assert_eq!(directory(named).0, "owls@7");
+        let path = root.path().join("trees.onnx").display().to_string();
+        let named = parse(&format!("trees@3={path}"), root.path()).expect("a file");
+        assert_eq!(named.name, "trees@3");
+        for name in ["birds@3", "trees@2", "resnet18-tiny@2"] {
+            assert!(
+                matches!(in_store(name), Err(ModelError::Unknown { .. })),
+                "{name}"
+            );
+            assert!(
+                matches!(parse(name, root.path()), Err(ModelError::Unknown { .. })),
+                "{name}"
+            );
+        }
+        for name in ["birds@0", "birds@x", "birds@", "@2", "../birds@2"] {
+            assert!(
+                matches!(in_store(name), Err(ModelError::BadName(_))),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::metrics::Metrics;
-use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef};
+use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef, is_same_model};
 
 pub use self::error::RepositoryError;
 
@@ -89,18 +89,20 @@ impl Repository {
         let loaded = references.into_iter().map(|reference| self.load(reference));
         let first = loaded.collect::<Result<Vec<_>, _>>()?;
         first.iter().for_each(|s| (self.source.announce)(&s.model));
-        let classifier = self.classifier(&first)?;
+        let classifier = self.classifier(None, &first)?;
         *served = first;
         Ok(classifier)
     }
 
-    /// Makes a change and puts its classifier in charge by `put`; whether there was anything to change.
+    /// Makes a change and puts its classifier in charge by `put`, in place of `before`; whether there was anything to
+    /// change.
     ///
     /// # Errors
     /// [`RepositoryError`]; then nothing has changed.
     pub fn change(
         &self,
         change: &Change,
+        before: Option<&Classifier>,
         put: impl FnOnce(Classifier),
     ) -> Result<bool, RepositoryError> {
         let mut served = match self.served.try_lock() {
@@ -112,7 +114,7 @@ impl Repository {
         let Some(next) = self.next(&served, change)? else {
             return Ok(false);
         };
-        let classifier = self.classifier(&next)?;
+        let classifier = self.classifier(before, &next)?;
         let is_same = |a: &Served, b: &Served| Arc::ptr_eq(&a.model.model, &b.model.model);
         let gone = served
             .iter()
@@ -133,7 +135,8 @@ impl Repository {
         served: &[Served],
         change: &Change,
     ) -> Result<Option<Vec<Served>>, RepositoryError> {
-        let position = |name: &str| served.iter().position(|s| s.model.name == name);
+        let is_called = |s: &Served, name: &str| is_same_model(&s.model.name, name);
+        let position = |name: &str| served.iter().position(|s| is_called(s, name));
         let mut next = served.to_vec();
         match change {
             Change::Load(name) => match position(name) {
@@ -182,10 +185,15 @@ impl Repository {
         })
     }
 
-    fn classifier(&self, served: &[Served]) -> Result<Classifier, RepositoryError> {
+    fn classifier(
+        &self,
+        before: Option<&Classifier>,
+        served: &[Served],
+    ) -> Result<Classifier, RepositoryError> {
         let models = served.iter().map(|s| s.model.clone()).collect();
         let metrics = Arc::clone(&self.metrics);
-        Ok(Classifier::start(models, self.options.clone(), metrics)?)
+        let options = self.options.clone();
+        Ok(Classifier::start_after(before, models, options, metrics)?)
     }
 }
 

@@ -35,8 +35,8 @@ LARGER = "efficientnet-lite0"
 class Server:
     """A server of our own on free ports, and what it has logged."""
 
-    def __init__(self, binary, *flags, **variables):
-        command = [binary, "serve", "--model", f"{MODEL},{LARGER}", "--port", "0", "--grpc-port", "0", "--log-format", "json"]
+    def __init__(self, binary, *flags, models=f"{MODEL},{LARGER}", **variables):
+        command = [binary, "serve", "--model", models, "--port", "0", "--grpc-port", "0", "--log-format", "json"]
         self.process = subprocess.Popen(
             [*command, *flags], stderr=subprocess.PIPE, text=True, env={"PATH": "/usr/bin:/bin", **variables}
         )

@@ -417,8 +417,16 @@ fn admin_address_has_the_metrics_and_the_other_port_has_not() {
     let index = get(&public, "/").json();
     assert!(!index.to_string().contains("metrics"), "{index}");
     let index = get(&address, "/").json();
-    let routes = serde_json::json!(["/livez", "/readyz", "/healthz", "/metrics"]);
-    assert_eq!(index["routes"], routes);
+    let routes = ["/livez", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+    assert_eq!(index["routes"], serde_json::json!(routes));
+    // Each listener tells of its own.
+    let told = |address: &str| get(address, "/openapi.json").ok()["paths"].clone();
+    let told_here = told(&address);
+    for route in routes.into_iter().chain(["/"]) {
+        assert!(told_here[route].is_object(), "{route}");
+    }
+    assert_eq!(told_here.as_object().unwrap().len(), routes.len() + 1);
+    assert!(told(&public)["/metrics"].is_null());
 
     server.signal("TERM");
     eventually("it is not ready on either", || {

@@ -115,6 +115,31 @@ fn model_is_loaded_read_again_and_unloaded_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn statistics_of_a_model_that_stays_go_on() {
+    let place = Exchanging::start(&["--model-control"]);
+    let photo = fixture_bytes("photos/espresso.png");
+    let counts = |model: &str| {
+        let stats = place.get(&format!("/v2/models/{model}/stats")).ok();
+        let stats = &stats["model_stats"][0];
+        [&stats["inference_count"], &stats["execution_count"]].map(|n| n.as_u64().unwrap())
+    };
+    let classify = |model: &str| {
+        place
+            .post(&format!("/models/{model}/classify"), &photo)
+            .ok()
+    };
+    classify("resnet18-tiny");
+    place.change("load", "birds").ok();
+    classify("birds");
+    classify("resnet18-tiny");
+    assert_eq!((counts("resnet18-tiny"), counts("birds")), ([2, 2], [1, 1]));
+    // A model that is read again is another one.
+    place.change("load", "birds").ok();
+    classify("resnet18-tiny");
+    assert_eq!((counts("resnet18-tiny"), counts("birds")), ([3, 3], [0, 0]));
+}
+
+#[test]
 fn clients_reach_no_file_outside_of_the_models_directory() {
     let place = Exchanging::start(&["--model-control"]);
     fs::copy(
@@ -138,6 +163,8 @@ fn clients_reach_no_file_outside_of_the_models_directory() {
     error(&place.change("unload", "nope"), 404);
     for (body, part) in [
         ("x", "allowed is {\"parameters\""),
+        ("[]", "allowed is {\"parameters\""),
+        ("[{}]", "allowed is {\"parameters\""),
         ("{\"config\": 1}", "allowed is {\"parameters\""),
         (
             "{\"parameters\": {\"config\": \"{}\"}}",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use resnet::server::ServerOptions;
 use serde_json::Value;
 
+use crate::harness::http2::{self as client, exchange};
 use crate::harness::{Process, Settings, fixture_bytes, raw};
 use crate::unharmed::Golden;
 
@@ -104,26 +105,13 @@ fn http2() -> Golden {
 
 /// Status and body of a request by a real client.
 async fn ask(address: SocketAddr, method: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
     let request = axum::http::Request::builder()
         .method(method)
         .uri(format!("http://{address}{path}"))
         .body(())
         .unwrap();
-    let (response, mut upload) = send.send_request(request, false).unwrap();
-    // h2 sends as the windows allow
-    upload.send_data(body.into(), true).unwrap();
-    let response = response.await.unwrap();
-    let (head, mut body) = response.into_parts();
-    let mut read = Vec::new();
-    while let Some(data) = body.data().await {
-        let data = data.unwrap();
-        let _ = body.flow_control().release_capacity(data.len());
-        read.extend(data);
-    }
-    (head.status.as_u16(), read)
+    let exchanged = exchange(client::connect(address).await, request, body).await;
+    (exchanged.status, exchanged.body)
 }
 
 #[tokio::test]

@@ -95,15 +95,16 @@ fn forged_headers_count_for_nothing() {
 }
 
 /// A proxy program in front of a server, ended when dropped.
-struct Proxy {
+pub(crate) struct Proxy {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     dir: tempfile::TempDir,
 }
 
 impl Proxy {
-    /// Starts nginx or `HAProxy`; none, and a line that says so, where it is not installed.
-    fn start(program: &str, upstream: SocketAddr) -> Option<Proxy> {
+    /// Starts nginx or `HAProxy`, the latter for gRPC too; none, and a line that says so, where it is not installed.
+    pub(crate) fn start(what: &str, upstream: SocketAddr) -> Option<Proxy> {
+        let program = what.trim_end_matches("-h2");
         if Command::new(program).arg("-v").output().is_err() {
             let test = std::thread::current().name().unwrap_or("?").to_owned();
             // straight to the terminal: the test runner hides what a passing test prints
@@ -119,7 +120,11 @@ impl Proxy {
         drop(free);
         let config = dir.path().join("config");
         let mut command = Command::new(program);
-        match program {
+        match what {
+            "haproxy-h2" => {
+                fs::write(&config, haproxy_for_grpc(address, upstream)).unwrap();
+                command.arg("-db").arg("-f").arg(&config);
+            }
             "nginx" => {
                 fs::write(
                     &config,
@@ -197,6 +202,21 @@ fn haproxy(socket: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
            server resnet {upstream} check inter 50ms
 ",
         socket.display()
+    )
+}
+
+/// As the guides for gRPC behind `HAProxy` have it: HTTP/2 on both sides.
+fn haproxy_for_grpc(address: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        "defaults
+           mode http
+           timeout connect 5s
+           timeout client 60s
+           timeout server 60s
+         listen grpc
+           bind {address} proto h2
+           server resnet {upstream} proto h2
+"
     )
 }
 

@@ -17,14 +17,14 @@ use crate::harness::{Process, eventually, fixture_bytes, read_answer, resnet};
 use crate::http2;
 
 /// A certificate of its own authority for 127.0.0.1, and its key.
-struct Identity {
+pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     pem: String,
     key_pem: String,
 }
 
 impl Identity {
-    fn new() -> Identity {
+    pub(crate) fn new() -> Identity {
         Identity::until(2099)
     }
 
@@ -44,12 +44,12 @@ impl Identity {
 }
 
 /// Where a server finds its certificate and key.
-struct Files {
+pub(crate) struct Files {
     dir: tempfile::TempDir,
 }
 
 impl Files {
-    fn with(identity: &Identity) -> Files {
+    pub(crate) fn with(identity: &Identity) -> Files {
         let files = Files {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -70,7 +70,7 @@ impl Files {
         self.dir.path().join("key.pem")
     }
 
-    fn serve(&self, flags: &[&str]) -> Process {
+    pub(crate) fn serve(&self, flags: &[&str]) -> Process {
         let (certificate, key) = (self.certificate(), self.key());
         let mut args = vec!["--tls-cert", text(&certificate), "--tls-key", text(&key)];
         args.extend(flags);
@@ -87,7 +87,7 @@ fn client(trusted: &[&Identity]) -> Arc<ClientConfig> {
     Arc::new(client_of(trusted, &[&version::TLS12, &version::TLS13]))
 }
 
-fn client_of(
+pub(crate) fn client_of(
     trusted: &[&Identity],
     versions: &[&'static SupportedProtocolVersion],
 ) -> ClientConfig {

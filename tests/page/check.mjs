@@ -273,6 +273,28 @@ await check("a phone, in the dark", server, { context: { ...phone, colorScheme: 
   await shot(page, "phone dark");
 });
 
+await check("what the server's routes take and answer, at /docs", server, { context: phone }, async (page) => {
+  await page.goto(`${server.url}/docs`);
+  await page.waitForFunction(() => /^\d+ of \d+$/.test(document.getElementById("shown").textContent));
+  const api = await (await fetch(`${server.url}/openapi.json`)).json();
+  const count = Object.values(api.paths).flatMap((methods) => Object.keys(methods)).length;
+  assert.equal(await page.locator("#operations details").count(), count);
+  await page.fill("#filter", "image_truncated");
+  const shown = await page.locator("#operations details:visible").count();
+  assert.ok(shown > 0 && shown < count, `${shown} of ${count}`);
+  await page.click("#classify summary");
+  const text = await page.textContent("#classify");
+  for (const part of ["top_k", "in query", "multipart/form-data", "413", "too_many_images", "503"]) {
+    assert.ok(text.includes(part), part);
+  }
+  await page.click("#classify a[href='#schema-Classified']");
+  assert.ok(await page.isVisible("#schema-Classified"));
+  const [width, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(width <= window, `${width} pixels wide on ${window}`);
+  await axe(page);
+  await shot(page, "docs");
+});
+
 const mortal = await serve();
 await check("a server that has gone", mortal, { expected: [/ERR_/] }, async (page) => {
   await page.waitForFunction(() => document.getElementById("can").textContent.includes("1000 classes"));

@@ -13,8 +13,9 @@ use crate::registry::{self, Catalog, ModelError, ModelRef};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it. `serve` takes more of them, repeated
-    /// or separated by commas, the first is its default [default: the built-in efficientnet-lite0]
+    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it, NAME@2 is version 2 of a name.
+    /// `serve` takes more of them, repeated or separated by commas, the first is its default [default: the built-in
+    /// efficientnet-lite0]
     #[arg(
         long,
         env = "RESNET_MODEL",
@@ -49,7 +50,10 @@ impl ModelArgs {
         let mut references: Vec<ModelRef> = Vec::with_capacity(self.model.len());
         for value in &self.model {
             let reference = ModelRef::parse(value, &catalog, store.as_ref())?;
-            if references.iter().any(|r| r.name == reference.name) {
+            if references
+                .iter()
+                .any(|r| registry::is_same_model(&r.name, &reference.name))
+            {
                 return Err(ModelError::DuplicateName(reference.name).into());
             }
             references.push(reference);

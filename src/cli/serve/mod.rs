@@ -24,8 +24,7 @@ use crate::config::{
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::registry::{self, ModelOrigin, ModelRef};
-use crate::repository::{Repository, Source};
+use crate::registry::{ModelOrigin, ModelRef};
 use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.
@@ -266,13 +265,8 @@ async fn load_models(
         engine,
         classifier,
     } = plan;
-    let (engine, announced) = (engine.clone(), (engine, Arc::clone(metrics)));
-    let source = Source {
-        find: Box::new(move |name| ModelRef::in_store(name, &catalog, store.as_ref())),
-        load: Box::new(move |reference| registry::load(reference, &engine)),
-        announce: Box::new(move |model| load::announce(model, &announced.0, &announced.1)),
-    };
-    let repository = Arc::new(Repository::new(source, classifier, Arc::clone(metrics)));
+    let find = Box::new(move |name: &str| ModelRef::in_store(name, &catalog, store.as_ref()));
+    let repository = Arc::new(load::repository(engine, classifier, find, metrics));
     desk.set_repository(Arc::clone(&repository), model_control);
     let (send, receive) = oneshot::channel();
     let load = move || {

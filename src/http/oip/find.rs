@@ -8,14 +8,7 @@ use axum::extract::rejection::PathRejection;
 use crate::classifier::{ServedModel, SharedClassifier};
 use crate::desk::{Desk, DeskError};
 use crate::http::error::ApiError;
-use crate::oip::check_version;
-
-/// The model of a path, and the version if it names one.
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct Named {
-    model: String,
-    version: Option<String>,
-}
+use crate::http::target::Named;
 
 /// A model that is served, by a path that may name it.
 pub(super) type NamedPath = Result<Path<Named>, PathRejection>;
@@ -30,8 +23,7 @@ pub(super) fn model(
 ) -> Result<(Arc<SharedClassifier>, Arc<ServedModel>), ApiError> {
     let classifier = desk.classifier()?;
     let Path(Named { model, version }) = path.map_err(|_| ApiError::BadUrl)?;
-    let model = desk.model(&classifier, Some(&model))?;
-    check_version(&model.info.name, version.as_deref())?;
+    let model = desk.model(&classifier, Some(&model), version.as_deref())?;
     Ok((classifier, model))
 }
 

@@ -10,14 +10,14 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::find::{self, NamedPath};
-use crate::classifier::ClassifyOptions;
 use crate::desk::{Deadline, Desk, InferRequest};
 use crate::http::access::Work;
 use crate::http::classify::LARGE_JSON;
 use crate::http::client::client_id;
 use crate::http::deadline::patience;
 use crate::http::error::ApiError;
-use crate::http::passage::{LARGE_TENSORS, Passage, told, whole};
+use crate::http::inference::{self, Inference, LARGE_TENSORS};
+use crate::http::passage::{Passage, told};
 use crate::oip::{self, ModelForm, OipError};
 
 const JSON_LENGTH: HeaderName = HeaderName::from_static(oip::binary::HEADER);
@@ -29,15 +29,13 @@ pub(super) async fn infer(
 ) -> Response {
     let arrived = Instant::now();
     let (head, mut body) = request.into_parts();
-    let mut work = Work::default();
-    let answer = match resolve(&desk, path, &head, arrived) {
-        Ok(request) => {
-            work.model.clone_from(&request.model.info.name);
-            run(&desk, &request, &head, &mut body, &mut work).await
-        }
+    let resolved = resolve(&desk, path, &head, arrived);
+    let mut work = Work::of(&resolved);
+    let answer = match resolved {
+        Ok(request) => run(&desk, &request, &head, &mut body, &mut work).await,
         Err(e) => Err(e),
     };
-    told(answer.unwrap_or_else(IntoResponse::into_response), work)
+    told(answer, work)
 }
 
 fn resolve(
@@ -46,18 +44,14 @@ fn resolve(
     head: &Parts,
     arrived: Instant,
 ) -> Result<InferRequest, ApiError> {
-    let (classifier, model) = find::model(desk, path)?;
+    let model = find::model(desk, path)?;
     let patience = patience(&head.headers, None)?;
-    Ok(InferRequest {
-        classifier,
+    let deadline = Deadline::new(arrived, desk.limits().request_timeout, patience);
+    Ok(inference::request(
         model,
-        client: client_id(desk, &head.extensions),
-        options: ClassifyOptions {
-            top_k: 1,
-            ..ClassifyOptions::default()
-        },
-        deadline: Deadline::new(arrived, desk.limits().request_timeout, patience),
-    })
+        client_id(desk, &head.extensions),
+        deadline,
+    ))
 }
 
 async fn run(
@@ -74,38 +68,26 @@ async fn run(
         request,
         head,
     };
-    let (mut admitted, mut held) = passage.enter(body).await?;
-    let form = ModelForm::of(&request.model.info);
-    let max_images = desk.limits().max_images;
+    let (admitted, mut held) = passage.enter(body).await?;
     let all = held.len() as u64;
     let json = json_length.unwrap_or(all).min(all);
     let is_large = json > LARGE_JSON as u64 || (json > 0 && all - json > LARGE_TENSORS as u64);
-    let found = if is_large {
-        let bytes = held.take_kept();
-        let take_apart = move || {
-            fault!("large-json");
-            oip::request::take_apart(bytes, json_length, &form, max_images)
-        };
-        admitted.compute(take_apart).await??
-    } else {
-        oip::request::take_apart(held.take(), json_length, &form, max_images)?
+    let bytes = match is_large {
+        true => held.take_kept(),
+        false => held.take(),
     };
-    admitted.set_exif(found.exif);
-    if let Some(timeout) = found.timeout {
-        admitted.expect_within(timeout);
-    }
-    let images = found.images.into_iter().map(Ok).collect();
-    let answered = passage.classify(admitted, held, images, work).await?;
-    let respond = Instant::now();
-    let classifications = whole(answered.results)?;
-    let numbers =
-        classifications.len() * classifications[0].output.len() * found.wanted.outputs.len();
-    let model = Arc::clone(&request.model);
-    let write = move || oip::Response::new(&model.info, found.wanted, &classifications).encode();
-    let (body, json_length) = passage.compute(numbers, write).await?;
-    let response = response(body, json_length);
-    passage.responded(answered.read, respond, work);
-    Ok(response)
+    let inference = Inference {
+        passage,
+        admitted,
+        held,
+        is_large,
+    };
+    let take_apart = move |form: &ModelForm, max_images| {
+        oip::request::take_apart(bytes, json_length, form, max_images)
+    };
+    let write = |answer: oip::Response| answer.encode();
+    let (body, json_length) = inference.answer(take_apart, write, work).await?;
+    Ok(response(body, json_length))
 }
 
 fn response(body: Vec<u8>, json_length: Option<usize>) -> Response {

@@ -7,35 +7,16 @@ mod infer;
 mod repository;
 mod tell;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::http::HeaderValue;
-use axum::routing::{get, post};
 
-use super::routes::{posted, read};
-use crate::desk::Desk;
+use super::openapi::oip as told;
+use super::route::{Purpose, Route};
+use crate::desk::RequestLimits;
 
 /// What errors of the protocol are: exactly this, without parameters, or clients do not look into them.
 pub(super) fn error_type() -> HeaderValue {
     HeaderValue::from_static("application/json")
 }
-
-/// What the index lists.
-pub(super) const ROUTES: &[&str] = &[
-    "/v2",
-    "/v2/health/live",
-    "/v2/health/ready",
-    "/v2/models",
-    "/v2/models/{model}",
-    "/v2/models/{model}/versions/{version}",
-    "/v2/models/{model}/ready",
-    "/v2/models/{model}/config",
-    "/v2/models/{model}/stats",
-    "/v2/models/{model}/infer",
-    "/v2/models/stats",
-    "/v2/repository/index",
-];
 
 /// Whether a path is the protocol's, and with it its errors.
 pub(super) fn is_its(path: &str) -> bool {
@@ -43,34 +24,48 @@ pub(super) fn is_its(path: &str) -> bool {
 }
 
 /// Every route.
-pub(super) fn routes() -> Router<Arc<Desk>> {
-    let mut routes = Router::new()
-        .route("/v2", read(get(tell::server)))
-        .route("/v2/", read(get(tell::server)))
-        .route("/v2/health/live", read(get(tell::live)))
-        .route("/v2/health/ready", read(get(tell::ready)))
-        .route("/v2/models", read(get(tell::models)))
-        .route("/v2/models/stats", read(get(tell::all_statistics)))
-        .route("/v2/repository/index", posted(post(repository::index)))
-        .route(
+pub(super) fn routes(limits: &RequestLimits) -> Vec<Route> {
+    let probe = |route: Route| route.purpose(Purpose::Probe);
+    let mut routes = vec![
+        Route::read("/v2", tell::server, told::server()),
+        Route::read("/v2/", tell::server, told::server().suffixed("_slash")),
+        probe(Route::read("/v2/health/live", tell::live, told::live())),
+        probe(Route::read("/v2/health/ready", tell::ready, told::ready())),
+        Route::read("/v2/models", tell::models, told::models()),
+        Route::read(
+            "/v2/models/stats",
+            tell::all_statistics,
+            told::all_statistics(),
+        ),
+        Route::posted("/v2/repository/index", repository::index, told::index()),
+        Route::posted(
             "/v2/repository/models/{model}/load",
-            posted(post(repository::load)),
-        )
-        .route(
+            repository::load,
+            told::load(),
+        ),
+        Route::posted(
             "/v2/repository/models/{model}/unload",
-            posted(post(repository::unload)),
-        );
-    for model in [
-        "/v2/models/{model}",
-        "/v2/models/{model}/versions/{version}",
+            repository::unload,
+            told::unload(),
+        ),
+    ];
+    for (model, suffix) in [
+        ("/v2/models/{model}", ""),
+        ("/v2/models/{model}/versions/{version}", "_version"),
     ] {
         let path = |end: &str| format!("{model}{end}");
-        routes = routes
-            .route(model, read(get(tell::metadata)))
-            .route(&path("/ready"), read(get(tell::model_ready)))
-            .route(&path("/config"), read(get(tell::config)))
-            .route(&path("/stats"), read(get(tell::statistics)))
-            .route(&path("/infer"), posted(post(infer::infer)));
+        let metadata = told::metadata().suffixed(suffix);
+        let ready = told::model_ready().suffixed(suffix);
+        let config = told::config().suffixed(suffix);
+        let statistics = told::statistics().suffixed(suffix);
+        let infer = told::infer(limits).suffixed(suffix);
+        routes.extend([
+            Route::read(model, tell::metadata, metadata),
+            Route::read(&path("/ready"), tell::model_ready, ready),
+            Route::read(&path("/config"), tell::config, config),
+            Route::read(&path("/stats"), tell::statistics, statistics),
+            Route::posted(&path("/infer"), infer::infer, infer),
+        ]);
     }
     routes
 }

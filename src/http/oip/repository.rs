@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::desk::Desk;
 use crate::http::body::read_small;
 use crate::http::error::ApiError;
-use crate::oip::{OipError, VERSION};
+use crate::oip::OipError;
+use crate::oip::json::Object;
 use crate::repository::Change;
 
 /// A request for the index; clients send nothing, or an object.
@@ -34,10 +35,11 @@ pub(super) async fn index(
     let body = read_small(&mut body, MOST, desk.limits().body_timeout).await?;
     check(&body)?;
     let classifier = desk.classifier()?;
-    let models = classifier.models().iter();
-    let entry =
-        |name: &str| json!({"name": name, "version": VERSION, "state": "READY", "reason": ""});
-    Ok(Json(models.map(|model| entry(&model.info.name)).collect()))
+    let models = classifier.models().iter().map(|model| {
+        let (name, version) = (model.info.base_name(), model.info.version().to_string());
+        json!({"name": name, "version": version, "state": "READY", "reason": ""})
+    });
+    Ok(Json(models.collect()))
 }
 
 fn check(body: &[u8]) -> Result<(), OipError> {
@@ -45,7 +47,7 @@ fn check(body: &[u8]) -> Result<(), OipError> {
         return Ok(());
     }
     let wrong = |_| OipError::Json("allowed is {\"ready\": true} or nothing".into());
-    serde_json::from_slice::<IndexRequest>(body)
+    serde_json::from_slice::<Object<IndexRequest>>(body)
         .map(drop)
         .map_err(wrong)
 }
@@ -103,7 +105,7 @@ fn check_change(body: &[u8], change: &Change) -> Result<(), OipError> {
         return Ok(());
     }
     let wrong = |_| OipError::Json("allowed is {\"parameters\": {…}}, {} or nothing".into());
-    let request: ChangeRequest = serde_json::from_slice(body).map_err(wrong)?;
+    let Object(request): Object<ChangeRequest> = serde_json::from_slice(body).map_err(wrong)?;
     let allowed = |(name, value): &(&String, &Value)| {
         matches!(change, Change::Unload(_)) && *name == "unload_dependents" && value.is_boolean()
     };

@@ -35,22 +35,29 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Told<Value> {
 
 pub(super) async fn models(State(desk): State<Arc<Desk>>) -> Told<Value> {
     let classifier = desk.classifier()?;
-    let names = classifier.models().iter().map(|m| m.info.name.as_str());
-    Ok(Json(json!({"models": names.collect::<Vec<_>>()})))
+    let mut names: Vec<&str> = Vec::new();
+    for model in classifier.models() {
+        let name = model.info.base_name();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(Json(json!({"models": names})))
 }
 
 pub(super) async fn metadata(
     State(desk): State<Arc<Desk>>,
     path: NamedPath,
 ) -> Told<ModelMetadata> {
-    let (_, model) = find::model(&desk, path)?;
-    Ok(Json(ModelMetadata::of(&model.info)))
+    let (classifier, model) = find::model(&desk, path)?;
+    let versions = classifier.versions(&model.info.name);
+    Ok(Json(ModelMetadata::of(&model.info, &versions)))
 }
 
 pub(super) async fn model_ready(State(desk): State<Arc<Desk>>, path: NamedPath) -> Told<Value> {
     let (_, model) = find::model(&desk, path)?;
     find::ready(&desk)?;
-    Ok(Json(json!({"name": model.info.name, "ready": true})))
+    Ok(Json(json!({"name": model.info.base_name(), "ready": true})))
 }
 
 pub(super) async fn config(State(desk): State<Arc<Desk>>, path: NamedPath) -> Told<ModelConfig> {

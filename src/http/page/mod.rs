@@ -1,5 +1,5 @@
-//! The page at `/` for browsers, and the files that it is made of. They are in the binary as they lie here, and load
-//! nothing from elsewhere.
+//! The pages at `/` and `/docs` for browsers, and the files that they are made of. They are in the binary as they lie
+//! here, and load nothing from elsewhere.
 //!
 //! Called by `routes`. Programs get the index as JSON, see `health`.
 
@@ -20,14 +20,18 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
-/// Name, media type and bytes of each file below `/page/`.
-const FILES: [(&str, &str, &[u8]); 11] = {
+/// Where they are.
+pub(super) const FILE_PATH: &str = "/page/{file}";
+
+/// Name, media type and bytes of each.
+const FILES: [(&str, &str, &[u8]); 12] = {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     const JPEG: &str = "image/jpeg";
     [
         ("api.js", SCRIPT, include_bytes!("api.js")),
         ("app.js", SCRIPT, include_bytes!("app.js")),
         ("card.js", SCRIPT, include_bytes!("card.js")),
+        ("docs.js", SCRIPT, include_bytes!("docs.js")),
         ("live.js", SCRIPT, include_bytes!("live.js")),
         ("model.js", SCRIPT, include_bytes!("model.js")),
         ("queue.js", SCRIPT, include_bytes!("queue.js")),
@@ -43,18 +47,25 @@ const FILES: [(&str, &str, &[u8]); 11] = {
     ]
 };
 
-/// The page.
+/// The page; the same path has something else for programs.
 pub(super) fn page() -> Response {
+    let vary = [(header::VARY, HeaderValue::from_static("Accept"))];
+    (vary, html(include_str!("index.html"))).into_response()
+}
+
+/// The page that shows what `/openapi.json` tells.
+pub(super) async fn docs() -> Response {
+    html(include_str!("docs.html"))
+}
+
+fn html(text: &'static str) -> Response {
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        ),
+        (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, NO_REFERRER),
-        (header::VARY, HeaderValue::from_static("Accept")),
     ];
-    (headers, include_str!("index.html")).into_response()
+    (headers, text).into_response()
 }
 
 /// One of its files.
@@ -121,7 +132,7 @@ mod tests {
 
     #[test]
     fn page_and_scripts_load_nothing_from_elsewhere_and_are_small() {
-        let html = include_str!("index.html");
+        let html = concat!(include_str!("index.html"), include_str!("docs.html"));
         // Links that a person may follow are no loads.
         let loads = html.lines().filter(|line| !line.contains("<a href"));
         assert_eq!(

@@ -1,5 +1,6 @@
 //! A real server on a free port, the real binary, and what the tests ask them with.
 
+pub(crate) mod http2;
 mod process;
 
 use std::io::{Read, Write};

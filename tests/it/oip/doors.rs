@@ -3,11 +3,16 @@
 use base64::Engine as _;
 use resnet::engine::EngineOptions;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
-use resnet::registry::load;
+use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
 use serde_json::{Value, json};
 
-use super::{JSON_LENGTH, bytes_of, message, outputs, post_binary, post_with, with_lengths};
-use crate::harness::{Answer, Settings, TestServer, fixture_bytes, skipped, tiny_reference};
+use super::{
+    JSON_LENGTH, bytes_of, floats, message, outputs, post_binary, post_with, with_lengths,
+};
+use crate::grpc;
+use crate::harness::{
+    Answer, Settings, TestServer, fixture, fixture_bytes, resnet, skipped, tiny_reference,
+};
 
 /// Logits and probabilities of an answer.
 fn numbers(answer: &Answer) -> (Vec<f32>, Vec<f32>) {
@@ -18,27 +23,62 @@ fn numbers(answer: &Answer) -> (Vec<f32>, Vec<f32>) {
 #[test]
 fn answers_are_the_same_numbers_over_every_door_in_every_precision() {
     use kernels::nn::Precision;
+    let mut seen = Vec::new();
     for precision in [Precision::F32, Precision::Bf16x3, Precision::Bf16] {
-        let options = EngineOptions {
-            precision: Some(precision),
-            ..EngineOptions::default()
-        };
-        let model = match load(&tiny_reference(), &options) {
-            Ok(model) => model,
-            Err(e) => {
-                skipped(&format!("{}: {e}", precision.name()));
-                continue;
+        match load(&tiny_reference(), &with(Some(precision))) {
+            Ok(model) => {
+                assert_eq!(model.model.spec().precision, precision);
+                let flags = ["--model", "resnet18-tiny", "--precision", precision.name()];
+                same_over_every_door(model, &flags);
+                seen.push(precision);
             }
-        };
-        let preprocessor = Preprocessor::new(model.preprocess.clone(), ImageOptions::default());
-        let server = TestServer::start(vec![model], &Settings::default());
-        same_over_every_door(&server, &preprocessor);
+            // What the CPU lacks.
+            Err(e) => skipped(&format!("{}: {e}", precision.name())),
+        }
+    }
+    assert!(seen.contains(&Precision::F32));
+    let dir = quantized();
+    let path = dir.path().display().to_string();
+    let reference = ModelRef::parse(&path, &Catalog::builtin(), None).unwrap();
+    let model = load(&reference, &with(None)).unwrap();
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(model.model.spec().precision, Precision::Int8);
+    }
+    same_over_every_door(model, &["--model", &path]);
+}
+
+fn with(precision: Option<kernels::nn::Precision>) -> EngineOptions {
+    EngineOptions {
+        precision,
+        ..EngineOptions::default()
     }
 }
 
-fn same_over_every_door(server: &TestServer, preprocessor: &Preprocessor) {
+/// A directory with a quantized network of 7 classes and 32×32 pixels.
+fn quantized() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    write("model.onnx", &fixture_bytes("quantized/qdq.onnx"));
+    write(
+        "model.toml",
+        b"[preprocess]\nresize = 36\ncrop = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n[output]\nkind = \"logits\"\n",
+    );
+    let labels: Vec<String> = (0..7).map(|n| format!("class {n}")).collect();
+    write("labels.txt", labels.join("\n").as_bytes());
+    dir
+}
+
+/// `flags` have the command line load the same model.
+fn same_over_every_door(model: LoadedModel, flags: &[&str]) {
+    let (name, count) = (model.name.clone(), model.labels.len());
+    let preprocessor = Preprocessor::new(model.preprocess.clone(), ImageOptions::default());
+    let settings = Settings {
+        grpc: true,
+        ..Settings::default()
+    };
+    let server = &TestServer::start(vec![model], &settings);
     let photo = fixture_bytes("photos/espresso.png");
-    let infer = "/v2/models/resnet18-tiny/infer";
+    let infer = &format!("/v2/models/{name}/infer");
     let side = preprocessor.spec().crop.width as usize; // of a square
     let expected = numbers(&post_with(server, infer, &[(JSON_LENGTH, "0")], &photo));
 
@@ -90,12 +130,39 @@ fn same_over_every_door(server: &TestServer, preprocessor: &Preprocessor) {
         "tensor in JSON"
     );
 
+    for (datatype, shape, raw) in [
+        ("BYTES", vec![1], &tail),
+        ("UINT8", vec![1, side, side, 3], &pixels),
+        ("FP32", vec![1, 3, side, side], &values),
+    ] {
+        let shape: Vec<i64> = shape.into_iter().map(|n| n as i64).collect();
+        let mut request = grpc::tensor(datatype, &shape, None);
+        request.model_name.clone_from(&name);
+        request.raw_input_contents = vec![raw.clone()];
+        let response = grpc::call(server.grpc(), &request).infer();
+        let outputs = response.raw_output_contents;
+        let numbers = (floats(&outputs[0]), floats(&outputs[1]));
+        assert_eq!(numbers, expected, "{datatype} by gRPC");
+    }
+
     // Each door of the ranking has these probabilities, at the same places.
     let probability = |value: &Value| value.as_f64().unwrap() as f32;
-    let classes = server.post("/classify?top_k=200", &photo).ok();
-    for prediction in classes["predictions"].as_array().unwrap() {
-        let index = prediction["class_index"].as_u64().unwrap() as usize;
-        assert_eq!(probability(&prediction["probability"]), expected.1[index]);
+    let classes = server.post(&format!("/classify?top_k={count}"), &photo);
+    let classes = classes.ok();
+    let file = fixture("photos/espresso.png").display().to_string();
+    let top = count.to_string();
+    let mut command = vec!["classify", "--json", "-k", &top];
+    command.extend(flags);
+    let output = resnet().args(command).arg(file).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for ranking in [&classes, &printed] {
+        let predictions = ranking["predictions"].as_array().unwrap();
+        assert_eq!(predictions.len(), count);
+        for prediction in predictions {
+            let index = prediction["class_index"].as_u64().unwrap() as usize;
+            assert_eq!(probability(&prediction["probability"]), expected.1[index]);
+        }
     }
     let mut ranked = message("BYTES", &[1], &json!({"data": [base64]}));
     ranked["outputs"] = json!([{"name": "logits", "parameters": {"classification": 5}}]);
@@ -103,7 +170,7 @@ fn same_over_every_door(server: &TestServer, preprocessor: &Preprocessor) {
         .1
         .lines()
         .to_vec();
-    let predictions = server.post("/predictions/resnet18-tiny", &photo).ok();
+    let predictions = server.post(&format!("/predictions/{name}"), &photo).ok();
     for (rank, line) in lines.iter().enumerate() {
         let mut parts = line.splitn(3, ':');
         let value: f32 = parts.next().unwrap().parse().unwrap();

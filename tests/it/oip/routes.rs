@@ -127,7 +127,7 @@ fn index_is_asked_with_anything_that_clients_send() {
     for body in [&b""[..], b"{}", b"{\"ready\": true}", b" \n"] {
         assert_eq!(server.post("/v2/repository/index", body).ok(), expected);
     }
-    for body in [&b"x"[..], b"{\"ready\": 1}"] {
+    for body in [&b"x"[..], b"{\"ready\": 1}", b"[]", b"[true]"] {
         let text = error(&server.post("/v2/repository/index", body), 400);
         assert!(
             text.contains("allowed is {\"ready\": true} or nothing"),

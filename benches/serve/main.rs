@@ -1,6 +1,7 @@
 //! What the service adds to decode, resize and inference, and how its throughput grows with workers.
 //!
-//! `cargo bench --bench serve` measures with the ResNet-50 and photos that `RESNET_TEST_ASSETS` names, with the
+//! `cargo bench --bench serve` measures all of it, `cargo bench --bench serve doors` what the doors of the Open Inference
+//! Protocol cost. It is done with the ResNet-50 and photos that `RESNET_TEST_ASSETS` names, with the
 //! built-in model and the test photos without them. Alternatives are interleaved, so a drifting machine hurts all
 //! alike.
 
@@ -9,6 +10,8 @@
     clippy::unwrap_used,
     reason = "a bench prints and stops at the first failure"
 )]
+
+mod doors;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,8 +34,28 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let (model, photos) = inputs();
     println!("model {}, {} photos", model.name, photos.len());
-    overhead(&model, &photos);
-    scaling(&model, &photos);
+    let parts: [(&str, Part); 3] = [
+        ("overhead", overhead),
+        ("doors", |model, _| doors::run(model)),
+        ("scaling", scaling),
+    ];
+    // cargo adds flags of its own.
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    let only: Vec<&String> = only.iter().filter(|a| !a.starts_with('-')).collect();
+    for (name, measure) in parts {
+        if only.is_empty() || only.iter().any(|o| *o == name) {
+            measure(&model, &photos);
+        }
+    }
+}
+
+/// What is measured, with a model and photos.
+type Part = fn(&ModelRef, &[Vec<u8>]);
+
+/// Where a server answers.
+struct Addresses {
+    http: SocketAddr,
+    grpc: SocketAddr,
 }
 
 /// ResNet-50 and 60 JPEG photos, or what the repository has.
@@ -69,7 +92,7 @@ fn inputs() -> (ModelRef, Vec<Vec<u8>>) {
 }
 
 /// A ready server on a port of its own; it lives as long as the process.
-fn start(model: &ModelRef, workers: usize) -> SocketAddr {
+fn start(model: &ModelRef, workers: usize) -> Addresses {
     let metrics = Arc::new(Metrics::new());
     let options = ClassifierOptions {
         images: ImageOptions::default(),
@@ -109,8 +132,14 @@ fn start(model: &ModelRef, workers: usize) -> SocketAddr {
                 shutdown_timeout: Duration::ZERO,
                 ..ServerOptions::default()
             };
-            let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
-            tell.send(server.address().unwrap()).unwrap();
+            let free = ([127, 0, 0, 1], 0).into();
+            let server = Server::bind(free, options).unwrap();
+            let server = server.with_grpc(free, None).unwrap();
+            let addresses = Addresses {
+                http: server.address().unwrap(),
+                grpc: server.grpc_address().unwrap().unwrap(),
+            };
+            tell.send(addresses).unwrap();
             server.run(desk, std::future::pending()).await
         })
     });
@@ -128,7 +157,7 @@ fn overhead(reference: &ModelRef, photos: &[Vec<u8>]) {
     let model = load(reference, &resnet::engine::EngineOptions::default()).unwrap();
     let preprocessor = Preprocessor::new(model.preprocess.clone(), ImageOptions::default());
     let mut engine = model.model.spawn().unwrap();
-    let url = format!("http://{}/classify", start(reference, 1));
+    let url = format!("http://{}/classify", start(reference, 1).http);
     let agent = ureq::Agent::new_with_defaults();
     let (mut direct, mut served, mut added) = (vec![], vec![], vec![]);
     for round in 0..3 {
@@ -197,7 +226,8 @@ fn scaling(reference: &ModelRef, photos: &[Vec<u8>]) {
     let servers = [start(reference, 1), start(reference, 2)];
     let (mut one, mut two, mut ratio) = (vec![], vec![], vec![]);
     for round in 0..5 {
-        let [a, b] = servers.map(|server| throughput(server, photos, Duration::from_secs(15)));
+        let [a, b] = [&servers[0], &servers[1]]
+            .map(|server| throughput(server.http, photos, Duration::from_secs(15)));
         if round > 0 {
             one.push(a);
             two.push(b);

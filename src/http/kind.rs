@@ -1,0 +1,126 @@
+//! The table of errors: status, stable code and title of each. The only place that gives a code its status.
+//!
+//! Asked by `error` with what went wrong, and by `openapi`, which lists what each route can answer.
+
+use axum::http::StatusCode;
+
+use crate::desk::Code;
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) status: StatusCode,
+    /// What programs match on.
+    pub(super) code: &'static str,
+    /// A few words for people.
+    pub(super) title: &'static str,
+}
+
+impl Kind {
+    /// What any protocol can meet.
+    pub(super) const fn of(code: Code) -> Kind {
+        kind(status(code), code.name(), code.title())
+    }
+}
+
+const fn kind(status: StatusCode, code: &'static str, title: &'static str) -> Kind {
+    Kind {
+        status,
+        code,
+        title,
+    }
+}
+
+const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+
+pub(super) const NO_SUCH_ROUTE: Kind = kind(NOT_FOUND, "no_such_route", "No such route");
+pub(super) const METHOD_NOT_ALLOWED: Kind = kind(
+    StatusCode::METHOD_NOT_ALLOWED,
+    "method_not_allowed",
+    "Method not allowed",
+);
+pub(super) const BAD_QUERY: Kind = kind(BAD_REQUEST, "bad_query", "Bad query parameter");
+pub(super) const BAD_URL: Kind = kind(BAD_REQUEST, "bad_url", "Bad URL");
+pub(super) const BAD_HEAD: Kind = kind(BAD_REQUEST, "bad_head", "Ambiguous head");
+pub(super) const BAD_MULTIPART: Kind = kind(BAD_REQUEST, "bad_multipart", "Bad multipart body");
+pub(super) const BAD_JSON: Kind = kind(BAD_REQUEST, "bad_json", "Bad JSON body");
+pub(super) const BAD_BASE64: Kind = kind(BAD_REQUEST, "bad_base64", "Bad base64");
+pub(super) const TOO_MANY_IMAGES: Kind = kind(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "too_many_images",
+    "Too many images",
+);
+pub(super) const UNSUPPORTED_CONTENT_ENCODING: Kind = kind(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "unsupported_content_encoding",
+    "Unsupported content encoding",
+);
+pub(super) const BAD_MESSAGE: Kind = kind(BAD_REQUEST, "bad_message", "Bad message");
+pub(super) const BAD_JSON_LENGTH: Kind = kind(
+    BAD_REQUEST,
+    "bad_json_length",
+    "Bad length of the JSON in the body",
+);
+pub(super) const BAD_INPUT: Kind = kind(BAD_REQUEST, "bad_input", "Bad input tensor");
+pub(super) const BAD_DATA: Kind = kind(BAD_REQUEST, "bad_data", "Bad data of an input");
+pub(super) const BAD_OUTPUT: Kind = kind(BAD_REQUEST, "bad_output", "Bad requested output");
+pub(super) const BAD_PARAMETER: Kind = kind(BAD_REQUEST, "bad_parameter", "Bad parameter");
+/// Of a tensor, whose extents are no size of a body.
+pub(super) const TOO_LARGE_BATCH: Kind = kind(BAD_REQUEST, "too_many_images", "Too many images");
+pub(super) const UNSUPPORTED: Kind =
+    kind(StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported");
+
+/// Those that only HTTP, or a message, can get wrong.
+pub(super) const OF_PROTOCOLS: [Kind; 18] = [
+    NO_SUCH_ROUTE,
+    METHOD_NOT_ALLOWED,
+    BAD_QUERY,
+    BAD_URL,
+    BAD_HEAD,
+    BAD_MULTIPART,
+    BAD_JSON,
+    BAD_BASE64,
+    TOO_MANY_IMAGES,
+    UNSUPPORTED_CONTENT_ENCODING,
+    BAD_MESSAGE,
+    BAD_JSON_LENGTH,
+    BAD_INPUT,
+    BAD_DATA,
+    BAD_OUTPUT,
+    BAD_PARAMETER,
+    TOO_LARGE_BATCH,
+    UNSUPPORTED,
+];
+
+/// The status of what any protocol can meet.
+const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::BadTimeout | Code::BodyIncomplete | Code::EmptyBody => StatusCode::BAD_REQUEST,
+        Code::Unauthorized => StatusCode::UNAUTHORIZED,
+        Code::UnknownModel | Code::UnknownVersion => StatusCode::NOT_FOUND,
+        Code::ModelsFixed => StatusCode::NOT_IMPLEMENTED,
+        Code::ModelsBusy => StatusCode::CONFLICT,
+        Code::ModelRefused => StatusCode::BAD_REQUEST,
+        Code::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::ImageTruncated
+        | Code::ImageCorrupt
+        | Code::ImageDecodeTimeout
+        | Code::ImageUnsupported
+        | Code::ImageTooManyPixels
+        | Code::BadValues => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::NotReady
+        | Code::ShuttingDown
+        | Code::BodyMemoryFull
+        | Code::QueueFull
+        | Code::ClientQueueFull
+        | Code::Overloaded
+        | Code::Stuck
+        | Code::DecodeMemoryFull
+        | Code::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
