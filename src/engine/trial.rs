@@ -1,6 +1,7 @@
 //! What a network answers to the probe images, and how long it takes: what a precision is chosen by.
 //!
-//! Called by `precision`. Times are the least of a few runs, so that other work on the machine seldom decides.
+//! Called by `precision`. A time is the least of a few runs that have the machine to themselves, so that other work
+//! seldom decides.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,14 @@ use crate::tensor::Image;
 use kernels::nn::{Arithmetic, Precision};
 use kernels::peak;
 
+/// Runs that are timed.
+const RUNS: usize = 4;
+
 /// A network's run over the probe images.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Trial {
     pub(super) answers: Vec<Vec<f32>>,
-    /// The least that one image took on one thread.
+    /// The least that one image took, on as many threads as an inference may have.
     pub(super) time: Duration,
 }
 
@@ -33,40 +37,39 @@ impl Trial {
             let runs: Vec<_> = shares
                 .map(|share| scope.spawn(move || catch(|| run(model, share))))
                 .collect();
-            let mut trial = Trial {
-                answers: Vec::with_capacity(images.len()),
-                time: Duration::MAX,
-            };
+            let mut answers = Vec::with_capacity(images.len());
             for run in runs {
-                let (answers, time) = run.join().map_err(|_| refuse(&EngineError::Panicked))??;
-                trial.answers.extend(answers);
-                trial.time = trial.time.min(time);
+                answers.extend(run.join().map_err(|_| refuse(&EngineError::Panicked))??);
             }
-            Ok(trial)
+            Ok(answers)
+        })
+        .and_then(|answers| {
+            Ok(Trial {
+                answers,
+                time: catch(|| time(model, images))?,
+            })
         })
     }
 }
 
-/// One image after the other, the first once more: its first run also fetches memory.
-fn run<M: Model>(model: &M, images: &[Image]) -> Result<(Vec<Vec<f32>>, Duration), LoadError> {
+/// One image after the other.
+fn run<M: Model>(model: &M, images: &[Image]) -> Result<Vec<Vec<f32>>, LoadError> {
     let mut engine = model.spawn().map_err(|e| refuse(&e))?;
-    if let Some(first) = images.first() {
-        engine
-            .run(std::slice::from_ref(first))
-            .map_err(|e| refuse(&e))?;
-    }
-    let mut answers = Vec::with_capacity(images.len());
+    engine.run(images).map_err(|e| refuse(&e))
+}
+
+/// The least time of a few runs of the first image, after one that fetches memory.
+fn time<M: Model>(model: &M, images: &[Image]) -> Result<Duration, LoadError> {
+    let mut engine = model.spawn().map_err(|e| refuse(&e))?;
     let mut least = Duration::MAX;
-    for image in images {
+    for round in 0..=RUNS {
         let start = Instant::now();
-        answers.append(
-            &mut engine
-                .run(std::slice::from_ref(image))
-                .map_err(|e| refuse(&e))?,
-        );
-        least = least.min(start.elapsed());
+        engine.run(&images[..1]).map_err(|e| refuse(&e))?;
+        if round > 0 {
+            least = least.min(start.elapsed());
+        }
     }
-    Ok((answers, least))
+    Ok(least)
 }
 
 fn refuse(error: &EngineError) -> LoadError {

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use self::answers::Answers;
 pub use self::report::{Before, Report};
 use crate::engine::{EngineOptions, LoadError, Quantizable};
-use crate::eval::Proportion;
 use crate::preprocess::{ExifMode, ImageOptions, Interest, PreprocessError, Preprocessor};
 use crate::registry::{LoadedModel, ModelError};
 use kernels::nn::Precision;
@@ -103,6 +102,17 @@ pub enum QuantizeError {
     /// An image cannot be computed.
     #[error("{0}")]
     Run(String),
+    /// Bytes gain nothing.
+    #[error(
+        "on bytes it takes {share:.1} times as long as in single precision, because of what has no kernel of ours \
+         there: {left}; serve it as it is"
+    )]
+    Slower {
+        /// Its time over that in single precision.
+        share: f64,
+        /// Operators and how many of each.
+        left: String,
+    },
     /// The answers are worse than they may be, whatever stays in single precision.
     #[error(
         "{lost:.2} points are lost with {kept} of {layers} layers in single precision, allowed are {allowed}: give more \
@@ -118,6 +128,19 @@ pub enum QuantizeError {
         /// Points that may be lost.
         allowed: f64,
     },
+}
+
+/// Share of the time in single precision above which bytes are no gain, whatever noise the machine has.
+const MOST_TIME: f64 = 1.5;
+
+/// Operators that stay tract's and how many of each.
+fn left_to_tract(model: &LoadedModel) -> String {
+    let left = &model.model.spec().lowering.left;
+    let words: Vec<String> = left
+        .iter()
+        .map(|(op, count)| format!("{count} {op}"))
+        .collect();
+    words.join(", ")
 }
 
 /// Somebody waits for every image.
@@ -142,31 +165,44 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
         Ok(tensor.image)
     };
     let mut observer = job.file.observer(job.model.model.spec().size)?;
-    let (mut seen, mut first) = (0, None);
-    // Spread over all photos, so that a folder of classes is seen from its first to its last.
-    let chosen = job.calibrate.min(job.photos.len()).max(1);
-    for i in 0..chosen {
-        let photo = &job.photos[i * job.photos.len() / chosen];
-        match image(photo) {
+    let (mut seen, mut tried, mut first) = (0, 0, None);
+    // Spread over all photos, so that a folder of classes is seen from its first to its last; then those between, where
+    // some cannot be read.
+    let chosen = job.calibrate.min(job.photos.len());
+    let stride = (job.photos.len() / chosen.max(1)).max(1);
+    let spread = (0..stride).flat_map(|first| (first..job.photos.len()).step_by(stride));
+    for i in spread {
+        if seen == chosen {
+            break;
+        }
+        tried += 1;
+        match image(&job.photos[i]) {
             Ok(tensor) => {
                 observer.see(tensor.data())?;
                 seen += 1;
+                (job.step)();
             }
             Err(error) => {
-                let named = || format!("{}: {error}", photo.path.display());
+                let named = || format!("{}: {error}", job.photos[i].path.display());
                 first.get_or_insert_with(named);
             }
         }
-        (job.step)();
     }
-    if seen < LEAST_PHOTOS.min(job.calibrate) || job.photos.len() < LEAST_PHOTOS {
+    if seen < LEAST_PHOTOS {
         return Err(QuantizeError::TooFewPhotos {
-            photos: job.photos.len(),
+            photos: tried,
             readable: seen,
             first,
         });
     }
     let before = Answers::of(job.model, job, &image)?;
+    if let Some(first) = &before.first_unread {
+        let unread = job.photos.len() - before.photos();
+        (job.say)(&format!(
+            "{unread} of {} photos cannot be read and count nowhere, the first: {first}",
+            job.photos.len()
+        ));
+    }
     let order = job.file.by_noise(&observer);
     let layers = order.len();
     let mut kept = 0;
@@ -187,6 +223,13 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
             100.0 * after.agreement(&before).accuracy
         ));
         if lost <= job.max_drop {
+            let share = after.least.as_secs_f64() / before.least.as_secs_f64();
+            if share > MOST_TIME {
+                return Err(QuantizeError::Slower {
+                    share,
+                    left: left_to_tract(&model),
+                });
+            }
             let names: Vec<String> = job.file.layers().map(str::to_owned).collect();
             let mut names: Vec<(usize, String)> = order[..kept]
                 .iter()
@@ -194,7 +237,7 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
                 .collect();
             names.sort_unstable();
             let kept: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
-            let report = Report::new(job, seen, (&before, &after), (layers, kept));
+            let report = Report::new(job, seen, (&before, &after), (layers, kept), share);
             let metadata = [(METADATA_KEY.to_owned(), report.json())];
             return Ok(Quantized {
                 onnx: job.file.quantized(&observer, &left, &metadata),
@@ -213,9 +256,4 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
         }
         kept = next;
     }
-}
-
-/// The share of those that count.
-fn share(right: usize, all: usize) -> Proportion {
-    Proportion::of(right, all)
 }

@@ -96,7 +96,10 @@ impl LoadedModel {
             output: OutputWish {
                 name: Some(spec.output_name().to_owned()),
                 classes: Some(self.labels.len()),
-                single: None,
+                single: Some(match self.output {
+                    OutputKind::Logits => Single::Logit,
+                    OutputKind::Probabilities | OutputKind::Scores => Single::Probability,
+                }),
             },
         };
         let network = Network::read(source).map_err(refuse)?;
@@ -139,11 +142,17 @@ impl LoadedModel {
     /// Its labels as a `labels.txt`, one line a class.
     #[must_use]
     pub fn labels_text(&self) -> String {
-        let line = |label: &Label| match &label.wnid {
-            Some(wnid) => format!("{wnid} {}\n", label.synset),
-            None => format!("{}\n", label.label),
+        let name = |label: &Label| match &label.wnid {
+            Some(wnid) => format!("{wnid} {}", label.synset),
+            None => label.label.to_string(),
         };
-        self.labels.iter().map(line).collect()
+        let names: Vec<String> = self.labels.iter().map(name).collect();
+        let lines = names.join("\n") + "\n";
+        // Names that lines do not hold, as those with line ends or a number in front, are held by JSON.
+        match Labels::parse(&lines) {
+            Ok(labels) if labels == self.labels => lines,
+            _ => serde_json::to_string(&names).unwrap_or(lines),
+        }
     }
 }
 

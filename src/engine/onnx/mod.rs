@@ -38,6 +38,7 @@ pub(super) use self::bounded::count_anew;
 pub use self::ending::Ending;
 pub(super) use self::floats::widen;
 pub use self::input::InputForm;
+pub(super) use self::names::{fresh, names};
 pub use self::pixels::Pixels;
 pub(super) use self::tensors::floats;
 

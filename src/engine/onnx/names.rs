@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use tract_onnx::pb::GraphProto;
 
 /// Every name of a graph.
-pub(super) fn names(graph: &GraphProto) -> HashSet<String> {
+pub(in crate::engine) fn names(graph: &GraphProto) -> HashSet<String> {
     let weights = graph.initializer.iter().map(|t| &t.name);
     let inputs = graph.input.iter().map(|v| &v.name);
     let of_nodes = graph
@@ -18,7 +18,7 @@ pub(super) fn names(graph: &GraphProto) -> HashSet<String> {
 }
 
 /// A new name that begins with this one.
-pub(super) fn fresh(names: &mut HashSet<String>, mut name: String) -> String {
+pub(in crate::engine) fn fresh(names: &mut HashSet<String>, mut name: String) -> String {
     while !names.insert(name.clone()) {
         name.push('_');
     }

@@ -17,9 +17,10 @@ use tract_onnx::pb::ModelProto;
 
 use self::network::{Network, values};
 pub use self::observe::Observer;
+use super::caught::catch;
 use super::external::{self, WeightsDir};
 use super::widen::widen_weights;
-use super::{InputForm, LoadError, Pixels, onnx};
+use super::{InputForm, LoadError, onnx};
 use crate::tensor::Size;
 
 /// A file that can be quantized.
@@ -34,8 +35,12 @@ impl Quantizable {
     /// # Errors
     /// [`LoadError::NotQuantizable`] with the reason, or what is wrong with the file.
     pub fn read(bytes: &[u8], dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
+        catch(|| Quantizable::of(bytes, dir))
+    }
+
+    fn of(bytes: &[u8], dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
         let decoded = onnx::decode(bytes, dir, &onnx::importer())?;
-        if decoded.form != InputForm::default() || decoded.pixels == Pixels::Bytes {
+        if decoded.form != InputForm::default() {
             return Err(LoadError::NotQuantizable(
                 "its input is not float32 [N, 3, height, width]".into(),
             ));

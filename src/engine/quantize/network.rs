@@ -88,6 +88,26 @@ impl Network {
         if !proto.functions.is_empty() {
             return refuse("it has functions of its own: export it without");
         }
+        let has_graphs = |n: &&NodeProto| {
+            let mut attributes = n.attribute.iter();
+            attributes.any(|a| a.g.is_some() || !a.graphs.is_empty())
+        };
+        if let Some(node) = graph.node.iter().find(has_graphs) {
+            return refuse(format!(
+                "node \"{}\" has a graph of its own: export it without branches and loops",
+                node_name(node)
+            ));
+        }
+        let trains = |n: &&NodeProto| {
+            n.op_type == "BatchNormalization"
+                && (integer(n, "training_mode", 0) != 0 || n.output.len() > 1)
+        };
+        if let Some(node) = graph.node.iter().find(trains) {
+            return refuse(format!(
+                "node \"{}\" computes as in training: export it after eval()",
+                node_name(node)
+            ));
+        }
         raise_operator_set(&mut proto)?;
         let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
         drop_casts(graph);
@@ -119,6 +139,8 @@ fn raise_operator_set(proto: &mut ModelProto) -> Result<(), LoadError> {
     let Some(set) = proto.opset_import.iter_mut().find(|s| own(&s.domain)) else {
         return refuse("it names no operator set");
     };
+    // From this one on, initializers need not be inputs as well.
+    proto.ir_version = proto.ir_version.max(7);
     if set.version >= 13 {
         return Ok(());
     }
@@ -138,7 +160,6 @@ fn raise_operator_set(proto: &mut ModelProto) -> Result<(), LoadError> {
         ));
     }
     set.version = 13;
-    proto.ir_version = proto.ir_version.max(7);
     Ok(())
 }
 
@@ -183,17 +204,22 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
         let weights = constants.get(node.input.get(1)?.as_str())?;
         let (axis, inner) = match &*node.op_type {
             "Conv" if integer(node, "group", 1) == 1 && weights.dims.len() == 4 => (0, 1),
-            "Gemm" if is_plain_gemm(node) => match integer(node, "transB", 0) {
-                0 => (1, 0),
-                _ => (0, 1),
-            },
+            "Gemm" if is_plain_gemm(node) && weights.dims.len() == 2 => {
+                match integer(node, "transB", 0) {
+                    0 => (1, 0),
+                    _ => (0, 1),
+                }
+            }
             _ => return None,
         };
         let numbers = floats(weights)?;
         let dims = weights.dims.clone();
         let outputs = usize::try_from(dims[axis]).ok()?;
         let inputs = usize::try_from(dims[inner]).ok()?;
-        let fits = outputs > 0 && inputs > 0 && numbers.len() % (outputs * inputs) == 0;
+        let fits = outputs > 0
+            && inputs > 0
+            && !numbers.is_empty()
+            && numbers.len().is_multiple_of(outputs * inputs);
         if !fits || !numbers.iter().all(|w| w.is_finite()) {
             return None;
         }
@@ -205,7 +231,8 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
             0 => numbers,
             _ => transposed(&numbers, inputs, outputs),
         };
-        (bias.len() == outputs).then(|| Layer {
+        let fits = bias.len() == outputs && bias.iter().all(|b| b.is_finite());
+        fits.then(|| Layer {
             node: i,
             name: node_name(node),
             weights,
@@ -305,7 +332,11 @@ fn before_relu<'g>(
 
 /// Lets what reads a constant by way of a cast to `f32` read the constant, which is of that type.
 fn drop_casts(graph: &mut GraphProto) {
-    let stored: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    let floats = graph
+        .initializer
+        .iter()
+        .filter(|t| t.data_type == DataType::Float as i32);
+    let stored: HashSet<String> = floats.map(|t| t.name.clone()).collect();
     let outputs: HashSet<String> = graph.output.iter().map(|o| o.name.clone()).collect();
     let is_cast = |node: &NodeProto| {
         let reads = node
@@ -313,7 +344,8 @@ fn drop_casts(graph: &mut GraphProto) {
             .first()
             .is_some_and(|input| stored.contains(input));
         let to = integer(node, "to", 0) == i64::from(DataType::Float as i32);
-        node.op_type == "Cast" && to && reads && !outputs.contains(&node.output[0])
+        let inner = node.output.first().is_some_and(|o| !outputs.contains(o));
+        node.op_type == "Cast" && to && reads && inner
     };
     let casts = graph.node.iter().filter(|n| is_cast(n));
     let of: HashMap<String, String> = casts

@@ -277,3 +277,59 @@ fn what_cannot_be_quantized_is_refused_with_the_reason() {
         assert!(error.to_string().contains(reason), "{error}");
     }
 }
+
+/// What `change` makes of the small network, before and on bytes, and how far they are apart.
+fn changed(change: impl Fn(&mut GraphProto)) -> (ModelProto, f64) {
+    let mut model = small(13);
+    change(model.graph.as_mut().unwrap());
+    let bytes = model.encode_to_vec();
+    let file = Quantizable::read(&bytes, None).unwrap();
+    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::new(), &[]);
+    let before = load(&bytes, SMALL, Some(Precision::F32));
+    let apart = distance(&before, &load(&onnx, SMALL, None), SMALL);
+    (ModelProto::decode(&*onnx).unwrap(), apart)
+}
+
+#[test]
+fn names_that_the_file_has_are_not_given_again() {
+    let (written, apart) = changed(|graph| {
+        graph.node[7] = node("Gemm", &["m", "wf", "bf"], "y");
+        graph.node.insert(7, node("Mul", &["f", "r_scale"], "m"));
+        graph
+            .initializer
+            .push(float_tensor("r_scale", &[1], &[1.5]));
+        graph
+            .initializer
+            .push(float_tensor("c_node_weight_scale", &[1], &[1.5]));
+    });
+    let graph = written.graph.unwrap();
+    let mut names: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    assert!((1e-6..0.05).contains(&apart), "{apart}");
+}
+
+#[test]
+fn bias_beside_weights_of_next_to_nothing_is_kept() {
+    let (_, apart) = changed(|graph| {
+        graph.initializer[1] = float_tensor("scale", &[4], &[1e-9, 1.0, 1e-12, 0.0]);
+        graph.initializer[2] = float_tensor("shift", &[4], &[0.8, 0.1, 0.5, 0.7]);
+    });
+    assert!(apart < 0.05, "{apart}");
+}
+
+#[test]
+fn weights_of_odd_shapes_are_no_layers_and_no_panic() {
+    for dims in [&[][..], &[20], &[4, 5, 0]] {
+        let mut model = small(13);
+        let graph = model.graph.as_mut().unwrap();
+        let count = dims.iter().product::<i64>() as usize;
+        graph.initializer[6] = float_tensor("wf", dims, &vec![0.5; count]);
+        let mut cast = node("Cast", &["bf"], "unread");
+        cast.output.clear();
+        graph.node.push(cast);
+        if let Ok(file) = Quantizable::read(&model.encode_to_vec(), None) {
+            assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node"], "{dims:?}");
+        }
+    }
+}

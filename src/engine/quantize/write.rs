@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 
+use super::super::onnx::{fresh, names};
 use super::network::{Layer, Network, producers, source, transposed, values};
 use super::observe::{Seen, Statistics};
 use super::tensors::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
@@ -59,6 +60,9 @@ pub(super) fn noise(layer: &Layer, seen: &Seen, of_input: Quantization) -> f64 {
     seen.histogram.noise(of_input) + error / all.max(f64::MIN_POSITIVE)
 }
 
+/// Most steps of a bias: as much again is left for the products.
+const MOST_BIAS_STEPS: f64 = (1_u32 << 30) as f64;
+
 /// The step in which an output's weights fit into -127 to 127.
 fn weight_scale(weights: &[f32]) -> f32 {
     let largest = weights.iter().fold(0.0, |m: f32, w| m.max(w.abs()));
@@ -88,7 +92,9 @@ fn bytes(layer: &Layer, seen: &Seen, of_input: Quantization) -> Bytes {
         bias: Vec::with_capacity(layer.outputs),
     };
     for (weights, bias) in layer.weights.chunks(each).zip(&layer.bias) {
-        let scale = weight_scale(weights);
+        // Where weights are next to nothing beside their bias, its integer decides what a step is.
+        let least = f64::from(bias.abs()) / (f64::from(of_input.scale) * MOST_BIAS_STEPS);
+        let scale = weight_scale(weights).max(least as f32);
         let mut moved = 0.0;
         for (i, weight) in weights.iter().enumerate() {
             let byte = to_byte(*weight, scale);
@@ -98,7 +104,6 @@ fn bytes(layer: &Layer, seen: &Seen, of_input: Quantization) -> Bytes {
         let step = f64::from(of_input.scale) * f64::from(scale);
         let corrected = (f64::from(*bias) - moved) / step;
         bytes.scales.push(scale);
-        // Saturates beyond 32 bits, where no sum of bytes reaches.
         bytes.bias.push(corrected.round_ties_even() as i32);
     }
     bytes
@@ -112,13 +117,15 @@ pub(super) fn written(
     metadata: &[(String, String)],
 ) -> ModelProto {
     let quantizations = quantizations(network, statistics, &values(network, on_bytes));
+    let mut proto = network.proto.clone();
+    let graph = proto.graph.as_mut().expect("seen by `Network::of`");
     let mut writer = Writer {
         nodes: Vec::new(),
         tensors: Vec::new(),
         quantizations,
+        dequantized: HashMap::new(),
+        taken: names(graph),
     };
-    let mut proto = network.proto.clone();
-    let graph = proto.graph.as_mut().expect("seen by `Network::of`");
     let inputs: Vec<String> = graph.input.iter().map(|i| i.name.clone()).collect();
     for input in &inputs {
         writer.pair(input);
@@ -194,31 +201,38 @@ struct Writer {
     tensors: Vec<TensorProto>,
     /// Of the values that become bytes.
     quantizations: HashMap<String, Quantization>,
+    /// The names of the numbers that their bytes mean.
+    dequantized: HashMap<String, String>,
+    /// Names that something has.
+    taken: HashSet<String>,
 }
 
 impl Writer {
     /// The name by which a value is read.
     fn read(&self, value: &str) -> String {
-        match self.quantizations.contains_key(value) {
-            true => format!("{value}_dequantized"),
-            false => value.to_owned(),
-        }
+        let name = self.dequantized.get(value);
+        name.cloned().unwrap_or_else(|| value.to_owned())
+    }
+
+    /// A name that nothing else has.
+    fn fresh(&mut self, of: &str, part: &str) -> String {
+        fresh(&mut self.taken, format!("{of}_{part}"))
     }
 
     /// Lets a value become bytes and numbers again.
     fn pair(&mut self, value: &str) {
-        let Some(of) = self.quantizations.get(value) else {
+        let Some(of) = self.quantizations.get(value).copied() else {
             return;
         };
-        let [scale, zero, bytes] =
-            ["scale", "zero_point", "quantized"].map(|s| format!("{value}_{s}"));
+        let [scale, zero, bytes, numbers] =
+            ["scale", "zero_point", "quantized", "dequantized"].map(|s| self.fresh(value, s));
         self.tensors.push(float_tensor(&scale, &[], &[of.scale]));
         self.tensors.push(uint8_scalar(&zero, of.zero));
-        let numbers = self.read(value);
         self.nodes.extend([
             linear("QuantizeLinear", [value, &scale, &zero], &bytes, None),
             linear("DequantizeLinear", [&bytes, &scale, &zero], &numbers, None),
         ]);
+        self.dequantized.insert(value.to_owned(), numbers);
     }
 
     /// Lets a layer read its weights and its bias as integers.
@@ -241,15 +255,16 @@ impl Writer {
             _ => transposed(&weights, layer.outputs, layer.inputs),
         };
         let steps: Vec<f32> = scales.iter().map(|scale| scale * of_input.scale).collect();
-        let part = |part: &str| format!("{name}_{part}");
-        let names = ["weight_quantized", "weight_scale", "weight_zero_point"].map(part);
+        let mut part = |part: &str| self.fresh(name, part);
+        let names = ["weight_quantized", "weight_scale", "weight_zero_point"].map(&mut part);
+        let of_bias = ["bias_quantized", "bias_scale", "bias_zero_point"].map(&mut part);
+        let [weight, bias_numbers] = ["weight_dequantized", "bias_dequantized"].map(&mut part);
         self.tensors
             .push(int8_tensor(&names[0], &layer.dims, &weights));
         self.tensors
             .push(float_tensor(&names[1], &[outputs], &scales));
         self.tensors
             .push(int8_tensor(&names[2], &[outputs], &vec![0; layer.outputs]));
-        let of_bias = ["bias_quantized", "bias_scale", "bias_zero_point"].map(part);
         self.tensors
             .push(int32_tensor(&of_bias[0], &[outputs], &bias));
         self.tensors
@@ -259,14 +274,13 @@ impl Writer {
             &[outputs],
             &vec![0; layer.outputs],
         ));
-        let [weight, bias] = ["weight_dequantized", "bias_dequantized"].map(part);
         let names = names.each_ref().map(String::as_str);
         let of_bias = of_bias.each_ref().map(String::as_str);
         self.nodes.extend([
             linear("DequantizeLinear", names, &weight, Some(layer.axis)),
-            linear("DequantizeLinear", of_bias, &bias, Some(0)),
+            linear("DequantizeLinear", of_bias, &bias_numbers, Some(0)),
         ]);
         node.input.truncate(1);
-        node.input.extend([weight, bias]);
+        node.input.extend([weight, bias_numbers]);
     }
 }

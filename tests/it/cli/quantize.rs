@@ -119,6 +119,9 @@ fn quantized_model_is_served_with_the_figures_that_were_reported() {
 fn photos_without_labels_are_compared_with_the_model_as_it_is() {
     let (photos, out) = (labelled(33), tempfile::tempdir().unwrap());
     fs::remove_file(photos.path().join("labels.tsv")).unwrap();
+    for i in 0..9 {
+        fs::write(photos.path().join(format!("{i}-broken.jpg")), "no photo").unwrap();
+    }
     let file = text(&out.path().join("m.onnx"));
     let arguments = [
         "quantize",
@@ -133,6 +136,14 @@ fn photos_without_labels_are_compared_with_the_model_as_it_is() {
     let (code, stdout, stderr) = run(&arguments);
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("no labels"), "{stderr}");
+    let unread = "9 of 42 photos cannot be read and count nowhere, the first: ";
+    assert!(
+        stderr.contains(unread) && stderr.contains("-broken.jpg: "),
+        "{stderr}"
+    );
+    let report: Value =
+        serde_json::from_str(&fs::read_to_string(format!("{file}.json")).unwrap()).unwrap();
+    assert_eq!(report["photos"], 33);
     assert!(
         stdout.contains("same class") && !stdout.contains("top-1"),
         "{stdout}"
