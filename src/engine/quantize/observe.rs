@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use prost::Message as _;
 use tract_onnx::pb::ValueInfoProto;
 use tract_onnx::prelude::*;
 
@@ -76,7 +77,11 @@ impl Observer {
         size: Size,
         values: impl IntoIterator<Item = String>,
     ) -> Result<Observer, LoadError> {
-        let mut proto = network.proto.clone();
+        // Said in operators that tract has, as for serving it.
+        let importer = onnx::importer();
+        let file = network.proto.encode_to_vec();
+        let mut proto = onnx::decode(&file, None, &importer)?.proto;
+        drop(file);
         let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
         let stored: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
         let input = graph.input.iter().find(|i| !stored.contains(&&i.name));
@@ -92,7 +97,7 @@ impl Observer {
             .collect();
         let plan = catch(|| {
             let refuse = |e: TractError| graph_error(&e);
-            let mut model = onnx::importer()
+            let mut model = importer
                 .parse(&proto, None)
                 .map_err(|e| graph_error(&e))?
                 .model;

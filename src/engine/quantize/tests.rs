@@ -333,3 +333,9 @@ fn weights_of_odd_shapes_are_no_layers_and_no_panic() {
         }
     }
 }
+
+#[test]
+fn operators_that_the_reader_says_in_others_are_observed_too() {
+    let (_, apart) = changed(|graph| graph.node[2] = node("Celu", &["n"], "r"));
+    assert!((1e-6..0.05).contains(&apart), "{apart}");
+}
