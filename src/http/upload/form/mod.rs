@@ -116,9 +116,15 @@ fn is_caption(part: &Part) -> bool {
     is_text && !part.has_file_name && looks_like(&part.bytes).is_none()
 }
 
-/// Names for a message, at most five.
+/// Names for a message, at most five, of at most 20 characters each.
 fn quote(names: &[String]) -> String {
-    let quoted = |name: &String| format!("\"{}\"", cut(name));
+    let quoted = |name: &String| {
+        let name = cut(name);
+        match name.char_indices().nth(20) {
+            None => format!("\"{name}\""),
+            Some((end, _)) => format!("\"{}…\"", &name[..end]),
+        }
+    };
     names
         .iter()
         .take(5)

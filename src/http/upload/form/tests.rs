@@ -134,6 +134,9 @@ fn nothing_chosen_and_captions_are_no_images() {
     assert!(error.contains("no file was chosen"), "{error}");
     let error = count(&[&other]).expect_err("no image");
     assert!(error.contains("there are: \"comment\""), "{error}");
+    let long = part(&format!("name=\"{}\"", "\u{1d11e}".repeat(90)), b"x");
+    let error = count(&[&long; 9]).expect_err("no image");
+    assert!(error.len() <= 600 && error.contains('…'), "{error}");
 }
 
 #[test]
