@@ -88,6 +88,12 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     exponentials.iter().map(|e| (e / sum) as f32).collect()
 }
 
+/// Index of the largest value, the first of equal ones; none of nothing.
+#[must_use]
+pub fn largest(output: &[f32]) -> Option<usize> {
+    (0..output.len()).reduce(|best, i| if output[i] > output[best] { i } else { best })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

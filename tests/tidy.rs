@@ -29,6 +29,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "engine",
             "eval",
             "kernels",
+            "postprocess",
             "preprocess",
             "registry",
             "table",

@@ -235,11 +235,12 @@ impl Files {
 
     /// Writes all of them, the model last: what has no model beside it is found by nobody.
     fn write(&self, model: &LoadedModel, onnx: &[u8], report: &str) -> anyhow::Result<()> {
-        let parts: [(&Path, Vec<u8>); 4] = [
-            (&self.spec, model.toml().into_bytes()),
-            (&self.labels, model.labels_text().into_bytes()),
-            (&self.report, format!("{report}\n").into_bytes()),
-            (&self.onnx, onnx.to_vec()),
+        let (spec, labels, report) = (model.toml(), model.labels_text(), format!("{report}\n"));
+        let parts: [(&Path, &[u8]); 4] = [
+            (&self.spec, spec.as_bytes()),
+            (&self.labels, labels.as_bytes()),
+            (&self.report, report.as_bytes()),
+            (&self.onnx, onnx),
         ];
         let mut created = Vec::new();
         let written = parts.iter().try_for_each(|(path, content)| {

@@ -2,7 +2,7 @@
 //!
 //! Called by `precision`, and by `registry` to tell probabilities from logits.
 
-use crate::postprocess::softmax;
+use crate::postprocess::{largest, softmax};
 
 /// Largest difference of a probability between bfloat16 and f32 on the probe images that `auto` accepts.
 ///
@@ -64,11 +64,6 @@ impl std::fmt::Display for Agreement {
             self.same_class, self.images, self.difference
         )
     }
-}
-
-/// Index of the largest value, the first of equal ones.
-fn largest(output: &[f32]) -> Option<usize> {
-    (0..output.len()).reduce(|best, i| if output[i] > output[best] { i } else { best })
 }
 
 /// Tells probabilities from logits by one output: logits are practically never all in 0 to 1 with a sum of 1.

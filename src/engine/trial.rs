@@ -11,8 +11,8 @@ use crate::tensor::Image;
 use kernels::nn::{Arithmetic, Precision};
 use kernels::peak;
 
-/// Runs that are timed.
-const RUNS: usize = 4;
+/// Runs that are timed: few, for a start waits for them.
+const RUNS: usize = 2;
 
 /// A network's run over the probe images.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +52,7 @@ impl Trial {
     }
 }
 
-/// One image after the other.
+/// The answers to all of them.
 fn run<M: Model>(model: &M, images: &[Image]) -> Result<Vec<Vec<f32>>, LoadError> {
     let mut engine = model.spawn().map_err(|e| refuse(&e))?;
     engine.run(images).map_err(|e| refuse(&e))

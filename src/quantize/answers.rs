@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Job, Photo, QuantizeError};
 use crate::eval::Proportion;
+use crate::postprocess::largest;
 use crate::registry::LoadedModel;
 use crate::tensor::Tensor;
 
@@ -112,9 +113,4 @@ impl Answers {
         };
         100.0 * points
     }
-}
-
-/// Index of the largest value, the first of equal ones.
-fn largest(output: &[f32]) -> Option<usize> {
-    (0..output.len()).reduce(|best, i| if output[i] > output[best] { i } else { best })
 }

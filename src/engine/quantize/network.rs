@@ -9,7 +9,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::super::LoadError;
-use super::super::onnx::{floats, node_name};
+use super::super::onnx::{floats, fresh, names, node_name};
 use super::super::quantized::constants;
 use super::tensors::float_tensor;
 
@@ -362,13 +362,11 @@ fn drop_casts(graph: &mut GraphProto) {
 /// Computes batch normalizations behind convolutions into their weights: `(w · x + b - mean) · scale / sqrt(var + ε) +
 /// shift` is a convolution again.
 fn fold_batch_norms(graph: &mut GraphProto) {
-    while let Some((conv, norm)) = next_batch_norm(graph) {
-        let Some((weights, bias)) = folded(graph, conv, norm) else {
-            // Said in another way than by constants; it stays, and so does the convolution's scale.
-            return;
-        };
+    let mut taken = names(graph);
+    while let Some((conv, norm, weights, bias)) = next_batch_norm(graph) {
         let name = node_name(&graph.node[norm]);
-        let [w, b] = ["weight", "bias"].map(|part| format!("{name}_folded_{part}"));
+        let [w, b] =
+            ["weight", "bias"].map(|part| fresh(&mut taken, format!("{name}_folded_{part}")));
         let output = std::mem::take(&mut graph.node[norm].output[0]);
         graph.initializer.push(TensorProto {
             name: w.clone(),
@@ -395,8 +393,9 @@ fn fold_batch_norms(graph: &mut GraphProto) {
         .retain(|i| read.contains(&i.name) || kept.contains(&i.name));
 }
 
-/// A convolution and the batch normalization that alone reads its results.
-fn next_batch_norm(graph: &GraphProto) -> Option<(usize, usize)> {
+/// A convolution, the batch normalization that alone reads its results, and weights and bias of both in one. What says
+/// its numbers in another way than by constants is passed over.
+fn next_batch_norm(graph: &GraphProto) -> Option<(usize, usize, TensorProto, TensorProto)> {
     let (readers, producers) = (readers(graph), producers(graph));
     graph.node.iter().enumerate().find_map(|(i, node)| {
         let input = node.input.first()?.as_str();
@@ -406,7 +405,8 @@ fn next_batch_norm(graph: &GraphProto) -> Option<(usize, usize)> {
             && graph.node[conv].op_type == "Conv"
             && readers[input].len() == 1
             && !graph.output.iter().any(|o| o.name == input);
-        (fits && folded(graph, conv, i).is_some()).then_some((conv, i))
+        let (weights, bias) = fits.then(|| folded(graph, conv, i))??;
+        Some((conv, i, weights, bias))
     })
 }
 

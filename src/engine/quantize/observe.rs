@@ -61,7 +61,7 @@ pub(super) type Statistics = HashMap<String, Seen>;
 pub struct Observer {
     plan: Arc<TypedRunnableModel>,
     size: Size,
-    /// The values, in the order of the outputs; the first is the network's own output.
+    /// The values, in the order of the outputs.
     values: Vec<String>,
     input: String,
     statistics: Statistics,
