@@ -71,7 +71,7 @@ fn load_quantized(
     let choice = match int8 {
         Some(arithmetic) if model.computes(Precision::Int8) => Choice {
             precision,
-            reason: "int8: the file is quantized".into(),
+            reason: int8_reason(&model.layers_on_numbers()),
             instructions: arithmetic.instructions(),
         },
         _ => Choice {
@@ -82,6 +82,24 @@ fn load_quantized(
     };
     choice.note_in(&mut model.spec);
     Ok(model)
+}
+
+/// Layers on numbers that are named; of the others their number is said.
+const NAMED_LAYERS: usize = 4;
+
+/// Why a network is computed on bytes, and what of it is not.
+fn int8_reason(on_numbers: &[&str]) -> String {
+    let mut reason = "int8: the file is quantized".to_owned();
+    if !on_numbers.is_empty() {
+        let named = on_numbers.len().min(NAMED_LAYERS);
+        reason += "; in f32: ";
+        reason += &on_numbers[..named].join(", ");
+        let others = on_numbers.len() - named;
+        if others > 0 {
+            reason += &format!(" and {others} more");
+        }
+    }
+    reason
 }
 
 /// Share of the time of `f32` below which `auto` takes bfloat16. What gains less may as well be exact, and where the two

@@ -115,6 +115,14 @@ impl TractModel {
         programs.any(|program| program.arithmetic().precision() == precision)
     }
 
+    /// The layers that are computed on numbers although the network is one of bytes.
+    pub(super) fn layers_on_numbers(&self) -> Vec<&str> {
+        let programs = self.programs.iter();
+        programs
+            .flat_map(|program| program.layers_on_numbers())
+            .collect()
+    }
+
     /// Measures every step of our operators from now on, or no longer.
     pub fn set_profiling(&self, on: bool) {
         for program in &self.programs {

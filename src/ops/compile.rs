@@ -112,7 +112,8 @@ pub(super) fn moving(window: &Window, node: &Node) -> SlidingWindow {
     }
 }
 
-fn add(
+/// The step of a node on numbers.
+pub(super) fn add(
     builder: &mut Builder,
     graph: &Graph,
     node: &Node,
@@ -231,7 +232,7 @@ pub(super) fn borders(graph: &Graph) -> Vec<usize> {
 
 /// Whether a value is an image of few channels from outside that a single convolution reads, so that it need not become
 /// lines first.
-fn is_read_once_as_images(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_read_once_as_images(graph: &Graph, value: ValueId) -> bool {
     let node = &graph.nodes[value.0];
     let mut readers = graph.nodes.iter().filter(|n| n.reads().contains(&value));
     let is_conv_of_it =
@@ -243,6 +244,6 @@ fn is_read_once_as_images(graph: &Graph, value: ValueId) -> bool {
         && readers.next().is_none()
 }
 
-fn is_read(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_read(graph: &Graph, value: ValueId) -> bool {
     graph.nodes.iter().any(|node| node.reads().contains(&value))
 }

@@ -1,10 +1,15 @@
-//! A graph of bytes to a program: which operators between `Dequantize` and `Quantize` become which step.
+//! A graph with bytes in it to a program: which operators between `Dequantize` and `Quantize` become which step.
 //!
-//! Called by `compile`. In such a graph every value that is kept is the result of a `Quantize`; an operator reads
-//! `Dequantize` of some and its result is quantized. A convolution whose result is only added to another value is
-//! computed together with that sum, through the same roundings.
+//! Called by `compile`. An operator that reads `Dequantize` of some values, and whose result is quantized, is computed on
+//! bytes where a kernel does that ([`on_bytes`]); a convolution whose result is only added to another value is computed
+//! together with that sum, through the same roundings. All else is computed on numbers, in the same program.
 
-use super::compile::{CompileError, MAX_IMAGE_CHANNELS, batch_from, borders, builder, moving};
+mod on_bytes;
+
+use self::on_bytes::{OnBytes, is_relu, root};
+use super::compile::{
+    CompileError, add, batch_from, borders, builder, is_read, is_read_once_as_images, moving,
+};
 use super::graph::{Conv, Graph, Node, Op, ValueId};
 use kernels::Normalization;
 use kernels::nn::{
@@ -19,36 +24,42 @@ pub(super) fn compile_int8(
     threads: usize,
     normalization: Option<[Normalization; 3]>,
 ) -> Result<Program, CompileError> {
+    let plan = OnBytes::of(graph);
+    let borders = borders(graph);
     let mut compiler = Compiler {
         builder: builder(graph, arithmetic, capacity, threads, normalization),
-        readers: readers(graph),
-        borders: vec![0; graph.nodes.len()],
-        values: vec![None; graph.nodes.len()],
+        byte_borders: vec![0; graph.nodes.len()],
+        bytes: vec![None; graph.nodes.len()],
+        numbers: vec![None; graph.nodes.len()],
+        borders: &borders,
+        plan,
         graph,
     };
-    for (i, border) in borders(graph).into_iter().enumerate() {
-        let owner = &mut compiler.borders[root(graph, ValueId(i)).0];
-        *owner = border.max(*owner);
+    for (i, border) in borders.iter().enumerate() {
+        let owner = &mut compiler.byte_borders[root(graph, ValueId(i)).0];
+        *owner = (*border).max(*owner);
     }
     let batch_from = batch_from(graph);
     for (i, node) in graph.nodes.iter().enumerate() {
         if i == batch_from {
             compiler.builder.begin_batch();
         }
-        let value = compiler.node(ValueId(i), node);
-        compiler.values[i] = value.map_err(|Unsupported(reason)| CompileError {
+        let error = |Unsupported(reason)| CompileError {
             node: node.name.clone(),
             reason,
-        })?;
+        };
+        compiler.bytes[i] = compiler.node(ValueId(i), node).map_err(error)?;
+        if compiler.plan.as_numbers[i] {
+            compiler.numbers[i] = compiler.on_numbers(ValueId(i), node).map_err(error)?;
+        }
     }
     for output in &graph.outputs {
         let name = &graph.nodes[output.0].name;
-        // What leaves as numbers is read by the scale that it was written by, or not at all.
-        let read = match graph.nodes[output.0].op {
-            Op::Dequantize { .. } => compiler.quantization(*output).map(drop),
-            _ => Ok(()),
+        let value = match compiler.numbers[output.0] {
+            Some(value) => Ok(value),
+            None => compiler.value(*output),
         };
-        match read.and_then(|()| compiler.value(*output)) {
+        match value {
             Ok(value) => compiler.builder.leave(name, value),
             Err(Unsupported(reason)) => {
                 return Err(CompileError {
@@ -65,43 +76,19 @@ fn refuse<T>(reason: &str) -> Result<T, Unsupported> {
     Err(Unsupported(reason.to_owned()))
 }
 
-/// How many read each value, outputs included.
-fn readers(graph: &Graph) -> Vec<usize> {
-    let mut readers = vec![0; graph.nodes.len()];
-    let inside = graph.nodes.iter().flat_map(Node::reads);
-    for value in inside.chain(graph.outputs.iter().copied()) {
-        readers[value.0] += 1;
-    }
-    readers
-}
-
-/// The value whose bytes a `Dequantize` reads, past pairs of it and `Quantize` that change nothing.
-fn root(graph: &Graph, value: ValueId) -> ValueId {
-    match &graph.nodes[value.0].op {
-        Op::Dequantize { input, .. } => root(graph, *input),
-        Op::Quantize {
-            input,
-            quantization: outer,
-        } => match &graph.nodes[input.0].op {
-            Op::Dequantize {
-                input,
-                quantization: inner,
-            } if inner == outer => root(graph, *input),
-            _ => value,
-        },
-        _ => value,
-    }
-}
-
 struct Compiler<'g> {
     graph: &'g Graph,
     builder: Builder,
-    readers: Vec<usize>,
-    /// Lines of zero that readers want around the values of `Quantize`.
-    borders: Vec<usize>,
-    /// The values that steps have computed; none of images that are read as they are, and of what is computed with a
-    /// later sum.
-    values: Vec<Option<Value>>,
+    plan: OnBytes<'g>,
+    /// Lines of zero that readers want around a node's numbers.
+    borders: &'g [usize],
+    /// The same around the bytes of `Quantize`.
+    byte_borders: Vec<usize>,
+    /// The values of bytes that steps have computed; none of images that are read as they are, and of what is computed with
+    /// a later sum. Of an output that a convolution on bytes computes, its numbers.
+    bytes: Vec<Option<Value>>,
+    /// The values of numbers.
+    numbers: Vec<Option<Value>>,
 }
 
 impl Compiler<'_> {
@@ -109,11 +96,30 @@ impl Compiler<'_> {
         &self.graph.nodes[value.0].op
     }
 
-    /// The bytes of a value that has been computed, or its numbers if it has no bytes.
+    /// The bytes of a value that has been computed, or what an output leaves as.
     fn value(&self, value: ValueId) -> Result<Value, Unsupported> {
-        match self.values[root(self.graph, value).0] {
+        match self.bytes[root(self.graph, value).0] {
             Some(value) => Ok(value),
             None => refuse("it reads what is not stored as bytes"),
+        }
+    }
+
+    /// The numbers of a node that something reads as such.
+    fn on_numbers(&mut self, id: ValueId, node: &Node) -> Result<Option<Value>, Unsupported> {
+        let border = self.borders[id.0];
+        match node.op {
+            Op::Dequantize { .. } => {
+                self.plan.quantization(id)?;
+                let from = self.value(id)?;
+                self.builder.dequantize(&node.name, from, border).map(Some)
+            }
+            _ if is_read_once_as_images(self.graph, id) => Ok(None),
+            _ => {
+                let exact = self.graph.outputs.contains(&id) && !is_read(self.graph, id);
+                let borders = (self.borders, border);
+                let (graph, numbers) = (self.graph, &self.numbers);
+                add(&mut self.builder, graph, node, numbers, borders, exact).map(Some)
+            }
         }
     }
 
@@ -124,7 +130,7 @@ impl Compiler<'_> {
                 quantization,
             } => self.quantize(id, *input, *quantization),
             // Nothing follows the fully connected layer of many exporters.
-            Op::Conv(conv) if self.graph.outputs.contains(&id) && self.readers[id.0] == 1 => {
+            Op::Conv(conv) if self.plan.leaves(id) => {
                 self.conv(node, conv, (0, None), None).map(Some)
             }
             _ => Ok(None),
@@ -141,22 +147,25 @@ impl Compiler<'_> {
         if !quantization.is_valid() {
             return refuse("its scale is no step");
         }
+        let border = self.byte_borders[id.0];
+        if let Some(numbers) = self.numbers[input.0] {
+            let name = self.graph.nodes[input.0].name.as_str();
+            let bytes = self.builder.quantize(name, numbers, quantization, border);
+            return bytes.map(Some);
+        }
         let later = match self.op(input) {
-            Op::Input(_) => self.is_read_as_images(id),
-            Op::Conv(_) => self.sum_of(id).is_some(),
+            Op::Input(_) => self.plan.is_read_as_images(id),
+            Op::Conv(_) => self.plan.sum_of(id).is_some(),
             Op::Dequantize { .. } => root(self.graph, id) != id,
             _ => false,
         };
         match later {
             true => Ok(None),
-            false => {
-                let border = self.borders[id.0];
-                self.bytes(input, quantization, border).map(Some)
-            }
+            false => self.bytes(input, quantization, border).map(Some),
         }
     }
 
-    /// The bytes of numbers.
+    /// The bytes of a node that is computed on bytes.
     fn bytes(
         &mut self,
         id: ValueId,
@@ -165,9 +174,6 @@ impl Compiler<'_> {
     ) -> Result<Value, Unsupported> {
         let graph = self.graph;
         let node = &graph.nodes[id.0];
-        if self.readers[id.0] > 1 && !matches!(node.op, Op::Input(_) | Op::Dequantize { .. }) {
-            return refuse("its numbers are read before they become bytes");
-        }
         let name = node.name.as_str();
         match &node.op {
             Op::Input(number) => Ok(self.builder.int8_enter(name, *number, quantization, border)),
@@ -175,7 +181,7 @@ impl Compiler<'_> {
             Op::Add { inputs, relu } => self.sum(node, *inputs, *relu, (border, quantization)),
             Op::MaxPool { input, window } => {
                 // The largest number becomes the largest byte, so that it may be looked for among bytes.
-                let from = match self.quantization(*input) {
+                let from = match self.plan.quantization(*input) {
                     Ok(same) if same == quantization => self.value(*input)?,
                     _ => self.bytes(*input, quantization, 0)?,
                 };
@@ -183,116 +189,31 @@ impl Compiler<'_> {
                 self.builder.int8_max_pool(name, from, moving, border)
             }
             Op::GlobalAvgPool { input } => {
-                self.quantization(*input)?;
+                self.plan.quantization(*input)?;
                 let from = self.value(*input)?;
                 self.builder.int8_global_mean(name, from, quantization)
             }
-            Op::Affine {
-                input,
-                scale,
-                shift,
-                relu: true,
-                most: f32::INFINITY,
-            } if scale.iter().all(|s| *s == 1.0) && shift.iter().all(|s| *s == 0.0) => {
-                self.quantization(*input)?;
+            Op::Affine { input, .. } if is_relu(&node.op) => {
+                self.plan.quantization(*input)?;
                 let from = self.value(*input)?;
                 let relu = |x: f32| x.max(0.0);
                 self.builder
                     .int8_map(name, from, quantization, relu, border)
             }
             Op::Activation { input, activation } => {
-                self.quantization(*input)?;
+                self.plan.quantization(*input)?;
                 let from = self.value(*input)?;
                 let of = |x: f32| activation.of(x);
                 self.builder.int8_map(name, from, quantization, of, border)
             }
             Op::Dequantize { .. } => {
-                self.quantization(id)?;
+                self.plan.quantization(id)?;
                 let from = self.value(id)?;
                 self.builder
                     .int8_map(name, from, quantization, |x| x, border)
             }
             _ => refuse("no kernel computes it on bytes"),
         }
-    }
-
-    /// What the bytes of a value mean.
-    fn quantization(&self, value: ValueId) -> Result<Quantization, Unsupported> {
-        match (self.op(value), self.op(root(self.graph, value))) {
-            (
-                Op::Dequantize {
-                    quantization: read, ..
-                },
-                Op::Quantize {
-                    quantization: written,
-                    ..
-                },
-            ) if read == written => Ok(*read),
-            (Op::Dequantize { .. }, Op::Quantize { .. }) => {
-                refuse("bytes are read by another scale than they are written by")
-            }
-            _ => refuse("it reads what is not stored as bytes"),
-        }
-    }
-
-    /// The only reader of a value.
-    fn reader(&self, value: ValueId) -> Option<ValueId> {
-        if self.readers[value.0] != 1 {
-            return None;
-        }
-        let reads = |n: &Node| n.reads().contains(&value);
-        self.graph.nodes.iter().position(reads).map(ValueId)
-    }
-
-    /// Whether an image of few channels is read by a single convolution that has a step of its own, so that it need not
-    /// become lines first.
-    fn is_read_as_images(&self, id: ValueId) -> bool {
-        let channels = self.graph.nodes[id.0].shape.channels;
-        let Some(reader) = self.reader(id).and_then(|read| self.reader(read)) else {
-            return false;
-        };
-        let Op::Conv(conv) = self.op(reader) else {
-            return false;
-        };
-        let alone = self.reader(reader).is_some_and(|quantized| {
-            matches!(self.op(quantized), Op::Quantize { .. }) && self.sum_of(quantized).is_none()
-        });
-        alone
-            && channels <= MAX_IMAGE_CHANNELS
-            && conv.groups == 1
-            && conv.residual.is_none()
-            && conv.window.kernel[1] * channels <= 64
-            && conv.window.stride[0] == conv.window.stride[1]
-    }
-
-    /// The sum that a convolution, quantized as `id`, is computed with: the only reader of its bytes, and the
-    /// convolution the later of its operands that are one.
-    fn sum_of(&self, id: ValueId) -> Option<ValueId> {
-        let read = self.reader(id)?;
-        let sum = self.reader(read)?;
-        let Op::Add { inputs, .. } = self.op(sum) else {
-            return None;
-        };
-        self.reader(sum)
-            .filter(|reader| matches!(self.op(*reader), Op::Quantize { .. }))?;
-        (self.taken_by(*inputs)? == id).then_some(sum)
-    }
-
-    /// The operand of a sum, as it is quantized, that is a convolution read by nobody else; the later one of two.
-    fn taken_by(&self, inputs: [ValueId; 2]) -> Option<ValueId> {
-        let taken = |read: &ValueId| {
-            let Op::Dequantize { input, .. } = self.op(*read) else {
-                return None;
-            };
-            let Op::Quantize { input: conv, .. } = self.op(*input) else {
-                return None;
-            };
-            let alone = [*read, *input, *conv]
-                .iter()
-                .all(|v| self.readers[v.0] == 1);
-            (alone && matches!(self.op(*conv), Op::Conv(_))).then_some(*input)
-        };
-        inputs.iter().filter_map(taken).max()
     }
 
     fn sum(
@@ -304,9 +225,9 @@ impl Compiler<'_> {
     ) -> Result<Value, Unsupported> {
         let graph = self.graph;
         for input in inputs {
-            self.quantization(input)?;
+            self.plan.quantization(input)?;
         }
-        let Some(own) = self.taken_by(inputs) else {
+        let Some(own) = self.plan.taken_by(inputs) else {
             let values = [self.value(inputs[0])?, self.value(inputs[1])?];
             let name = node.name.as_str();
             return (self.builder).int8_add(name, values, quantization, relu, border);
@@ -340,16 +261,10 @@ impl Compiler<'_> {
         (border, output): (usize, Option<Quantization>),
         sum: Option<(Int8Residual, bool)>,
     ) -> Result<Value, Unsupported> {
-        let input = self.quantization(conv.input)?;
+        let input = self.plan.quantization(conv.input)?;
         let Some((weights, scales)) = conv.weights.as_int8() else {
             return refuse("its weights are no bytes");
         };
-        if conv.groups != 1 || conv.residual.is_some() {
-            return refuse("bytes in groups, or a sum of numbers");
-        }
-        if conv.most < f32::INFINITY {
-            return refuse("an upper bound that its bytes do not have");
-        }
         let bias = bias(conv, input, scales)?;
         let layer = Int8Conv {
             moving: moving(&conv.window, node),
@@ -369,7 +284,7 @@ impl Compiler<'_> {
                 input: image,
                 quantization,
             },
-        ) = (self.values[source.0], self.op(source))
+        ) = (self.bytes[source.0], self.op(source))
             && let Op::Input(number) = self.op(*image)
         {
             let (number, quantization) = (*number, *quantization);

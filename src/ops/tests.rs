@@ -1,10 +1,12 @@
 //! Programs of random networks against the nested loops, in every arithmetic, and the same bits in any company.
 
+mod mixed;
+
 use proptest::prelude::*;
 
 use super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
 use super::{CompileError, compile, fuse, oracle};
-use kernels::nn::{Activation, Arithmetic, Input, Precision, Program, Quantization, Team};
+use kernels::nn::{Activation, Arithmetic, Input, Precision, Program, Team};
 use kernels::{Features, Isa};
 
 /// Numbers that look random, from a seed.
@@ -441,44 +443,5 @@ fn padded_window_over_a_mean_is_left_to_tract() {
     graph.outputs = vec![push(&mut graph, point(mean, None, 1, 3), single)];
     for (arithmetic, _) in arithmetics() {
         assert!(compile(&graph, arithmetic, 1, 1, None).is_err());
-    }
-}
-
-#[test]
-fn bytes_that_leave_by_another_scale_than_they_came_are_refused() {
-    let Some(int8) = Arithmetic::new(Precision::Int8, Features::detect()) else {
-        println!("SKIPPED: this CPU computes no bytes");
-        return;
-    };
-    let shape = Shape {
-        channels: 3,
-        height: 4,
-        width: 4,
-    };
-    let step = |scale| Quantization { scale, zero: 3 };
-    for (written, read, fits) in [(0.1, 0.1, true), (0.1, 0.2, false)] {
-        let mut graph = Graph::default();
-        let input = push(&mut graph, Op::Input(0), shape);
-        let quantization = step(written);
-        let bytes = push(
-            &mut graph,
-            Op::Quantize {
-                input,
-                quantization,
-            },
-            shape,
-        );
-        let (input, quantization) = (bytes, step(read));
-        let numbers = push(
-            &mut graph,
-            Op::Dequantize {
-                input,
-                quantization,
-            },
-            shape,
-        );
-        graph.outputs = vec![numbers];
-        let compiled = compile(&graph, int8, 1, 1, None);
-        assert_eq!(compiled.is_ok(), fits, "{written} {read}");
     }
 }

@@ -103,7 +103,6 @@ fn find(model: &TypedModel) -> TractResult<Found> {
             words.insert(id, found);
         }
     }
-    quantized::leave_joins(&mut words);
     let mut found = Found {
         order,
         colours: Vec::new(),
@@ -137,20 +136,17 @@ fn is_elementwise(node: &TypedNode) -> bool {
 impl Found {
     /// Draws the regions around what has words; a region without a convolution is left to tract.
     ///
-    /// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's, or between bytes
-    /// and numbers. Colours never fall along an edge, so what is ours of one colour can run at once: no path leaves it
+    /// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's. Colours never fall along an edge, so what is ours of one colour can run at once: no path leaves it
     /// and comes back.
     fn draw(&mut self, model: &TypedModel) {
         let words = &self.words;
-        let on_bytes = quantized::on_bytes(model, &self.order, words);
         let mut colours = vec![0; model.nodes.len()];
-        // What a node is computed on, if it is ours.
-        let kind = |id: usize| words.contains_key(&id).then(|| on_bytes.contains(&id));
+        let is_ours = |id: usize| words.contains_key(&id);
         for &id in &self.order {
             let inputs = model.node(id).inputs.iter().map(|i| i.node);
             colours[id] = inputs
                 .filter(|i| computes(model, *i))
-                .map(|i| colours[i] + usize::from(kind(i) != kind(id)))
+                .map(|i| colours[i] + usize::from(is_ours(i) != is_ours(id)))
                 .max()
                 .unwrap_or(0);
         }

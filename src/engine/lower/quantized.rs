@@ -2,79 +2,17 @@
 //!
 //! Called by `lower` before it looks for words, and when it is known which of them became regions.
 
-use std::collections::{HashMap, HashSet};
-
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::konst::Const;
 
 use super::constants::constant_input;
-use super::recognize::{Step, Words};
 use crate::ops::DequantizeLinear;
 
 /// Whether a node dequantizes a constant.
 pub(super) fn is_weights(model: &TypedModel, node: &TypedNode) -> bool {
     node.op_is::<DequantizeLinear>() && constant_input(model, node).is_some()
-}
-
-/// Leaves products and joined channels of a quantized network to tract: no kernel of ours computes them on bytes.
-pub(super) fn leave_joins(words: &mut HashMap<usize, Words>) {
-    let is = |words: &Words, kind: fn(&Step) -> bool| words.steps.iter().any(kind);
-    if words
-        .values()
-        .any(|w| is(w, |s| matches!(s, Step::Quantize(_))))
-    {
-        words.retain(|_, w| !is(w, |s| matches!(s, Step::Mul | Step::Concat)));
-    }
-}
-
-/// The nodes that are computed on bytes: those between bytes and numbers, convolutions with weights of bytes that read
-/// bytes, what follows these alone, and what stands between bytes and bytes.
-pub(super) fn on_bytes(
-    model: &TypedModel,
-    order: &[usize],
-    words: &HashMap<usize, Words>,
-) -> HashSet<usize> {
-    let is = |id: &usize, kind: fn(&Step) -> bool| {
-        let steps = words.get(id).map(|words| &words.steps[..]);
-        steps.is_some_and(|steps| matches!(steps, [step] if kind(step)))
-    };
-    let quantizes = |id: &usize| is(id, |s| matches!(s, Step::Quantize(_)));
-    let dequantizes = |id: &usize| is(id, |s| matches!(s, Step::Dequantize(_)));
-    let convolves_bytes = |id: &usize| {
-        is(
-            id,
-            |s| matches!(s, Step::Conv { weights, .. } if weights.as_int8().is_some()),
-        )
-    };
-    let convolves = |id: &usize| is(id, |s| matches!(s, Step::Conv { .. }));
-    // Of each node whether all that reads its result makes bytes of it in the end.
-    let mut becomes = HashSet::new();
-    for id in order.iter().rev() {
-        let successors = &model.node(*id).outputs[0].successors;
-        let all = successors
-            .iter()
-            .all(|s| quantizes(&s.node) || becomes.contains(&s.node));
-        if !successors.is_empty() && all && words.contains_key(id) && !convolves(id) {
-            becomes.insert(*id);
-        }
-    }
-    let mut found = HashSet::new();
-    for id in order {
-        let Some(words) = words.get(id) else { continue };
-        let inputs: Vec<usize> = words.inputs.iter().map(|i| i.node).collect();
-        let of_bytes = inputs.iter().all(|i| found.contains(i) && !quantizes(i));
-        let follows = inputs.iter().all(|i| !dequantizes(i));
-        if quantizes(id)
-            || dequantizes(id)
-            || of_bytes
-                && (convolves_bytes(id) || becomes.contains(id) && !convolves(id) || follows)
-        {
-            found.insert(*id);
-        }
-    }
-    found
 }
 
 /// Folds biases, which are integers of 32 bits: what is done with them afterwards is done once.

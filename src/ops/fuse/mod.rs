@@ -25,7 +25,8 @@ pub fn fuse(graph: Graph) -> Graph {
     compact(nodes, &outputs)
 }
 
-fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
+/// Calls `change` with each value that an operator reads.
+pub(super) fn for_each_read(op: &mut Op, mut change: impl FnMut(&mut ValueId)) {
     match op {
         Op::Input(_) => {}
         Op::Conv(conv) => {

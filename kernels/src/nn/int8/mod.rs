@@ -14,6 +14,7 @@ pub(crate) mod conv;
 pub(crate) mod convert;
 pub(crate) mod first;
 pub(crate) mod layer;
+pub(crate) mod lines;
 #[cfg(test)]
 mod oracle;
 pub(crate) mod pack;

@@ -5,6 +5,7 @@
 use super::conv::Conv;
 use super::convert::Conversion;
 use super::first::FirstConv;
+use super::lines::LineConversion;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::arena::scratch::Scratch;
 use crate::nn::layout::input::Input;
@@ -23,6 +24,10 @@ pub(crate) enum Int8Work {
     GlobalMean(GlobalMean),
     Add(Add),
     Map(Map),
+    /// Lines of bytes become lines of numbers.
+    Dequantize(LineConversion),
+    /// Lines of numbers become lines of bytes.
+    Quantize(LineConversion),
     /// Lines become the network's output of that number.
     Leave(usize, Conversion),
 }
@@ -129,6 +134,14 @@ impl Int8Work {
                 Int8Work::Map(map) => {
                     let images = if map.row { 1 } else { images };
                     map.run(lead, reads[0], to(), images);
+                }
+                Int8Work::Dequantize(conversion) => {
+                    let images = if conversion.row { 1 } else { images };
+                    conversion.dequantize(lead, reads[0], to(), images);
+                }
+                Int8Work::Quantize(conversion) => {
+                    let images = if conversion.row { 1 } else { images };
+                    conversion.quantize(lead, reads[0], to(), images);
                 }
                 Int8Work::Leave(_, conversion) => {
                     conversion.leave(reads[0], site.output.expect("it writes an output"));

@@ -32,25 +32,25 @@ impl Builder {
         };
         // With vectors, three products of bfloat16 take one and a half times as long as one of single precision. With
         // tiles, the direct sum takes less time than the transforms.
-        let winograd_as = match (self.arithmetic.unit(), self.arithmetic.precision()) {
+        let winograd_as = match (self.numbers.unit(), self.numbers.precision()) {
             (Unit::Avx2 | Unit::Avx512, _) | (Unit::Avx512Bf16, Precision::Bf16x3) => {
                 Some((size, Precision::F32))
             }
             (Unit::Avx512Bf16, precision) => Some((TileSize::F2, precision)),
             (Unit::Amx, _) => None,
         };
-        if let Some(depthwise) = Depthwise::new(self.arithmetic, shape, about, weights, bias) {
+        if let Some(depthwise) = Depthwise::new(self.numbers, shape, about, weights, bias) {
             return Some((Work::Depthwise(Box::new(depthwise)), " depthwise"));
         }
         let winograd = winograd_as.and_then(|(size, products)| {
-            Winograd::new(self.arithmetic, products, size, shape, about, weights, bias)
+            Winograd::new(self.numbers, products, size, shape, about, weights, bias)
         });
         if let Some(winograd) = winograd {
             let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
             self.scratch = self.scratch.max(lines.max().unwrap_or(0));
             return Some((Work::Winograd(Box::new(winograd)), " winograd"));
         }
-        let conv = DirectConv::new(self.arithmetic, shape, about, weights, bias)?;
+        let conv = DirectConv::new(self.numbers, shape, about, weights, bias)?;
         Some((Work::Conv(Box::new(conv)), ""))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::{Program, Step, Work};
 use crate::nn::arena::placement::{Access, Allocation, Scope, allocate};
-use crate::nn::arithmetic::Arithmetic;
+use crate::nn::arithmetic::{Arithmetic, Precision};
 use crate::nn::int8::Quantization;
 use crate::nn::layer::Value;
 use crate::nn::layout::line::Plane;
@@ -20,6 +20,9 @@ const SLACK: usize = 64;
 #[derive(Debug)]
 pub struct Builder {
     pub(crate) arithmetic: Arithmetic,
+    /// What steps on numbers are computed in: in a program of bytes single precision, so that what is not on bytes has
+    /// the same bits everywhere too.
+    pub(crate) numbers: Arithmetic,
     pub(crate) vectorized: Vectorized,
     pub(crate) capacity: usize,
     pub(crate) threads: usize,
@@ -46,6 +49,10 @@ impl Builder {
     ) -> Builder {
         Builder {
             arithmetic,
+            numbers: match arithmetic.precision() {
+                Precision::Int8 => arithmetic.with_precision(Precision::F32),
+                _ => arithmetic,
+            },
             vectorized: arithmetic.vectorized(),
             capacity: capacity.max(1),
             threads: threads.max(1),
@@ -82,7 +89,7 @@ impl Builder {
     /// If there is no such input.
     pub fn enter(&mut self, name: &str, input: usize, border: usize) -> Value {
         let [channels, height, width] = self.inputs[input];
-        let store = self.arithmetic.store();
+        let store = self.numbers.store();
         let plane = Plane {
             height,
             width,
@@ -203,7 +210,7 @@ impl Builder {
 mod tests {
     use super::*;
     use crate::Features;
-    use crate::nn::{Input, Precision, Team};
+    use crate::nn::{Input, Team};
 
     #[test]
     fn mean_of_single_values_is_they() {

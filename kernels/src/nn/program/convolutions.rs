@@ -38,10 +38,10 @@ impl Builder {
             pad_before,
             output,
         } = layer.moving;
-        check_weights(self.arithmetic, inputs, layer)?;
+        check_weights(self.numbers, inputs, layer)?;
         let store = match layer.exact {
             true => Store::F32,
-            false => self.arithmetic.store(),
+            false => self.numbers.store(),
         };
         let plane = Plane {
             height: output[0],
@@ -66,7 +66,7 @@ impl Builder {
             store,
             across_images: false,
         };
-        let first = FirstConv::new(self.arithmetic, shape, about, layer.weights, layer.bias)
+        let first = FirstConv::new(self.numbers, shape, about, layer.weights, layer.bias)
             .ok_or_else(|| Unsupported("no kernel reads it from images".into()))?;
         let first = match &self.normalization {
             Some(normalization) => first.normalizing(normalization.clone()),
@@ -98,7 +98,7 @@ impl Builder {
             output: [height, width],
         } = layer.moving;
         let window = kernel[0] * kernel[1];
-        check_weights(self.arithmetic, input.channels, layer)?;
+        check_weights(self.numbers, input.channels, layer)?;
         if !covers(input.plane, &layer.moving) && !input.row {
             return refuse("its window reaches beyond the zeros around its input");
         }
@@ -119,7 +119,7 @@ impl Builder {
         }
         let store = match layer.exact {
             true => Store::F32,
-            false => self.arithmetic.store(),
+            false => self.numbers.store(),
         };
         let plane = Plane {
             height,

@@ -8,6 +8,7 @@ use crate::nn::int8::conv::Conv;
 use crate::nn::int8::convert::Conversion;
 use crate::nn::int8::first::FirstConv;
 use crate::nn::int8::layer::{Int8Conv, refuse};
+use crate::nn::int8::lines::LineConversion;
 use crate::nn::int8::pack::QuantizedWeights;
 use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Quantization, Residual};
@@ -362,6 +363,54 @@ impl Builder {
         });
         let to = (to, Some(output));
         Ok(self.int8_step(name, "map int8".into(), 0, work, &[input], to))
+    }
+
+    /// The numbers that a value's bytes mean, for steps on numbers; `border` lines of zero around them.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if the value has no bytes.
+    pub fn dequantize(
+        &mut self,
+        name: &str,
+        input: Value,
+        border: usize,
+    ) -> Result<Value, Unsupported> {
+        let from = self.values[input.0];
+        let quantization = self.quantization(input)?;
+        let plane = from.plane.with_border(border);
+        let to = self.value(from.channels, plane, Store::F32, from.row);
+        let work = Int8Work::Dequantize(LineConversion {
+            vectorized: self.vectorized,
+            quantization,
+            row: from.row,
+        });
+        Ok(self.int8_step(name, "dequantize".into(), 0, work, &[input], (to, None)))
+    }
+
+    /// The bytes for a value of numbers, with `border` lines of zero around them.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if the value is not stored as `f32`.
+    pub fn quantize(
+        &mut self,
+        name: &str,
+        input: Value,
+        quantization: Quantization,
+        border: usize,
+    ) -> Result<Value, Unsupported> {
+        let from = self.values[input.0];
+        if from.store != Store::F32 {
+            return refuse("it makes bytes of what is not stored as numbers");
+        }
+        let plane = from.plane.with_border(border);
+        let to = self.value(from.channels, plane, Store::U8, from.row);
+        let work = Int8Work::Quantize(LineConversion {
+            vectorized: self.vectorized,
+            quantization,
+            row: from.row,
+        });
+        let to = (to, Some(quantization));
+        Ok(self.int8_step(name, "quantize".into(), 0, work, &[input], to))
     }
 
     /// A value of bytes becomes the next output, as numbers.

@@ -18,7 +18,7 @@ use self::profile::StepProfile;
 use crate::nn::arena::memory::Memory;
 use crate::nn::arena::placement::{Access, Allocation, Scope};
 use crate::nn::arena::scratch::Scratch;
-use crate::nn::arithmetic::Arithmetic;
+use crate::nn::arithmetic::{Arithmetic, Precision};
 use crate::nn::conv::depthwise::Depthwise;
 use crate::nn::conv::direct::DirectConv;
 use crate::nn::conv::first::FirstConv;
@@ -127,6 +127,19 @@ struct Images {
 }
 
 impl Program {
+    /// The names of layers that are computed on numbers in a program of bytes.
+    pub fn layers_on_numbers(&self) -> impl Iterator<Item = &str> {
+        let is_of_bytes = self.arithmetic.precision() == Precision::Int8;
+        let layers = self.steps.iter().filter(move |step| {
+            let on_numbers = matches!(
+                step.work,
+                Work::First(..) | Work::Depthwise(_) | Work::Conv(_) | Work::Winograd(_)
+            );
+            is_of_bytes && on_numbers
+        });
+        layers.map(|step| step.name.as_str())
+    }
+
     /// One worker's memory.
     #[must_use]
     pub fn memory(&self) -> Memory {

@@ -1,0 +1,195 @@
+//! Networks of which some layers are on bytes and others on numbers, against the nested loops.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::graph::{Graph, Op, Shape, ValueId};
+use super::super::weights::Weights;
+use super::super::{CompileError, compile, fuse, oracle};
+use super::{Numbers, network, push, run};
+use kernels::Features;
+use kernels::nn::{Arithmetic, Precision, Quantization};
+
+fn int8(features: Features) -> Option<Arithmetic> {
+    Arithmetic::new(Precision::Int8, features)
+}
+
+/// A network with bytes between most of its nodes, whose scales fit the values that `image` gives, and weights of bytes in
+/// most of its convolutions.
+fn mixed(plain: &Graph, n: &mut Numbers, image: &[f32]) -> Graph {
+    let all = Graph {
+        outputs: (0..plain.nodes.len()).map(ValueId).collect(),
+        ..plain.clone()
+    };
+    let values = oracle::evaluate(&all, &[image.to_vec()]);
+    let mut graph = Graph::default();
+    let mut place: Vec<ValueId> = Vec::new();
+    for (node, values) in plain.nodes.iter().zip(values) {
+        let mut op = node.op.clone();
+        super::super::fuse::for_each_read(&mut op, |read| *read = place[read.0]);
+        if let Op::Conv(conv) = &mut op
+            && n.below(4) > 0
+        {
+            let weights = conv.weights.to_vec();
+            let each = weights.len() / conv.outputs;
+            let largest = |w: &[f32]| w.iter().fold(1e-3_f32, |m, w| m.max(w.abs()));
+            let scales: Vec<f32> = weights.chunks(each).map(|w| largest(w) / 127.0).collect();
+            let bytes = weights.iter().enumerate();
+            let bytes: Vec<i8> = bytes
+                .map(|(i, w)| (w / scales[i / each]).round() as i8)
+                .collect();
+            conv.weights = Weights::int8(Arc::new(bytes), scales);
+        }
+        let mut value = push(&mut graph, op, node.shape);
+        if n.below(4) > 0 {
+            value = through_bytes(&mut graph, value, range(&values));
+        }
+        place.push(value);
+    }
+    graph.outputs = plain.outputs.iter().map(|v| place[v.0]).collect();
+    graph
+}
+
+/// The bytes for values, zero among them.
+fn range(values: &[f32]) -> Quantization {
+    let (least, most) =
+        (values.iter()).fold((0.0_f32, 0.1_f32), |(l, m), v| (l.min(*v), m.max(*v)));
+    let scale = (most - least) / 255.0;
+    Quantization {
+        scale,
+        zero: (-least / scale).round() as u8,
+    }
+}
+
+fn through_bytes(graph: &mut Graph, input: ValueId, quantization: Quantization) -> ValueId {
+    let shape = graph.nodes[input.0].shape;
+    let op = Op::Quantize {
+        input,
+        quantization,
+    };
+    let input = push(graph, op, shape);
+    let op = Op::Dequantize {
+        input,
+        quantization,
+    };
+    push(graph, op, shape)
+}
+
+/// The root of the mean square.
+fn size(values: impl Iterator<Item = f32>) -> f64 {
+    let squares: Vec<f64> = values.map(|v| f64::from(v) * f64::from(v)).collect();
+    (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    /// Another rounding of a sum makes a byte a step larger or smaller, and layers behind it carry that on: seldom, and
+    /// never far.
+    #[test]
+    fn mixed_programs_compute_what_nested_loops_do(seed in any::<u64>(), fused in any::<bool>()) {
+        let Some(best) = int8(Features::detect()) else {
+            return Ok(());
+        };
+        let plain = network(seed);
+        let Shape { channels, height, width } = plain.nodes[0].shape;
+        let n = &mut Numbers(seed ^ 0x7777 | 1);
+        let image = n.values(channels * height * width, 2.0);
+        let graph = mixed(&plain, n, &image);
+        let expected = oracle::evaluate(&graph, std::slice::from_ref(&image));
+        let graph = if fused { fuse(graph) } else { graph };
+        let program = match compile(&graph, best, 3, 2, None) {
+            Ok(program) => program,
+            Err(CompileError { reason, .. }) => {
+                let known = ["groups", "single values", "different shapes", "to itself", "steps", "another shape"];
+                prop_assert!(known.iter().any(|k| reason.contains(k)), "{reason}");
+                return Ok(());
+            }
+        };
+        let got = run(&program, &graph, 1, std::slice::from_ref(&image));
+        for (got, expected) in got.iter().zip(&expected) {
+            let apart = size(got.iter().zip(expected).map(|(g, e)| g - e));
+            let all = size(expected.iter().copied()).max(0.1);
+            prop_assert!(apart <= 0.02 * all, "{apart} of {all}");
+        }
+        for features in Features::supported() {
+            let Some(arithmetic) = int8(features) else { continue };
+            let other = compile(&graph, arithmetic, 1, 1, None).expect("as before");
+            let other = run(&other, &graph, 1, std::slice::from_ref(&image));
+            let same = got.iter().flatten().zip(other.iter().flatten()).all(|(a, b)| a.to_bits() == b.to_bits());
+            prop_assert!(same, "{features:?} gives other bits");
+        }
+    }
+
+    #[test]
+    fn mixed_programs_give_an_image_the_same_bits_in_any_company(
+        seed in any::<u64>(),
+        count in 1_usize..6,
+        capacity in 1_usize..5,
+        threads in 1_usize..4,
+    ) {
+        let Some(best) = int8(Features::detect()) else {
+            return Ok(());
+        };
+        let plain = network(seed);
+        let Shape { channels, height, width } = plain.nodes[0].shape;
+        let n = &mut Numbers(seed ^ 0xbbbb | 1);
+        let images: Vec<Vec<f32>> =
+            (0..count).map(|_| n.values(channels * height * width, 2.0)).collect();
+        let graph = fuse(mixed(&plain, n, &images[0]));
+        let (Ok(alone), Ok(together)) =
+            (compile(&graph, best, 1, 1, None), compile(&graph, best, capacity, threads, None))
+        else {
+            return Ok(());
+        };
+        let got = run(&together, &graph, threads, &images);
+        for (i, image) in images.iter().enumerate() {
+            let expected = run(&alone, &graph, 1, std::slice::from_ref(image));
+            for (got, expected) in got.iter().zip(&expected) {
+                let got = &got[i * expected.len()..][..expected.len()];
+                let same = got.iter().zip(expected).all(|(g, e)| g.to_bits() == e.to_bits());
+                prop_assert!(same, "image {i} of {count}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_that_leave_by_another_scale_than_they_came_are_refused() {
+    let Some(int8) = int8(Features::detect()) else {
+        println!("SKIPPED: this CPU computes no bytes");
+        return;
+    };
+    let shape = Shape {
+        channels: 3,
+        height: 4,
+        width: 4,
+    };
+    let step = |scale| Quantization { scale, zero: 3 };
+    for (written, read, fits) in [(0.1, 0.1, true), (0.1, 0.2, false)] {
+        let mut graph = Graph::default();
+        let input = push(&mut graph, Op::Input(0), shape);
+        let quantization = step(written);
+        let bytes = push(
+            &mut graph,
+            Op::Quantize {
+                input,
+                quantization,
+            },
+            shape,
+        );
+        let (input, quantization) = (bytes, step(read));
+        let numbers = push(
+            &mut graph,
+            Op::Dequantize {
+                input,
+                quantization,
+            },
+            shape,
+        );
+        graph.outputs = vec![numbers];
+        let compiled = compile(&graph, int8, 1, 1, None);
+        assert_eq!(compiled.is_ok(), fits, "{written} {read}");
+    }
+}
