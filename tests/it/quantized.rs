@@ -106,7 +106,7 @@ fn whole_quantized_networks_are_ours_and_say_so() {
             assert_eq!(spec.lowering.left, [], "{file}");
             assert_eq!(spec.precision, Precision::Int8, "{file}");
             let layers = match file {
-                "qdq_float_head.onnx" => "; in f32: fc",
+                "qdq_float_head.onnx" => "; in f32: dense.ab",
                 _ => "",
             };
             let reason = format!("int8: the file is quantized{layers}");
