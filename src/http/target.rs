@@ -90,7 +90,7 @@ pub(super) fn resolve(
         options: ClassifyOptions {
             top_k,
             exif,
-            deadline: None,
+            ..ClassifyOptions::default()
         },
         deadline: Deadline::new(arrived, desk.limits().request_timeout, patience),
     })

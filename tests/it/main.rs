@@ -25,6 +25,7 @@ mod drain;
 mod eval;
 mod exchange;
 mod exporters;
+mod features;
 mod formats;
 mod grpc;
 mod hostile;
