@@ -24,6 +24,7 @@ mod digests;
 mod drain;
 mod eval;
 mod exchange;
+mod explain;
 mod exporters;
 mod features;
 mod formats;
