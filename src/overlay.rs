@@ -1,5 +1,5 @@
 //! A class activation map as a picture that is laid over its photo: transparent where nothing speaks for the class, from
-//! yellow to red where something does.
+//! violet over red to yellow where something does.
 //!
 //! Called by `http` and `cli` with what the classifier found. Knows the photo's size and what of it the network saw, not
 //! the photo.
@@ -22,7 +22,7 @@ pub struct TooLarge {
 /// size, with a palette of 256 colors.
 ///
 /// What the map has for a place lies in the middle of that place's part of `seen`, what lies between is interpolated. The
-/// largest number is red and covers most; what is not above zero is transparent, and so is what lies outside of `seen`.
+/// largest number is yellow and covers most; what is not above zero is transparent, and so is what lies outside of `seen`.
 ///
 /// # Errors
 /// [`TooLarge`].
@@ -118,10 +118,22 @@ fn places(from: f64, length: f64, side: u32, count: usize) -> Vec<Option<Place>>
 
 /// Colors and opacities from nothing to the largest number.
 fn palette() -> (Vec<u8>, Vec<u8>) {
+    // Of growing lightness and of several hues, so that some of it differs from any photo.
+    const STOPS: [[f32; 3]; 3] = [
+        [90.0, 0.0, 170.0],
+        [225.0, 50.0, 90.0],
+        [255.0, 235.0, 50.0],
+    ];
     let part = |index: u8| f32::from(index) / 255.0;
-    let color = |index| [255, (230.0 * (1.0 - part(index))) as u8, 0];
+    let color = |index| {
+        let at = 2.0 * part(index);
+        let stop = usize::from(at > 1.0);
+        let (from, to) = (STOPS[stop], STOPS[stop + 1]);
+        let share = at - stop as f32;
+        [0, 1, 2].map(|c| (from[c] + (to[c] - from[c]) * share) as u8)
+    };
     let colors = (0..=255).flat_map(color).collect();
-    // Half of it at the utmost hides the photo.
+    // The photo shows through also where it is covered most.
     let alphas = (0..=255).map(|index| (200.0 * part(index)) as u8);
     (colors, alphas.collect())
 }
@@ -214,6 +226,19 @@ mod tests {
         for (i, alpha) in alphas.iter().enumerate() {
             assert_eq!(*alpha, if inside(i) { 200 } else { 0 }, "{i}");
         }
+    }
+
+    #[test]
+    fn stronger_is_lighter_and_more_opaque() {
+        let (colors, alphas) = palette();
+        assert_eq!((colors.len(), alphas.len()), (3 * 256, 256));
+        let light = |color: &[u8]| {
+            let [red, green, blue] = [0, 1, 2].map(|c| f32::from(color[c]));
+            0.299 * red + 0.587 * green + 0.114 * blue
+        };
+        let lights: Vec<f32> = colors.chunks_exact(3).map(light).collect();
+        assert!(lights.is_sorted() && lights[255] > lights[0] + 150.0);
+        assert!(alphas.is_sorted() && (alphas[0], alphas[255]) == (0, 200));
     }
 
     #[test]

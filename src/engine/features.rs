@@ -87,35 +87,35 @@ pub fn run_with(
     if outputs.len() == 1 {
         return Ok(plain(engine.run(images)?));
     }
-    let mut values = engine.run_for(images, &outputs)?.into_iter();
-    let mut next = |output| match outputs.contains(&output) {
-        true => values.next().unwrap_or_default().into_iter(),
-        false => Vec::new().into_iter(),
-    };
-    let first = next(0);
-    let (mut maps, mut pooled) = (next(FeatureSpec::MAP), next(FeatureSpec::POOLED));
-    let given = first.zip(wishes).map(|(output, wish)| {
-        let (map, pooled) = (maps.next(), pooled.next());
+    let place = |output| outputs.iter().position(|asked| *asked == output);
+    let (map, pooled) = (place(FeatureSpec::MAP), place(FeatureSpec::POOLED));
+    let mut given = Vec::with_capacity(images.len());
+    engine.run_each(images, &outputs, &mut |values| {
+        let Some(wish) = wishes.get(given.len()) else {
+            return;
+        };
+        let output = values[0];
+        let [map, pooled] = [map, pooled].map(|place| place.map(|place| values[place]));
         let class = match wish.explain {
-            Some(Explain::Winner) => largest(&output),
+            Some(Explain::Winner) => largest(output),
             Some(Explain::Class(class)) => Some(class),
             None => None,
         };
-        let explained = class.zip(map.as_ref());
+        let activation = class.zip(map).and_then(|(class, map)| {
+            Some(ActivationMap {
+                class,
+                width: spec.width,
+                values: weighted(map, &model.class_weights(class)?),
+            })
+        });
         let further = Further {
-            activation: explained.and_then(|(class, map)| {
-                Some(ActivationMap {
-                    class,
-                    width: spec.width,
-                    values: weighted(map, &model.class_weights(class)?),
-                })
-            }),
-            features: pooled.filter(|_| wish.features),
-            feature_map: map.filter(|_| wish.feature_map),
+            activation,
+            features: pooled.filter(|_| wish.features).map(<[f32]>::to_vec),
+            feature_map: map.filter(|_| wish.feature_map).map(<[f32]>::to_vec),
         };
-        (output, further)
-    });
-    Ok(given.collect())
+        given.push((output.to_vec(), further));
+    })?;
+    Ok(given)
 }
 
 fn plain(outputs: Vec<Vec<f32>>) -> Vec<Given> {

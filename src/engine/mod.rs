@@ -199,6 +199,26 @@ pub trait Engine {
         outputs: &[usize],
     ) -> Result<Vec<Vec<Vec<f32>>>, EngineError>;
 
+    /// The same, image by image: `each` sees an image's values of `outputs` where they lie, before they go.
+    ///
+    /// # Errors
+    /// As of [`Engine::run_for`]; `each` may have seen some images by then.
+    fn run_each(
+        &mut self,
+        images: &[Image],
+        outputs: &[usize],
+        each: &mut dyn FnMut(&[&[f32]]),
+    ) -> Result<(), EngineError> {
+        let outputs = self.run_for(images, outputs)?;
+        for image in 0..images.len() {
+            let of_image = outputs.iter().map(|output| output.get(image));
+            let of_image: Option<Vec<&[f32]>> = of_image.map(|o| o.map(Vec::as_slice)).collect();
+            let missing = || EngineError::Failed(format!("image {image} has no output"));
+            each(&of_image.ok_or_else(missing)?);
+        }
+        Ok(())
+    }
+
     /// Runs the network for its first output, the classes': `classes` values for each image, in order.
     ///
     /// # Errors

@@ -177,13 +177,13 @@ impl Running {
         }
     }
 
-    /// Runs the plan; what leaves it on request only if `all` is wanted.
-    fn run(&mut self, input: Tensor, all: bool) -> TractResult<TVec<TValue>> {
+    /// Runs the plan; of what leaves it on request only these `outputs` are there.
+    fn run(&mut self, input: Tensor, outputs: &[usize]) -> TractResult<TVec<TValue>> {
         let state = match &mut self.state {
             Some(state) => state,
             none => none.insert(self.plan.spawn()?),
         };
-        Region::ask(&mut state.op_states, all);
+        Region::ask(&mut state.op_states, outputs);
         state.run(tvec!(input.into()))
     }
 }
@@ -203,43 +203,62 @@ impl Engine for TractEngine {
         images: &[Image],
         outputs: &[usize],
     ) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        let mut values: Vec<_> = outputs.iter().map(|_| Vec::new()).collect();
+        self.run_each(images, outputs, &mut |image| {
+            for (values, numbers) in values.iter_mut().zip(image) {
+                values.push(numbers.to_vec());
+            }
+        })?;
+        Ok(values)
+    }
+
+    fn run_each(
+        &mut self,
+        images: &[Image],
+        outputs: &[usize],
+        each: &mut dyn FnMut(&[&[f32]]),
+    ) -> Result<(), EngineError> {
         let count = self.spec.outputs.len();
         if let Some(output) = outputs.iter().find(|&&output| output >= count) {
             let text = format!("there is no output {output}, the network has {count}");
             return Err(EngineError::Failed(text));
         }
-        let mut values: Vec<_> = outputs.iter().map(|_| Vec::new()).collect();
-        let all = outputs.iter().any(|&output| output > 0);
         let kind = |image: &Image| std::mem::discriminant(image);
         for alike in images.chunk_by(|a, b| kind(a) == kind(b)) {
             for chunk in alike.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
-                let result = self.run_alike(chunk, all).map_err(failed)?;
-                for (&output, values) in outputs.iter().zip(&mut values) {
-                    let size = match self.single {
-                        Some(_) => 1,
-                        None => self.spec.outputs[output].shape.iter().product(),
-                    };
-                    let result = result[output]
-                        .to_plain_array_view::<f32>()
-                        .map_err(failed)?;
-                    let result = result
-                        .as_slice()
-                        .ok_or_else(|| EngineError::Failed("output is not contiguous".into()))?;
-                    let images = result.chunks_exact(size).take(chunk.len());
-                    values.extend(images.map(|numbers| match (self.single, numbers) {
-                        (Some(single), [number]) => single.both(*number),
-                        _ => numbers.to_vec(),
-                    }));
+                let result = self.run_alike(chunk, outputs).map_err(failed)?;
+                let slices = outputs.iter().map(|&output| {
+                    let view = result[output].to_plain_array_view::<f32>();
+                    let slice = view.map_err(failed)?.to_slice();
+                    slice.ok_or_else(|| EngineError::Failed("output is not contiguous".into()))
+                });
+                let slices = slices.collect::<Result<Vec<&[f32]>, _>>()?;
+                let size = |output: usize| match self.single {
+                    Some(_) => 1,
+                    None => self.spec.outputs[output].shape.iter().product(),
+                };
+                for image in 0..chunk.len() {
+                    let of_image = outputs.iter().zip(&slices).map(|(&output, slice)| {
+                        let size: usize = size(output);
+                        slice.get(image * size..(image + 1) * size)
+                    });
+                    let numbers = of_image.collect::<Option<Vec<&[f32]>>>();
+                    let numbers = numbers
+                        .ok_or_else(|| EngineError::Failed("an output is too short".into()))?;
+                    match (self.single, &numbers[..]) {
+                        (Some(single), [[number]]) => each(&[&single.both(*number)]),
+                        _ => each(&numbers),
+                    }
                 }
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 
 impl TractEngine {
     /// Runs the plan for the kind of image that all of the chunk are.
-    fn run_alike(&mut self, chunk: &[Image], all: bool) -> TractResult<TVec<TValue>> {
+    fn run_alike(&mut self, chunk: &[Image], outputs: &[usize]) -> TractResult<TVec<TValue>> {
         let (mut tensors, mut crops) = (Vec::new(), Vec::new());
         for image in chunk {
             match image {
@@ -251,12 +270,13 @@ impl TractEngine {
         let batch = self.spec.plan_batch.unwrap_or(chunk.len());
         if crops.is_empty() {
             let input = stack(&[batch, channels, height, width], &tensors)?;
-            return self.tensors.run(input, all);
+            return self.tensors.run(input, outputs);
         }
         let Some(plan) = &mut self.bytes else {
             bail!("the network takes no bytes");
         };
-        plan.run(stack(&[batch, height, channels, width], &crops)?, all)
+        let input = stack(&[batch, height, channels, width], &crops)?;
+        plan.run(input, outputs)
     }
 }
 

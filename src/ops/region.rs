@@ -25,8 +25,8 @@ pub struct SharedTeam {
 pub struct RegionOutput {
     /// Its extents.
     pub shape: Vec<usize>,
-    /// Whether it leaves the network only for who asks, by [`Region::ask`]; nothing else may read it.
-    pub on_request: bool,
+    /// If it leaves the network only for who asks by [`Region::ask`], its number there; nothing else may read it.
+    pub on_request: Option<usize>,
 }
 
 /// A recognized part of a network as an operator of tract.
@@ -73,11 +73,12 @@ impl Region {
         }
     }
 
-    /// Whether the outputs on request are wanted from the next run on, of all regions whose states are among these.
-    pub fn ask(states: &mut [Option<Box<dyn OpState>>], wanted: bool) {
+    /// Which of the outputs on request are wanted from the next run on, of all regions whose states are among these.
+    pub fn ask(states: &mut [Option<Box<dyn OpState>>], wanted: &[usize]) {
         for state in states.iter_mut().flatten() {
             if let Some(state) = state.downcast_mut::<RegionState>() {
-                state.is_asked = wanted;
+                state.asked.clear();
+                state.asked.extend(wanted);
             }
         }
     }
@@ -174,7 +175,7 @@ impl EvalOp for Region {
         let memory = self.memory();
         Ok(Some(Box::new(RegionState {
             memory,
-            is_asked: false,
+            asked: Vec::new(),
         })))
     }
 }
@@ -197,15 +198,15 @@ impl TypedOp for Region {
 #[derive(Debug)]
 struct RegionState {
     memory: Option<Memory>,
-    /// Whether outputs on request are wanted.
-    is_asked: bool,
+    /// The outputs on request that are wanted.
+    asked: Vec<usize>,
 }
 
 impl Clone for RegionState {
     fn clone(&self) -> RegionState {
         RegionState {
             memory: None,
-            is_asked: self.is_asked,
+            asked: self.asked.clone(),
         }
     }
 }
@@ -235,9 +236,9 @@ impl OpState for RegionState {
             .outputs
             .iter()
             .map(|output| {
-                let rest = match output.on_request && !self.is_asked {
-                    true => &[0][..],
-                    false => &output.shape,
+                let rest = match output.on_request {
+                    Some(number) if !self.asked.contains(&number) => &[0][..],
+                    _ => &output.shape,
                 };
                 let shape: TVec<usize> = std::iter::once(&images).chain(rest).copied().collect();
                 Tensor::zero::<f32>(&shape)

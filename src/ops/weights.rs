@@ -140,10 +140,14 @@ impl Weights {
         let scale = self.scale.get(output).copied().unwrap_or(1.0);
         let places = (0..inputs).map(|i| first + i * step);
         Some(match &self.shared {
-            Shared::Floats(shared) => places.map(|at| shared.values()[at] * scale).collect(),
-            Shared::Int8(shared) => places
-                .map(|at| f32::from(shared.values()[at]) * scale)
-                .collect(),
+            Shared::Floats(shared) => {
+                let values = shared.values();
+                places.map(|at| values[at] * scale).collect()
+            }
+            Shared::Int8(shared) => {
+                let values = shared.values();
+                places.map(|at| f32::from(values[at]) * scale).collect()
+            }
         })
     }
 

@@ -163,7 +163,7 @@ await check("why it is what it is", server, {}, async (page) => {
   // In the middle is the bus; the corner lies outside of what the network sees.
   assert.ok((await heatAt(page, 0.5, 0.55)) > 60, "the bus is hot");
   assert.equal(await heatAt(page, 0.01, 0.01), 0);
-  assert.equal(await page.textContent("article .why-state"), "Red is where most speaks for trolleybus.");
+  assert.equal(await page.textContent("article .why-state"), "Yellow is where most speaks for trolleybus.");
   const boxes = await page.$$eval("article .photo img", (images) =>
     images.map((image) => [...Object.values(image.getBoundingClientRect().toJSON()), image.naturalWidth, image.naturalHeight]),
   );

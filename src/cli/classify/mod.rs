@@ -66,8 +66,8 @@ pub(crate) struct ClassifyArgs {
     #[arg(long, requires = "output")]
     resume: bool,
 
-    /// Write a picture into this file that shows where the model saw the class: a PNG to lay over the upright photo, red
-    /// where most speaks for it; of one image
+    /// Write a picture into this file that shows where the model saw the class: a PNG to lay over the upright photo,
+    /// yellow where most speaks for it; of one image
     #[arg(long, value_name = "PNG", conflicts_with = "resume")]
     explain: Option<PathBuf>,
 

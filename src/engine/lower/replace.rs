@@ -149,12 +149,13 @@ impl Found {
             let output = &model.node(o.node).outputs[0];
             let dims = output.fact.shape.iter().skip(1);
             let is_read_outside = output.successors.iter().any(|s| !is_member(s.node));
+            let number = model.outputs.iter().position(|of_model| of_model == o);
             RegionOutput {
                 shape: dims
                     .map(|d| d.to_usize().expect("a rule has seen its shape"))
                     .collect(),
                 // The first of the network's outputs is what it is run for.
-                on_request: !is_read_outside && model.outputs[0] != *o,
+                on_request: number.filter(|number| !is_read_outside && *number > 0),
             }
         });
         Part {

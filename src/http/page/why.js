@@ -96,6 +96,6 @@ export class Why {
     heat.src = this.#pictures.get(classIndex);
     heat.hidden = false;
     this.#part(".strength").hidden = false;
-    state.textContent = `Red is where most speaks for ${this.#labels.get(classIndex)}.`;
+    state.textContent = `Yellow is where most speaks for ${this.#labels.get(classIndex)}.`;
   }
 }
