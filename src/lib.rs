@@ -30,6 +30,8 @@ pub mod http;
 
 pub mod oip;
 
+pub mod overlay;
+
 pub mod desk;
 
 pub mod repository;

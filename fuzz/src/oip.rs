@@ -48,15 +48,21 @@ const LONGEST_REFUSAL: usize = 1000;
 
 /// A model of 4×4 pixels.
 fn form() -> ModelForm {
-    let output = |name, values| OutputForm { name, values };
+    let output = |name, values, shape: &[usize]| OutputForm {
+        name,
+        values,
+        shape: shape.to_vec(),
+    };
     ModelForm {
         input: InputForm {
             name: "data".into(),
             size: crate::tensor::Size::square(4),
         },
         outputs: vec![
-            output("logits", Values::Raw),
-            output("probabilities", Values::Probabilities),
+            output("logits", Values::Raw, &[10]),
+            output("probabilities", Values::Probabilities, &[10]),
+            output("features", Values::Features, &[6]),
+            output("feature_map", Values::FeatureMap, &[6, 2, 2]),
         ],
         own_output: "dense0_fwd".into(),
         classes: 10,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::engine::{EngineError, Model};
+use crate::engine::{EngineError, Further, Model, Wish};
 use crate::heartbeat::Heartbeat;
 use crate::metrics::Metrics;
 use crate::tensor::Image;
@@ -40,6 +40,8 @@ use self::supervisor::Supervisor;
 pub struct BatchAnswer {
     /// The network's output for this image.
     pub output: Vec<f32>,
+    /// What else was wanted of it.
+    pub further: Further,
     /// Time between arrival and the start of its batch.
     pub queue: Duration,
     /// Time its batch ran.
@@ -64,6 +66,8 @@ pub enum BatchError {
 pub struct Entry {
     /// As its model takes it.
     pub image: Image,
+    /// What is wanted beside its output.
+    pub wish: Wish,
     /// When it was handed over.
     pub arrived: Instant,
     /// When its answer is no longer wanted.

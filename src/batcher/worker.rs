@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::queue::Batch;
 use super::{BatchAnswer, BatchError, Entry, Lane, Shared};
-use crate::engine::{Engine, EngineError, Model};
+use crate::engine::{self, Engine, EngineError, Given, Model, Wish};
 use crate::tensor::{Crop, Image, Tensor};
 
 /// Runs until the queue is closed and empty; reports the warm-up's result to `warm`.
@@ -48,7 +48,7 @@ fn warm_engine(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
         true => Crop::new(size, vec![0; size.values()]).into(),
         false => Tensor::zeros(size.shape().to_vec()).into(),
     };
-    run_caught(&mut engine, &[image])?;
+    run_caught(model, &mut engine, &[image], &[Wish::default()])?;
     Ok(engine)
 }
 
@@ -64,7 +64,8 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
         return;
     }
     let batch_size = entries.len();
-    let (mut images, mut waiting) = (
+    let (mut images, mut wishes, mut waiting) = (
+        Vec::with_capacity(batch_size),
         Vec::with_capacity(batch_size),
         Vec::with_capacity(batch_size),
     );
@@ -73,6 +74,7 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
         entry.permit.start();
         drop(entry.until_run);
         images.push(entry.image);
+        wishes.push(entry.wish);
         waiting.push((entry.reply, entry.permit, start - entry.arrived));
     }
     shared
@@ -80,7 +82,7 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
         .batch_size
         .with_label_values(&[&lane.name])
         .observe(batch_size as f64);
-    let outputs = run_apart(lane, engine, &images);
+    let outputs = run_apart(lane, engine, &images, &wishes);
     let infer = start.elapsed();
     shared.metrics.worker_busy.inc_by(infer.as_secs_f64());
     shared.lanes[index].runs.ran(batch_size, infer);
@@ -90,8 +92,9 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
     for ((reply, permit, queue), output) in waiting.into_iter().zip(outputs) {
         // First, so that a client that asks again at once does not find itself still being served.
         drop(permit);
-        let answer = output.map(|output| BatchAnswer {
+        let answer = output.map(|(output, further)| BatchAnswer {
             output,
+            further,
             queue,
             infer,
             batch_size,
@@ -123,8 +126,9 @@ fn run_apart(
     lane: &Lane,
     engine: &mut Box<dyn Engine>,
     images: &[Image],
-) -> Vec<Result<Vec<f32>, EngineError>> {
-    let error = match run_caught(engine, images) {
+    wishes: &[Wish],
+) -> Vec<Result<Given, EngineError>> {
+    let error = match run_caught(&*lane.model, engine, images, wishes) {
         Ok(outputs) => return outputs.into_iter().map(Ok).collect(),
         Err(e) => e,
     };
@@ -139,9 +143,9 @@ fn run_apart(
     if images.len() == 1 {
         return vec![Err(error)];
     }
-    let (left, right) = images.split_at(images.len() / 2);
-    let mut outputs = run_apart(lane, engine, left);
-    outputs.extend(run_apart(lane, engine, right));
+    let half = images.len() / 2;
+    let mut outputs = run_apart(lane, engine, &images[..half], &wishes[..half]);
+    outputs.extend(run_apart(lane, engine, &images[half..], &wishes[half..]));
     outputs
 }
 
@@ -150,12 +154,14 @@ fn spawn_caught(model: &dyn Model) -> Result<Box<dyn Engine>, EngineError> {
 }
 
 fn run_caught(
+    model: &dyn Model,
     engine: &mut Box<dyn Engine>,
     images: &[Image],
-) -> Result<Vec<Vec<f32>>, EngineError> {
+    wishes: &[Wish],
+) -> Result<Vec<Given>, EngineError> {
     let run = || {
         fault!("engine-run");
-        engine.run(images)
+        engine::run_with(&mut **engine, model, images, wishes)
     };
     let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(EngineError::Panicked))?;
     if outputs.len() != images.len() {

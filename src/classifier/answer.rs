@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::batcher::BatchError;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Further};
 use crate::metrics::Metrics;
 use crate::postprocess::NotFinite;
 use crate::preprocess::{ImageInfo, PreprocessError};
@@ -22,6 +22,8 @@ pub struct Classification {
     pub image: Option<ImageInfo>,
     /// The network's raw output, one value a class.
     pub output: Vec<f32>,
+    /// What else was wanted.
+    pub further: Further,
     /// Where the time went.
     pub timings: Timings,
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::served_model::TakenImage;
 use super::{ClassifyError, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Permit};
+use crate::engine::Wish;
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Source, UnderWay};
@@ -35,6 +36,7 @@ pub(super) struct ImageTask {
     pub(super) deadline: Option<Instant>,
     pub(super) image: Source,
     pub(super) exif: ExifMode,
+    pub(super) wish: Wish,
     pub(super) permit: Permit,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
     pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
@@ -150,6 +152,7 @@ impl ImageTask {
         }
         let entry = Entry {
             image,
+            wish: self.wish,
             arrived: now,
             deadline: self.deadline,
             reply: self.answer,

@@ -25,6 +25,7 @@ use crate::preprocess::{ExifMode, ImageOptions, Pool, Preprocessor, Source};
 use crate::registry::LoadedModel;
 
 pub use crate::batcher::{Health, Permit, Refusal, Runs};
+pub use crate::engine::{ActivationMap, Explain, Further, Wish};
 
 pub use crate::registry::{split_version, version_of};
 
@@ -62,6 +63,8 @@ pub struct ClassifyOptions {
     pub top_k: usize,
     /// Whether to turn the image upright.
     pub exif: ExifMode,
+    /// What is wanted beside the classes; of a model that has it.
+    pub wish: Wish,
     /// When the answer is no longer wanted.
     pub deadline: Option<Instant>,
 }
@@ -72,6 +75,7 @@ impl Default for ClassifyOptions {
         ClassifyOptions {
             top_k: 5,
             exif: ExifMode::Apply,
+            wish: Wish::default(),
             deadline: None,
         }
     }
@@ -378,6 +382,7 @@ impl Classifier {
             deadline: options.deadline,
             image,
             exif: options.exif,
+            wish: options.wish,
             permit,
             prepared: prepared_to,
             answer: answer_to,

@@ -78,6 +78,7 @@ impl Pending {
             kind: info.output,
             image: prepared.image,
             output: answer.output,
+            further: answer.further,
             timings,
         })
     }

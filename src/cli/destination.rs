@@ -134,7 +134,11 @@ impl Destination {
         }
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    /// Writes what is no text, as it is.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
             Destination::Stdout => print_bytes(bytes),
             Destination::File { file, path } => {

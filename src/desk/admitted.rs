@@ -13,7 +13,7 @@ use futures_util::Stream;
 use super::{Deadline, Desk, DeskError, HeldBody, body};
 use crate::classifier::{
     Classification, ClassifyError, ClassifyOptions, Pending, Permit, ServedModel, SharedClassifier,
-    Timings,
+    Timings, Wish,
 };
 use crate::fair_queue::ClientId;
 use crate::preprocess::{ExifMode, Source};
@@ -132,6 +132,11 @@ impl Admitted<'_> {
     /// The body says whether its images are to be turned upright.
     pub fn set_exif(&mut self, exif: ExifMode) {
         self.options.exif = exif;
+    }
+
+    /// The body says what is wanted of its images beside their classes.
+    pub fn set_wish(&mut self, wish: Wish) {
+        self.options.wish = wish;
     }
 
     /// Takes a body apart where that is much work: on a prep thread, in this client's turn.

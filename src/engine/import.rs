@@ -14,14 +14,15 @@ use super::caught::catch;
 use super::external::WeightsDir;
 use super::graph_error::graph_error;
 use super::input::{InputShape, classifier_input};
-use super::lower::{self, Found, Lowered};
+use super::lower::{self, Found, Lowered, Pooling};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
 use super::tract::TractModel;
 use super::{
-    ColorValues, Ending, EngineOptions, EngineSpec, InputForm, LoadError, NetworkInput, OutputInfo,
-    Pixels, sizes, strides, weights,
+    ColorValues, Ending, EngineOptions, EngineSpec, FeatureSpec, InputForm, LoadError,
+    NetworkInput, OutputInfo, Pixels, sizes, strides, weights,
 };
+use crate::ops::graph::Shape;
 use crate::ops::{self, Region, SharedTeam};
 use crate::tensor::Size;
 use kernels::nn::{Arithmetic, Precision};
@@ -107,6 +108,8 @@ pub struct Network {
     batch: Batch,
     model: TypedModel,
     found: Found,
+    /// What the classes are computed from, if that can be had: the second and third output of `model` then.
+    pooling: Option<Pooling>,
 }
 
 /// The file's graph, with regions around what our operators compute.
@@ -124,7 +127,11 @@ fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
         single,
         reason,
     } = chosen_output(parsed, &input, &source.output)?;
-    let (model, found, batch) = prepared(model, batch).map_err(|e| graph_error(&e))?;
+    let (mut model, found, batch) = prepared(model, batch).map_err(|e| graph_error(&e))?;
+    let pooling = found.pooling(&model).filter(|_| single.is_none());
+    model
+        .outputs
+        .extend(pooling.iter().flat_map(|p| [p.map, p.pooled]));
     Ok(Network {
         input_name,
         output: OutputInfo {
@@ -139,6 +146,7 @@ fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
         batch,
         model,
         found,
+        pooling,
     })
 }
 
@@ -257,9 +265,29 @@ impl Network {
             Some((bytes_plan, batch)) if batch == plan_batch => Some(bytes_plan),
             _ => None,
         };
+        let mut outputs = vec![self.output];
+        let features = self.pooling.as_ref().map(|pooling| {
+            let Shape {
+                channels,
+                height,
+                width,
+            } = pooling.map_shape;
+            let output = |name: &str, shape| OutputInfo {
+                name: name.into(),
+                shape,
+            };
+            outputs.push(output("feature_map", vec![channels, height, width]));
+            outputs.push(output("features", vec![channels]));
+            FeatureSpec {
+                channels,
+                height,
+                width,
+            }
+        });
         let spec = EngineSpec {
             input_name: self.input_name,
-            outputs: vec![self.output],
+            outputs,
+            features,
             output_reason: self.output_reason,
             ending: self.ending,
             input_form: self.about.form,
@@ -278,6 +306,7 @@ impl Network {
             spec,
             colors: *colors,
             single: self.single,
+            class_weights: self.pooling.map(|pooling| pooling.weights),
             plan,
             bytes_plan,
             programs: lowered.programs,

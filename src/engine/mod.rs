@@ -7,6 +7,7 @@ mod caught;
 mod colors;
 mod error;
 mod external;
+mod features;
 mod graph_error;
 #[cfg(test)]
 mod hostile;
@@ -36,6 +37,7 @@ pub use self::caught::is_expected as is_expected_panic;
 pub use self::colors::ColorValues;
 pub use self::error::{EngineError, LoadError};
 pub use self::external::WeightsDir;
+pub use self::features::{ActivationMap, Explain, Further, Given, Wish, run_with};
 pub use self::import::{ModelSource, Network};
 pub use self::lower::{Lowering, RefusedNode};
 pub use self::metadata::metadata_of;
@@ -58,6 +60,9 @@ pub struct EngineSpec {
     pub notes: Vec<String>,
     /// What the network gives; at least one. The first are the classes' logits or probabilities, of rank one.
     pub outputs: Vec<OutputInfo>,
+    /// What its classes are computed from, if that is the mean of a feature map, by one linear layer: the outputs at
+    /// [`FeatureSpec::MAP`] and [`FeatureSpec::POOLED`] are there then.
+    pub features: Option<FeatureSpec>,
     /// Why the first of them is that one of the file's; for people.
     pub output_reason: String,
     /// What makes the numbers of the first.
@@ -93,6 +98,24 @@ pub struct NetworkInput {
     pub form: InputForm,
     /// The numbers that the file takes for a pixel.
     pub pixels: Pixels,
+}
+
+/// The last feature map of a network that ends in its mean and one linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeatureSpec {
+    /// Channels of the map, and so the length of its mean.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl FeatureSpec {
+    /// Where the map, `[channels, height, width]`, stands among [`EngineSpec::outputs`].
+    pub const MAP: usize = 1;
+    /// Where the mean of each channel stands there, as the linear layer reads it.
+    pub const POOLED: usize = 2;
 }
 
 /// One of a network's outputs.
@@ -140,6 +163,13 @@ pub trait Model: Send + Sync {
     /// [`EngineError::Failed`] if the runtime cannot set up its state.
     fn spawn(&self) -> Result<Box<dyn Engine>, EngineError>;
 
+    /// What the last linear layer multiplies each of the pooled features by for this class; none without
+    /// [`EngineSpec::features`], or such a class.
+    fn class_weights(&self, class: usize) -> Option<Vec<f32>> {
+        let _ = class;
+        None
+    }
+
     /// Measures every step of ours from now on, or no longer.
     fn set_profiling(&self, on: bool) {
         let _ = on;
@@ -168,6 +198,26 @@ pub trait Engine {
         images: &[Image],
         outputs: &[usize],
     ) -> Result<Vec<Vec<Vec<f32>>>, EngineError>;
+
+    /// The same, image by image: `each` sees an image's values of `outputs` where they lie, before they go.
+    ///
+    /// # Errors
+    /// As of [`Engine::run_for`]; `each` may have seen some images by then.
+    fn run_each(
+        &mut self,
+        images: &[Image],
+        outputs: &[usize],
+        each: &mut dyn FnMut(&[&[f32]]),
+    ) -> Result<(), EngineError> {
+        let outputs = self.run_for(images, outputs)?;
+        for image in 0..images.len() {
+            let of_image = outputs.iter().map(|output| output.get(image));
+            let of_image: Option<Vec<&[f32]>> = of_image.map(|o| o.map(Vec::as_slice)).collect();
+            let missing = || EngineError::Failed(format!("image {image} has no output"));
+            each(&of_image.ok_or_else(missing)?);
+        }
+        Ok(())
+    }
 
     /// Runs the network for its first output, the classes': `classes` values for each image, in order.
     ///

@@ -276,6 +276,7 @@ mod tests {
                     name: "output".into(),
                     shape: vec![output.len()],
                 }],
+                features: None,
                 output_reason: String::new(),
                 ending: crate::engine::Ending::Linear,
                 size: Size::square(4),

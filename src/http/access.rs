@@ -34,8 +34,8 @@ pub(crate) struct Work {
 
 impl Work {
     /// That of a request which has found its model, or has not.
-    pub(super) fn of(request: &Result<InferRequest, ApiError>) -> Work {
-        let model = request.as_ref().map(|r| r.model.info.name.clone());
+    pub(super) fn of(request: Result<&InferRequest, &ApiError>) -> Work {
+        let model = request.map(|r| r.model.info.name.clone());
         Work {
             model: model.unwrap_or_default(),
             ..Work::default()

@@ -2,30 +2,69 @@
 //!
 //! Called by `classify` with what the classifier found; `resnet classify --json` prints the same.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::{ApiError, Problem};
+use super::wishes::Embedding;
 use crate::classifier::{Classification, Prediction, Timings};
-use crate::registry::OutputKind;
+use crate::preprocess::Rectangle;
+use crate::registry::{LoadedModel, OutputKind};
 
-/// The answer for one image, whose body took so long to arrive.
-pub(super) fn single(model: &str, classification: &Classification, read: Duration) -> Response {
-    let answer = AnswerBody::new(classification);
-    let mut response = Json(SingleBody { model, answer }).into_response();
-    let timing = server_timing(read, &classification.timings);
-    response.headers_mut().insert(SERVER_TIMING, timing);
-    response
+/// Writes the answers of a model.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    pub(super) model: &'a LoadedModel,
+    /// How an embedding is written.
+    pub(super) embedding: Embedding,
 }
 
-/// The answer for several images, in their order.
-pub(super) fn list(model: &str, results: &[Result<Classification, ApiError>]) -> Response {
-    let results = results.iter().enumerate().map(ItemBody::new).collect();
-    Json(ListBody { model, results }).into_response()
+impl<'a> Writer<'a> {
+    /// The answer for one image, whose body took so long to arrive.
+    pub(super) fn single(self, classification: &'a Classification, read: Duration) -> Response {
+        let answer = self.body(classification);
+        let model = &self.model.name;
+        let mut response = Json(SingleBody { model, answer }).into_response();
+        let timing = server_timing(read, &classification.timings);
+        response.headers_mut().insert(SERVER_TIMING, timing);
+        response
+    }
+
+    /// The answer for several images, in their order.
+    pub(super) fn list(self, results: &'a [Result<Classification, ApiError>]) -> Response {
+        let item = |(index, result)| ItemBody::new(self, index, result);
+        let results = results.iter().enumerate().map(item).collect();
+        let model = &self.model.name;
+        Json(ListBody { model, results }).into_response()
+    }
+
+    fn body(self, classification: &'a Classification) -> AnswerBody<'a> {
+        let further = &classification.further;
+        let embedding = further.features.as_deref();
+        AnswerBody {
+            explanation: ExplanationBody::new(self.model, classification),
+            embedding: embedding.map(|features| match self.embedding {
+                Embedding::Normalized => Cow::Owned(normalized(features)),
+                Embedding::Plain | Embedding::None => Cow::Borrowed(features),
+            }),
+            ..AnswerBody::new(classification)
+        }
+    }
+}
+
+/// The explanation of one image as a picture.
+pub(super) fn png(png: Vec<u8>, read: Duration, timings: &Timings) -> Response {
+    let kind = HeaderValue::from_static("image/png");
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (SERVER_TIMING, server_timing(read, timings)),
+    ];
+    (headers, png).into_response()
 }
 
 #[derive(Serialize)]
@@ -50,9 +89,13 @@ enum ItemBody<'a> {
 }
 
 impl<'a> ItemBody<'a> {
-    fn new((index, result): (usize, &'a Result<Classification, ApiError>)) -> ItemBody<'a> {
+    fn new(
+        writer: Writer<'a>,
+        index: usize,
+        result: &'a Result<Classification, ApiError>,
+    ) -> ItemBody<'a> {
         match result {
-            Ok(classification) => ItemBody::Answer(AnswerBody::new(classification)),
+            Ok(classification) => ItemBody::Answer(writer.body(classification)),
             Err(e) => {
                 e.log_item(index);
                 ItemBody::Problem(Box::new(e.problem()))
@@ -68,6 +111,54 @@ pub struct AnswerBody<'a> {
     output_kind: OutputKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<ImageBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<ExplanationBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<Cow<'a, [f32]>>,
+}
+
+/// Where the network saw a class.
+#[derive(Debug, Serialize)]
+struct ExplanationBody<'a> {
+    method: &'static str,
+    class_index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wnid: Option<&'a str>,
+    label: &'a str,
+    synset: &'a str,
+    /// Rows from the top.
+    map: Vec<&'a [f32]>,
+    /// What of the upright photo the map covers.
+    rectangle: Rectangle,
+}
+
+impl<'a> ExplanationBody<'a> {
+    fn new(
+        model: &'a LoadedModel,
+        classification: &'a Classification,
+    ) -> Option<ExplanationBody<'a>> {
+        let activation = classification.further.activation.as_ref()?;
+        let image = classification.image?;
+        let label = model.labels.get(activation.class)?;
+        Some(ExplanationBody {
+            method: "cam",
+            class_index: activation.class,
+            wnid: label.wnid.as_deref(),
+            label: &label.label,
+            synset: &label.synset,
+            map: activation.rows().collect(),
+            rectangle: model.preprocess.seen(image.width, image.height),
+        })
+    }
+}
+
+/// The same direction with length one; of nothing but zeros, these.
+fn normalized(features: &[f32]) -> Vec<f32> {
+    let squares: f64 = features.iter().map(|x| f64::from(*x).powi(2)).sum();
+    let length = squares.sqrt();
+    let divisor = if length > 0.0 { length } else { 1.0 };
+    let unit = |x: &f32| (f64::from(*x) / divisor) as f32;
+    features.iter().map(unit).collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +179,7 @@ struct ImageBody {
 }
 
 impl<'a> AnswerBody<'a> {
-    /// Borrows what is to be written.
+    /// Borrows what is to be written of the classes.
     #[must_use]
     pub fn new(classification: &'a Classification) -> AnswerBody<'a> {
         let prediction = |p: &'a Prediction| PredictionBody {
@@ -107,6 +198,8 @@ impl<'a> AnswerBody<'a> {
             predictions: classification.predictions.iter().map(prediction).collect(),
             output_kind: classification.kind,
             image,
+            explanation: None,
+            embedding: None,
         }
     }
 }
@@ -126,4 +219,17 @@ fn server_timing(read: Duration, timings: &Timings) -> HeaderValue {
         timings.batch_size
     );
     HeaderValue::from_str(&text).expect("digits and punctuation")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalized_features_have_length_one_however_large_they_are() {
+        assert_eq!(normalized(&[3.0, -4.0]), [0.6, -0.8]);
+        assert_eq!(normalized(&[0.0, 0.0]), [0.0, 0.0]);
+        assert_eq!(normalized(&[3e38, 0.0]), [1.0, 0.0]);
+        assert_eq!(normalized(&[1e-38, 0.0]), [1.0, 0.0]);
+    }
 }

@@ -12,12 +12,14 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use super::access::Work;
+use super::answer::{self, Writer};
 use super::error::ApiError;
 use super::passage::{Passage, told};
-use super::target::{self, Named, Parameters};
-use super::{answer, upload};
+use super::target::{self, Named, OF_WISHES, Parameters, Resolved};
+use super::upload;
 use crate::classifier::Classification;
-use crate::desk::{Admitted, Desk, HeldBody, InferRequest};
+use crate::desk::{Admitted, Desk, DeskError, HeldBody};
+use crate::overlay;
 use crate::preprocess::Source;
 
 pub(super) async fn classify(
@@ -25,7 +27,7 @@ pub(super) async fn classify(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Response {
-    handle(&desk, Ok(None), query, request, write).await
+    handle(&desk, Ok(None), query, request, CLASSES).await
 }
 
 pub(super) async fn classify_with(
@@ -41,11 +43,23 @@ pub(super) async fn classify_with(
         })),
         Err(_) => Err(ApiError::BadUrl),
     };
-    handle(&desk, named, query, request, write).await
+    handle(&desk, named, query, request, CLASSES).await
 }
 
-/// How what was found in a request's images is written.
-pub(super) type Write = fn(&InferRequest, Found) -> Result<Response, ApiError>;
+/// A way to answer.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    /// The parameters that it has beside those of all.
+    pub(super) parameters: &'static [&'static str],
+    /// How what was found in a request's images is written.
+    pub(super) write: fn(&Resolved, Found) -> Result<Response, ApiError>,
+}
+
+/// That of `/classify`.
+const CLASSES: Form = Form {
+    parameters: &OF_WISHES,
+    write,
+};
 
 /// What was found in a request's images.
 pub(super) struct Found {
@@ -56,11 +70,14 @@ pub(super) struct Found {
     pub(super) read: Duration,
 }
 
-fn write(request: &InferRequest, mut found: Found) -> Result<Response, ApiError> {
-    let name = &request.model.info.name;
+fn write(resolved: &Resolved, mut found: Found) -> Result<Response, ApiError> {
+    let writer = Writer {
+        model: &resolved.request.model.info,
+        embedding: resolved.wishes.embedding,
+    };
     Ok(match found.is_list {
-        true => answer::list(name, &found.results),
-        false => answer::single(name, &found.results.remove(0)?, found.read),
+        true => writer.list(&found.results),
+        false => writer.single(&found.results.remove(0)?, found.read),
     })
 }
 
@@ -71,15 +88,15 @@ pub(super) async fn handle(
     path: Result<Option<Named>, ApiError>,
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
-    write: Write,
+    form: Form,
 ) -> Response {
     let arrived = Instant::now();
     fault!("http-handler");
     let (head, mut body) = request.into_parts();
-    let resolved = target::resolve(desk, path, query, &head, arrived);
-    let mut work = Work::of(&resolved);
+    let resolved = target::resolve(desk, path, query, (&head, arrived), form.parameters);
+    let mut work = Work::of(resolved.as_ref().map(|r| &r.request));
     let answer = match resolved {
-        Ok(request) => run(desk, &request, &head, &mut body, write, &mut work).await,
+        Ok(resolved) => run(desk, &resolved, (&head, &mut body), form, &mut work).await,
         Err(e) => Err(e),
     };
     told(answer, work)
@@ -90,29 +107,61 @@ pub(super) const LARGE_JSON: usize = 256 << 10;
 
 async fn run(
     desk: &Desk,
-    request: &InferRequest,
-    head: &Parts,
-    body: &mut Body,
-    write: Write,
+    resolved: &Resolved,
+    (head, body): (&Parts, &mut Body),
+    form: Form,
     work: &mut Work,
 ) -> Result<Response, ApiError> {
     let passage = Passage {
         desk,
-        request,
+        request: &resolved.request,
         head,
     };
     let (admitted, mut held) = passage.enter(body).await?;
     let (images, is_list) = images(passage, &admitted, &mut held).await?;
+    let is_overlay = resolved.wishes.is_overlay;
+    if is_overlay && images.len() > 1 {
+        return Err(ApiError::OverlayOfSeveral(images.len()));
+    }
     let answered = passage.classify(admitted, held, images, work).await?;
     let (respond, read) = (Instant::now(), answered.read);
-    let found = Found {
+    let mut found = Found {
         results: answered.results,
         is_list,
         read,
     };
-    let response = write(request, found)?;
+    let response = match is_overlay {
+        true => drawn(passage, found.results.remove(0)?, read).await?,
+        false => (form.write)(resolved, found)?,
+    };
     passage.responded(read, respond, work);
     Ok(response)
+}
+
+/// The explanation of an image as a picture.
+///
+/// # Errors
+/// [`ApiError::OverlayTooLarge`].
+async fn drawn(
+    passage: Passage<'_>,
+    classification: Classification,
+    read: Duration,
+) -> Result<Response, ApiError> {
+    let Classification {
+        image,
+        further,
+        timings,
+        ..
+    } = classification;
+    let (Some(image), Some(activation)) = (image, further.activation) else {
+        return Err(DeskError::Panicked.into()); // a file was sent, and the model explains
+    };
+    let size = (image.width, image.height);
+    let seen = passage.request.model.info.preprocess.seen(size.0, size.1);
+    let pixels = usize::try_from(u64::from(size.0) * u64::from(size.1)).unwrap_or(usize::MAX);
+    let draw = move || overlay::draw(&activation, seen, size);
+    let png = passage.compute(pixels, draw).await??;
+    Ok(answer::png(png, read, &timings))
 }
 
 /// The images of a body in one of the forms that it may have, and whether they are a list.

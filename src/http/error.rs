@@ -14,6 +14,7 @@ use super::upload::UploadError;
 use crate::classifier::ClassifyError;
 use crate::desk::{Code, DeskError};
 use crate::oip::OipError;
+use crate::overlay::TooLarge;
 
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,21 @@ pub enum ApiError {
         allowed: String,
     },
     /// A query parameter that does not exist.
-    #[error("there is no query parameter \"{name}\", there are model, top_k, exif and timeout_ms")]
+    #[error("there is no query parameter \"{name}\", there are {}", known.join(", "))]
     UnknownParameter {
         /// The parameter.
         name: String,
+        /// Those that the route has.
+        known: Vec<&'static str>,
+    },
+    /// What is wanted beside the classes needs a network of another form.
+    #[error(
+        "model \"{model}\" has no explanation and no embedding: its classes are not computed by one linear layer from the \
+         mean of a feature map"
+    )]
+    NoFeatures {
+        /// The model.
+        model: String,
     },
     /// A query parameter that contradicts another one.
     #[error("query parameter {name} is given twice")]
@@ -55,6 +67,12 @@ pub enum ApiError {
         /// The parameter.
         name: &'static str,
     },
+    /// An overlay was asked for, which is a picture of one photo.
+    #[error("an overlay is of one image, the request has {0}; with explain=cam each has its map")]
+    OverlayOfSeveral(usize),
+    /// The photo has more pixels than an overlay may have.
+    #[error("{0}; explain=cam gives the map and the rectangle of any photo")]
+    OverlayTooLarge(#[from] TooLarge),
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
     BadUrl,
@@ -108,6 +126,9 @@ impl ApiError {
             ApiError::BadQuery { .. }
             | ApiError::UnknownParameter { .. }
             | ApiError::RepeatedParameter { .. } => kind::BAD_QUERY,
+            ApiError::NoFeatures { .. } => kind::NO_FEATURES,
+            ApiError::OverlayOfSeveral(_) => kind::OVERLAY_OF_SEVERAL,
+            ApiError::OverlayTooLarge(_) => kind::OVERLAY_TOO_LARGE,
             ApiError::BadUrl => kind::BAD_URL,
             ApiError::BadHead(_) => kind::BAD_HEAD,
             ApiError::Upload(e) => upload_kind(e),

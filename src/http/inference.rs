@@ -73,6 +73,7 @@ impl Inference<'_> {
             take_apart(&form, max_images)?
         };
         admitted.set_exif(found.exif);
+        admitted.set_wish(found.wanted.wish());
         if let Some(timeout) = found.timeout {
             admitted.expect_within(timeout);
         }
@@ -80,8 +81,7 @@ impl Inference<'_> {
         let answered = passage.classify(admitted, held, images, work).await?;
         let respond = Instant::now();
         let classifications = whole(answered.results)?;
-        let numbers: usize = classifications.iter().map(|c| c.output.len()).sum();
-        let numbers = numbers * found.wanted.outputs.len();
+        let numbers = classifications.len() * found.wanted.numbers();
         let write = move || {
             write(oip::Response::new(
                 &model.info,

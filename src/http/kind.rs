@@ -41,6 +41,21 @@ pub(super) const METHOD_NOT_ALLOWED: Kind = kind(
     "Method not allowed",
 );
 pub(super) const BAD_QUERY: Kind = kind(BAD_REQUEST, "bad_query", "Bad query parameter");
+pub(super) const NO_FEATURES: Kind = kind(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "no_features",
+    "The model has no such features",
+);
+pub(super) const OVERLAY_OF_SEVERAL: Kind = kind(
+    BAD_REQUEST,
+    "overlay_of_several",
+    "An overlay is of one image",
+);
+pub(super) const OVERLAY_TOO_LARGE: Kind = kind(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "overlay_too_large",
+    "Too large for an overlay",
+);
 pub(super) const BAD_URL: Kind = kind(BAD_REQUEST, "bad_url", "Bad URL");
 pub(super) const BAD_HEAD: Kind = kind(BAD_REQUEST, "bad_head", "Ambiguous head");
 pub(super) const BAD_MULTIPART: Kind = kind(BAD_REQUEST, "bad_multipart", "Bad multipart body");
@@ -72,10 +87,13 @@ pub(super) const UNSUPPORTED: Kind =
     kind(StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported");
 
 /// Those that only HTTP, or a message, can get wrong.
-pub(super) const OF_PROTOCOLS: [Kind; 18] = [
+pub(super) const OF_PROTOCOLS: [Kind; 21] = [
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
     BAD_QUERY,
+    NO_FEATURES,
+    OVERLAY_OF_SEVERAL,
+    OVERLAY_TOO_LARGE,
     BAD_URL,
     BAD_HEAD,
     BAD_MULTIPART,

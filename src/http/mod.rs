@@ -29,6 +29,7 @@ mod route;
 mod routes;
 mod target;
 mod upload;
+mod wishes;
 
 pub(crate) use self::access::Work;
 pub use self::answer::AnswerBody;

@@ -11,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::classify::{self, Found};
+use super::classify::{self, Form, Found};
 use super::error::ApiError;
 use super::health;
 use super::passage::whole;
-use super::target::{Named, Parameters};
+use super::target::{Named, Parameters, Resolved};
 use crate::classifier::{Classification, Prediction};
-use crate::desk::{Desk, InferRequest};
+use crate::desk::Desk;
 use crate::registry::Labels;
 
 pub(super) async fn predict(
@@ -28,12 +28,18 @@ pub(super) async fn predict(
 ) -> Response {
     let named = path.map(|Path(named)| Some(named));
     let named = named.map_err(|_| ApiError::BadUrl);
-    classify::handle(&desk, named, query, request, write).await
+    classify::handle(&desk, named, query, request, PROBABILITIES).await
 }
 
-fn write(request: &InferRequest, found: Found) -> Result<Response, ApiError> {
+/// TorchServe's, which has room for nothing else.
+const PROBABILITIES: Form = Form {
+    parameters: &[],
+    write,
+};
+
+fn write(resolved: &Resolved, found: Found) -> Result<Response, ApiError> {
     let classifications = whole(found.results)?;
-    let labels = &request.model.info.labels;
+    let labels = &resolved.request.model.info.labels;
     let answer = |classification| Answer {
         classification,
         labels,

@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use super::client::client_id;
 use super::deadline::patience;
 use super::error::ApiError;
+use super::wishes::{Wanted, Wishes};
 use crate::classifier::ClassifyOptions;
 use crate::desk::{Deadline, Desk, InferRequest, cut};
 use crate::preprocess::ExifMode;
@@ -25,7 +26,20 @@ pub(super) struct Named {
     pub(super) version: Option<String>,
 }
 
-/// Reads what came at `arrived`.
+/// The parameters that every route with images has.
+const OF_ALL: [&str; 4] = ["model", "top_k", "exif", "timeout_ms"];
+
+/// Those of answers that have more than classes.
+pub(super) const OF_WISHES: [&str; 4] = ["explain", "explain_class", "explain_image", "embedding"];
+
+/// What a request is for, and what its answer has beside the classes.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) request: InferRequest,
+    pub(super) wishes: Wishes,
+}
+
+/// Reads what came at `arrived`; `further` are the parameters that this route has beside those of all.
 ///
 /// # Errors
 /// The first parameter that is wrong, unknown or contradicts another one.
@@ -33,9 +47,9 @@ pub(super) fn resolve(
     desk: &Desk,
     path: Result<Option<Named>, ApiError>,
     query: Result<Query<Parameters>, QueryRejection>,
-    head: &Parts,
-    arrived: Instant,
-) -> Result<InferRequest, ApiError> {
+    (head, arrived): (&Parts, Instant),
+    further: &'static [&'static str],
+) -> Result<Resolved, ApiError> {
     let classifier = desk.classifier()?;
     let (path_model, version) = match path? {
         Some(Named { model, version }) => (Some(model), version),
@@ -43,13 +57,25 @@ pub(super) fn resolve(
     };
     let Query(parameters) = query.map_err(|_| ApiError::BadUrl)?;
     let (mut model, mut top_k, mut exif, mut timeout_ms) = (None, None, None, None);
+    let mut wanted = Wanted::default();
     for (key, value) in parameters {
-        let (name, slot) = match key.as_str() {
-            "model" => ("model", &mut model),
-            "top_k" => ("top_k", &mut top_k),
-            "exif" => ("exif", &mut exif),
-            "timeout_ms" => ("timeout_ms", &mut timeout_ms),
-            _ => return Err(ApiError::UnknownParameter { name: cut(&key) }),
+        let mut known = OF_ALL.iter().chain(further);
+        let Some(name) = known.find(|name| **name == key) else {
+            let known = OF_ALL.iter().chain(further).copied().collect();
+            return Err(ApiError::UnknownParameter {
+                name: cut(&key),
+                known,
+            });
+        };
+        let slot = match *name {
+            "model" => &mut model,
+            "top_k" => &mut top_k,
+            "exif" => &mut exif,
+            "timeout_ms" => &mut timeout_ms,
+            "explain" => &mut wanted.explain,
+            "explain_class" => &mut wanted.explain_class,
+            "explain_image" => &mut wanted.explain_image,
+            _ => &mut wanted.embedding,
         };
         if slot.replace(value).is_some() {
             return Err(ApiError::RepeatedParameter { name });
@@ -82,21 +108,25 @@ pub(super) fn resolve(
                 bad_query("top_k", &text, format!("whole numbers from 1 to {classes}"))
             })?,
     };
+    let wishes = Wishes::read(&wanted, &model)?;
     let patience = patience(&head.headers, timeout_ms.as_deref())?;
-    Ok(InferRequest {
+    let request = InferRequest {
         classifier,
         model,
         client: client_id(desk, &head.extensions),
         options: ClassifyOptions {
             top_k,
             exif,
+            wish: wishes.of_classifier(),
             deadline: None,
         },
         deadline: Deadline::new(arrived, desk.limits().request_timeout, patience),
-    })
+    };
+    Ok(Resolved { request, wishes })
 }
 
-fn bad_query(name: &str, value: &str, allowed: String) -> ApiError {
+/// The refusal of a parameter's value.
+pub(super) fn bad_query(name: &str, value: &str, allowed: String) -> ApiError {
     ApiError::BadQuery {
         name: name.into(),
         value: cut(value),

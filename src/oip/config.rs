@@ -100,7 +100,7 @@ impl ModelConfig {
         let output = |output: &super::OutputForm| TensorConfig {
             name: output.name.into(),
             data_type: FP32,
-            dims: vec![extent(form.classes)],
+            dims: output.shape.iter().map(|n| extent(*n)).collect(),
         };
         ModelConfig {
             name: model.base_name().to_owned(),

@@ -83,7 +83,9 @@ impl ModelMetadata {
         let output = |output: &OutputForm| TensorMetadata {
             name: output.name.into(),
             datatype: Datatype::Fp32.name(),
-            shape: vec![-1, extent(form.classes)],
+            shape: std::iter::once(-1)
+                .chain(output.shape.iter().map(|n| extent(*n)))
+                .collect(),
         };
         ModelMetadata {
             name: model.base_name().to_owned(),
@@ -105,20 +107,21 @@ impl ModelForm {
     #[must_use]
     pub fn of(model: &LoadedModel) -> ModelForm {
         let spec = model.model.spec();
-        let raw = |name| OutputForm {
+        let output = |name, values, shape: &[usize]| OutputForm {
             name,
-            values: Values::Raw,
+            values,
+            shape: shape.to_vec(),
         };
-        let outputs = match model.output {
-            OutputKind::Logits => vec![
-                raw("logits"),
-                OutputForm {
-                    name: "probabilities",
-                    values: Values::Probabilities,
-                },
-            ],
-            OutputKind::Probabilities | OutputKind::Scores => vec![raw(model.output.name())],
-        };
+        let classes = [spec.classes()];
+        let mut outputs = vec![output(model.output.name(), Values::Raw, &classes)];
+        if model.output == OutputKind::Logits {
+            outputs.push(output("probabilities", Values::Probabilities, &classes));
+        }
+        if let Some(map) = spec.features {
+            outputs.push(output("features", Values::Features, &[map.channels]));
+            let shape = [map.channels, map.height, map.width];
+            outputs.push(output("feature_map", Values::FeatureMap, &shape));
+        }
         ModelForm {
             input: InputForm {
                 name: spec.input_name.clone(),

@@ -26,6 +26,18 @@ pub enum Values {
     Raw,
     /// The softmax of them.
     Probabilities,
+    /// The mean of each channel of the network's last feature map.
+    Features,
+    /// That map.
+    FeatureMap,
+}
+
+impl Values {
+    /// Whether an answer has them only if they are named.
+    #[must_use]
+    pub fn is_on_request(self) -> bool {
+        matches!(self, Values::Features | Values::FeatureMap)
+    }
 }
 
 /// One of a model's outputs.
@@ -35,6 +47,8 @@ pub struct OutputForm {
     pub name: &'static str,
     /// What its values are.
     pub values: Values,
+    /// Its extents for one image.
+    pub shape: Vec<usize>,
 }
 
 /// What a model takes and gives.
@@ -46,7 +60,7 @@ pub struct ModelForm {
     pub outputs: Vec<OutputForm>,
     /// The name in the file of the network's output: the first of them.
     pub own_output: String,
-    /// Values of each.
+    /// Values of those that are of the classes.
     pub classes: usize,
 }
 
@@ -70,9 +84,14 @@ impl ModelForm {
     /// # Errors
     /// [`OipError::Output`].
     pub(super) fn output(&self, name: &str) -> Result<&OutputForm, OipError> {
-        let named = self.outputs.iter().find(|output| output.name == name);
+        // The file's own name before those that are ours, but for what every model has.
+        let named = |on_request| {
+            let mut outputs = self.outputs.iter();
+            outputs.find(|o| o.name == name && o.values.is_on_request() == on_request)
+        };
         let own = || self.outputs.first().filter(|_| name == self.own_output);
-        named.or_else(own).ok_or_else(|| {
+        let found = named(false).or_else(own).or_else(|| named(true));
+        found.ok_or_else(|| {
             let names = self.outputs.iter().map(|output| output.name);
             OipError::Output(format!(
                 "there is no output \"{}\", there are: {}",

@@ -84,26 +84,27 @@ impl OutputTensor {
         let WantedOutput {
             name,
             values,
+            shape,
             is_binary,
             classes,
         } = wanted;
         let of_image = |c: &Classification| match values {
             Values::Raw => c.output.clone(),
             Values::Probabilities => softmax(&c.output),
+            Values::Features => c.further.features.clone().unwrap_or_default(),
+            Values::FeatureMap => c.further.feature_map.clone().unwrap_or_default(),
         };
         let images = classifications.iter().map(of_image);
-        let count = classifications.len();
-        let width = classifications.first().map_or(0, |c| c.output.len());
-        let (width, data) = match classes {
-            None => (width, OutputData::Floats(images.flatten().collect())),
+        let (shape, data) = match classes {
+            None => (shape, OutputData::Floats(images.flatten().collect())),
             Some(k) => {
                 let lines = images.flat_map(|values| ranked(&values, k, labels));
-                (k.min(width), OutputData::Lines(lines.collect()))
+                (vec![k], OutputData::Lines(lines.collect()))
             }
         };
         OutputTensor {
             name,
-            shape: vec![count, width],
+            shape: [vec![classifications.len()], shape].concat(),
             data,
             is_binary,
         }

@@ -21,6 +21,6 @@ pub use self::compile::{CompileError, compile};
 pub use self::fuse::fuse;
 pub use self::graph::Graph;
 pub use self::linear::{DequantizeLinear, Linear, QuantizeLinear};
-pub use self::region::{Region, SharedTeam};
+pub use self::region::{Region, RegionOutput, SharedTeam};
 pub use self::stride::Stride;
 pub use self::weights::{Int8Values, Values, Weights};

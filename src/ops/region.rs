@@ -20,17 +20,26 @@ pub struct SharedTeam {
     pub threads: usize,
 }
 
+/// What a region gives for one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionOutput {
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// If it leaves the network only for who asks by [`Region::ask`], its number there; nothing else may read it.
+    pub on_request: Option<usize>,
+}
+
 /// A recognized part of a network as an operator of tract.
 ///
 /// # Shapes
 /// - inputs and outputs: `[N, channels, height, width]` or `[N, features, 1…]`, `f32`, all of the same `N`
 /// - an input that [`Region::takes_bytes`] may also be `[N, height, 3, width]`, `u8`
+/// - an output on request that nobody asks for: `[N, 0]`
 #[derive(Debug, Clone)]
 pub struct Region {
     body: Body,
     share: SharedTeam,
-    /// Each output's shape behind the batch.
-    outputs: Vec<TVec<usize>>,
+    outputs: Vec<RegionOutput>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,10 +51,9 @@ enum Body {
 }
 
 impl Region {
-    /// A region that runs `program`; `outputs` are the shapes of one image's outputs.
+    /// A region that runs `program`, which gives `outputs`.
     #[must_use]
-    pub fn new(program: Arc<Program>, share: SharedTeam, outputs: Vec<Vec<usize>>) -> Region {
-        let outputs = outputs.into_iter().map(TVec::from).collect();
+    pub fn new(program: Arc<Program>, share: SharedTeam, outputs: Vec<RegionOutput>) -> Region {
         Region {
             body: Body::Program(program),
             share,
@@ -54,14 +62,24 @@ impl Region {
     }
 
     #[cfg(test)]
-    pub(crate) fn reference(graph: Graph, outputs: Vec<Vec<usize>>) -> Region {
+    pub(crate) fn reference(graph: Graph, outputs: Vec<RegionOutput>) -> Region {
         Region {
             body: Body::Reference(Arc::new(graph)),
             share: SharedTeam {
                 team: Arc::new(Team::new(1)),
                 threads: 1,
             },
-            outputs: outputs.into_iter().map(TVec::from).collect(),
+            outputs,
+        }
+    }
+
+    /// Which of the outputs on request are wanted from the next run on, of all regions whose states are among these.
+    pub fn ask(states: &mut [Option<Box<dyn OpState>>], wanted: &[usize]) {
+        for state in states.iter_mut().flatten() {
+            if let Some(state) = state.downcast_mut::<RegionState>() {
+                state.asked.clear();
+                state.asked.extend(wanted);
+            }
         }
     }
 
@@ -117,6 +135,9 @@ impl Region {
                     let inputs: Vec<Vec<f32>> = inputs.iter().map(image).collect();
                     let results = super::oracle::evaluate(graph, &inputs);
                     for (out, result) in outputs.iter_mut().zip(results) {
+                        if out.is_empty() {
+                            continue;
+                        }
                         out[n * result.len()..][..result.len()].copy_from_slice(&result);
                     }
                 }
@@ -152,15 +173,18 @@ impl EvalOp for Region {
 
     fn state(&self, _context: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
         let memory = self.memory();
-        Ok(Some(Box::new(RegionState { memory })))
+        Ok(Some(Box::new(RegionState {
+            memory,
+            asked: Vec::new(),
+        })))
     }
 }
 
 impl TypedOp for Region {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let batch = inputs[0].shape[0].clone();
-        let fact = |shape: &TVec<usize>| {
-            let rest = shape.iter().map(ToDim::to_dim);
+        let fact = |output: &RegionOutput| {
+            let rest = output.shape.iter().map(ToDim::to_dim);
             let dims: TVec<TDim> = std::iter::once(batch.clone()).chain(rest).collect();
             f32::fact(dims)
         };
@@ -174,11 +198,16 @@ impl TypedOp for Region {
 #[derive(Debug)]
 struct RegionState {
     memory: Option<Memory>,
+    /// The outputs on request that are wanted.
+    asked: Vec<usize>,
 }
 
 impl Clone for RegionState {
     fn clone(&self) -> RegionState {
-        RegionState { memory: None }
+        RegionState {
+            memory: None,
+            asked: self.asked.clone(),
+        }
     }
 }
 
@@ -206,10 +235,12 @@ impl OpState for RegionState {
         let mut outputs = region
             .outputs
             .iter()
-            .map(|shape| {
-                let shape: TVec<usize> = std::iter::once(images)
-                    .chain(shape.iter().copied())
-                    .collect();
+            .map(|output| {
+                let rest = match output.on_request {
+                    Some(number) if !self.asked.contains(&number) => &[0][..],
+                    _ => &output.shape,
+                };
+                let shape: TVec<usize> = std::iter::once(&images).chain(rest).copied().collect();
                 Tensor::zero::<f32>(&shape)
             })
             .collect::<TractResult<Vec<_>>>()?;

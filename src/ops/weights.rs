@@ -126,6 +126,31 @@ impl Weights {
             .for_each(|(s, f)| *s *= f);
     }
 
+    /// A copy of those of one output, of `inputs` each, scaled; none if there is no such output.
+    #[must_use]
+    pub fn of_output(&self, output: usize, inputs: usize) -> Option<Vec<f32>> {
+        let outputs = self.len().checked_div(inputs)?;
+        if output >= outputs {
+            return None;
+        }
+        let (first, step) = match self.transposed {
+            None => (output * inputs, 1),
+            Some(outputs) => (output, outputs),
+        };
+        let scale = self.scale.get(output).copied().unwrap_or(1.0);
+        let places = (0..inputs).map(|i| first + i * step);
+        Some(match &self.shared {
+            Shared::Floats(shared) => {
+                let values = shared.values();
+                places.map(|at| values[at] * scale).collect()
+            }
+            Shared::Int8(shared) => {
+                let values = shared.values();
+                places.map(|at| f32::from(values[at]) * scale).collect()
+            }
+        })
+    }
+
     /// A copy in the order of the shape, scaled.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
@@ -187,6 +212,28 @@ mod tests {
         assert_eq!(&*weights.as_int8().unwrap().0, [1, 3, 2, -128]);
         assert_eq!(weights.to_vec(), [0.5, 1.5, 4.0, -256.0]);
         assert!(Weights::from(vec![1.0]).as_int8().is_none());
+    }
+
+    #[test]
+    fn weights_of_an_output_are_its_row() {
+        let floats = Arc::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let int8: Arc<dyn Int8Values> = Arc::new(vec![1_i8, 2, 3, 4, 5, -6]);
+        let mut scaled = Weights::new(Arc::<Vec<f32>>::clone(&floats));
+        scaled.scale(&[2.0, -1.0]);
+        for weights in [
+            Weights::new(Arc::<Vec<f32>>::clone(&floats)),
+            Weights::transposed(floats, 2),
+            scaled,
+            Weights::int8(Arc::clone(&int8), vec![0.5, 2.0]),
+            Weights::int8_transposed(int8, vec![0.5, 2.0]),
+        ] {
+            let whole = weights.to_vec();
+            let rows: Vec<_> = (0..3).map(|o| weights.of_output(o, 3)).collect();
+            assert_eq!(rows[0].as_deref(), Some(&whole[..3]));
+            assert_eq!(rows[1].as_deref(), Some(&whole[3..]));
+            assert_eq!(rows[2], None);
+            assert_eq!(weights.of_output(0, 0), None);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! Source: torchvision's `_compute_resized_output_size` and `center_crop`, timm's `ResizeKeepRatio` and transformers'
 //! `center_crop`, restated here.
 
+use serde::Serialize;
+
 use super::{CropRounding, PreprocessSpec, ResizeMode};
 use crate::tensor::Size;
 
@@ -55,6 +57,41 @@ fn offset(side: u32, crop: u32, rounding: CropRounding) -> u32 {
     match rounding {
         CropRounding::HalfEven => (f64::from(rest) / 2.0).round_ties_even() as u32,
         CropRounding::Down => rest / 2,
+    }
+}
+
+/// A part of a picture, in its pixels from the upper left corner; borders may lie within a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rectangle {
+    /// Where its left side is.
+    pub x: f64,
+    /// Where its upper side is.
+    pub y: f64,
+    /// From its left to its right side.
+    pub width: f64,
+    /// From its upper to its lower side.
+    pub height: f64,
+}
+
+impl PreprocessSpec {
+    /// The part of an upright picture of this width and height that becomes the network's input.
+    #[must_use]
+    pub fn seen(&self, width: u32, height: u32) -> Rectangle {
+        let resized = target_size((width, height), self);
+        let (across, down) = crop_windows(resized, self);
+        // Column `c` of the resized picture is where column `c · side / to` of the picture was.
+        let side = |(offset, count): Window, side: u32, to: u32| {
+            let scale = f64::from(side) / f64::from(to);
+            (f64::from(offset) * scale, f64::from(count) * scale)
+        };
+        let (x, seen_width) = side(across, width, resized.0);
+        let (y, seen_height) = side(down, height, resized.1);
+        Rectangle {
+            x,
+            y,
+            width: seen_width,
+            height: seen_height,
+        }
     }
 }
 
@@ -112,7 +149,50 @@ mod tests {
         );
     }
 
+    #[test]
+    fn seen_part_is_the_crop_before_the_resize() {
+        let spec = PreprocessSpec::default();
+        // 299 becomes 256, of which 16 are cut off on each side.
+        let seen = spec.seen(299, 299);
+        let (offset, side) = (16.0 * 299.0 / 256.0, 224.0 * 299.0 / 256.0);
+        assert_eq!([seen.x, seen.y], [offset; 2]);
+        assert_eq!([seen.width, seen.height], [side; 2]);
+        // 500 × 375 becomes 341 × 256.
+        let seen = spec.seen(500, 375);
+        assert_eq!(seen.x, 58.0 * 500.0 / 341.0);
+        assert_eq!(seen.y, 16.0 * 375.0 / 256.0);
+        let whole = PreprocessSpec {
+            resize: Size::square(224),
+            resize_mode: ResizeMode::Stretch,
+            ..spec
+        };
+        let seen = whole.seen(1000, 30);
+        let all = [0.0, 0.0, 1000.0, 30.0];
+        assert_eq!([seen.x, seen.y, seen.width, seen.height], all);
+    }
+
     proptest! {
+        #[test]
+        fn seen_part_lies_in_the_picture_and_in_its_middle(
+            width in 1_u32..70_000, height in 1_u32..70_000, resize in 224_u32..300, cover: bool,
+        ) {
+            let spec = PreprocessSpec {
+                resize: Size::square(resize),
+                resize_mode: if cover { ResizeMode::Cover } else { ResizeMode::ShorterSide },
+                ..PreprocessSpec::default()
+            };
+            let seen = spec.seen(width, height);
+            for (from, length, side) in [
+                (seen.x, seen.width, f64::from(width)),
+                (seen.y, seen.height, f64::from(height)),
+            ] {
+                prop_assert!(from >= 0.0 && from + length <= side * (1.0 + 1e-12));
+                // A row of the resized picture may be on one side more.
+                let behind = side - from - length;
+                prop_assert!((from - behind).abs() <= length / 224.0 * 1.001, "{from} {behind}");
+            }
+        }
+
         #[test]
         fn covering_size_has_room_for_the_crop(
             image in (1_u32..70_000, 1_u32..70_000), height in 1_u32..2049, width in 1_u32..2049,

@@ -69,6 +69,7 @@ pub use self::budget::MemoryBudget;
 pub use self::error::PreprocessError;
 pub use self::exif::ExifMode;
 pub use self::file_name::named_as_image;
+pub use self::geometry::Rectangle;
 pub use self::lookalike::looks_like;
 pub use self::options::{DamagedImages, DecodeSize, ImageLimits, ImageOptions};
 pub use self::pool::{Pool, PoolClosed, PoolTask, UnderWay, most_under_way};

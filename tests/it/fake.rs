@@ -100,6 +100,7 @@ impl FakeModel {
                     shape: vec![3, 2, 2],
                 },
             ],
+            features: None,
             output_reason: "it is a fake".into(),
             ending: Ending::Linear,
             size: Size::square(2),

@@ -46,7 +46,7 @@ fn classify_all(model: LoadedModel, dir: &Path, photos: &[String]) -> Vec<Classi
     let options = ClassifyOptions {
         top_k: 5,
         exif: ExifMode::Ignore,
-        deadline: None,
+        ..ClassifyOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -138,6 +138,75 @@ await check("a photo that is chosen", server, {}, async (page) => {
   await shot(page, "a photo");
 });
 
+/** How opaque the heat map over a card's photo is at a place of it, 0 to 255; both measured from 0 to 1. */
+async function heatAt(page, x, y) {
+  await page.waitForFunction(() => {
+    const heat = document.querySelector("article .heat");
+    return !heat.hidden && heat.complete && heat.naturalWidth > 0;
+  });
+  return page.evaluate(([x, y]) => {
+    const heat = document.querySelector("article .heat");
+    const canvas = new OffscreenCanvas(heat.naturalWidth, heat.naturalHeight);
+    const context = canvas.getContext("2d");
+    context.drawImage(heat, 0, 0);
+    return context.getImageData(Math.floor(x * canvas.width), Math.floor(y * canvas.height), 1, 1).data[3];
+  }, [x, y]);
+}
+
+await check("why it is what it is", server, {}, async (page) => {
+  await page.setInputFiles("#files", photo("trolleybus"));
+  const [card] = await answered(page, 1);
+  assert.ok(!(await page.isVisible("article .heat")) && !(await page.isVisible("article .strength")));
+  const select = page.locator("article .why select");
+  assert.deepEqual(await select.locator("option").allTextContents(), ["…", ...card.classes]);
+  await select.selectOption({ label: card.classes[0] });
+  // In the middle is the bus; the corner lies outside of what the network sees.
+  assert.ok((await heatAt(page, 0.5, 0.55)) > 60, "the bus is hot");
+  assert.equal(await heatAt(page, 0.01, 0.01), 0);
+  assert.equal(await page.textContent("article .why-state"), "Yellow is where most speaks for trolleybus.");
+  const boxes = await page.$$eval("article .photo img", (images) =>
+    images.map((image) => [...Object.values(image.getBoundingClientRect().toJSON()), image.naturalWidth, image.naturalHeight]),
+  );
+  assert.deepEqual(boxes[0], boxes[1]);
+  await axe(page);
+  await shot(page, "heat map");
+  const first = await page.getAttribute("article .heat", "src");
+  // The slider by keyboard.
+  await page.focus("article .strength input");
+  await page.keyboard.press("Home");
+  assert.equal(await page.$eval("article .heat", (heat) => heat.style.opacity), "0");
+  await page.keyboard.press("End");
+  assert.equal(await page.$eval("article .heat", (heat) => heat.style.opacity), "1");
+  await select.selectOption({ label: card.classes[4] });
+  await page.waitForFunction((first) => document.querySelector("article .heat").src !== first, first);
+  await heatAt(page, 0.5, 0.5);
+  assert.match(await page.textContent("article .why-state"), new RegExp(card.classes[4]));
+  // A class that was shown already is not asked for again.
+  let asked = 0;
+  page.on("request", (request) => (asked += request.url().includes("explain_image")));
+  await select.selectOption({ label: card.classes[0] });
+  await heatAt(page, 0.5, 0.5);
+  assert.equal(await page.getAttribute("article .heat", "src"), first);
+  await select.selectOption("");
+  assert.ok(!(await page.isVisible("article .heat")));
+  assert.equal(asked, 0);
+});
+
+await check("a model that cannot tell why", server, {
+  expected: REFUSED,
+  before: (page) =>
+    page.route("**/classify?explain_image*", (route) => {
+      const problem = { title: "The model has no such features", code: "no_features", detail: "model \"<b>x</b>\" has no explanation" };
+      return route.fulfill({ status: 422, headers: { "content-type": "application/problem+json" }, body: JSON.stringify(problem) });
+    }),
+}, async (page) => {
+  await page.click("[data-sample=espresso]");
+  await answered(page, 1);
+  await page.selectOption("article .why select", { index: 1 });
+  await page.waitForFunction(() => /no such features: model "<b>x<\/b>" has no explanation\./.test(document.querySelector(".why-state").textContent));
+  assert.ok(!(await page.isVisible("article .heat")));
+});
+
 await check("several photos, in their order, above those before", server, {}, async (page) => {
   await page.setInputFiles("#files", photo("plate"));
   await answered(page, 1);

@@ -2,6 +2,7 @@
 //!
 //! Goes through the same `Classifier` as HTTP, by way of `offline`.
 
+mod explain;
 mod files;
 pub(super) mod form;
 mod kept;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use self::explain::Picture;
 use self::files::{Files, Skipped};
 use self::form::Form;
 use self::kept::{Kept, Run};
@@ -21,7 +23,7 @@ use super::destination::Destination;
 use super::offline::OfflineArgs;
 use super::output::{UsageError, complain};
 use super::progress::Progress;
-use crate::classifier::ClassifyOptions;
+use crate::classifier::{ClassifyOptions, Wish};
 
 /// The flags of `resnet classify`.
 #[derive(Debug, Args)]
@@ -34,6 +36,7 @@ Examples:
   resnet classify -k 1 photos --output answers.csv
   resnet classify photos --output answers.csv --resume     after Ctrl-C: the rest
   resnet classify --format jsonl photos | jq .predictions[0].label
+  resnet classify photo.jpg --explain why.png              to lay over the photo
 
 docs/COMMANDS.md describes the columns and keys.
 Exit code 0: every file has an answer. 1: one has none, or the model failed. 2: wrong usage. 130: ended by Ctrl-C; the \
@@ -62,6 +65,15 @@ pub(crate) struct ClassifyArgs {
     /// Keep what the output file has, and add the answers that it lacks; a file that failed counts as answered
     #[arg(long, requires = "output")]
     resume: bool,
+
+    /// Write a picture into this file that shows where the model saw the class: a PNG to lay over the upright photo,
+    /// yellow where most speaks for it; of one image
+    #[arg(long, value_name = "PNG", conflicts_with = "resume")]
+    explain: Option<PathBuf>,
+
+    /// The index of the class that --explain shows [default: the most probable one]
+    #[arg(long, requires = "explain", value_parser = parse_count, value_name = "N")]
+    explain_class: Option<usize>,
 
     #[command(flatten)]
     offline: OfflineArgs,
@@ -102,12 +114,24 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         (output, _) => Destination::open(output.as_deref())?,
     };
     destination.refuse_inputs(args.files.iter().map(PathBuf::as_path))?;
+    let mut picture = args.explain.as_deref().map(Picture::open).transpose()?;
+    if let Some(picture) = &picture {
+        picture.check(&args.files)?;
+    }
     let offline = args.offline.start("classify")?;
     let info = &offline.model.info;
+    let explain = match &picture {
+        Some(_) => Some(explain::wish(info, args.explain_class)?),
+        None => None,
+    };
     let options = ClassifyOptions {
         top_k: top_k(args.top_k, info.labels.len())?,
         exif: args.offline.exif.mode(),
-        ..ClassifyOptions::default()
+        wish: Wish {
+            explain,
+            ..Wish::default()
+        },
+        deadline: None,
     };
     let run = Run {
         form,
@@ -139,6 +163,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let tells_at_once = form == Form::Table && !args.has_summary();
     let ran = offline.run(files, options, |file, answer| {
         progress.step();
+        if let (Some(picture), Ok(answer)) = (&mut picture, &answer) {
+            picture.write(info, answer)?;
+        }
         match &answer {
             Ok(_) => summary.count(),
             Err(error) => summary.count_failure(&file, &error.to_string()),

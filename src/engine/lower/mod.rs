@@ -7,6 +7,7 @@
 mod bytes;
 mod constants;
 mod elementwise;
+mod pooling;
 mod quantized;
 mod recognize;
 mod refusals;
@@ -24,6 +25,7 @@ use tract_onnx::tract_core::ops::nn::Softmax;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 pub(super) use self::bytes::for_bytes;
+pub(super) use self::pooling::Pooling;
 use self::recognize::{Step, Words, recognize};
 pub(super) use self::replace::Lowered;
 use crate::ops::{DequantizeLinear, QuantizeLinear};

@@ -84,7 +84,7 @@ impl Found {
             }
             let mut part = self.part(model, &members);
             part.graph = fuse(std::mem::take(&mut part.graph));
-            match make(&part.graph, std::mem::take(&mut part.shapes)) {
+            match make(&part.graph, std::mem::take(&mut part.given)) {
                 Ok(region) => {
                     let steps = part.graph.nodes.iter().filter(|n| computes(n)).count();
                     part.graph.nodes.clear();

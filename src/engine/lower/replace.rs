@@ -14,11 +14,12 @@ use super::recognize::{self, Step};
 use super::refusals::Made;
 use super::{Found, Lowering, is_elementwise, quantized};
 use crate::ops::graph::{Conv, Graph, Node, Op, Shape, ValueId};
-use crate::ops::{CompileError, Region};
+use crate::ops::{CompileError, Region, RegionOutput};
 use kernels::nn::Program;
 
-/// Makes an operator of a region's graph and the shapes of its outputs behind the batch.
-pub(super) type Make<'a> = dyn FnMut(&Graph, Vec<Vec<usize>>) -> Result<Region, CompileError> + 'a;
+/// Makes an operator of a region's graph, and of what it gives.
+pub(super) type Make<'a> =
+    dyn FnMut(&Graph, Vec<RegionOutput>) -> Result<Region, CompileError> + 'a;
 
 /// A network of which regions compute a part.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ pub(super) struct Part {
     pub(super) graph: Graph,
     inputs: Vec<OutletId>,
     outputs: Vec<OutletId>,
-    /// Each output's shape behind the batch.
-    pub(super) shapes: Vec<Vec<usize>>,
+    /// What is known of each output.
+    pub(super) given: Vec<RegionOutput>,
 }
 
 impl Found {
@@ -144,13 +145,21 @@ impl Found {
             .map(|id| OutletId::new(*id, 0))
             .collect();
         graph.outputs = outputs.iter().map(|o| values[o]).collect();
-        let shapes = outputs.iter().map(|o| {
-            let dims = model.node(o.node).outputs[0].fact.shape.iter().skip(1);
-            dims.map(|d| d.to_usize().expect("a rule has seen its shape"))
-                .collect()
+        let given = outputs.iter().map(|o| {
+            let output = &model.node(o.node).outputs[0];
+            let dims = output.fact.shape.iter().skip(1);
+            let is_read_outside = output.successors.iter().any(|s| !is_member(s.node));
+            let number = model.outputs.iter().position(|of_model| of_model == o);
+            RegionOutput {
+                shape: dims
+                    .map(|d| d.to_usize().expect("a rule has seen its shape"))
+                    .collect(),
+                // The first of the network's outputs is what it is run for.
+                on_request: number.filter(|number| !is_read_outside && *number > 0),
+            }
         });
         Part {
-            shapes: shapes.collect(),
+            given: given.collect(),
             graph,
             inputs,
             outputs,

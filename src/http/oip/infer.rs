@@ -30,7 +30,7 @@ pub(super) async fn infer(
     let arrived = Instant::now();
     let (head, mut body) = request.into_parts();
     let resolved = resolve(&desk, path, &head, arrived);
-    let mut work = Work::of(&resolved);
+    let mut work = Work::of(resolved.as_ref());
     let answer = match resolved {
         Ok(request) => run(&desk, &request, &head, &mut body, &mut work).await,
         Err(e) => Err(e),

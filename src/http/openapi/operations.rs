@@ -54,6 +54,13 @@ const OF_UPLOADS: [Kind; 4] = [
     kind::TOO_MANY_IMAGES,
 ];
 
+/// What wishes beside the classes can meet.
+const OF_WISHES: [Kind; 3] = [
+    kind::NO_FEATURES,
+    kind::OVERLAY_OF_SEVERAL,
+    kind::OVERLAY_TOO_LARGE,
+];
+
 /// A PNG of 8×8 pixels, for examples that work.
 pub(super) const SAMPLE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQAAAADsdIMmAAAADklEQVR42mNYxRDKgIQBIUQD/TZLIakAAAAASUVORK5CYII=";
 
@@ -96,6 +103,32 @@ fn options() -> Vec<Value> {
             &count,
         ),
         patience(),
+    ]
+}
+
+/// What may be wanted beside the classes.
+fn wishes() -> [Value; 4] {
+    [
+        query(
+            "explain",
+            "`cam`: the answer shows where the model saw a class, by its class activation map",
+            &json!({"enum": ["cam"]}),
+        ),
+        query(
+            "explain_class",
+            "the index of that class; the most probable one without it",
+            &json!({"type": "integer", "minimum": 0}),
+        ),
+        query(
+            "explain_image",
+            "`png`: the answer is the explanation as a picture that lies over the upright photo, and nothing else",
+            &json!({"enum": ["png"]}),
+        ),
+        query(
+            "embedding",
+            "whether the answer has the pooled features of the image, as they are or with length one",
+            &json!({"enum": ["true", "normalized", "false"]}),
+        ),
     ]
 }
 
@@ -155,14 +188,15 @@ pub(in crate::http) fn classify(limits: &RequestLimits) -> Operation {
         "Classified",
     );
     answer["headers"]["Server-Timing"] = header("ServerTiming");
+    answer["content"]["image/png"] = json!({"schema": {"type": "string", "format": "binary"}});
     Operation {
         id: "classify".into(),
         tag: Tag::Classification,
         summary: "Classes of one or more images",
-        parameters: options(),
+        parameters: [options(), wishes().into()].concat(),
         body: Some(images(limits)),
         answer,
-        problems: [&OF_IMAGES[..], &OF_BODIES, &OF_UPLOADS].concat(),
+        problems: [&OF_IMAGES[..], &OF_BODIES, &OF_UPLOADS, &OF_WISHES].concat(),
     }
 }
 
@@ -211,6 +245,8 @@ pub(in crate::http) fn predict(limits: &RequestLimits) -> Operation {
         id: "predict".into(),
         tag: Tag::TorchServe,
         summary: "Probabilities by label; a list where several images came",
+        parameters: options(),
+        problems: [&OF_IMAGES[..], &OF_BODIES, &OF_UPLOADS].concat(),
         answer: json!({
             "description": "One number a label.",
             "content": {"application/json": {"schema": {

@@ -99,13 +99,37 @@ fn classes() -> Value {
         "predictions": {"type": "array", "items": reference("Prediction"), "minItems": 1},
         "output_kind": reference("OutputKind"),
     });
-    let of_image = json!({"image": reference("Image")});
+    let length = json!({"type": "number", "minimum": 0});
+    let explanation = object(
+        json!({
+            "method": {"const": "cam"},
+            "class_index": count(),
+            "label": text(),
+            "synset": text(),
+            "map": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "array", "items": {"type": "number"}, "minItems": 1},
+                "description": "how much each place speaks for the class: rows from the top of the rectangle",
+            },
+            "rectangle": reference("Rectangle"),
+        }),
+        json!({"wnid": {"type": "string", "description": "WordNet id"}}),
+    );
+    let rectangle = json!({"x": length, "y": length, "width": length, "height": length});
+    let of_image = json!({
+        "image": reference("Image"),
+        "explanation": reference("Explanation"),
+        "embedding": {"type": "array", "items": {"type": "number"}, "minItems": 1},
+    });
     let mut one = ranking.clone();
     one["model"] = text();
     json!({
         "Prediction": prediction,
         "OutputKind": {"enum": ["logits", "probabilities", "scores"]},
         "Image": image,
+        "Rectangle": whole(rectangle),
+        "Explanation": explanation,
         "Answer": object(one, of_image.clone()),
         "AnswerOfMany": object(ranking, of_image),
         "Answers": whole(json!({
@@ -249,7 +273,7 @@ fn inference() -> Value {
     let output = json!({
         "type": "object",
         "properties": {
-            "name": {"type": "string", "description": "`logits`, `probabilities` or `scores`, as the metadata lists them"},
+            "name": {"type": "string", "description": "`logits`, `probabilities`, `scores`, `features` or `feature_map`, as the metadata lists them"},
             "parameters": parameters(json!({
                 "binary_data": {"type": "boolean"},
                 "classification": {"type": "integer", "minimum": 1},

@@ -23,6 +23,7 @@ const HINTS = {
   unsupported_media_type: "Save it as JPEG or PNG.",
   empty_body: "The file is empty.",
   body_timeout: "The upload was too slow.",
+  no_features: "Its answers are right all the same.",
   internal: "The server's log has the cause under this request id.",
 };
 
@@ -40,6 +41,9 @@ async function ask(path, options) {
       throw error;
     }
     return problem("unreachable", "The server cannot be reached", "it may have been stopped, or refused so large an upload");
+  }
+  if (response.ok && options?.picture) {
+    return { picture: await response.blob() };
   }
   const text = await response.text().catch(() => "");
   let json;
@@ -74,8 +78,18 @@ export function pathOf(model) {
   return model ? `models/${encodeURIComponent(model)}/classify` : "classify";
 }
 
+/** A photo as it is sent: with no type of its own, for the server goes by the bytes. */
+function upload(file, signal) {
+  return { method: "POST", body: file, signal, headers: { "Content-Type": "application/octet-stream" } };
+}
+
 /** The classes of a photo. */
 export function classify(file, model, signal) {
-  // No type of its own: the server goes by the bytes.
-  return ask(pathOf(model), { method: "POST", body: file, signal, headers: { "Content-Type": "application/octet-stream" } });
+  return ask(pathOf(model), upload(file, signal));
+}
+
+/** Where the model saw a class in a photo: a `picture` to lay over it. */
+export function overlay(file, model, classIndex, signal) {
+  const path = `${pathOf(model)}?explain_image=png&explain_class=${classIndex}`;
+  return ask(path, { ...upload(file, signal), picture: true });
 }

@@ -2,6 +2,7 @@
 
 import { Key, pathOf } from "./api.js";
 import { chosenModel } from "./model.js";
+import { Why } from "./why.js";
 
 const TEMPLATE = document.getElementById("result");
 
@@ -20,6 +21,7 @@ export class Card {
     for (const button of this.element.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", () => this.copy(button));
     }
+    this.why = new Why(this.element, file);
     this.preview();
   }
 
@@ -28,18 +30,20 @@ export class Card {
   }
 
   preview() {
-    const image = this.part("img");
+    const image = this.part(".preview");
     this.url = URL.createObjectURL(this.file);
     image.addEventListener("error", () => {
       // A format that this browser does not show; the server may know it.
       image.hidden = true;
       this.part(".no-preview").hidden = false;
+      this.why.end();
     });
     image.src = this.url;
   }
 
   close() {
     URL.revokeObjectURL(this.url);
+    this.why.end();
     this.element.remove();
   }
 
@@ -58,9 +62,10 @@ export class Card {
   answered({ json, text, timing }) {
     this.state("", false);
     const { image, model } = json;
-    this.part("img").alt = `The photo, which ${model} takes for ${json.predictions[0].label}`;
+    this.part(".preview").alt = `The photo, which ${model} takes for ${json.predictions[0].label}`;
     this.part(".meta").textContent = `${image.format.toUpperCase()}, ${image.width} × ${image.height}, by ${model}`;
     this.part(".classes").replaceChildren(...json.predictions.map((p) => this.row(p)));
+    this.why.offer(json);
     this.timing(timing);
     this.part(".json").textContent = JSON.stringify(JSON.parse(text), null, 2);
     this.part(".curl").textContent = curl(this.file.name);
@@ -69,6 +74,7 @@ export class Card {
 
   clear() {
     this.part(".classes").replaceChildren();
+    this.why.withdraw();
     this.part(".timing").hidden = true;
     this.part(".more").hidden = true;
     this.part(".meta").textContent = "";

@@ -24,7 +24,7 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 pub(super) const FILE_PATH: &str = "/page/{file}";
 
 /// Name, media type and bytes of each.
-const FILES: [(&str, &str, &[u8]); 12] = {
+const FILES: [(&str, &str, &[u8]); 13] = {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     const JPEG: &str = "image/jpeg";
     [
@@ -35,6 +35,7 @@ const FILES: [(&str, &str, &[u8]); 12] = {
         ("live.js", SCRIPT, include_bytes!("live.js")),
         ("model.js", SCRIPT, include_bytes!("model.js")),
         ("queue.js", SCRIPT, include_bytes!("queue.js")),
+        ("why.js", SCRIPT, include_bytes!("why.js")),
         (
             "style.css",
             "text/css; charset=utf-8",

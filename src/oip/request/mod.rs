@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::binary::{self, Body};
 use super::{InputTensor, ModelForm, OipError, Parameters, RequestedOutput, Values, json, tensor};
+use crate::classifier::Wish;
 use crate::desk::cut;
 use crate::preprocess::{ExifMode, Source};
 
@@ -44,13 +45,35 @@ pub struct Wanted {
     pub outputs: Vec<WantedOutput>,
 }
 
+impl Wanted {
+    /// What the classifier is asked for beside the classes.
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        let wants = |values| self.outputs.iter().any(|output| output.values == values);
+        Wish {
+            explain: None,
+            features: wants(Values::Features),
+            feature_map: wants(Values::FeatureMap),
+        }
+    }
+
+    /// Numbers of an answer for one image.
+    #[must_use]
+    pub fn numbers(&self) -> usize {
+        let of = |output: &WantedOutput| output.shape.iter().product::<usize>();
+        self.outputs.iter().map(of).sum()
+    }
+}
+
 /// An output as it is wanted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedOutput {
     /// The name by which it was asked for.
     pub name: String,
     /// What its values are.
     pub values: Values,
+    /// Its extents for one image.
+    pub shape: Vec<usize>,
     /// Whether it stands behind the JSON, where there is JSON.
     pub is_binary: bool,
     /// How many of the classes are wanted, ranked and by name; all of them as numbers where that was not asked for.
@@ -141,10 +164,12 @@ fn all(form: &ModelForm, is_binary: bool) -> Vec<WantedOutput> {
     let output = |output: &super::OutputForm| WantedOutput {
         name: output.name.to_owned(),
         values: output.values,
+        shape: output.shape.clone(),
         is_binary,
         classes: None,
     };
-    form.outputs.iter().map(output).collect()
+    let outputs = form.outputs.iter().filter(|o| !o.values.is_on_request());
+    outputs.map(output).collect()
 }
 
 fn wanted(
@@ -164,9 +189,14 @@ fn wanted(
             return Err(OipError::Output(text));
         }
         let classes = parameters.number("classification", 1)?;
+        if classes.is_some() && output.values.is_on_request() {
+            let text = format!("output \"{}\" has no classes to rank", cut(&name));
+            return Err(OipError::Output(text));
+        }
         wanted.push(WantedOutput {
             name,
             values: output.values,
+            shape: output.shape.clone(),
             is_binary: parameters.switch("binary_data")?.unwrap_or(binary),
             classes: classes.map(|k| usize::try_from(k).unwrap_or(usize::MAX).min(form.classes)),
         });

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::{photo, run};
-use crate::harness::{fixture, resnet};
+use crate::harness::{Settings, TestServer, fixture, fixture_bytes, resnet, tiny};
 
 #[test]
 fn classify_prints_a_table_for_people() {
@@ -114,4 +114,48 @@ fn what_is_no_image_is_not_read_to_its_end() {
         let detail = line["detail"].as_str().unwrap();
         assert!(detail.contains("nothing but zeros"), "{detail}");
     }
+}
+
+#[test]
+fn explain_writes_the_servers_picture_of_one_photo() {
+    let dir = tempfile::tempdir().unwrap();
+    let why = dir.path().join("why.png");
+    let named = why.display().to_string();
+    let exact = ["--precision", "f32", "--model", "resnet18-tiny"];
+    let explain = |rest: &[&str]| {
+        let args = [&["classify", "--explain", &named], &exact[..], rest].concat();
+        run(&args)
+    };
+    let espresso = photo("espresso.png");
+    let server = TestServer::start(vec![tiny()], &Settings::default());
+    // What was there before, and is longer, goes.
+    std::fs::write(&why, vec![7; 1 << 20]).unwrap();
+    for (flags, query) in [
+        (&[][..], ""),
+        (&["--explain-class", "7"], "&explain_class=7"),
+    ] {
+        let (code, stdout, stderr) = explain(&[flags, &[&espresso]].concat());
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert!(stdout.contains("espresso"), "{stdout}");
+        let path = format!("/classify?explain_image=png{query}");
+        let of_server = server.post(&path, &fixture_bytes("photos/espresso.png"));
+        assert!(std::fs::read(&why).unwrap() == of_server.body, "{query}");
+    }
+    let before = std::fs::read(&why).unwrap();
+    let folder = dir.path().display().to_string();
+    for (rest, words) in [
+        (&[espresso.as_str(), &espresso][..], "of one image"),
+        (&[&folder], "of one image"),
+        (
+            &["--explain-class", "200", &espresso],
+            "--explain-class is 200, allowed are 0 to 199",
+        ),
+        (&[&named], "both read and to be written"),
+    ] {
+        let (code, _, stderr) = explain(rest);
+        assert!(code == 2 && stderr.contains(words), "{rest:?}: {stderr}");
+        assert!(std::fs::read(&why).unwrap() == before, "{rest:?}");
+    }
+    let (code, _, stderr) = run(&["classify", "--explain", "-", &espresso]);
+    assert!(code == 2 && stderr.contains("not -"), "{stderr}");
 }

@@ -26,6 +26,8 @@ pub(crate) struct InferRequest {
     id: String,
     #[prost(message, repeated, tag = "5")]
     inputs: Vec<Input>,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) outputs: Vec<RequestedOutput>,
     #[prost(bytes, repeated, tag = "7")]
     pub(crate) raw_input_contents: Vec<Vec<u8>>,
 }
@@ -40,6 +42,12 @@ pub(crate) struct Input {
     shape: Vec<i64>,
     #[prost(message, optional, tag = "5")]
     contents: Option<Contents>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct RequestedOutput {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -194,6 +202,11 @@ pub(crate) fn tensor(datatype: &str, shape: &[i64], contents: Option<Contents>) 
         }],
         ..InferRequest::default()
     }
+}
+
+/// An output that is asked for by its name.
+pub(crate) fn requested(name: &str) -> RequestedOutput {
+    RequestedOutput { name: name.into() }
 }
 
 fn fp32(values: &[f32]) -> InferRequest {

@@ -1,6 +1,7 @@
 //! The Open Inference Protocol by REST: routes, tensors and photos, the extensions, and what real clients do.
 
 mod doors;
+mod features;
 mod infer;
 mod routes;
 mod traps;

@@ -216,6 +216,18 @@ fn answers_are_as_the_document_tells() {
             assert_told(&document, "post", path, &answer);
         }
     }
+    for query in [
+        "?explain=cam&embedding=true",
+        "?explain=cam&explain_class=3",
+        "?explain_image=png",
+        "?explain=x",
+    ] {
+        for (kind, body) in [("image/png", &photo), (&form, &several)] {
+            let headers = [("content-type", kind)];
+            let answer = ask("post", &format!("/classify{query}"), &headers, body);
+            assert_told(&document, "post", "/classify", &answer);
+        }
+    }
     let infer = "/v2/models/{model}/infer";
     let tensor = |side: usize| {
         let data = vec![0.5; 3 * side * side];

@@ -125,7 +125,11 @@ fn outputs_are_as_they_were_asked_for() {
     for (wrong, want) in [
         (
             json!([{"name": "scores"}]),
-            "there is no output \"scores\", there are: logits, probabilities",
+            "there is no output \"scores\", there are: logits, probabilities, features, feature_map",
+        ),
+        (
+            json!([{"name": "features", "parameters": {"classification": 1}}]),
+            "output \"features\" has no classes to rank",
         ),
         (
             json!([{"name": "logits"}, {"name": "logits"}]),
@@ -148,4 +152,25 @@ fn outputs_are_as_they_were_asked_for() {
         let got = outputs(wrong.clone()).expect_err("it is wrong");
         assert!(got.contains(want), "{wrong}: {got}");
     }
+}
+
+#[test]
+fn features_are_computed_only_for_who_names_them() {
+    let wish = |names: &[&str]| {
+        let mut request = input("FP32", &json!([1, 3, 2, 2]), &flat());
+        let outputs = names.iter().map(|name| json!({"name": name}));
+        request["outputs"] = outputs.collect();
+        let wanted = of(&request).expect("it is right").wanted;
+        let wish = wanted.wish();
+        (wish.features, wish.feature_map, wanted.numbers())
+    };
+    assert_eq!(wish(&[]), (false, false, 4));
+    assert_eq!(wish(&["logits"]), (false, false, 2));
+    assert_eq!(wish(&["features"]), (true, false, 5));
+    assert_eq!(wish(&["feature_map", "logits"]), (false, true, 17));
+    // The file's own name for its classes means these.
+    let mut form = form();
+    form.own_output = "features".into();
+    let output = form.output("features").expect("there is one");
+    assert_eq!(output.values, Values::Raw);
 }

@@ -13,15 +13,21 @@ use crate::tensor::Size;
 const MAX_IMAGES: usize = 4;
 
 fn form() -> ModelForm {
-    let output = |name, values| OutputForm { name, values };
+    let output = |name, values, shape: &[usize]| OutputForm {
+        name,
+        values,
+        shape: shape.to_vec(),
+    };
     ModelForm {
         input: InputForm {
             name: "data".into(),
             size: Size::square(2),
         },
         outputs: vec![
-            output("logits", Values::Raw),
-            output("probabilities", Values::Probabilities),
+            output("logits", Values::Raw, &[2]),
+            output("probabilities", Values::Probabilities, &[2]),
+            output("features", Values::Features, &[5]),
+            output("feature_map", Values::FeatureMap, &[5, 3, 1]),
         ],
         own_output: "dense0_fwd".into(),
         classes: 2,
