@@ -27,6 +27,7 @@ mod words;
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use tract_onnx::Onnx;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
@@ -77,14 +78,15 @@ fn unbounded() -> Onnx {
 /// Decodes the protobuf, says it in operators that the importer has, and checks what tract would report without a node's
 /// name, or panic on.
 pub(super) fn decode(
-    bytes: &[u8],
+    bytes: &Bytes,
     dir: Option<&WeightsDir>,
     onnx: &Onnx,
 ) -> Result<Decoded, LoadError> {
     if bytes.is_empty() {
         return Err(LoadError::Empty);
     }
-    let mut proto = <ModelProto as prost::Message>::decode(bytes)
+    // Of a slice, prost copies each tensor twice.
+    let mut proto = <ModelProto as prost::Message>::decode(bytes.clone())
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
     let version = opset(&proto);
     warn_of_untested_opset(version);
