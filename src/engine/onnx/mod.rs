@@ -22,6 +22,7 @@ mod synonyms;
 mod tensors;
 mod training;
 mod walk;
+mod weight_norms;
 mod windows;
 mod words;
 
@@ -102,6 +103,7 @@ pub(super) fn decode(
     synonyms::rewrite(graph, version.unwrap_or(1))?;
     floats::widen(graph)?;
     let training = training::settle(graph, version.unwrap_or(1))?;
+    weight_norms::rewrite(graph, version.unwrap_or(1));
     quantized::rewrite(graph)?;
     check_edges(graph)?;
     quantized::check(graph)?;
