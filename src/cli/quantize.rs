@@ -101,7 +101,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     };
     let files = Files::beside(&out)?;
     let (bytes, dir) = registry::file_of(&reference)?;
-    let file = Quantizable::read(&bytes, dir.as_ref()).context(args.model.clone())?;
+    let size = bytes.len() as u64;
+    let file = Quantizable::read(bytes, dir.as_ref()).context(args.model.clone())?;
     let cpus = CpuBudget::detect().cpus;
     let options = EngineOptions {
         precision: Some(Precision::F32),
@@ -125,7 +126,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     let result = quantize(&Job {
         model: &model,
         file: &file,
-        bytes: bytes.len() as u64,
+        bytes: size,
         photos: &photos,
         calibrate,
         max_drop,
@@ -139,7 +140,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     let Quantized { onnx, report } = result.context(args.model.clone())?;
     files.write(&model, &onnx, &report.json())?;
     let size = onnx.len() as f64 / 1e6;
-    let before = bytes.len() as f64 / 1e6;
+    let before = size as f64 / 1e6;
     print(&format!(
         "{}file        {}, {size:.1} MB of {before:.1}\n",
         report.text(),

@@ -3,10 +3,10 @@
 //! Called by `tract`. Reads the file's graph, types it for any batch if possible, has `lower` replace what our
 //! operators compute, and tract optimize what is left.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::ToDim;
 
@@ -32,7 +32,7 @@ use kernels::{Normalization, NormalizeKernel};
 #[derive(Debug)]
 pub struct ModelSource<'a> {
     /// The content of the `.onnx` file; given up as soon as it is decoded.
-    pub bytes: Cow<'static, [u8]>,
+    pub bytes: Bytes,
     /// Where weights outside of the file may lie; nothing else is read. None if all must be in the file.
     pub dir: Option<&'a WeightsDir>,
     /// Size of the input where the file leaves it open.
@@ -57,7 +57,7 @@ struct About {
     notes: Vec<String>,
 }
 
-fn parse(bytes: Cow<'static, [u8]>, dir: Option<&WeightsDir>) -> Result<Parsed, LoadError> {
+fn parse(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Parsed, LoadError> {
     let onnx = onnx::importer();
     let Decoded {
         proto,
@@ -307,6 +307,7 @@ impl Network {
             colors: *colors,
             single: self.single,
             class_weights: self.pooling.map(|pooling| pooling.weights),
+            answers: Vec::new(),
             plan,
             bytes_plan,
             programs: lowered.programs,

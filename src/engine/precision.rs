@@ -38,11 +38,10 @@ pub(super) fn load(
     };
     let bench = Bench {
         bf16_rate: || bf16_rate(options),
-        run: |model: &TractModel, images: &[Image]| {
-            Trial::of(model, images, options.threads_per_worker)
-        },
+        run: |model: &TractModel, images: &[Image]| Trial::of(model, images),
     };
-    let (mut model, choice) = choose(options, colors, make, &bench)?;
+    let (mut model, mut choice) = choose(options, colors, make, &bench)?;
+    model.answers = std::mem::take(&mut choice.answers);
     choice.note_in(&mut model.spec);
     Ok(model)
 }
@@ -73,11 +72,13 @@ fn load_quantized(
             precision,
             reason: int8_reason(&model.layers_on_numbers()),
             instructions: arithmetic.instructions(),
+            answers: Vec::new(),
         },
         _ => Choice {
             precision: Precision::F32,
             reason: "f32: the file is quantized, tract computes all that is on bytes".into(),
             instructions: "tract",
+            answers: Vec::new(),
         },
     };
     choice.note_in(&mut model.spec);
@@ -119,6 +120,8 @@ struct Choice {
     precision: Precision,
     reason: String,
     instructions: &'static str,
+    /// To [`probes::images`], where they had to be known.
+    answers: Vec<Vec<f32>>,
 }
 
 impl Choice {
@@ -155,11 +158,13 @@ fn choose<M: Model>(
                 precision,
                 reason,
                 instructions: arithmetic.instructions(),
+                answers: Vec::new(),
             },
             _ => Choice {
                 precision: Precision::F32,
                 reason: "f32: tract computes all of it".into(),
                 instructions: "tract",
+                answers: Vec::new(),
             },
         }
     };
@@ -209,16 +214,19 @@ fn choose<M: Model>(
     let unit = bf16.instructions();
     let figures = format!("{agreement}, {share:.2} of the time of f32, {unit}");
     if agreement.is_close() && share < TIME_BOUND {
-        let choice = choice(&fast, Precision::Bf16, format!("bf16: {figures}"));
+        let choice = Choice {
+            answers: got.answers,
+            ..choice(&fast, Precision::Bf16, format!("bf16: {figures}"))
+        };
         return Ok((fast, choice));
     }
     drop(fast);
     let exact = make(Precision::F32, Again::Never)?;
-    let choice = choice(
-        &exact,
-        Precision::F32,
-        format!("f32, because of bf16: {figures}"),
-    );
+    let reason = format!("f32, because of bf16: {figures}");
+    let choice = Choice {
+        answers: expected.answers,
+        ..choice(&exact, Precision::F32, reason)
+    };
     Ok((exact, choice))
 }
 
@@ -338,7 +346,7 @@ mod tests {
                 };
                 Ok(Trial {
                     time: Duration::from_micros(micros),
-                    ..Trial::of(model, images, 2)?
+                    ..Trial::of(model, images)?
                 })
             },
         };
@@ -475,11 +483,9 @@ mod tests {
     #[test]
     fn panic_for_a_probe_image_is_the_reason_for_the_refusal() {
         let model = Panics(fixed(&[0.0, 1.0], 0).spec);
-        for threads in [1, 3] {
-            let images = probes::images(Size::square(4), &ColorValues::UNIT);
-            let error = Trial::of(&model, &images, threads).unwrap_err().to_string();
-            assert!(error.contains("an index out of bounds"), "{error}");
-        }
+        let images = probes::images(Size::square(4), &ColorValues::UNIT);
+        let error = Trial::of(&model, &images).unwrap_err().to_string();
+        assert!(error.contains("an index out of bounds"), "{error}");
     }
 
     #[test]

@@ -19,17 +19,31 @@ pub(super) fn images(size: Size, colors: &ColorValues) -> Vec<Image> {
     images.map(|image| values(&image, 1.0, colors)).collect()
 }
 
+/// An image that tells the kind of a network.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) image: Image,
+    /// Which of [`images`] it is, if one.
+    pub(super) picture: Option<usize>,
+}
+
 /// Images that tell the kind of a network by its answers: one that spans all that a pixel can be, the pictures, and these
 /// far too bright and too dark, for what has a single answer to all that is possible.
-pub(super) fn of_any_range(size: Size, colors: &ColorValues) -> impl Iterator<Item = Image> {
+pub(super) fn of_any_range(size: Size, colors: &ColorValues) -> impl Iterator<Item = Probe> {
     let gradient = (0..size.values())
         .map(|i| (i % 256) as f32 / 255.0)
         .collect();
     let gradient = Tensor::new(size.shape().to_vec(), gradient);
-    let first = std::iter::once(values(&gradient, 1.0, colors));
+    let first = std::iter::once(Probe {
+        image: values(&gradient, 1.0, colors),
+        picture: None,
+    });
     let more = [1.0, 8.0, -8.0].into_iter().flat_map(move |contrast| {
-        let pictures = PICTURES.iter().rev();
-        pictures.map(move |p| values(&picture(*p, size), contrast, colors))
+        let pictures = PICTURES.iter().enumerate().rev();
+        pictures.map(move |(i, p)| Probe {
+            image: values(&picture(*p, size), contrast, colors),
+            picture: (contrast == 1.0).then_some(i),
+        })
     });
     first.chain(more)
 }
@@ -167,6 +181,15 @@ mod tests {
             of_any_range(Size::square(8), &ColorValues::UNIT).count(),
             13
         );
+        let size = Size::square(8);
+        let pictures = images(size, &ColorValues::UNIT);
+        let probes = of_any_range(size, &ColorValues::UNIT);
+        let known: Vec<_> = probes.filter(|p| p.picture.is_some()).collect();
+        assert_eq!(known.len(), pictures.len());
+        for probe in known {
+            let picture = &pictures[probe.picture.expect("filtered")];
+            assert_eq!(data(&probe.image), data(picture));
+        }
         // Each channel has its own mean.
         let [red, green] = [0, 1].map(|c| of(255.0, caffe, [1.0; 3]).value(c, 0.0));
         assert_eq!((red, green), (-caffe[0], -caffe[1]));

@@ -11,8 +11,9 @@ use crate::tensor::Image;
 use kernels::nn::{Arithmetic, Precision};
 use kernels::peak;
 
-/// Runs that are timed: few, for a start waits for them.
-const RUNS: usize = 2;
+/// How long the images of a network are run again for its time, if one pass took less: what takes a few milliseconds
+/// varies by as much as precisions differ. A start waits for it.
+const ENOUGH: Duration = Duration::from_millis(40);
 
 /// A network's run over the probe images.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,53 +24,38 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Runs a model over images, an engine a thread: a start waits for it, and not all operators share an inference.
+    /// Runs a model over images, one after another on as many threads as an inference may have: so the runs that tell
+    /// its answers tell its time too.
     ///
     /// # Errors
     /// [`LoadError::BadGraph`] if an image fails.
-    pub(super) fn of<M: Model>(
-        model: &M,
-        images: &[Image],
-        threads: usize,
-    ) -> Result<Trial, LoadError> {
-        let shares = images.chunks(images.len().div_ceil(threads.max(1)));
-        std::thread::scope(|scope| {
-            let runs: Vec<_> = shares
-                .map(|share| scope.spawn(move || catch(|| run(model, share))))
-                .collect();
+    pub(super) fn of<M: Model>(model: &M, images: &[Image]) -> Result<Trial, LoadError> {
+        catch(|| {
+            let mut engine = model.spawn().map_err(|e| refuse(&e))?;
             let mut answers = Vec::with_capacity(images.len());
-            for run in runs {
-                answers.extend(run.join().map_err(|_| refuse(&EngineError::Panicked))??);
+            let (begin, mut least) = (Instant::now(), Duration::MAX);
+            loop {
+                for image in images {
+                    let start = Instant::now();
+                    let answer = engine.run(std::slice::from_ref(image));
+                    let took = start.elapsed();
+                    let answer = answer.map_err(|e| refuse(&e))?.remove(0);
+                    if !answers.is_empty() {
+                        least = least.min(took); // the first run fetches memory
+                    }
+                    if answers.len() < images.len() {
+                        answers.push(answer);
+                    }
+                }
+                if begin.elapsed() >= ENOUGH {
+                    return Ok(Trial {
+                        answers,
+                        time: least,
+                    });
+                }
             }
-            Ok(answers)
-        })
-        .and_then(|answers| {
-            Ok(Trial {
-                answers,
-                time: catch(|| time(model, images))?,
-            })
         })
     }
-}
-
-/// The answers to all of them.
-fn run<M: Model>(model: &M, images: &[Image]) -> Result<Vec<Vec<f32>>, LoadError> {
-    let mut engine = model.spawn().map_err(|e| refuse(&e))?;
-    engine.run(images).map_err(|e| refuse(&e))
-}
-
-/// The least time of a few runs of the first image, after one that fetches memory.
-fn time<M: Model>(model: &M, images: &[Image]) -> Result<Duration, LoadError> {
-    let mut engine = model.spawn().map_err(|e| refuse(&e))?;
-    let mut least = Duration::MAX;
-    for round in 0..=RUNS {
-        let start = Instant::now();
-        engine.run(&images[..1]).map_err(|e| refuse(&e))?;
-        if round > 0 {
-            least = least.min(start.elapsed());
-        }
-    }
-    Ok(least)
 }
 
 fn refuse(error: &EngineError) -> LoadError {

@@ -127,7 +127,7 @@ pub(super) fn add(
     match &node.op {
         Op::Input(number) => Ok(builder.enter(name, *number, border)),
         Op::Conv(conv) => {
-            let weights = conv.weights.to_vec();
+            let weights = conv.weights.scaled();
             let layer = ConvLayer {
                 moving: moving(&conv.window),
                 groups: conv.groups,

@@ -165,7 +165,7 @@ fn conv(c: &Conv, x: &[f32], from: Shape, residual: Option<&[f32]>, to: Shape) -
     let area = from.height * from.width;
     let taps = c.window.kernel[0] * c.window.kernel[1];
     let per_group = from.channels / c.groups;
-    let weights = c.weights.to_vec();
+    let weights = c.weights.scaled();
     let mut out = Vec::with_capacity(len(to));
     for o in 0..to.channels {
         let group = o / (to.channels / c.groups);

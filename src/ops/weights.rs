@@ -1,6 +1,6 @@
 //! A convolution's weights, still in the memory of whoever imported them.
 //!
-//! Made by `engine::lower`, scaled by fusion, copied by `compile` one layer at a time: so a network's weights are in
+//! Made by `engine::lower`, scaled by fusion, read by `compile` one layer at a time: so a network's weights are in
 //! memory once before they are packed, however they are folded.
 
 use std::borrow::Cow;
@@ -115,7 +115,7 @@ impl Weights {
         self.len() == 0
     }
 
-    /// Multiplies each output's weights by its factor, when they are copied.
+    /// Multiplies each output's weights by its factor, when they are read.
     pub fn scale(&mut self, factors: &[f32]) {
         if self.scale.is_empty() {
             self.scale = vec![1.0; factors.len()];
@@ -151,20 +151,23 @@ impl Weights {
         })
     }
 
-    /// A copy in the order of the shape, scaled.
+    /// All in the order of the shape, scaled: where they lie, if they lie so.
     #[must_use]
-    pub fn to_vec(&self) -> Vec<f32> {
-        let mut values: Vec<f32> = match (&self.shared, self.transposed) {
-            (Shared::Floats(shared), None) => shared.values().to_vec(),
-            (Shared::Floats(shared), Some(outputs)) => in_order(shared.values(), outputs),
+    pub fn scaled(&self) -> Cow<'_, [f32]> {
+        let mut values = match (&self.shared, self.transposed) {
+            (Shared::Floats(shared), None) => Cow::Borrowed(shared.values()),
+            (Shared::Floats(shared), Some(outputs)) => {
+                Cow::Owned(in_order(shared.values(), outputs))
+            }
             (Shared::Int8(_), _) => {
                 let (values, _) = self.as_int8().expect("they are of 8 bits");
-                values.iter().map(|w| f32::from(*w)).collect()
+                Cow::Owned(values.iter().map(|w| f32::from(*w)).collect())
             }
         };
-        if !self.scale.is_empty() && !values.is_empty() {
+        if self.scale.iter().any(|scale| *scale != 1.0) && !values.is_empty() {
             let size = values.len() / self.scale.len();
-            for (kernel, scale) in values.chunks_exact_mut(size).zip(&self.scale) {
+            let kernels = values.to_mut().chunks_exact_mut(size);
+            for (kernel, scale) in kernels.zip(&self.scale) {
                 kernel.iter_mut().for_each(|w| *w *= scale);
             }
         }
@@ -172,10 +175,25 @@ impl Weights {
     }
 }
 
+/// Rows and columns that are moved together: both sides of the move stay in the first-level cache.
+const TILE: usize = 32;
+
 /// A matrix `[inputs, outputs]` as `[outputs, inputs]`.
-fn in_order<T: Copy>(values: &[T], outputs: usize) -> Vec<T> {
-    let of_output = |o: usize| values[o..].iter().step_by(outputs);
-    (0..outputs).flat_map(of_output).copied().collect()
+fn in_order<T: Copy + Default>(values: &[T], outputs: usize) -> Vec<T> {
+    let inputs = values.len() / outputs.max(1);
+    if inputs == 0 {
+        return Vec::new();
+    }
+    let mut moved = vec![T::default(); values.len()];
+    for first in (0..inputs).step_by(TILE) {
+        for (o, row) in moved.chunks_exact_mut(inputs).enumerate() {
+            let until = inputs.min(first + TILE);
+            for (i, to) in (first..until).zip(&mut row[first..until]) {
+                *to = values[i * outputs + o];
+            }
+        }
+    }
+    moved
 }
 
 impl From<Vec<f32>> for Weights {
@@ -186,7 +204,7 @@ impl From<Vec<f32>> for Weights {
 
 impl PartialEq for Weights {
     fn eq(&self, other: &Weights) -> bool {
-        self.to_vec() == other.to_vec()
+        self.scaled() == other.scaled()
     }
 }
 
@@ -204,13 +222,13 @@ mod tests {
     fn bytes_keep_their_scales_apart() {
         let memory: Arc<dyn Int8Values> = Arc::new(vec![1_i8, 2, 3, -128]);
         let mut weights = Weights::int8(Arc::clone(&memory), vec![0.5, 2.0]);
-        assert_eq!(weights.to_vec(), [0.5, 1.0, 6.0, -256.0]);
+        assert_eq!(*weights.scaled(), [0.5, 1.0, 6.0, -256.0]);
         weights.scale(&[2.0, 1.0]);
         let (bytes, scales) = weights.as_int8().unwrap();
         assert_eq!((&*bytes, scales), (&[1, 2, 3, -128][..], &[1.0, 2.0][..]));
         let weights = Weights::int8_transposed(memory, vec![0.5, 2.0]);
         assert_eq!(&*weights.as_int8().unwrap().0, [1, 3, 2, -128]);
-        assert_eq!(weights.to_vec(), [0.5, 1.5, 4.0, -256.0]);
+        assert_eq!(*weights.scaled(), [0.5, 1.5, 4.0, -256.0]);
         assert!(Weights::from(vec![1.0]).as_int8().is_none());
     }
 
@@ -227,7 +245,7 @@ mod tests {
             Weights::int8(Arc::clone(&int8), vec![0.5, 2.0]),
             Weights::int8_transposed(int8, vec![0.5, 2.0]),
         ] {
-            let whole = weights.to_vec();
+            let whole = weights.scaled();
             let rows: Vec<_> = (0..3).map(|o| weights.of_output(o, 3)).collect();
             assert_eq!(rows[0].as_deref(), Some(&whole[..3]));
             assert_eq!(rows[1].as_deref(), Some(&whole[3..]));
@@ -239,14 +257,37 @@ mod tests {
     #[test]
     fn factors_and_order_are_applied_by_the_copy() {
         let mut weights = Weights::from(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(weights.to_vec(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(*weights.scaled(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         weights.scale(&[2.0, -1.0]);
         weights.scale(&[0.5, 10.0]);
-        assert_eq!(weights.to_vec(), [1.0, 2.0, 3.0, -40.0, -50.0, -60.0]);
+        assert_eq!(*weights.scaled(), [1.0, 2.0, 3.0, -40.0, -50.0, -60.0]);
         let memory = Arc::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let mut weights = Weights::transposed(memory, 2);
-        assert_eq!(weights.to_vec(), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+        assert_eq!(*weights.scaled(), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
         weights.scale(&[1.0, 2.0]);
-        assert_eq!(weights.to_vec(), [1.0, 3.0, 5.0, 4.0, 8.0, 12.0]);
+        assert_eq!(*weights.scaled(), [1.0, 3.0, 5.0, 4.0, 8.0, 12.0]);
+    }
+
+    #[test]
+    fn weights_are_copied_only_where_the_copy_differs() {
+        let mut weights = Weights::from(vec![1.0, 2.0]);
+        assert!(matches!(weights.scaled(), Cow::Borrowed(_)));
+        weights.scale(&[1.0]);
+        assert!(matches!(weights.scaled(), Cow::Borrowed(_)));
+        weights.scale(&[2.0]);
+        assert_eq!(weights.scaled(), Cow::Owned::<[f32]>(vec![2.0, 4.0]));
+    }
+
+    #[test]
+    fn matrix_of_any_size_is_transposed() {
+        for (inputs, outputs) in [(0, 3), (1, 1), (TILE - 1, 2), (TILE + 1, 5), (3 * TILE, 40)] {
+            let values: Vec<usize> = (0..inputs * outputs).collect();
+            let moved = in_order(&values, outputs);
+            assert_eq!(moved.len(), values.len());
+            for (at, value) in moved.into_iter().enumerate() {
+                let (output, input) = (at / inputs, at % inputs);
+                assert_eq!(value, input * outputs + output, "[{inputs}, {outputs}]");
+            }
+        }
     }
 }

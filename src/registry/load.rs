@@ -2,10 +2,11 @@
 //!
 //! Called by `cli` at start; hands `LoadedModel` to `classifier`. Refuses what it cannot serve correctly.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::labels::{Label, Labels};
 use super::parts::{Parts, parts};
@@ -160,9 +161,7 @@ impl LoadedModel {
 ///
 /// # Errors
 /// [`ModelError`] if it cannot be read or is another than the catalogue says.
-pub fn file_of(
-    reference: &ModelRef,
-) -> Result<(Cow<'static, [u8]>, Option<WeightsDir>), ModelError> {
+pub fn file_of(reference: &ModelRef) -> Result<(Bytes, Option<WeightsDir>), ModelError> {
     let parts = parts(reference)?;
     Ok((parts.onnx, parts.dir))
 }

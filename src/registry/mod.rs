@@ -10,6 +10,7 @@ mod exporters;
 mod fetch;
 mod fetch_error;
 mod fetch_options;
+mod hashed;
 mod labels;
 mod load;
 mod output_kind;

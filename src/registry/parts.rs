@@ -2,18 +2,19 @@
 //!
 //! Called by `load`. Reads files, decides nothing about the network.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::beside::{self, Beside, file_name};
 use super::builtin::Builtin;
 use super::exporters::{self, Metadata, Table};
+use super::hashed::read_hashed;
 use super::labels::Labels;
 use super::recipe::{Recipe, Recipes};
 use super::spec::ModelSpec;
-use super::text::{read_capped, read_text};
+use super::text::read_text;
 use super::{LabelSet, LabelsError, ModelError, ModelOrigin, ModelRef, OutputKind, sha256_of};
 use crate::engine::{WeightsDir, metadata_of};
 
@@ -23,7 +24,7 @@ const MAX_MODEL_BYTES: u64 = 2 << 30;
 /// A model's parts.
 pub(super) struct Parts {
     pub(super) origin: String,
-    pub(super) onnx: Cow<'static, [u8]>,
+    pub(super) onnx: Bytes,
     /// Where its weights in other files may lie.
     pub(super) dir: Option<WeightsDir>,
     pub(super) sha256: String,
@@ -79,7 +80,7 @@ fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
         .expect("the compiled-in labels parse; a unit test reads them");
     Ok(Parts {
         origin: BUILT_IN.into(),
-        sha256: digest(builtin.onnx, Path::new(BUILT_IN))?,
+        sha256: sha256_of(&mut &*builtin.onnx).expect("memory is read"),
         onnx: builtin.onnx.into(),
         dir: None,
         license: Some(builtin.license.into()),
@@ -93,10 +94,10 @@ fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
 
 /// The file alone.
 fn file_parts(path: &Path) -> Result<Parts, ModelError> {
-    let onnx = read_capped(path, MAX_MODEL_BYTES)?;
+    let (onnx, sha256) = read_hashed(path, MAX_MODEL_BYTES)?;
     Ok(Parts {
         origin: path.display().to_string(),
-        sha256: digest(&onnx, path)?,
+        sha256,
         onnx: onnx.into(),
         dir: Some(WeightsDir::of(path)),
         license: None,
@@ -171,13 +172,6 @@ fn described_parts(path: &Path, beside: Beside) -> Result<Parts, ModelError> {
 }
 
 const METADATA: &str = "the file's metadata";
-
-fn digest(bytes: &[u8], path: &Path) -> Result<String, ModelError> {
-    sha256_of(&mut &*bytes).map_err(|e| ModelError::Unreadable {
-        path: path.to_owned(),
-        reason: format!("cannot be hashed: {e}"),
-    })
-}
 
 fn bad_labels(path: &Path, error: &LabelsError) -> ModelError {
     ModelError::BadSpec {

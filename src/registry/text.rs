@@ -2,7 +2,8 @@
 //!
 //! Used by whatever in this room reads a file.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read, Take};
 use std::path::Path;
 
 use super::ModelError;
@@ -15,26 +16,40 @@ const MAX_TEXT_BYTES: u64 = 16 << 20;
 /// # Errors
 /// [`ModelError::Unreadable`], with the file and the reason.
 pub(super) fn read_capped(path: &Path, max: u64) -> Result<Vec<u8>, ModelError> {
+    let (mut file, size) = open_capped(path, max)?;
+    let mut bytes = Vec::with_capacity(size);
+    file.read_to_end(&mut bytes)
+        .map_err(|e| unreadable(path, &e))?;
+    Ok(bytes)
+}
+
+/// Opens a regular file that has at most `max` bytes; no more are read of it. With its size.
+///
+/// # Errors
+/// [`ModelError::Unreadable`], with the file and the reason.
+pub(super) fn open_capped(path: &Path, max: u64) -> Result<(Take<File>, usize), ModelError> {
     let refuse = |reason: String| ModelError::Unreadable {
         path: path.to_owned(),
         reason,
     };
-    let meta = std::fs::metadata(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+    let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
     if !meta.is_file() {
         return Err(refuse("is not a file".into()));
     }
-    if meta.len() > max {
-        return Err(refuse(format!(
-            "has {} bytes, allowed are {max}",
-            meta.len()
-        )));
+    let size = meta.len();
+    if size > max {
+        return Err(refuse(format!("has {size} bytes, allowed are {max}")));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-    let file = std::fs::File::open(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    file.take(max)
-        .read_to_end(&mut bytes)
-        .map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    Ok(bytes)
+    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    Ok((file.take(max), usize::try_from(size).unwrap_or(0)))
+}
+
+/// The refusal of a file for an error of the system's.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> ModelError {
+    ModelError::Unreadable {
+        path: path.to_owned(),
+        reason: format!("cannot be read: {error}"),
+    }
 }
 
 /// Reads a text file, without the byte order mark that it may begin with.

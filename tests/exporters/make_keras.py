@@ -43,7 +43,7 @@ def calibrated(network, images):
             norm.gamma.assign(rng.uniform(0.6, 1.4, norm.gamma.shape))
         norm.beta.assign(rng.normal(0, 0.2, norm.beta.shape))
     network(images, training=True)
-    last = network.layers[-1]
+    last = [layer for layer in network.layers if layer.get_weights()][-1]  # a flatten and a softmax may follow it
     weights = last.get_weights()
     for _ in range(2):  # scale, then centre
         logits = np.log(np.maximum(network(images).numpy(), 1e-30))
@@ -83,9 +83,13 @@ for name, (mode, function, side) in MODELS.items():
     if not wanted(*files):
         continue
     preprocess = lambda image: function(np.asarray(cropped(image, side), np.float32)[None].copy())[0]
-    network = getattr(applications, name)(weights=None)
-    calibrated(network, varied(preprocess))
-    images = due(preprocess)
+    try:
+        network = getattr(applications, name)(weights=None)
+        calibrated(network, varied(preprocess))
+        images = due(preprocess)
+    except Exception as error:
+        print(f"{name}: {type(error).__name__}: {error}")
+        continue
     keep(files[0], "Keras, tf2onnx", by_tf2onnx(network, TOML[mode]), images, kind="probabilities")
     keep(files[1], "Keras, its own export", by_keras(network, TOML[mode]), images, kind="probabilities")
     if name in ("ResNet50", "MobileNetV2"):

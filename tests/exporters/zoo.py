@@ -32,7 +32,7 @@ def opened():
 
 def cropped(image, side, resize=None, filter=Image.Resampling.BILINEAR):
     """torchvision's Resize and CenterCrop."""
-    resize = resize or side * 256 // 224
+    resize = resize or round(side * 256 / 224)
     width, height = image.size
     short = min(width, height)
     image = image.resize((int(resize * width / short), int(resize * height / short)), filter)

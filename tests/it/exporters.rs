@@ -185,14 +185,20 @@ fn layer_that_no_kernel_has_leaves_those_around_it_to_ours_and_is_named() {
             continue;
         };
         let given = Given::new(&name, &about);
-        let model = given.load_in(&own_precision(&name)).unwrap();
+        let options = own_precision(&name);
+        let model = given.load_in(&options).unwrap();
         let lowering = &model.model.spec().lowering;
         assert!(lowering.steps >= 3, "{name}: {lowering:?}");
         let refused: Vec<&str> = lowering.refused.iter().map(|r| r.node.as_str()).collect();
         let left = lowering.left.iter().any(|(op, _)| op.contains("Conv"));
         assert_eq!(left, refused == [layer], "{name}: {lowering:?}");
-        let output = resnet().arg("show").arg(given.path()).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        // Another precision has other kernels.
+        let precision = options.precision.map_or("auto", Precision::name);
+        let mut show = resnet();
+        show.arg("show")
+            .arg(given.path())
+            .args(["--precision", precision]);
+        let text = String::from_utf8(show.output().unwrap().stdout).unwrap();
         assert_eq!(
             left,
             text.contains(&format!("not ours      {layer}: ")),

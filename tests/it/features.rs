@@ -1,6 +1,5 @@
 //! What a network gives beside its classes: its last feature map, the mean of that, and where it saw a class.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use kernels::nn::{Arithmetic, Precision};
@@ -17,7 +16,7 @@ const SIDE: u32 = 64;
 
 fn load(path: &PathBuf, features: Features, precision: Precision) -> TractModel {
     let source = ModelSource {
-        bytes: Cow::Owned(std::fs::read(path).unwrap()),
+        bytes: std::fs::read(path).unwrap().into(),
         dir: None,
         default_size: Size::square(SIDE),
         output: OutputWish::default(),

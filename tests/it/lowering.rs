@@ -1,7 +1,5 @@
 //! The built-in model and the fixtures through our operators, against tract's own where ours are switched off.
 
-use std::borrow::Cow;
-
 use kernels::{Features, Isa};
 use resnet::engine::{
     ColorValues, EngineOptions, Model, ModelSource, Network, OutputWish, TractModel,
@@ -24,7 +22,7 @@ fn model_of(size: Size, bytes: &[u8], features: Features, max_batch: usize) -> T
         ..EngineOptions::default()
     };
     let source = ModelSource {
-        bytes: Cow::Owned(bytes.to_vec()),
+        bytes: bytes.to_vec().into(),
         dir: None,
         default_size: size,
         output: OutputWish::default(),

@@ -22,11 +22,13 @@ mod synonyms;
 mod tensors;
 mod training;
 mod walk;
+mod weight_norms;
 mod windows;
 mod words;
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use tract_onnx::Onnx;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
@@ -77,14 +79,15 @@ fn unbounded() -> Onnx {
 /// Decodes the protobuf, says it in operators that the importer has, and checks what tract would report without a node's
 /// name, or panic on.
 pub(super) fn decode(
-    bytes: &[u8],
+    bytes: &Bytes,
     dir: Option<&WeightsDir>,
     onnx: &Onnx,
 ) -> Result<Decoded, LoadError> {
     if bytes.is_empty() {
         return Err(LoadError::Empty);
     }
-    let mut proto = <ModelProto as prost::Message>::decode(bytes)
+    // Of a slice, prost copies each tensor twice.
+    let mut proto = <ModelProto as prost::Message>::decode(bytes.clone())
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
     let version = opset(&proto);
     warn_of_untested_opset(version);
@@ -100,6 +103,7 @@ pub(super) fn decode(
     synonyms::rewrite(graph, version.unwrap_or(1))?;
     floats::widen(graph)?;
     let training = training::settle(graph, version.unwrap_or(1))?;
+    weight_norms::rewrite(graph, version.unwrap_or(1));
     quantized::rewrite(graph)?;
     check_edges(graph)?;
     quantized::check(graph)?;

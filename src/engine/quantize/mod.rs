@@ -12,6 +12,7 @@ mod write;
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -34,12 +35,12 @@ impl Quantizable {
     ///
     /// # Errors
     /// [`LoadError::NotQuantizable`] with the reason, or what is wrong with the file.
-    pub fn read(bytes: &[u8], dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
+    pub fn read(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
         catch(|| Quantizable::of(bytes, dir))
     }
 
-    fn of(bytes: &[u8], dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
-        let decoded = onnx::decode(bytes, dir, &onnx::importer())?;
+    fn of(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
+        let decoded = onnx::decode(&bytes, dir, &onnx::importer())?;
         if decoded.form != InputForm::default() {
             return Err(LoadError::NotQuantizable(
                 "its input is not float32 [N, 3, height, width]".into(),

@@ -79,7 +79,7 @@ impl Observer {
     ) -> Result<Observer, LoadError> {
         // Said in operators that tract has, as for serving it.
         let importer = onnx::importer();
-        let file = network.proto.encode_to_vec();
+        let file = network.proto.encode_to_vec().into();
         let mut proto = onnx::decode(&file, None, &importer)?.proto;
         drop(file);
         let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;

@@ -25,6 +25,7 @@ const SIDE: Size = Size {
 fn photos(size: Size) -> Vec<Image> {
     probes::of_any_range(size, &ColorValues::UNIT)
         .take(5)
+        .map(|probe| probe.image)
         .collect()
 }
 
@@ -81,7 +82,7 @@ fn computes_bytes() -> bool {
 
 #[test]
 fn built_in_network_becomes_bytes_altogether_and_answers_alike() {
-    let file = Quantizable::read(TINY, None).unwrap();
+    let file = Quantizable::read(TINY.into(), None).unwrap();
     assert_eq!(file.layers().count(), 21);
     let observer = observed(&file, SIDE);
     let metadata = [("key".to_owned(), "value".to_owned())];
@@ -112,9 +113,11 @@ fn built_in_network_becomes_bytes_altogether_and_answers_alike() {
 
 #[test]
 fn what_is_quantized_is_not_quantized_again() {
-    let file = Quantizable::read(TINY, None).unwrap();
+    let file = Quantizable::read(TINY.into(), None).unwrap();
     let onnx = file.quantized(&observed(&file, SIDE), &HashSet::new(), &[]);
-    let error = Quantizable::read(&onnx, None).unwrap_err().to_string();
+    let error = Quantizable::read(onnx.into(), None)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("it has 8 bits already"), "{error}");
 }
 
@@ -218,8 +221,8 @@ fn small(version: i64) -> ModelProto {
 #[test]
 fn batch_normalization_is_folded_and_groups_stay_numbers() {
     for version in [9, 13] {
-        let bytes = small(version).encode_to_vec();
-        let file = Quantizable::read(&bytes, None).unwrap();
+        let bytes = Bytes::from(small(version).encode_to_vec());
+        let file = Quantizable::read(bytes.clone(), None).unwrap();
         assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node", "y_node"]);
         let nodes = &file.network.graph().node;
         assert!(nodes.iter().all(|n| n.op_type != "BatchNormalization"));
@@ -274,7 +277,7 @@ fn what_cannot_be_quantized_is_refused_with_the_reason() {
     for (change, reason) in cases {
         let mut model = small(13);
         change(&mut model);
-        let error = Quantizable::read(&model.encode_to_vec(), None).unwrap_err();
+        let error = Quantizable::read(model.encode_to_vec().into(), None).unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
     }
 }
@@ -283,8 +286,8 @@ fn what_cannot_be_quantized_is_refused_with_the_reason() {
 fn changed(change: impl Fn(&mut GraphProto)) -> (ModelProto, f64) {
     let mut model = small(13);
     change(model.graph.as_mut().unwrap());
-    let bytes = model.encode_to_vec();
-    let file = Quantizable::read(&bytes, None).unwrap();
+    let bytes = Bytes::from(model.encode_to_vec());
+    let file = Quantizable::read(bytes.clone(), None).unwrap();
     let onnx = file.quantized(&observed(&file, SMALL), &HashSet::new(), &[]);
     let before = load(&bytes, SMALL, Some(Precision::F32));
     let apart = distance(&before, &load(&onnx, SMALL, None), SMALL);
@@ -329,7 +332,7 @@ fn weights_of_odd_shapes_are_no_layers_and_no_panic() {
         let mut cast = node("Cast", &["bf"], "unread");
         cast.output.clear();
         graph.node.push(cast);
-        if let Ok(file) = Quantizable::read(&model.encode_to_vec(), None) {
+        if let Ok(file) = Quantizable::read(model.encode_to_vec().into(), None) {
             assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node"], "{dims:?}");
         }
     }

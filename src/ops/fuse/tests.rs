@@ -126,7 +126,7 @@ fn later_convolution_takes_the_sum() {
             panic!("{:?}", result.nodes[2])
         };
         assert_eq!((last.residual, last.relu), (Some(ValueId(1)), true));
-        assert_eq!(last.weights.to_vec(), numbers(2, 9));
+        assert_eq!(*last.weights.scaled(), numbers(2, 9));
     }
 }
 

@@ -31,7 +31,7 @@ fn mixed(plain: &Graph, n: &mut Numbers, image: &[f32]) -> Graph {
         if let Op::Conv(conv) = &mut op
             && n.below(4) > 0
         {
-            let weights = conv.weights.to_vec();
+            let weights = conv.weights.scaled().into_owned();
             let each = weights.len() / conv.outputs;
             let largest = |w: &[f32]| w.iter().fold(1e-3_f32, |m, w| m.max(w.abs()));
             let scales: Vec<f32> = weights.chunks(each).map(|w| largest(w) / 127.0).collect();
