@@ -101,7 +101,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     };
     let files = Files::beside(&out)?;
     let (bytes, dir) = registry::file_of(&reference)?;
-    let size = bytes.len() as u64;
+    let original = bytes.len() as u64;
     let file = Quantizable::read(bytes, dir.as_ref()).context(args.model.clone())?;
     let cpus = CpuBudget::detect().cpus;
     let options = EngineOptions {
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     let result = quantize(&Job {
         model: &model,
         file: &file,
-        bytes: size,
+        bytes: original,
         photos: &photos,
         calibrate,
         max_drop,
@@ -139,8 +139,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     progress.end();
     let Quantized { onnx, report } = result.context(args.model.clone())?;
     files.write(&model, &onnx, &report.json())?;
-    let size = onnx.len() as f64 / 1e6;
-    let before = size as f64 / 1e6;
+    let [size, before] = [onnx.len() as u64, original].map(|bytes| bytes as f64 / 1e6);
     print(&format!(
         "{}file        {}, {size:.1} MB of {before:.1}\n",
         report.text(),

@@ -6,6 +6,8 @@
 
 mod on_bytes;
 
+use std::collections::BTreeSet;
+
 use self::on_bytes::{OnBytes, is_relu, root};
 use super::compile::{
     CompileError, add, batch_from, borders, builder, is_read, is_read_once_as_images, moving,
@@ -16,7 +18,10 @@ use kernels::nn::{
     Arithmetic, Builder, Int8Conv, Int8Residual, Program, Quantization, Unsupported, Value,
 };
 
-/// See [`super::compile`].
+/// Most times that a graph is compiled anew: a network has few kinds of layers.
+const MAX_ROUNDS: usize = 16;
+
+/// See [`super::compile`]. What a step on bytes refuses, as scales that are too far apart, is computed on numbers instead.
 pub(super) fn compile_int8(
     graph: &Graph,
     arithmetic: Arithmetic,
@@ -24,7 +29,26 @@ pub(super) fn compile_int8(
     threads: usize,
     normalization: Option<[Normalization; 3]>,
 ) -> Result<Program, CompileError> {
-    let plan = OnBytes::of(graph);
+    let mut refused = BTreeSet::new();
+    loop {
+        let plan = OnBytes::of(graph, refused.clone());
+        let normalization = normalization.clone();
+        match compile(graph, plan, arithmetic, (capacity, threads), normalization) {
+            Ok(program) => return Ok(program),
+            Err((Some(value), _)) if refused.len() < MAX_ROUNDS && refused.insert(value) => {}
+            Err((_, error)) => return Err(error),
+        }
+    }
+}
+
+/// The program for a plan; or the value that is not computed so, if that is on bytes, and why.
+fn compile(
+    graph: &Graph,
+    plan: OnBytes<'_>,
+    arithmetic: Arithmetic,
+    (capacity, threads): (usize, usize),
+    normalization: Option<[Normalization; 3]>,
+) -> Result<Program, (Option<ValueId>, CompileError)> {
     let borders = borders(graph);
     let mut compiler = Compiler {
         builder: builder(graph, arithmetic, capacity, threads, normalization),
@@ -48,9 +72,15 @@ pub(super) fn compile_int8(
             node: node.name.clone(),
             reason,
         };
-        compiler.bytes[i] = compiler.node(ValueId(i), node).map_err(error)?;
+        let on_bytes = match node.op {
+            Op::Quantize { input, .. } => input,
+            _ => ValueId(i),
+        };
+        let bytes = compiler.node(ValueId(i), node);
+        compiler.bytes[i] = bytes.map_err(|e| (Some(on_bytes), error(e)))?;
         if compiler.plan.as_numbers[i] {
-            compiler.numbers[i] = compiler.on_numbers(ValueId(i), node).map_err(error)?;
+            let numbers = compiler.on_numbers(ValueId(i), node);
+            compiler.numbers[i] = numbers.map_err(|e| (None, error(e)))?;
         }
     }
     for output in &graph.outputs {
@@ -62,10 +92,8 @@ pub(super) fn compile_int8(
         match value {
             Ok(value) => compiler.builder.leave(name, value),
             Err(Unsupported(reason)) => {
-                return Err(CompileError {
-                    node: name.clone(),
-                    reason,
-                });
+                let node = name.clone();
+                return Err((None, CompileError { node, reason }));
             }
         }
     }

@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::mpsc;
+use std::thread::Builder;
 
 use sha2::{Digest, Sha256};
 
@@ -30,9 +31,12 @@ fn read_and_hash(reader: &mut impl Read, size: usize) -> io::Result<(Vec<u8>, St
     let mut bytes = vec![0; size]; // which the system provides as it is written
     let mut hasher = Sha256::new();
     let (pieces, read) = mpsc::channel::<&[u8]>();
+    let mut is_hashed = false;
     let length = std::thread::scope(|scope| {
         let hasher = &mut hasher;
-        scope.spawn(move || read.iter().for_each(|piece| hasher.update(piece)));
+        let hash = move || read.iter().for_each(|piece| hasher.update(piece));
+        let thread = Builder::new().name("hash".into());
+        is_hashed = thread.spawn_scoped(scope, hash).is_ok();
         let mut length = 0;
         for piece in bytes.chunks_mut(PIECE) {
             let read = fill(reader, piece)?;
@@ -47,6 +51,9 @@ fn read_and_hash(reader: &mut impl Read, size: usize) -> io::Result<(Vec<u8>, St
         Ok::<usize, io::Error>(length)
     })?;
     bytes.truncate(length);
+    if !is_hashed {
+        hasher.update(&bytes); // no other thread could be started
+    }
     if length == size {
         reader.read_to_end(&mut bytes)?; // it has grown since its size was known
         hasher.update(&bytes[size..]);

@@ -138,8 +138,8 @@ fn is_elementwise(node: &TypedNode) -> bool {
 impl Found {
     /// Draws the regions around what has words; a region without a convolution is left to tract.
     ///
-    /// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's. Colours never fall along an edge, so what is ours of one colour can run at once: no path leaves it
-    /// and comes back.
+    /// A node's colour is the largest of its inputs', one more if it crosses between ours and tract's. Colours never fall
+    /// along an edge, so what is ours of one colour can run at once: no path leaves it and comes back.
     fn draw(&mut self, model: &TypedModel) {
         let words = &self.words;
         let mut colours = vec![0; model.nodes.len()];

@@ -33,12 +33,10 @@ const ROUNDED: f32 = 4.0 * f32::EPSILON;
 enum Read<'a> {
     /// Nothing that matters here.
     Same,
-    Sigmoid,
+    /// Scores become probabilities.
+    Probabilities,
     /// Times a factor for each channel; none is added if `plain`.
-    Times {
-        factors: &'a [f32],
-        plain: bool,
-    },
+    Times { factors: &'a [f32], plain: bool },
     /// A linear layer.
     Linear(&'a Weights),
     /// The mean of each channel, times a factor.
@@ -48,16 +46,12 @@ enum Read<'a> {
 impl Found {
     /// The mean and the linear layer that a network ends in. A softmax or sigmoid may stand behind, and factors and
     /// addends of the classes.
-    ///
-    /// None also where a network of bytes does not store map and mean as bytes: no program of ours could give them.
     pub(in crate::engine) fn pooling(&self, model: &TypedModel) -> Option<Pooling> {
         let (pooled, weights) = self.linear_layer(model)?;
         let map = self.averaged(model, pooled)?;
         let fact = model.outlet_fact(map).ok()?;
-        let is_given = |outlet| !self.is_quantized() || self.is_of_bytes(outlet);
-        let fits =
-            !model.node(map.node).op_is::<TypedSource>() && is_given(map) && is_given(pooled);
-        let map_shape = shape(fact).filter(|_| fits)?;
+        let is_inside = !model.node(map.node).op_is::<TypedSource>();
+        let map_shape = shape(fact).filter(|_| is_inside)?;
         Some(Pooling {
             map,
             map_shape,
@@ -75,7 +69,9 @@ impl Found {
         loop {
             let (from, read) = self.read(model, at)?;
             match read {
-                Read::Same | Read::Sigmoid => {}
+                Read::Same => {}
+                // What is done to probabilities is not done to what the linear layer gives.
+                Read::Probabilities => behind.clear(),
                 Read::Times { factors, .. } => behind.push(factors),
                 Read::Mean(_) => return None,
                 Read::Linear(weights) => {
@@ -105,7 +101,7 @@ impl Found {
                     let is_mean = (factor * times - 1.0).abs() <= ROUNDED;
                     return is_mean.then_some(from);
                 }
-                Read::Sigmoid | Read::Times { .. } | Read::Linear(_) => return None,
+                Read::Probabilities | Read::Times { .. } | Read::Linear(_) => return None,
             }
             at = from;
         }
@@ -115,7 +111,7 @@ impl Found {
     fn read(&self, model: &TypedModel, outlet: OutletId) -> Option<(OutletId, Read<'_>)> {
         let node = model.node(outlet.node);
         if node.op_is::<Softmax>() {
-            return Some((*node.inputs.first()?, Read::Same));
+            return Some((*node.inputs.first()?, Read::Probabilities));
         }
         let words = self.words.get(&node.id)?;
         let &[input] = &words.inputs[..] else {
@@ -134,7 +130,7 @@ impl Found {
         };
         let read = match &words.steps[..] {
             [] | [Step::Quantize(_) | Step::Dequantize(_)] => Read::Same,
-            [Step::Activation(Activation::Sigmoid)] => Read::Sigmoid,
+            [Step::Activation(Activation::Sigmoid)] => Read::Probabilities,
             [
                 Step::Affine {
                     scale,
@@ -163,18 +159,5 @@ impl Found {
             _ => return None,
         };
         Some((input, read))
-    }
-
-    /// Whether a value is that of stored bytes.
-    fn is_of_bytes(&self, outlet: OutletId) -> bool {
-        let mut at = outlet;
-        while let Some(words) = self.words.get(&at.node) {
-            match (&words.steps[..], &words.inputs[..]) {
-                ([], &[input]) => at = input,
-                ([Step::Dequantize(_)], _) => return true,
-                _ => return false,
-            }
-        }
-        false
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Asked by `compile_int8`. Nothing is computed here: every answer follows from the graph alone.
 
-use super::super::compile::MAX_IMAGE_CHANNELS;
+use std::collections::BTreeSet;
+
+use super::super::compile::{MAX_IMAGE_CHANNELS, batch_from};
 use super::super::graph::{Conv, Graph, Node, Op, ValueId};
 use super::refuse;
 use kernels::nn::{Quantization, Unsupported};
@@ -30,12 +32,16 @@ pub(super) struct OnBytes<'g> {
     graph: &'g Graph,
     /// How many read each value, outputs included.
     readers: Vec<usize>,
+    /// What the steps on bytes have refused.
+    refused: BTreeSet<ValueId>,
+    /// The first node from which on all images of a batch are computed at once.
+    batch_from: usize,
     /// Whether each value is wanted as numbers.
     pub(super) as_numbers: Vec<bool>,
 }
 
 impl<'g> OnBytes<'g> {
-    pub(super) fn of(graph: &'g Graph) -> OnBytes<'g> {
+    pub(super) fn of(graph: &'g Graph, refused: BTreeSet<ValueId>) -> OnBytes<'g> {
         let mut readers = vec![0; graph.nodes.len()];
         let inside = graph.nodes.iter().flat_map(Node::reads);
         for value in inside.chain(graph.outputs.iter().copied()) {
@@ -44,6 +50,8 @@ impl<'g> OnBytes<'g> {
         let mut plan = OnBytes {
             graph,
             readers,
+            refused,
+            batch_from: batch_from(graph),
             as_numbers: vec![false; graph.nodes.len()],
         };
         for output in &graph.outputs {
@@ -78,7 +86,7 @@ impl<'g> OnBytes<'g> {
         match self.op(value) {
             Op::Input(_) | Op::Dequantize { .. } => true,
             // What else reads it wants numbers.
-            _ if self.readers[value.0] > 1 => false,
+            _ if self.readers[value.0] > 1 || self.refused.contains(&value) => false,
             Op::Conv(conv) => self.convolves(conv) && has_bound(conv, quantization),
             Op::Add { inputs, .. } => inputs.iter().all(reads_bytes),
             Op::MaxPool { input, .. } => {
@@ -86,7 +94,9 @@ impl<'g> OnBytes<'g> {
                     || !matches!(self.op(*input), Op::Dequantize { .. })
                         && self.computes(*input, quantization)
             }
-            Op::GlobalAvgPool { input } | Op::Activation { input, .. } => reads_bytes(input),
+            // The step on bytes begins the part that computes all images at once.
+            Op::GlobalAvgPool { input } => value.0 >= self.batch_from && reads_bytes(input),
+            Op::Activation { input, .. } => reads_bytes(input),
             Op::Affine { input, .. } => is_relu(self.op(value)) && reads_bytes(input),
             Op::Mul { .. } | Op::Concat { .. } | Op::AvgPool { .. } | Op::Quantize { .. } => false,
         }
@@ -108,6 +118,7 @@ impl<'g> OnBytes<'g> {
             return false;
         };
         self.graph.outputs.contains(&output)
+            && !self.refused.contains(&output)
             && self.readers[output.0] == 1
             && self.convolves(conv)
             && !conv.relu

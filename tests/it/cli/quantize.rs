@@ -69,7 +69,7 @@ fn quantized_model_is_served_with_the_figures_that_were_reported() {
         "top-1 int8",
         "same class",
         "layers",
-        "tiny.onnx",
+        "tiny.onnx, 2.9 MB of 5.7\n",
     ] {
         assert!(stdout.contains(word), "{word} is not in {stdout}");
     }

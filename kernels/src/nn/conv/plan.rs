@@ -92,9 +92,10 @@ impl Plan {
 
     /// Image, part of the panels and part of the rows of a task's number, of `images` images of `row_chunks` parts.
     ///
-    /// An image's tasks go along its rows, all panels for one part after the other, and the parts are an even number where
-    /// there are several: so of two threads, each of which begins with half of the tasks, one has the upper rows in every
-    /// layer, and reads what it wrote itself (layer2 of one image on two threads: a tenth less time in bfloat16).
+    /// An image's tasks go along its rows, all panels for one part after the other, and where rows are cut to have enough
+    /// tasks, the parts are an even number: so of two threads, each of which begins with half of the tasks, one mostly has
+    /// the upper rows in layer after layer, and reads what it wrote itself (layer2 of one image on two threads: a tenth
+    /// less time in bfloat16).
     pub(crate) fn task(&self, number: usize, images: usize, row_chunks: usize) -> [usize; 3] {
         match self.order {
             Order::ImageByImage => {

@@ -245,3 +245,47 @@ fn constants_in_odd_places_are_not_taken_for_channels() {
         assert_eq!(left(&outcome.lowering).is_empty(), ours, "{shape:?}");
     }
 }
+
+/// The classes as a linear layer of the mean, with something between or behind.
+fn ending(between: Option<&str>, behind: &[&str]) -> InferenceModel {
+    let mut net = Net::new();
+    let x = net.conv_bn_relu("data", 3, 8, 3, 1);
+    let x = net.node("GlobalAveragePool", &[&x], &[]);
+    let mut x = net.node("Flatten", &[&x], &[]);
+    if let Some(op) = between {
+        x = net.node(op, &[&x], &[]);
+    }
+    let weights = net.weight(&[8, 5], 0.5);
+    x = net.node("MatMul", &[&x, &weights], &[]);
+    for op in behind {
+        let two = net.tensor(&[1], vec![-2.0]);
+        x = match *op {
+            "Mul" => net.node("Mul", &[&x, &two], &[]),
+            op => net.node(op, &[&x], &[]),
+        };
+    }
+    net.finish(&x).model()
+}
+
+#[test]
+fn mean_that_the_linear_layer_reads_is_found_and_no_other() {
+    let pooling = |model| {
+        let (model, found) = prepare(typed(model, net::SIDE).0).unwrap();
+        found.pooling(&model)
+    };
+    let plain = pooling(ending(None, &[])).expect("it ends so").weights;
+    let first = |weights: &crate::ops::Weights| weights.of_output(0, 8).unwrap();
+    for (behind, factor) in [
+        (&["Softmax"][..], 1.0),
+        (&["Mul"], -2.0),
+        (&["Mul", "Softmax"], -2.0),
+        (&["Sigmoid", "Mul"], 1.0),
+    ] {
+        let found = pooling(ending(None, behind)).expect("it ends so");
+        let expected: Vec<f32> = first(&plain).iter().map(|w| w * factor).collect();
+        assert_eq!(first(&found.weights), expected, "{behind:?}");
+    }
+    for between in ["Softmax", "Sigmoid"] {
+        assert!(pooling(ending(Some(between), &[])).is_none(), "{between}");
+    }
+}
