@@ -36,7 +36,7 @@ pub fn compile(
     normalization: Option<[Normalization; 3]>,
 ) -> Result<Program, CompileError> {
     if arithmetic.precision() == Precision::Int8 {
-        return compile_int8(graph, arithmetic, capacity, threads, normalization);
+        return compile_int8(graph, arithmetic, capacity, threads, normalization.as_ref());
     }
     let mut builder = builder(graph, arithmetic, capacity, threads, normalization);
     let borders = borders(graph);

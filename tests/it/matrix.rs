@@ -9,7 +9,7 @@ use resnet::preprocess::{
 use resnet::registry::sha256_of;
 use serde_json::Value;
 
-use crate::harness::{fixture_bytes, fixture_json};
+use crate::harness::fixture_json;
 
 /// The decoded picture, or the refusal.
 fn decoded(preprocessor: &Preprocessor, bytes: &[u8], exif: ExifMode) -> Result<Pixels, String> {
@@ -69,7 +69,7 @@ fn check_near(format: &str, at_least: usize) {
     assert!(forms.len() >= at_least, "{} forms", forms.len());
     let preprocessor = Preprocessor::new(PreprocessSpec::default(), ImageOptions::default());
     let pixels_of = |name: &str| {
-        let bytes = fixture_bytes(&format!("{format}/{name}"));
+        let bytes = crate::harness::fixture_bytes(&format!("{format}/{name}"));
         decoded(&preprocessor, &bytes, ExifMode::Apply)
     };
     let mut wrong = Vec::new();

@@ -1,7 +1,7 @@
 //! Weights that a batch normalization standardizes by statistics which the graph computes of them.
 //!
 //! Called by `onnx` on the decoded file, behind `training`. So PyTorch's dynamo exporter writes the standardized weights
-//! of timm's BiT networks; the importer takes statistics that are constants only, and folds weights of more than 4 MiB
+//! of `timm`'s `BiT` networks; the importer takes statistics that are constants only, and folds weights of more than 4 MiB
 //! into none.
 
 use std::collections::HashMap;

@@ -27,12 +27,12 @@ pub(super) fn compile_int8(
     arithmetic: Arithmetic,
     capacity: usize,
     threads: usize,
-    normalization: Option<[Normalization; 3]>,
+    normalization: Option<&[Normalization; 3]>,
 ) -> Result<Program, CompileError> {
     let mut refused = BTreeSet::new();
     loop {
         let plan = OnBytes::of(graph, refused.clone());
-        let normalization = normalization.clone();
+        let normalization = normalization.cloned();
         match compile(graph, plan, arithmetic, (capacity, threads), normalization) {
             Ok(program) => return Ok(program),
             Err((Some(value), _)) if refused.len() < MAX_ROUNDS && refused.insert(value) => {}
