@@ -11,6 +11,9 @@ mod faults;
 
 #[path = "../../src/base64.rs"]
 pub mod base64;
+/// What of the classifier a request names.
+#[path = "../../src/engine/wish.rs"]
+pub mod classifier;
 #[path = "../../src/fair_queue.rs"]
 pub mod fair_queue;
 #[path = "../../src/heartbeat.rs"]

@@ -3,29 +3,9 @@
 //! Asked by `batcher` on an `engine-N` thread, so that of a feature map, which is as large as the image, as a rule only
 //! the sum that was wanted leaves it.
 
-use super::{Engine, EngineError, FeatureSpec, Model};
+use super::{Engine, EngineError, Explain, FeatureSpec, Model, Wish};
 use crate::postprocess::largest;
 use crate::tensor::Image;
-
-/// What is wanted of an image beside its classes; of a network without [`FeatureSpec`] there is none of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// Where the network saw a class.
-    pub explain: Option<Explain>,
-    /// The mean of each channel of the last feature map.
-    pub features: bool,
-    /// That map.
-    pub feature_map: bool,
-}
-
-/// The class that is to be explained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Explain {
-    /// The one with the largest number, the first of equal ones.
-    Winner,
-    /// This one.
-    Class(usize),
-}
 
 /// What was wanted of an image.
 #[derive(Debug, Clone, Default, PartialEq)]

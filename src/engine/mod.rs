@@ -28,6 +28,7 @@ mod tract;
 mod trial;
 mod weights;
 mod widen;
+mod wish;
 
 use crate::tensor::{Image, Size};
 use kernels::nn::{Precision, StepProfile};
@@ -37,7 +38,7 @@ pub use self::caught::is_expected as is_expected_panic;
 pub use self::colors::ColorValues;
 pub use self::error::{EngineError, LoadError};
 pub use self::external::WeightsDir;
-pub use self::features::{ActivationMap, Explain, Further, Given, Wish, run_with};
+pub use self::features::{ActivationMap, Further, Given, run_with};
 pub use self::import::{ModelSource, Network};
 pub use self::lower::{Lowering, RefusedNode};
 pub use self::metadata::metadata_of;
@@ -46,6 +47,7 @@ pub use self::options::EngineOptions;
 pub use self::outputs::{OutputWish, Single};
 pub use self::quantize::{Observer, Quantizable};
 pub use self::tract::TractModel;
+pub use self::wish::{Explain, Wish};
 
 /// What a loaded network takes and gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
