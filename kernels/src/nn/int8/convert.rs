@@ -63,13 +63,16 @@ impl Conversion {
         let pixels = plane.height * plane.width;
         self.groups(images.len(), pixels, input);
         for (image, channels) in images.chunks_exact_mut(self.channels * pixels).enumerate() {
-            for (channel, to) in channels.chunks_exact_mut(pixels).enumerate() {
-                for (pixel, to) in to.iter_mut().enumerate() {
+            // Line by line, so that each is read once; the numbers of 64 channels stay in the cache meanwhile.
+            for (block, channels) in channels.chunks_mut(64 * pixels).enumerate() {
+                for pixel in 0..pixels {
                     let at = [pixel / plane.width, pixel % plane.width];
                     // SAFETY: inside of the value.
-                    let byte =
-                        unsafe { (*self.line(input, image, channel / 64, at))[channel % 64] };
-                    *to = self.quantization.dequantize(byte);
+                    let line = unsafe { &*self.line(input, image, block, at) };
+                    let numbers = channels[pixel..].iter_mut().step_by(pixels);
+                    for (to, byte) in numbers.zip(line) {
+                        *to = self.quantization.dequantize(*byte);
+                    }
                 }
             }
         }
