@@ -207,13 +207,18 @@ fn answer_that_nobody_reads_holds_what_it_takes_until_its_client_goes() {
         "POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&body).unwrap();
+    // One after the other, so that they fill what the system holds; one is then on its way, and may have one behind it.
+    stream
+        .write_all(&[head.as_bytes(), &body].concat().repeat(12))
+        .unwrap();
     let most = 32 * numbers_of_map() * 25;
     let whole = server.post_json(INFER, &maps(32)).body.len();
     assert!(whole < most / 2, "{whole} of {most}");
     let units = whole.div_ceil(1024) * 1024;
-    eventually("it is written and held", || bytes_held(&server) == units);
+    let written = [units, 2 * units];
+    eventually("they are written and held", || {
+        written.contains(&bytes_held(&server))
+    });
     drop(stream);
-    eventually("it is free", || bytes_held(&server) == 0);
+    eventually("they are free", || bytes_held(&server) == 0);
 }
