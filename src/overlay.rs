@@ -32,19 +32,8 @@ pub fn draw(
     (width, height): (u32, u32),
 ) -> Result<Vec<u8>, TooLarge> {
     const TO_MEMORY: &str = "memory takes every byte, and every row has its width";
-    let got = u64::from(width) * u64::from(height);
-    if got > MAX_PIXELS {
-        return Err(TooLarge { got });
-    }
-    let largest = map.values.iter().copied().fold(0.0, f32::max);
-    let strength = |value: &f32| match largest > 0.0 {
-        true => 255.0 * value / largest,
-        false => 0.0,
-    };
-    let rows: Vec<Vec<f32>> = map
-        .rows()
-        .map(|row| row.iter().map(strength).collect())
-        .collect();
+    pixels((width, height))?;
+    let rows = strengths(map);
     let across = places(seen.x, seen.width, width, map.width);
     let down = places(seen.y, seen.height, height, rows.len());
 
@@ -74,6 +63,27 @@ pub fn draw(
     lines.finish().expect(TO_MEMORY);
     writer.finish().expect(TO_MEMORY);
     Ok(png)
+}
+
+/// Pixels of the overlay of a photo of this width and height.
+///
+/// # Errors
+/// [`TooLarge`].
+pub fn pixels((width, height): (u32, u32)) -> Result<usize, TooLarge> {
+    let got = u64::from(width) * u64::from(height);
+    let pixels = usize::try_from(got).ok().filter(|_| got <= MAX_PIXELS);
+    pixels.ok_or(TooLarge { got })
+}
+
+/// The map's rows, the largest number as 255.
+fn strengths(map: &ActivationMap) -> Vec<Vec<f32>> {
+    let largest = map.values.iter().copied().fold(0.0, f32::max);
+    let strength = |value: &f32| match largest > 0.0 {
+        true => 255.0 * (value / largest), // the product of large numbers is none
+        false => 0.0,
+    };
+    let rows = map.rows().map(|row| row.iter().map(strength).collect());
+    rows.collect()
 }
 
 /// Where a pixel's middle lies between two of a map's rows or columns.
@@ -225,6 +235,14 @@ mod tests {
         };
         for (i, alpha) in alphas.iter().enumerate() {
             assert_eq!(*alpha, if inside(i) { 200 } else { 0 }, "{i}");
+        }
+    }
+
+    #[test]
+    fn strength_is_the_share_of_the_largest_however_large_that_is() {
+        for largest in [f32::MIN_POSITIVE, 1.0, 1e37, f32::MAX] {
+            let strengths = strengths(&map(2, &[largest, largest / 2.0, 0.0, -largest]));
+            assert_eq!(strengths, [[255.0, 127.5], [0.0, -255.0]], "{largest}");
         }
     }
 

@@ -12,11 +12,11 @@ pub struct Ranked {
     pub probability: f32,
 }
 
-/// The network's output holds a value that is no number, so there is no ranking.
+/// A network's output, or what else it gives of an image, holds a value that is no number, so there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("output {class_index} is {value}, not a finite number")]
 pub struct NotFinite {
-    /// Position in the network's output.
+    /// Position in it.
     pub class_index: usize,
     /// NaN or an infinity.
     pub value: f32,
@@ -53,7 +53,11 @@ pub fn rank_probabilities(probabilities: &[f32], k: usize) -> Result<Vec<Ranked>
         .collect())
 }
 
-fn check_finite(output: &[f32]) -> Result<(), NotFinite> {
+/// That all numbers are finite.
+///
+/// # Errors
+/// The first that is not.
+pub fn check_finite(output: &[f32]) -> Result<(), NotFinite> {
     match output.iter().enumerate().find(|(_, v)| !v.is_finite()) {
         Some((class_index, &value)) => Err(NotFinite { class_index, value }),
         None => Ok(()),

@@ -44,6 +44,8 @@ impl Pending {
                 postprocess::rank_probabilities(&answer.output, self.options.top_k)
             }
         };
+        let finite = || answer.further.check_finite();
+        let ranked = ranked.and_then(|ranked| finite().map(|()| ranked));
         let ranked = ranked.map_err(|e| match prepared.image {
             Some(_) => ClassifyError::Output(e),
             None => ClassifyError::Values(e),

@@ -113,8 +113,9 @@ pub struct RequestConfig {
     #[arg(long, env = "RESNET_MAX_BODY_BYTES", default_value = "100MiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub max_body_bytes: u64,
 
-    /// Memory for the bodies of all requests together; when it is used up, or one client holds three quarters of it,
-    /// reading waits, for --max-queue-wait at most
+    /// Memory for the bodies of all requests together, and for embeddings, explanations and feature maps of answers; when
+    /// it is used up, or one client holds three quarters of it, reading waits, for --max-queue-wait at most, and such an
+    /// answer is refused
     #[arg(long, env = "RESNET_BODY_MEMORY", default_value = "256MiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub body_memory: u64,
 

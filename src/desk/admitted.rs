@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Deadline, Desk, DeskError, HeldBody, body};
+use super::{AnswerMemory, Deadline, Desk, DeskError, HeldBody, body};
 use crate::classifier::{
     Classification, ClassifyError, ClassifyOptions, Pending, Permit, ServedModel, SharedClassifier,
     Timings, Wish,
@@ -56,6 +56,8 @@ pub struct Answered<E> {
     pub results: Vec<Result<Classification, E>>,
     /// How long the body took to arrive, and its images to be found.
     pub read: Duration,
+    /// When they are no longer wanted.
+    pub deadline: Instant,
 }
 
 impl Desk {
@@ -155,6 +157,19 @@ impl Admitted<'_> {
         computed.map_err(|_| DeskError::Panicked)
     }
 
+    /// Takes memory for the answer to this many images, of which each takes so many bytes beside its ranking.
+    ///
+    /// # Errors
+    /// As [`Desk::reserve_answer`].
+    pub fn reserve_answer(
+        &self,
+        images: usize,
+        bytes_of_image: usize,
+    ) -> Result<AnswerMemory, DeskError> {
+        let client = self.request.client;
+        self.desk.reserve_answer(client, images, bytes_of_image)
+    }
+
     /// Takes places for all images that were found in the body, at least one.
     ///
     /// # Errors
@@ -208,8 +223,11 @@ impl Admitted<'_> {
             Some(stages) => statistics.answered(answered().count(), time, &stages),
             None => statistics.failed(time),
         }
-        let read = self.read;
-        Ok(Answered { results, read })
+        Ok(Answered {
+            results,
+            read: self.read,
+            deadline: self.deadline,
+        })
     }
 }
 
@@ -243,7 +261,10 @@ async fn while_reserved<T>(permits: &mut Vec<Permit>, reading: impl Future<Outpu
 }
 
 /// Waits until `deadline` at most.
-pub(super) async fn or_expired<T>(
+///
+/// # Errors
+/// [`ClassifyError::Expired`].
+pub async fn or_expired<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,
 ) -> Result<T, DeskError> {

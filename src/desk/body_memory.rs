@@ -1,6 +1,7 @@
-//! Memory for the bodies of all requests together: a body takes its share as it arrives, and waits if none is left.
+//! Memory for the bodies of all requests together, and for large answers: a body takes its share as it arrives, and
+//! waits if none is left.
 //!
-//! Asked by `body` before it keeps bytes.
+//! Asked by `body` before it keeps bytes, and by `answer_memory`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -79,6 +80,11 @@ impl BodyMemory {
         (held * UNIT) as u64
     }
 
+    /// Most bytes that one client may hold without exceeding its part.
+    pub(super) fn most_of_one_client(&self) -> usize {
+        self.of_one_client * UNIT
+    }
+
     /// An empty share for a body of this client.
     pub(super) fn share(&self, client: ClientId) -> BodyReservation {
         BodyReservation {
@@ -117,6 +123,20 @@ impl BodyReservation {
         self.of_client.grow(units).await;
         self.of_all.grow(units).await;
     }
+
+    /// Takes this many bytes into an empty share at once, and never exceeds anything: whether it got them. If not it is
+    /// to be dropped.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        let units = bytes.div_ceil(UNIT);
+        self.of_client.take(units) && self.of_all.take(units)
+    }
+
+    /// Gives back what it holds beyond this many bytes.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let units = bytes.div_ceil(UNIT);
+        self.of_client.shrink(units);
+        self.of_all.shrink(units);
+    }
 }
 
 impl Budget {
@@ -144,6 +164,21 @@ impl Holding {
 
     fn covers(&self, units: usize) -> bool {
         units <= self.held() || self.overdraft.is_some()
+    }
+
+    fn take(&mut self, units: usize) -> bool {
+        let wanted = u32::try_from(units).unwrap_or(u32::MAX);
+        self.units = Arc::clone(&self.budget.units)
+            .try_acquire_many_owned(wanted)
+            .ok();
+        self.units.is_some()
+    }
+
+    fn shrink(&mut self, units: usize) {
+        if let Some(held) = &mut self.units {
+            let beyond = held.num_permits().saturating_sub(units);
+            drop(held.split(beyond));
+        }
     }
 
     async fn grow(&mut self, units: usize) {

@@ -30,6 +30,8 @@ pub enum Code {
     BodyTimeout,
     /// Other bodies hold the memory.
     BodyMemoryFull,
+    /// The answer would be too large.
+    AnswerTooLarge,
     /// The body broke off.
     BodyIncomplete,
     /// Every place in the queue is taken.
@@ -68,7 +70,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Code; 29] = [
+    pub const ALL: [Code; 30] = [
         Code::NotReady,
         Code::ShuttingDown,
         Code::Unauthorized,
@@ -81,6 +83,7 @@ impl Code {
         Code::BodyTooLarge,
         Code::BodyTimeout,
         Code::BodyMemoryFull,
+        Code::AnswerTooLarge,
         Code::BodyIncomplete,
         Code::QueueFull,
         Code::ClientQueueFull,
@@ -126,6 +129,7 @@ impl Code {
             Code::BodyTooLarge => ("body_too_large", "Body too large"),
             Code::BodyTimeout => ("body_timeout", "Body too slow"),
             Code::BodyMemoryFull => ("body_memory_full", "No memory for the body"),
+            Code::AnswerTooLarge => ("answer_too_large", "Answer too large"),
             Code::BodyIncomplete => ("body_incomplete", "Body incomplete"),
             Code::QueueFull => ("queue_full", "Queue full"),
             Code::ClientQueueFull => ("client_queue_full", "Too many images of this client"),

@@ -81,6 +81,25 @@ pub enum DeskError {
     /// Other bodies held the memory for bodies.
     #[error("other bodies held the memory for bodies, or this client's part of it, for {} s", .0.as_secs_f64())]
     BodyMemoryFull(Duration),
+    /// The answer would take more memory than a request may have for it.
+    #[error(
+        "the answer to {images} images would take up to {bytes} bytes, allowed are {max}, of as much of each as is asked for those of {most} images"
+    )]
+    AnswerTooLarge {
+        /// Images of the request.
+        images: usize,
+        /// Most bytes of its answer.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+        /// Images whose answer would be within it.
+        most: usize,
+    },
+    /// Bodies and other answers hold the memory that the answer needs.
+    #[error(
+        "bodies and other answers hold the memory, or this client's part of it, of which the answer takes up to {0} bytes"
+    )]
+    AnswerMemoryFull(usize),
     /// The body broke off.
     #[error("the body broke off before its announced end")]
     BodyCut,
@@ -137,7 +156,8 @@ impl DeskError {
             DeskError::BadTimeout { .. } => Code::BadTimeout,
             DeskError::BodyTooLarge { .. } => Code::BodyTooLarge,
             DeskError::BodyTimeout(_) | DeskError::BodyTooSlow { .. } => Code::BodyTimeout,
-            DeskError::BodyMemoryFull(_) => Code::BodyMemoryFull,
+            DeskError::BodyMemoryFull(_) | DeskError::AnswerMemoryFull(_) => Code::BodyMemoryFull,
+            DeskError::AnswerTooLarge { .. } => Code::AnswerTooLarge,
             DeskError::BodyCut => Code::BodyIncomplete,
             DeskError::Refused(refusal) => match refusal {
                 Refusal::QueueFull { .. } => Code::QueueFull,

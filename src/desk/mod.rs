@@ -7,6 +7,7 @@
 //! place is told so at once, or later if it asks again and again ([`Desk::refusal_delay`]).
 
 mod admitted;
+mod answer_memory;
 mod body;
 mod body_memory;
 mod client;
@@ -36,7 +37,8 @@ use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::repository::{Change, Repository};
 
-pub use self::admitted::{Admitted, Answered, InferRequest};
+pub use self::admitted::{Admitted, Answered, InferRequest, or_expired};
+pub use self::answer_memory::AnswerMemory;
 pub use self::body::HeldBody;
 pub use self::code::Code;
 pub use self::deadline::{Deadline, parse_patience};
@@ -47,7 +49,6 @@ pub use self::proxies::TrustedProxies;
 pub use self::readiness::Readiness;
 pub use self::text::cut;
 
-use self::admitted::or_expired;
 use self::body_memory::BodyMemory;
 use self::refusal_pace::RefusalPace;
 

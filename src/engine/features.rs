@@ -4,7 +4,7 @@
 //! the sum that was wanted leaves it.
 
 use super::{Engine, EngineError, Explain, FeatureSpec, Model, Wish};
-use crate::postprocess::largest;
+use crate::postprocess::{NotFinite, check_finite, largest};
 use crate::tensor::Image;
 
 /// What was wanted of an image.
@@ -16,6 +16,25 @@ pub struct Further {
     pub features: Option<Vec<f32>>,
     /// That map, `[channels, height, width]`.
     pub feature_map: Option<Vec<f32>>,
+}
+
+impl Further {
+    /// That all of it are finite numbers, for others have no place in JSON and no meaning.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_finite(&self) -> Result<(), NotFinite> {
+        let activation = self.activation.as_ref().map(|map| &map.values);
+        let parts = [
+            activation,
+            self.features.as_ref(),
+            self.feature_map.as_ref(),
+        ];
+        parts
+            .into_iter()
+            .flatten()
+            .try_for_each(|part| check_finite(part))
+    }
 }
 
 /// How much each place of the last feature map speaks for a class: the sum over all channels of the linear layer's
@@ -118,6 +137,33 @@ fn weighted(map: &[f32], weights: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_number_is_found_in_every_part() {
+        let of = |values: [f32; 3]| {
+            let activation = ActivationMap {
+                class: 0,
+                width: 1,
+                values: vec![0.0, values[0]],
+            };
+            Further {
+                activation: Some(activation),
+                features: Some(vec![values[1]]),
+                feature_map: Some(vec![1.0, 2.0, values[2]]),
+            }
+        };
+        assert_eq!(Further::default().check_finite(), Ok(()));
+        assert_eq!(of([f32::MAX, f32::MIN, 0.0]).check_finite(), Ok(()));
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (place, index) in [1, 0, 2].into_iter().enumerate() {
+                let mut values = [1.0; 3];
+                values[place] = value;
+                let found = of(values).check_finite().expect_err("one is none");
+                assert_eq!(found.class_index, index, "{place}");
+                assert_eq!(found.value.to_bits(), value.to_bits());
+            }
+        }
+    }
 
     #[test]
     fn places_are_summed_over_channels_by_their_weights() {

@@ -134,8 +134,13 @@ pub(super) fn ok_trailers() -> HeaderMap {
 
 /// The answer of one message.
 pub(super) fn answer(message: &impl Message) -> Response {
+    answer_framed(framed(message))
+}
+
+/// The answer of one message, which is in its frame.
+pub(super) fn answer_framed(framed: Bytes) -> Response {
     let frames = [
-        Ok::<_, Infallible>(Frame::data(framed(message))),
+        Ok::<_, Infallible>(Frame::data(framed)),
         Ok(Frame::trailers(ok_trailers())),
     ];
     with_body(Body::new(StreamBody::new(stream::iter(frames))))

@@ -9,12 +9,12 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::frame::{self, Frames, Reader};
+use super::frame::{self, Frames, Reader, framed};
 use super::infer_request::{self, ModelInferRequest};
 use super::messages::{InferResponse, TensorMetadata};
 use super::tell::find;
 use super::timeout::patience;
-use crate::desk::{Deadline, Desk, DeskError, HeldBody};
+use crate::desk::{AnswerMemory, Deadline, Desk, DeskError, HeldBody};
 use crate::http::{
     ApiError, Inference, LARGE_TENSORS, Passage, Work, client_id, inference_request, told,
 };
@@ -26,7 +26,8 @@ pub(super) async fn infer(State(desk): State<Arc<Desk>>, request: Request) -> Re
     let (head, body) = request.into_parts();
     let mut work = Work::default();
     let answer = run(&desk, &head, body, arrived, &mut work).await;
-    told(answer.map(|answer| frame::answer(&answer)), work)
+    let framed = answer.map(|(answer, memory)| frame::answer_framed(memory.keep(framed(&answer))));
+    told(framed, work)
 }
 
 async fn run(
@@ -35,7 +36,7 @@ async fn run(
     body: Body,
     arrived: Instant,
     work: &mut Work,
-) -> Result<InferResponse, ApiError> {
+) -> Result<(InferResponse, AnswerMemory), ApiError> {
     let limits = desk.limits();
     let deadline = Deadline::new(arrived, limits.request_timeout, patience(&head.headers)?);
     let reader = Reader {
@@ -51,7 +52,7 @@ async fn run(
     answer(reader, head, held, work).await
 }
 
-/// The answer to a message that is here.
+/// The answer to a message that is here, with the memory that it takes until it is read.
 ///
 /// # Errors
 /// What is wrong with it, and the desk's.
@@ -60,7 +61,7 @@ pub(super) async fn answer(
     head: &Parts,
     mut held: HeldBody,
     work: &mut Work,
-) -> Result<InferResponse, ApiError> {
+) -> Result<(InferResponse, AnswerMemory), ApiError> {
     let Reader {
         desk,
         client,

@@ -21,7 +21,7 @@ use super::infer;
 use super::messages::StreamInferResponse;
 use super::status::code;
 use super::timeout::patience;
-use crate::desk::{Deadline, Desk, DeskError};
+use crate::desk::{AnswerMemory, Deadline, Desk, DeskError};
 use crate::fair_queue::ClientId;
 use crate::http::{ApiError, OneOfMany, client_id};
 
@@ -62,7 +62,10 @@ impl Call {
     /// The next frame of the answer; no call is left behind the last one.
     async fn step(mut self) -> (Frame<Bytes>, Option<Call>) {
         match self.next_answer().await {
-            Ok(Some(answer)) => (Frame::data(framed(&answer)), Some(self)),
+            Ok(Some((answer, memory))) => {
+                let framed = memory.keep(framed(&answer));
+                (Frame::data(framed), Some(self))
+            }
             Ok(None) => (Frame::trailers(ok_trailers()), None),
             Err(error) => {
                 let problem = error.problem();
@@ -79,7 +82,9 @@ impl Call {
     ///
     /// # Errors
     /// What ends the call.
-    async fn next_answer(&mut self) -> Result<Option<StreamInferResponse>, ApiError> {
+    async fn next_answer(
+        &mut self,
+    ) -> Result<Option<(StreamInferResponse, AnswerMemory)>, ApiError> {
         let Call {
             desk,
             head,
@@ -119,19 +124,21 @@ impl Call {
         };
         let answer = infer::answer(reader, head, held, &mut one.work).await;
         Ok(Some(match answer {
-            Ok(answer) => {
+            Ok((answer, memory)) => {
                 one.answered();
-                StreamInferResponse {
+                let answer = StreamInferResponse {
                     error_message: String::new(),
                     infer_response: Some(answer),
-                }
+                };
+                (answer, memory)
             }
             Err(error) => {
                 one.failed(&error);
-                StreamInferResponse {
+                let answer = StreamInferResponse {
                     error_message: error.problem().detail().to_owned(),
                     infer_response: None,
-                }
+                };
+                (answer, AnswerMemory::default())
             }
         }))
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::error::{ApiError, Problem};
@@ -58,7 +59,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The explanation of one image as a picture.
-pub(super) fn png(png: Vec<u8>, read: Duration, timings: &Timings) -> Response {
+pub(super) fn png(png: Bytes, read: Duration, timings: &Timings) -> Response {
     let kind = HeaderValue::from_static("image/png");
     let headers = [
         (header::CONTENT_TYPE, kind),

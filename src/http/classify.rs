@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
@@ -17,8 +17,9 @@ use super::error::ApiError;
 use super::passage::{Passage, told};
 use super::target::{self, Named, OF_WISHES, Parameters, Resolved};
 use super::upload;
-use crate::classifier::Classification;
-use crate::desk::{Admitted, Desk, DeskError, HeldBody};
+use super::wishes::Wishes;
+use crate::classifier::{Classification, ClassifyError, ServedModel};
+use crate::desk::{Admitted, AnswerMemory, Answered, Desk, DeskError, HeldBody};
 use crate::overlay;
 use crate::preprocess::Source;
 
@@ -52,7 +53,7 @@ pub(super) struct Form {
     /// The parameters that it has beside those of all.
     pub(super) parameters: &'static [&'static str],
     /// How what was found in a request's images is written.
-    pub(super) write: fn(&Resolved, Found) -> Result<Response, ApiError>,
+    pub(super) write: fn(&ServedModel, Wishes, Found) -> Result<Response, ApiError>,
 }
 
 /// That of `/classify`.
@@ -70,10 +71,10 @@ pub(super) struct Found {
     pub(super) read: Duration,
 }
 
-fn write(resolved: &Resolved, mut found: Found) -> Result<Response, ApiError> {
+fn write(model: &ServedModel, wishes: Wishes, mut found: Found) -> Result<Response, ApiError> {
     let writer = Writer {
-        model: &resolved.request.model.info,
-        embedding: resolved.wishes.embedding,
+        model: &model.info,
+        embedding: wishes.embedding,
     };
     Ok(match found.is_list {
         true => writer.list(&found.results),
@@ -102,6 +103,9 @@ pub(super) async fn handle(
     told(answer, work)
 }
 
+/// A class in an answer is as much to write as this many numbers: it has an index, a probability and three names.
+const NUMBERS_OF_CLASS: usize = 5;
+
 /// From this size on, in bytes, JSON is taken apart on another thread: below it takes less than half a millisecond.
 pub(super) const LARGE_JSON: usize = 256 << 10;
 
@@ -119,33 +123,62 @@ async fn run(
     };
     let (admitted, mut held) = passage.enter(body).await?;
     let (images, is_list) = images(passage, &admitted, &mut held).await?;
-    let is_overlay = resolved.wishes.is_overlay;
-    if is_overlay && images.len() > 1 {
+    let wishes = resolved.wishes;
+    if wishes.is_overlay && images.len() > 1 {
         return Err(ApiError::OverlayOfSeveral(images.len()));
     }
+    let model = Arc::clone(&resolved.request.model);
+    let of_image = wishes.bytes_beside_classes(&model);
+    let memory = admitted.reserve_answer(images.len(), of_image)?;
     let answered = passage.classify(admitted, held, images, work).await?;
-    let (respond, read) = (Instant::now(), answered.read);
-    let mut found = Found {
-        results: answered.results,
-        is_list,
+    let respond = Instant::now();
+    let Answered {
+        mut results,
         read,
-    };
-    let response = match is_overlay {
-        true => drawn(passage, found.results.remove(0)?, read).await?,
-        false => (form.write)(resolved, found)?,
+        deadline,
+    } = answered;
+    let response = if wishes.is_overlay {
+        drawn(passage, results.remove(0)?, read, deadline).await?
+    } else {
+        let of_classes = NUMBERS_OF_CLASS * resolved.request.options.top_k;
+        let numbers = results.len() * (of_classes + wishes.numbers(&model));
+        let found = Found {
+            results,
+            is_list,
+            read,
+        };
+        let write = move || {
+            let response = (form.write)(&model, wishes, found);
+            response.map(|response| (response, memory)) // which stays while it is written
+        };
+        let (response, memory) = passage.compute(numbers, deadline, write).await??;
+        kept(response, memory).await?
     };
     passage.responded(read, respond, work);
     Ok(response)
 }
 
-/// The explanation of an image as a picture.
+/// The answer, whose body is in memory, holding what it takes until it is read.
+async fn kept(response: Response, memory: AnswerMemory) -> Result<Response, ApiError> {
+    if memory.is_empty() {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    let written = to_bytes(body, usize::MAX).await;
+    let written = written.map_err(|_| DeskError::Panicked)?; // nothing of it is on its way
+    Ok(Response::from_parts(head, memory.keep(written).into()))
+}
+
+/// The explanation of an image as a picture. Most drawings that wait or are read at a time are as many as have room in
+/// the memory for answers with a byte a pixel, of which a picture takes a fraction once it is drawn.
 ///
 /// # Errors
-/// [`ApiError::OverlayTooLarge`].
+/// [`ApiError::OverlayTooLarge`]; the desk's, of the memory and the deadline.
 async fn drawn(
     passage: Passage<'_>,
     classification: Classification,
     read: Duration,
+    deadline: Instant,
 ) -> Result<Response, ApiError> {
     let Classification {
         image,
@@ -158,10 +191,18 @@ async fn drawn(
     };
     let size = (image.width, image.height);
     let seen = passage.request.model.info.preprocess.seen(size.0, size.1);
-    let pixels = usize::try_from(u64::from(size.0) * u64::from(size.1)).unwrap_or(usize::MAX);
-    let draw = move || overlay::draw(&activation, seen, size);
-    let png = passage.compute(pixels, draw).await??;
-    Ok(answer::png(png, read, &timings))
+    let pixels = overlay::pixels(size)?;
+    let client = passage.request.client;
+    let memory = passage.desk.reserve_answer(client, 1, pixels)?;
+    if Instant::now() >= deadline {
+        return Err(ClassifyError::Expired.into());
+    }
+    let draw = move || {
+        let png = overlay::draw(&activation, seen, size);
+        png.map(|png| (png, memory)) // which stays while it is drawn
+    };
+    let (png, memory) = passage.compute(pixels, deadline, draw).await??;
+    Ok(answer::png(memory.keep(png.into()), read, &timings))
 }
 
 /// The images of a body in one of the forms that it may have, and whether they are a list.

@@ -15,6 +15,7 @@ use crate::classifier::ClassifyError;
 use crate::desk::{Code, DeskError};
 use crate::oip::OipError;
 use crate::overlay::TooLarge;
+use crate::registry::NoFeatures;
 
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
 #[derive(Debug, thiserror::Error)]
@@ -53,14 +54,8 @@ pub enum ApiError {
         known: Vec<&'static str>,
     },
     /// What is wanted beside the classes needs a network of another form.
-    #[error(
-        "model \"{model}\" has no explanation and no embedding: its classes are not computed by one linear layer from the \
-         mean of a feature map"
-    )]
-    NoFeatures {
-        /// The model.
-        model: String,
-    },
+    #[error(transparent)]
+    NoFeatures(#[from] NoFeatures),
     /// A query parameter that contradicts another one.
     #[error("query parameter {name} is given twice")]
     RepeatedParameter {
@@ -126,7 +121,7 @@ impl ApiError {
             ApiError::BadQuery { .. }
             | ApiError::UnknownParameter { .. }
             | ApiError::RepeatedParameter { .. } => kind::BAD_QUERY,
-            ApiError::NoFeatures { .. } => kind::NO_FEATURES,
+            ApiError::NoFeatures(_) => kind::NO_FEATURES,
             ApiError::OverlayOfSeveral(_) => kind::OVERLAY_OF_SEVERAL,
             ApiError::OverlayTooLarge(_) => kind::OVERLAY_TOO_LARGE,
             ApiError::BadUrl => kind::BAD_URL,

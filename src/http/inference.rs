@@ -9,7 +9,7 @@ use super::access::Work;
 use super::error::ApiError;
 use super::passage::{Passage, whole};
 use crate::classifier::{ClassifyOptions, ServedModel, SharedClassifier};
-use crate::desk::{Admitted, Deadline, HeldBody, InferRequest};
+use crate::desk::{Admitted, AnswerMemory, Deadline, HeldBody, InferRequest};
 use crate::fair_queue::ClientId;
 use crate::oip::{self, ModelForm, OipError};
 
@@ -44,7 +44,8 @@ pub(crate) struct Inference<'a> {
 }
 
 impl Inference<'_> {
-    /// Takes the message apart, runs the network on what is in it, and writes the answer.
+    /// Takes the message apart, runs the network on what is in it, and writes the answer, which takes the memory beside
+    /// it until it is read.
     ///
     /// # Errors
     /// What is wrong with the message or an image, and the desk's.
@@ -53,7 +54,7 @@ impl Inference<'_> {
         take_apart: impl FnOnce(&ModelForm, usize) -> Result<oip::Work, OipError> + Send + 'static,
         write: impl FnOnce(oip::Response) -> T + Send + 'static,
         work: &mut Work,
-    ) -> Result<T, ApiError> {
+    ) -> Result<(T, AnswerMemory), ApiError> {
         let Inference {
             passage,
             mut admitted,
@@ -77,19 +78,18 @@ impl Inference<'_> {
         if let Some(timeout) = found.timeout {
             admitted.expect_within(timeout);
         }
+        let of_image = found.wanted.bytes_beside_classes();
+        let memory = admitted.reserve_answer(found.images.len(), of_image)?;
         let images = found.images.into_iter().map(Ok).collect();
         let answered = passage.classify(admitted, held, images, work).await?;
         let respond = Instant::now();
         let classifications = whole(answered.results)?;
         let numbers = classifications.len() * found.wanted.numbers();
         let write = move || {
-            write(oip::Response::new(
-                &model.info,
-                found.wanted,
-                &classifications,
-            ))
+            let response = oip::Response::new(&model.info, found.wanted, classifications);
+            response.map(|response| (write(response), memory)) // which stays while it is written
         };
-        let answer = passage.compute(numbers, write).await?;
+        let answer = passage.compute(numbers, answered.deadline, write).await??;
         passage.responded(answered.read, respond, work);
         Ok(answer)
     }

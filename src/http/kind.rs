@@ -121,7 +121,7 @@ const fn status(code: Code) -> StatusCode {
         Code::ModelsBusy => StatusCode::CONFLICT,
         Code::ModelRefused => StatusCode::BAD_REQUEST,
         Code::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::BodyTooLarge | Code::AnswerTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::ImageTruncated
         | Code::ImageCorrupt

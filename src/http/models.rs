@@ -32,6 +32,8 @@ pub struct ModelBody<'a> {
     input: InputBody<'a>,
     preprocess: &'a PreprocessSpec,
     output: OutputBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    features: Option<FeaturesBody>,
     runtime: &'a str,
     precision: &'static str,
     precision_reason: &'a str,
@@ -53,6 +55,14 @@ struct OutputBody<'a> {
     name: &'a str,
     kind: OutputKind,
     classes: usize,
+}
+
+/// Extents of the last feature map of a model that has explanations and embeddings.
+#[derive(Debug, Serialize)]
+struct FeaturesBody {
+    channels: usize,
+    height: usize,
+    width: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,6 +95,11 @@ impl<'a> ModelBody<'a> {
                 kind: info.output,
                 classes: spec.classes(),
             },
+            features: spec.features.map(|map| FeaturesBody {
+                channels: map.channels,
+                height: map.height,
+                width: map.width,
+            }),
             runtime: &spec.runtime,
             precision: spec.precision.name(),
             precision_reason: &spec.precision_reason,

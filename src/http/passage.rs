@@ -14,7 +14,7 @@ use super::access::Work;
 use super::body;
 use super::error::ApiError;
 use crate::classifier::Classification;
-use crate::desk::{Admitted, Answered, Desk, DeskError, HeldBody, InferRequest};
+use crate::desk::{Admitted, Answered, Desk, DeskError, HeldBody, InferRequest, or_expired};
 use crate::preprocess::Source;
 
 /// From this number on, an answer's numbers are computed and written on another thread, for the same reason.
@@ -82,13 +82,14 @@ impl<'a> Passage<'a> {
         Ok(answered)
     }
 
-    /// Makes an answer of so many numbers: on another thread where they are many.
+    /// Makes an answer of so many numbers: on another thread where they are many, if it is still wanted when one is free.
     ///
     /// # Errors
-    /// [`DeskError::Panicked`].
+    /// That of the deadline, which ends the wait, and [`DeskError::Panicked`].
     pub(crate) async fn compute<T: Send + 'static>(
         self,
         numbers: usize,
+        deadline: Instant,
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         if numbers <= MANY_NUMBERS {
@@ -97,7 +98,8 @@ impl<'a> Passage<'a> {
         let InferRequest {
             classifier, client, ..
         } = self.request;
-        let computed = classifier.compute(*client, compute).await;
+        let computed = classifier.compute(*client, compute);
+        let computed = or_expired(Some(deadline), computed).await?;
         computed.map_err(|_| DeskError::Panicked.into())
     }
 

@@ -15,8 +15,9 @@ use super::classify::{self, Form, Found};
 use super::error::ApiError;
 use super::health;
 use super::passage::whole;
-use super::target::{Named, Parameters, Resolved};
-use crate::classifier::{Classification, Prediction};
+use super::target::{Named, Parameters};
+use super::wishes::Wishes;
+use crate::classifier::{Classification, Prediction, ServedModel};
 use crate::desk::Desk;
 use crate::registry::Labels;
 
@@ -37,9 +38,9 @@ const PROBABILITIES: Form = Form {
     write,
 };
 
-fn write(resolved: &Resolved, found: Found) -> Result<Response, ApiError> {
+fn write(model: &ServedModel, _: Wishes, found: Found) -> Result<Response, ApiError> {
     let classifications = whole(found.results)?;
-    let labels = &resolved.request.model.info.labels;
+    let labels = &model.info.labels;
     let answer = |classification| Answer {
         classification,
         labels,

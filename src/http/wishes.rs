@@ -5,6 +5,7 @@
 use super::error::ApiError;
 use super::target::bad_query;
 use crate::classifier::{Explain, ServedModel, Wish};
+use crate::oip;
 
 /// The parameters, as they came.
 #[derive(Debug, Default)]
@@ -88,12 +89,32 @@ impl Wishes {
             is_overlay,
             embedding,
         };
-        if wishes != Wishes::default() && model.info.model.spec().features.is_none() {
-            return Err(ApiError::NoFeatures {
-                model: model.info.name.clone(),
-            });
+        if wishes != Wishes::default() {
+            model.info.features()?;
         }
         Ok(wishes)
+    }
+
+    /// Most bytes that the answer takes for one image beside its classes: numbers as the network gives them, divided, and
+    /// written. Of an overlay, which is counted by its pixels, those of the map.
+    pub(super) fn bytes_beside_classes(self, model: &ServedModel) -> usize {
+        self.numbers(model) * (4 + 4 + oip::JSON_NUMBER)
+    }
+
+    /// Numbers of the answer for one image beside its classes.
+    pub(super) fn numbers(self, model: &ServedModel) -> usize {
+        let Ok(spec) = model.info.features() else {
+            return 0;
+        };
+        let map = if self.explain.is_some() {
+            spec.height * spec.width
+        } else {
+            0
+        };
+        match self.embedding {
+            Embedding::None => map,
+            Embedding::Plain | Embedding::Normalized => map + spec.channels,
+        }
     }
 
     /// What the classifier is asked for.

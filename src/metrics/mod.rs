@@ -89,7 +89,8 @@ const REFUSALS: [&str; 7] = [
 ];
 
 /// Why a request for a model is refused.
-const LOAD_REFUSALS: [&str; 7] = [
+const LOAD_REFUSALS: [&str; 8] = [
+    "answer_too_large",
     "body_memory_full",
     "client_queue_full",
     "decode_memory_full",
@@ -159,7 +160,7 @@ impl Metrics {
                 "Images that may be on their way to a worker: --queue-capacity.",
             ),
             batch_size_max: made.plain_gauge("resnet_batch_size_max", "Images that a batch may have: --max-batch-size."),
-            body_memory: made.plain_gauge("resnet_body_memory_bytes", "Memory that the bodies of requests hold."),
+            body_memory: made.plain_gauge("resnet_body_memory_bytes", "Memory that the bodies of requests, and answers beside the classes, hold."),
             body_memory_max: made.plain_gauge(
                 "resnet_body_memory_max_bytes",
                 "Memory that the bodies of requests may hold: --body-memory.",

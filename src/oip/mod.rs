@@ -23,6 +23,7 @@ pub use self::datatype::Datatype;
 pub use self::error::OipError;
 pub use self::model::{InputForm, ModelForm, OutputForm, Values};
 pub use self::parameters::{Parameter, Parameters};
+pub(crate) use self::request::JSON_NUMBER;
 pub use self::request::{Request, Wanted, WantedOutput, Work};
 pub use self::response::Response;
 pub use self::tensor::{InputTensor, NOTHING, RequestedOutput, TensorData};

@@ -1,9 +1,12 @@
 //! An inference request's answer: what its outputs hold, and how that is written for REST.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer};
 
 use super::{Datatype, Values, Wanted, WantedOutput};
 use crate::classifier::Classification;
+use crate::desk::DeskError;
 use crate::postprocess::{softmax, top_k};
 use crate::registry::{Labels, LoadedModel};
 
@@ -46,19 +49,22 @@ pub enum OutputData {
 
 impl Response {
     /// The answer to a request for these images.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`DeskError::Panicked`] if one of them lacks what was wanted of it.
     pub fn new(
         model: &LoadedModel,
         wanted: Wanted,
-        classifications: &[Classification],
-    ) -> Response {
-        let output = |output| OutputTensor::new(output, classifications, &model.labels);
-        Response {
+        mut classifications: Vec<Classification>,
+    ) -> Result<Response, DeskError> {
+        let output = |output| OutputTensor::new(output, &mut classifications, &model.labels);
+        let outputs: Result<_, _> = wanted.outputs.into_iter().map(output).collect();
+        Ok(Response {
             model_name: model.base_name().to_owned(),
             model_version: model.version().to_string(),
             id: wanted.id,
-            outputs: wanted.outputs.into_iter().map(output).collect(),
-        }
+            outputs: outputs?,
+        })
     }
 
     /// The body for REST, and how long its JSON is where bytes stand behind it.
@@ -78,9 +84,9 @@ impl Response {
 impl OutputTensor {
     fn new(
         wanted: WantedOutput,
-        classifications: &[Classification],
+        classifications: &mut [Classification],
         labels: &Labels,
-    ) -> OutputTensor {
+    ) -> Result<OutputTensor, DeskError> {
         let WantedOutput {
             name,
             values,
@@ -88,26 +94,30 @@ impl OutputTensor {
             is_binary,
             classes,
         } = wanted;
-        let of_image = |c: &Classification| match values {
-            Values::Raw => c.output.clone(),
-            Values::Probabilities => softmax(&c.output),
-            Values::Features => c.further.features.clone().unwrap_or_default(),
-            Values::FeatureMap => c.further.feature_map.clone().unwrap_or_default(),
-        };
-        let images = classifications.iter().map(of_image);
+        let count = classifications.len();
         let (shape, data) = match classes {
-            None => (shape, OutputData::Floats(images.flatten().collect())),
+            None => {
+                let length = shape.iter().product::<usize>();
+                let mut floats = Vec::with_capacity(count * length);
+                for classification in classifications {
+                    floats.extend_from_slice(&numbers(values, classification)?);
+                }
+                (shape, OutputData::Floats(floats))
+            }
             Some(k) => {
-                let lines = images.flat_map(|values| ranked(&values, k, labels));
-                (vec![k], OutputData::Lines(lines.collect()))
+                let mut lines = Vec::with_capacity(count * k);
+                for classification in classifications {
+                    lines.extend(ranked(&numbers(values, classification)?, k, labels));
+                }
+                (vec![k], OutputData::Lines(lines))
             }
         };
-        OutputTensor {
+        Ok(OutputTensor {
             name,
-            shape: [vec![classifications.len()], shape].concat(),
+            shape: [vec![count], shape].concat(),
             data,
             is_binary,
-        }
+        })
     }
 
     /// What its elements are.
@@ -144,6 +154,22 @@ impl OutputTensor {
     }
 }
 
+/// What is wanted of an image. What may be large is taken from it, and gone once it is in its tensor: no request asks for
+/// it twice.
+fn numbers(
+    values: Values,
+    classification: &mut Classification,
+) -> Result<Cow<'_, [f32]>, DeskError> {
+    let further = &mut classification.further;
+    let taken = match values {
+        Values::Raw => return Ok(Cow::Borrowed(&classification.output)),
+        Values::Probabilities => Some(softmax(&classification.output)),
+        Values::Features => further.features.take(),
+        Values::FeatureMap => further.feature_map.take(),
+    };
+    taken.map(Cow::Owned).ok_or(DeskError::Panicked) // the model has it, and it was wished for
+}
+
 /// The `k` largest values as `value:index:label`.
 fn ranked(values: &[f32], k: usize, labels: &Labels) -> Vec<String> {
     let line = |index: usize| match labels.get(index) {
@@ -172,5 +198,60 @@ impl Serialize for OutputTensor {
             output.serialize_field("data", &self.data)?;
         }
         output.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::classifier::{Further, Timings};
+    use crate::registry::OutputKind;
+
+    fn classification(further: Further) -> Classification {
+        Classification {
+            predictions: Vec::new(),
+            kind: OutputKind::Logits,
+            image: None,
+            output: vec![0.0, 1.0],
+            further,
+            timings: Timings {
+                decode: Duration::ZERO,
+                preprocess: Duration::ZERO,
+                queue: Duration::ZERO,
+                infer: Duration::ZERO,
+                postprocess: Duration::ZERO,
+                batch_size: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn what_an_image_lacks_is_a_fault_and_no_short_tensor() {
+        let labels = Labels::numbers(2);
+        let whole = Further {
+            features: Some(vec![1.0, 2.0, 3.0]),
+            feature_map: Some(vec![4.0, 5.0, 6.0]),
+            ..Further::default()
+        };
+        for values in [Values::Features, Values::FeatureMap] {
+            let wanted = WantedOutput {
+                name: "it".into(),
+                values,
+                shape: vec![3],
+                is_binary: false,
+                classes: None,
+            };
+            let mut images = [classification(whole.clone()), classification(whole.clone())];
+            let tensor = OutputTensor::new(wanted.clone(), &mut images, &labels).expect("all");
+            assert_eq!((tensor.shape.clone(), tensor.size()), (vec![2, 3], 24));
+            let mut images = [
+                classification(whole.clone()),
+                classification(Further::default()),
+            ];
+            let fault = OutputTensor::new(wanted, &mut images, &labels).map(|_| ());
+            assert!(matches!(fault, Err(DeskError::Panicked)), "{values:?}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use super::spec::{check_preprocess, fitted_labels, standard_labels};
 use super::version::split_version;
 use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
-    ColorValues, EngineOptions, Model, ModelSource, Network, NetworkInput, OutputWish, Pixels,
-    Single, TractModel, WeightsDir,
+    ColorValues, EngineOptions, FeatureSpec, Model, ModelSource, Network, NetworkInput, OutputWish,
+    Pixels, Single, TractModel, WeightsDir,
 };
 use crate::preprocess::PreprocessSpec;
 
@@ -62,11 +62,33 @@ impl std::fmt::Debug for LoadedModel {
     }
 }
 
+/// What is wanted beside the classes needs a network of another form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "model \"{model}\" has no explanation and no embedding: its classes are not computed by one linear layer from the mean \
+     of a feature map"
+)]
+pub struct NoFeatures {
+    /// The model.
+    pub model: String,
+}
+
 impl LoadedModel {
     /// Its name without a version.
     #[must_use]
     pub fn base_name(&self) -> &str {
         split_version(&self.name).0
+    }
+
+    /// The last feature map, by which it tells where it saw a class.
+    ///
+    /// # Errors
+    /// [`NoFeatures`] if its network ends otherwise.
+    pub fn features(&self) -> Result<FeatureSpec, NoFeatures> {
+        let none = || NoFeatures {
+            model: self.name.clone(),
+        };
+        self.model.spec().features.ok_or_else(none)
     }
 
     /// Its version; 1 where none was given.

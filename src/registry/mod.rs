@@ -29,7 +29,7 @@ pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet, nearest};
 pub use self::error::ModelError;
 pub use self::fetch::{FetchError, FetchOptions, FetchSource, Progress, ProxySettings, fetch};
 pub use self::labels::{Label, Labels, LabelsError};
-pub use self::load::{LoadedModel, file_of, load, preprocess_of};
+pub use self::load::{LoadedModel, NoFeatures, file_of, load, preprocess_of};
 pub use self::output_kind::OutputKind;
 pub use self::reference::{ModelOrigin, ModelRef};
 pub use self::store::{ModelState, Store, Verdict, sha256_of};

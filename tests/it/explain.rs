@@ -9,7 +9,9 @@ use resnet::registry::{ModelRef, load};
 use serde_json::{Value, json};
 
 use crate::fake::{FakeModel, plain_png};
-use crate::harness::{Settings, TestServer, fixture_bytes, fixture_json, multipart, tiny};
+use crate::harness::{
+    Settings, TestServer, fixture_bytes, fixture_json, multipart, tiny, tiny_reference,
+};
 
 static SERVER: LazyLock<TestServer> =
     LazyLock::new(|| TestServer::start(vec![tiny()], &Settings::default()));
@@ -119,22 +121,37 @@ fn only_what_is_asked_for_is_there() {
 fn several_images_have_their_own_also_in_the_batch_of_others() {
     let photos = ["espresso", "orange", "plate", "trolleybus"];
     let photos = photos.map(|name| fixture_bytes(&format!("photos/{name}.png")));
+    let options = EngineOptions {
+        max_batch: 8,
+        ..EngineOptions::default()
+    };
+    let settings = Settings {
+        workers: 1,
+        ..Settings::default()
+    };
+    let server = TestServer::start(vec![load(&tiny_reference(), &options).unwrap()], &settings);
+    let batches = |size: &str| {
+        let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
+        let line = format!("resnet_batch_size_{size} ");
+        let count = metrics.lines().find_map(|l| l.strip_prefix(&line));
+        count.unwrap().parse::<f64>().unwrap()
+    };
     let query = "explain=cam&embedding=true";
     let alone: Vec<Value> = photos
         .iter()
-        .map(|photo| SERVER.post(&format!("/classify?{query}"), photo).ok())
+        .map(|photo| server.post(&format!("/classify?{query}"), photo).ok())
         .collect();
     let mut parts: Vec<(&str, &[u8])> = photos.iter().map(|p| ("file", &p[..])).collect();
     parts.insert(1, ("file", b"no image"));
     let (form, body) = multipart(&parts);
     // Others that ask for nothing share the batches.
     std::thread::scope(|scope| {
-        let others = || (0..20).for_each(|_| drop(SERVER.post("/classify", &photos[1]).ok()));
+        let others = || (0..20).for_each(|_| drop(server.post("/classify", &photos[1]).ok()));
         scope.spawn(others);
         scope.spawn(others);
         for _ in 0..10 {
             let path = format!("/classify?{query}");
-            let mut together = SERVER.post_as(&path, &form, &body).ok();
+            let mut together = server.post_as(&path, &form, &body).ok();
             let results = together["results"].as_array_mut().unwrap();
             assert_eq!(results.remove(1)["code"], "unsupported_media_type");
             for (got, want) in results.iter().zip(&alone) {
@@ -143,6 +160,51 @@ fn several_images_have_their_own_also_in_the_batch_of_others() {
             }
         }
     });
+    let several = batches("count{model=\"resnet18-tiny\"}")
+        - batches("bucket{model=\"resnet18-tiny\",le=\"1\"}");
+    assert!(several > 0.0, "every batch was of one image");
+}
+
+#[test]
+fn answer_of_many_numbers_is_that_of_few() {
+    let path = "/classify?top_k=200&embedding=normalized&explain=cam";
+    let mut alone = SERVER.post(path, &ESPRESSO).ok();
+    alone.as_object_mut().unwrap().remove("model");
+    let mut parts = vec![("file", &ESPRESSO[..]); 20];
+    parts.push(("file", b"no image"));
+    let (form, body) = multipart(&parts);
+    let together = SERVER.post_as(path, &form, &body).ok();
+    let (last, others) = together["results"]
+        .as_array()
+        .unwrap()
+        .split_last()
+        .unwrap();
+    assert_eq!(last["code"], "unsupported_media_type");
+    assert!(others.len() == 20 && others.iter().all(|answer| *answer == alone));
+    let tensors = SERVER.post_as("/predictions/resnet18-tiny?top_k=200", &form, &body);
+    assert_eq!(tensors.code(), "unsupported_media_type");
+}
+
+#[test]
+fn overlay_larger_than_the_memory_for_answers_is_refused() {
+    let settings = Settings {
+        body_memory_bytes: 1 << 20,
+        ..Settings::default()
+    };
+    let server = TestServer::start(vec![tiny()], &settings);
+    let picture = |side: usize| Picture::with_espresso(side, side, (0, 0)).png(1);
+    let answer = server.post("/classify?explain_image=png", &picture(800));
+    assert_eq!(answer.status, 200);
+    let answer = server.post("/classify?explain_image=png", &picture(900));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "answer_too_large")
+    );
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("810000 bytes, allowed are 786432"),
+        "{detail}"
+    );
 }
 
 #[test]
@@ -223,6 +285,22 @@ fn model_of_another_ending_says_so() {
     }
     let answer = server.post("/classify?embedding=false", &plain_png(1));
     assert_eq!(answer.status, 200);
+    // Who asks before tells it by the list and by the model.
+    let features = |server: &TestServer, name: &str| {
+        let listed = server.get("/models").ok()["models"][0]["features"].clone();
+        let own = server.get(&format!("/models/{name}")).ok()["features"].clone();
+        assert_eq!(listed, own);
+        own
+    };
+    assert_eq!(features(&server, "fake"), Value::Null);
+    let told = features(&SERVER, "resnet18-tiny");
+    let answer = SERVER
+        .post("/classify?explain=cam&embedding=true", &ESPRESSO)
+        .ok();
+    let map = rows(&answer["explanation"]["map"]);
+    let embedding = numbers(&answer["embedding"]);
+    let given = json!({"channels": embedding.len(), "height": map.len(), "width": map[0].len()});
+    assert_eq!(told, given);
 }
 
 /// A decoded overlay: width, height, and how opaque each pixel is.

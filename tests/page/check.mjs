@@ -192,6 +192,20 @@ await check("why it is what it is", server, {}, async (page) => {
   assert.equal(asked, 0);
 });
 
+await check("a model that has no features is not asked why", server, {
+  before: (page) =>
+    page.route("**/models", async (route) => {
+      const response = await route.fetch();
+      const served = await response.json();
+      served.models.forEach((model) => delete model.features);
+      return route.fulfill({ response, json: served });
+    }),
+}, async (page) => {
+  await page.click("[data-sample=espresso]");
+  await answered(page, 1);
+  assert.ok(!(await page.isVisible("article .why")));
+});
+
 await check("a model that cannot tell why", server, {
   expected: REFUSED,
   before: (page) =>

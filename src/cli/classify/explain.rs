@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::classifier::{Classification, Explain};
 use crate::cli::destination::Destination;
 use crate::cli::output::UsageError;
-use crate::overlay;
+use crate::overlay::{self, TooLarge};
 use crate::registry::LoadedModel;
 
 /// Where the picture goes.
@@ -32,36 +32,45 @@ impl Picture {
         Ok(Picture { destination })
     }
 
-    /// Refuses several images, and to replace the one.
+    /// Refuses several images, to replace the one, and to be where the answers go.
     ///
     /// # Errors
     /// A usage error.
-    pub(super) fn check(&self, files: &[PathBuf]) -> Result<(), UsageError> {
+    pub(super) fn check(&self, files: &[PathBuf], answers: &Destination) -> Result<(), UsageError> {
         if files.len() != 1 || files[0].is_dir() {
             let text = "--explain is of one image: name one file, no folder";
             return Err(UsageError(text.into()));
+        }
+        let own = self.destination.real_path();
+        if let Some(path) = own.filter(|own| answers.real_path().as_ref() == Some(own)) {
+            let path = path.display();
+            let text = format!("{path} is the file of both --output and --explain: name two");
+            return Err(UsageError(text));
         }
         let inputs = files.iter().map(PathBuf::as_path);
         self.destination.refuse_inputs(inputs)
     }
 
-    /// Draws the picture and writes it.
+    /// Draws the picture and writes it, if the photo is not too large for that.
     ///
     /// # Errors
-    /// If the photo is too large for it, or the file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn write(
         &mut self,
         model: &LoadedModel,
         answer: &Classification,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Result<(), TooLarge>> {
         let activation = answer.further.activation.as_ref();
         let activation = activation.context("the model has explained nothing")?;
         let image = answer.image.context("the photo has no size")?;
         let size = (image.width, image.height);
         let seen = model.preprocess.seen(size.0, size.1);
-        let png = overlay::draw(activation, seen, size)?;
+        let png = match overlay::draw(activation, seen, size) {
+            Ok(png) => png,
+            Err(error) => return Ok(Err(error)),
+        };
         self.destination.cut(0)?;
-        self.destination.write_bytes(&png)
+        self.destination.write_bytes(&png).map(Ok)
     }
 }
 
@@ -70,12 +79,8 @@ impl Picture {
 /// # Errors
 /// A usage error if the model has no such class, or cannot explain.
 pub(super) fn wish(model: &LoadedModel, class: Option<usize>) -> Result<Explain, UsageError> {
-    if model.model.spec().features.is_none() {
-        let name = &model.name;
-        return Err(UsageError(format!(
-            "--explain needs a model whose classes are computed by one linear layer from the mean of a feature map, {name} \
-             is none"
-        )));
+    if let Err(error) = model.features() {
+        return Err(UsageError(format!("--explain: {error}")));
     }
     let classes = model.labels.len();
     match class {

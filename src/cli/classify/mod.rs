@@ -39,8 +39,8 @@ Examples:
   resnet classify photo.jpg --explain why.png              to lay over the photo
 
 docs/COMMANDS.md describes the columns and keys.
-Exit code 0: every file has an answer. 1: one has none, or the model failed. 2: wrong usage. 130: ended by Ctrl-C; the \
-answers written until then are whole.")]
+Exit code 0: every file has an answer. 1: one has none, or is too large for --explain, or the model failed. 2: wrong \
+usage. 130: ended by Ctrl-C; the answers written until then are whole.")]
 pub(crate) struct ClassifyArgs {
     /// Image files, and folders of them; - reads one image from standard input
     #[arg(required = true, value_name = "FILE")]
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     destination.refuse_inputs(args.files.iter().map(PathBuf::as_path))?;
     let mut picture = args.explain.as_deref().map(Picture::open).transpose()?;
     if let Some(picture) = &picture {
-        picture.check(&args.files)?;
+        picture.check(&args.files, &destination)?;
     }
     let offline = args.offline.start("classify")?;
     let info = &offline.model.info;
@@ -161,11 +161,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         progress.clone(),
     );
     let tells_at_once = form == Form::Table && !args.has_summary();
+    let mut too_large = None;
     let ran = offline.run(files, options, |file, answer| {
         progress.step();
-        if let (Some(picture), Ok(answer)) = (&mut picture, &answer) {
-            picture.write(info, answer)?;
-        }
         match &answer {
             Ok(_) => summary.count(),
             Err(error) => summary.count_failure(&file, &error.to_string()),
@@ -173,10 +171,14 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         match &answer {
             Err(error) if tells_at_once => {
                 progress.say(&format!("{file}: {error}"));
-                Ok(())
             }
-            _ => form.write_to(&mut destination, &form.answer(&file, &info.name, &answer)?),
+            _ => form.write_to(&mut destination, &form.answer(&file, &info.name, &answer)?)?,
         }
+        if let (Some(picture), Ok(answer)) = (&mut picture, &answer) {
+            let drawn = picture.write(info, answer)?;
+            too_large = drawn.err().map(|error| format!("{file}: {error}"));
+        }
+        Ok(())
     });
     progress.end();
     let stopped = ran?;
@@ -186,12 +188,15 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
             .iter()
             .for_each(|line| complain(line));
     }
+    if let Some(line) = &too_large {
+        complain(line);
+    }
     Ok(match stopped {
         Some(signal) => {
             complain(&format!("ended by {}{}", signal.name(), rest(args, form)));
             ExitCode::from(signal.exit_code())
         }
-        None if summary.has_failures() => ExitCode::FAILURE,
+        None if summary.has_failures() || too_large.is_some() => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
     })
 }

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 use super::find::{self, NamedPath};
 use crate::desk::{Deadline, Desk, InferRequest};
@@ -86,11 +87,12 @@ async fn run(
         oip::request::take_apart(bytes, json_length, form, max_images)
     };
     let write = |answer: oip::Response| answer.encode();
-    let (body, json_length) = inference.answer(take_apart, write, work).await?;
-    Ok(response(body, json_length))
+    let (written, memory) = inference.answer(take_apart, write, work).await?;
+    let (body, json_length) = written;
+    Ok(response(memory.keep(body.into()), json_length))
 }
 
-fn response(body: Vec<u8>, json_length: Option<usize>) -> Response {
+fn response(body: Bytes, json_length: Option<usize>) -> Response {
     let content_type = match json_length {
         Some(_) => "application/octet-stream",
         None => "application/json",

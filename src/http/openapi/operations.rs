@@ -7,7 +7,7 @@ use crate::desk::{Code, RequestLimits};
 use crate::http::kind::{self, Kind};
 
 /// What a request with images can meet at the desk and behind it, whatever its form.
-pub(super) const OF_IMAGES: [Kind; 22] = [
+pub(super) const OF_IMAGES: [Kind; 23] = [
     Kind::of(Code::BadTimeout),
     Kind::of(Code::UnknownModel),
     Kind::of(Code::UnknownVersion),
@@ -18,6 +18,7 @@ pub(super) const OF_IMAGES: [Kind; 22] = [
     Kind::of(Code::Overloaded),
     Kind::of(Code::Stuck),
     Kind::of(Code::BodyMemoryFull),
+    Kind::of(Code::AnswerTooLarge),
     Kind::of(Code::DecodeMemoryFull),
     Kind::of(Code::OutOfMemory),
     Kind::of(Code::DeadlineExceeded),

@@ -182,6 +182,10 @@ fn models() -> Value {
         }),
         json!({
             "license": text(),
+            "features": {
+                "allOf": [whole(json!({"channels": count(), "height": count(), "width": count()}))],
+                "description": "extents of its last feature map; of a model that has explanations and embeddings",
+            },
             "classes": {"type": "array", "items": class, "description": "of one model that was asked for by name"},
         }),
     );

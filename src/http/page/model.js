@@ -13,6 +13,12 @@ export function chosenModel() {
   return served.length > 1 ? picker.value : "";
 }
 
+/** Whether there is nothing to ask a model for but its classes. Of one that came later nothing is known, and it is asked. */
+export function hasNoFeatures(name) {
+  const known = served.find((model) => model.name === name);
+  return known !== undefined && known.features === undefined;
+}
+
 /** Shows what `/models` says. */
 export function showModels({ default: first, models }) {
   const before = picker.value;

@@ -1,6 +1,7 @@
 // Where the model saw a class: a picture over the photo, for any class of the answer, as strong as one likes.
 
 import { overlay } from "./api.js";
+import { hasNoFeatures } from "./model.js";
 
 export class Why {
   #element;
@@ -25,10 +26,10 @@ export class Why {
     return this.#element.querySelector(selector);
   }
 
-  /** The classes of an answer can be shown. */
+  /** The classes of an answer can be shown, if the model can tell. */
   offer({ model, predictions }) {
     this.withdraw();
-    if (this.#ended) {
+    if (this.#ended || hasNoFeatures(model)) {
       return;
     }
     this.#model = model;

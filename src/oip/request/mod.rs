@@ -57,6 +57,23 @@ impl Wanted {
         }
     }
 
+    /// Most bytes that an answer takes for one image, those of its classes apart: its numbers as the network gives them,
+    /// as they stand in their tensor, and as they are written.
+    #[must_use]
+    pub fn bytes_beside_classes(&self) -> usize {
+        let of = |output: &WantedOutput| {
+            let numbers = output.shape.iter().product::<usize>();
+            let written = match output.is_binary {
+                true => BINARY_NUMBER,
+                false => JSON_NUMBER,
+            };
+            numbers.saturating_mul(4 + 4 + written)
+        };
+        let outputs = self.outputs.iter();
+        let outputs = outputs.filter(|output| output.values.is_on_request());
+        outputs.map(of).sum()
+    }
+
     /// Numbers of an answer for one image.
     #[must_use]
     pub fn numbers(&self) -> usize {
@@ -79,6 +96,12 @@ pub struct WantedOutput {
     /// How many of the classes are wanted, ranked and by name; all of them as numbers where that was not asked for.
     pub classes: Option<usize>,
 }
+
+/// Bytes of a number of 32 bits where it stands behind the JSON: in its output, and in the body.
+const BINARY_NUMBER: usize = 4 + 4;
+
+/// Most of one in JSON, with its comma: a sign, nine digits, a point, four zeros after it and one before it.
+pub(crate) const JSON_NUMBER: usize = 17;
 
 /// Reads a body of REST.
 ///

@@ -158,4 +158,39 @@ fn explain_writes_the_servers_picture_of_one_photo() {
     }
     let (code, _, stderr) = run(&["classify", "--explain", "-", &espresso]);
     assert!(code == 2 && stderr.contains("not -"), "{stderr}");
+    // One file under two names.
+    let link = dir.path().join("answers.txt");
+    std::os::unix::fs::symlink(&why, &link).unwrap();
+    let (code, stdout, stderr) = explain(&["--output", &link.display().to_string(), &espresso]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    let words = "why.png is the file of both --output and --explain";
+    assert!(stderr.contains(words), "{stderr}");
+    assert!(std::fs::read(&why).unwrap() == before);
+}
+
+#[test]
+fn photo_that_is_too_large_to_explain_has_its_classes_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let [giant, why, answers] = ["giant.png", "why.png", "answers.jsonl"].map(|name| {
+        let path = dir.path().join(name);
+        path.display().to_string()
+    });
+    let file = std::fs::File::create(&giant).unwrap();
+    let mut encoder = png::Encoder::new(file, 8000, 8000);
+    encoder.set_depth(png::BitDepth::One);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&vec![0; 1000 * 8000]).unwrap();
+    writer.finish().unwrap();
+    let model = ["--precision", "f32", "--model", "resnet18-tiny"];
+    let explain =
+        |rest: &[&str]| run(&[&["classify", "--explain", &why, &giant], &model[..], rest].concat());
+    let words = "giant.png: an overlay of 64000000 pixels is not drawn, allowed are 50000000";
+    let (code, stdout, stderr) = explain(&["--json"]);
+    assert!(code == 1 && stderr.contains(words), "{code}: {stderr}");
+    let line: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(line["predictions"].as_array().unwrap().len(), 5);
+    let (code, _, stderr) = explain(&["--output", &answers]);
+    assert!(code == 1 && stderr.contains(words), "{code}: {stderr}");
+    assert_eq!(std::fs::read_to_string(&answers).unwrap(), stdout);
+    assert_eq!(std::fs::read(&why).unwrap(), b"");
 }

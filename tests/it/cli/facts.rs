@@ -38,6 +38,7 @@ fn show_of_a_built_in_model_has_what_the_server_tells_and_where_it_is_from() {
         [
             "bytes",
             "classes",
+            "features",
             "file",
             "input",
             "instructions",
