@@ -4,7 +4,7 @@
 //! some rows of a block of bytes. Nothing is said of channels beyond the last: what reads them has weights of zero there.
 
 use super::requantize::Quantization;
-use crate::nn::layout::line::{Line, Plane, View};
+use crate::nn::layout::line::{Line, View};
 use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
@@ -37,30 +37,29 @@ impl LineConversion {
         output: View,
         images: usize,
     ) {
-        let Rows { plane, chunks } = Rows::of(input, output);
-        lead.for_each(images * input.blocks * chunks, &|task| {
-            let (block, row) = (task / chunks % input.blocks, task % chunks * ROWS);
-            let image = task / chunks / input.blocks;
-            for row in row..(row + ROWS).min(plane.height) {
-                // SAFETY: a row of a block of the input.
-                let from = unsafe {
-                    let line = input.line(image, block, row, 0).cast::<[u8; 64]>();
-                    std::slice::from_raw_parts(line.cast_const(), plane.width)
+        let (width, quantization) = (input.plane.width, self.quantization);
+        for_each_row(lead, [input, output], (images, input.blocks), &|[
+            image,
+            block,
+            row,
+        ]| {
+            // SAFETY: a row of a block of the input.
+            let from = unsafe {
+                let line = input.line(image, block, row, 0).cast::<[u8; 64]>();
+                std::slice::from_raw_parts(line.cast_const(), width)
+            };
+            for part in 0..PARTS.min(output.blocks - PARTS * block) {
+                // SAFETY: a row of a block of the output, which no other task has.
+                let to = unsafe {
+                    let line = output.line(image, PARTS * block + part, row, 0);
+                    std::slice::from_raw_parts_mut(line.cast::<[f32; 16]>(), width)
                 };
-                for part in 0..PARTS.min(output.blocks - PARTS * block) {
-                    // SAFETY: a row of a block of the output, which no other task has.
-                    let to = unsafe {
-                        let line = output.line(image, PARTS * block + part, row, 0);
-                        std::slice::from_raw_parts_mut(line.cast::<[f32; 16]>(), plane.width)
-                    };
-                    let quantization = self.quantization;
-                    self.vectorized.run(Dequantize {
-                        quantization,
-                        from,
-                        part,
-                        to,
-                    });
-                }
+                self.vectorized.run(Dequantize {
+                    quantization,
+                    from,
+                    part,
+                    to,
+                });
             }
         });
     }
@@ -77,34 +76,33 @@ impl LineConversion {
         output: View,
         images: usize,
     ) {
-        let Rows { plane, chunks } = Rows::of(input, output);
-        lead.for_each(images * output.blocks * chunks, &|task| {
-            let (block, row) = (task / chunks % output.blocks, task % chunks * ROWS);
-            let image = task / chunks / output.blocks;
-            for row in row..(row + ROWS).min(plane.height) {
-                // SAFETY: a row of a block of the output, which no other task has.
-                let to = unsafe {
-                    let line = output.line(image, block, row, 0).cast::<[u8; 64]>();
-                    std::slice::from_raw_parts_mut(line, plane.width)
+        let (width, quantization) = (input.plane.width, self.quantization);
+        for_each_row(lead, [input, output], (images, output.blocks), &|[
+            image,
+            block,
+            row,
+        ]| {
+            // SAFETY: a row of a block of the output, which no other task has.
+            let to = unsafe {
+                let line = output.line(image, block, row, 0).cast::<[u8; 64]>();
+                std::slice::from_raw_parts_mut(line, width)
+            };
+            for part in 0..PARTS {
+                let from = match PARTS * block + part < input.blocks {
+                    // SAFETY: a row of a block of the input.
+                    true => unsafe {
+                        let line = input.line(image, PARTS * block + part, row, 0);
+                        let line = line.cast::<[f32; 16]>().cast_const();
+                        std::slice::from_raw_parts(line, width)
+                    },
+                    false => &[],
                 };
-                for part in 0..PARTS {
-                    let from = match PARTS * block + part < input.blocks {
-                        // SAFETY: a row of a block of the input.
-                        true => unsafe {
-                            let line = input.line(image, PARTS * block + part, row, 0);
-                            let line = line.cast::<[f32; 16]>().cast_const();
-                            std::slice::from_raw_parts(line, plane.width)
-                        },
-                        false => &[],
-                    };
-                    let quantization = self.quantization;
-                    self.vectorized.run(Quantize {
-                        quantization,
-                        from,
-                        part,
-                        to,
-                    });
-                }
+                self.vectorized.run(Quantize {
+                    quantization,
+                    from,
+                    part,
+                    to,
+                });
             }
         });
     }
@@ -113,24 +111,27 @@ impl LineConversion {
 const _: () = assert!(size_of::<Line>() == size_of::<[u8; 64]>());
 const _: () = assert!(size_of::<Line>() == size_of::<[f32; 16]>());
 
-/// The pixels of both forms, and the tasks of a block.
-struct Rows {
-    plane: Plane,
-    chunks: usize,
-}
-
-impl Rows {
-    fn of(input: View, output: View) -> Rows {
-        assert_eq!(
-            input.plane.with_border(0),
-            output.plane.with_border(0),
-            "a conversion keeps the size"
-        );
-        Rows {
-            plane: input.plane,
-            chunks: input.plane.height.div_ceil(ROWS),
+/// Calls `convert` with each image, block of bytes and row; no two calls at a time have the same.
+///
+/// # Panics
+/// If the two forms differ in size.
+fn for_each_row(
+    lead: &Lead<'_>,
+    [input, output]: [View; 2],
+    (images, blocks): (usize, usize),
+    convert: &(dyn Fn([usize; 3]) + Sync),
+) {
+    let plane = input.plane.with_border(0);
+    let same = plane == output.plane.with_border(0);
+    assert!(same, "a conversion keeps the size");
+    let chunks = plane.height.div_ceil(ROWS);
+    lead.for_each(images * blocks * chunks, &|task| {
+        let (block, first) = (task / chunks % blocks, task % chunks * ROWS);
+        let image = task / chunks / blocks;
+        for row in first..(first + ROWS).min(plane.height) {
+            convert([image, block, row]);
         }
-    }
+    });
 }
 
 struct Dequantize<'a> {
@@ -190,6 +191,7 @@ mod tests {
     use super::*;
     use crate::Isa;
     use crate::nn::Team;
+    use crate::nn::layout::line::Plane;
     use crate::nn::layout::store::Store;
     use crate::nn::testing::{Value, random};
 
