@@ -10,7 +10,7 @@ use super::super::LoadError;
 use super::names::names;
 use super::numbers::{Constants, numbers_of, one};
 use super::windows::MAX_STEPS;
-use super::words::{Words, float, integer, integers, text};
+use super::words::{Words, float, integer, integers, say_instead, text};
 use super::{domain, graphs_mut, node_name};
 
 /// Whether [`rewrite`] says an operator by others.
@@ -57,15 +57,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
             said.push((i, nodes));
         }
     }
-    // From behind, so that places before stay.
-    for (i, mut nodes) in said.into_iter().rev() {
-        if let Some(last) = nodes.last_mut() {
-            last.name.clone_from(&graph.node[i].name);
-            last.output.clone_from(&graph.node[i].output);
-        }
-        graph.node.splice(i..=i, nodes);
-    }
-    graph.initializer.extend(added);
+    say_instead(graph, said, added);
     Ok(())
 }
 

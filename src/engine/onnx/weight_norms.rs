@@ -10,7 +10,7 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::names::names;
 use super::numbers::Constants;
-use super::words::Words;
+use super::words::{Words, say_instead};
 
 /// What ONNX adds to a variance where nothing is said.
 const EPSILON: f32 = 1e-5;
@@ -39,15 +39,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) {
         added.extend(words.constants);
         said.push((i, words.nodes));
     }
-    // From behind, so that places before stay.
-    for (i, mut nodes) in said.into_iter().rev() {
-        if let Some(last) = nodes.last_mut() {
-            last.name.clone_from(&graph.node[i].name);
-            last.output.clone_from(&graph.node[i].output);
-        }
-        graph.node.splice(i..=i, nodes);
-    }
-    graph.initializer.extend(added);
+    say_instead(graph, said, added);
 }
 
 /// The number of dimensions of a constant in another shape; none of what is no such thing.

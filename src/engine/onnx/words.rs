@@ -1,12 +1,12 @@
 //! Nodes behind one another that stand in the place of one, while they are written down.
 //!
-//! Filled by `synonyms`.
+//! Filled by `synonyms` and `weight_norms`.
 
 use std::collections::HashSet;
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::names::fresh;
 use super::node_name;
@@ -141,4 +141,22 @@ pub(super) fn text(name: &str, s: &str) -> AttributeProto {
         r#type: AttributeType::String as i32,
         ..AttributeProto::default()
     }
+}
+
+/// Puts what is said in place of the nodes of these numbers, which rise; the last of each has the old one's name and
+/// outputs. The constants come to the graph's.
+pub(super) fn say_instead(
+    graph: &mut GraphProto,
+    said: Vec<(usize, Vec<NodeProto>)>,
+    constants: Vec<TensorProto>,
+) {
+    // From behind, so that places before stay.
+    for (i, mut nodes) in said.into_iter().rev() {
+        if let Some(last) = nodes.last_mut() {
+            last.name.clone_from(&graph.node[i].name);
+            last.output.clone_from(&graph.node[i].output);
+        }
+        graph.node.splice(i..=i, nodes);
+    }
+    graph.initializer.extend(constants);
 }
