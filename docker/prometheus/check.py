@@ -44,6 +44,7 @@ SERVERS = [
         ["--watchdog-timeout", "500ms", "--decode-timeout", "400ms", "--request-timeout", "1s"],
         1,
     ),
+    ("drifting", "", [], 1),
     # It is restarted, then idle connections take its places.
     ("quiet", "", ["--max-connections", "10"], 0),
 ]
@@ -63,6 +64,10 @@ ALERTS = [
     ("ResnetSaturated", {"instance": "busy"}),
     ("ResnetLimitNear", {"instance": "quiet", "limit": "max-connections"}),
 ]
+
+# That of photos which are others than they were: a plain one, which no class looks like.
+DRIFT = ("ResnetDrift", {"model": "resnet18-tiny"})
+PLAIN = b"P6 64 64 255 " + bytes([128]) * (3 * 64 * 64)
 
 # What Grafana puts in place of the dashboard's variables.
 VARIABLES = {"$instance": ".*", "$__rate_interval": "1m"}
@@ -117,7 +122,11 @@ def prometheus(dir, targets):
     config = replaced(config, "[resnet:8080]", json.dumps(targets))
     (dir / "prometheus.yml").write_text(config)
     for rules in ["recording.yml", "alerts.yml"]:
-        (dir / rules).write_text(re.sub(r"for: \d+m", "for: 1s", (HERE / rules).read_text()))
+        text = re.sub(r"for: \d+m", "for: 1s", (HERE / rules).read_text())
+        # What is compared with all that was.
+        text = replaced(text, "resnet_top1_probability_count[1h]", "resnet_top1_probability_count[3s]")
+        text = text.replace("resnet_top1_probability_sum[1h]", "resnet_top1_probability_sum[3s]")
+        (dir / rules).write_text(text.replace("> 100", "> 5"))
     command = [
         "prometheus",
         f"--config.file={dir}/prometheus.yml",
@@ -240,7 +249,7 @@ def restart(binary, dir, prom, process, name, faults, flags):
 
 def check(binary, dir, processes, clients):
     known = set(re.findall(r"- alert: (\w+)", (HERE / "alerts.yml").read_text()))
-    if known != {alert for alert, _ in ALERTS}:
+    if known != {alert for alert, _ in [*ALERTS, DRIFT]}:
         sys.exit(f"alerts.yml has {sorted(known)}, and not each has its cause here")
     runbook = (ROOT / "docs/RUNBOOK.md").read_text()
     for url in re.findall(r"runbook_url: (.*)", (HERE / "alerts.yml").read_text()):
@@ -263,7 +272,7 @@ def check(binary, dir, processes, clients):
 
     for process, (_, _, _, count) in zip(processes, SERVERS):
         clients.start(process.address, count)
-    busy, _, stuck, quiet = [process.address for process in processes[: len(SERVERS)]]
+    busy, _, stuck, drifting, quiet = [process.address for process in processes[: len(SERVERS)]]
     clients.start(busy, 1, b"no image")
     for _ in range(2):
         index = len(SERVERS) - 1
@@ -275,6 +284,9 @@ def check(binary, dir, processes, clients):
 
     for alert, labels in ALERTS:
         until(f"{alert} {labels} fires", lambda: fires(prom, names, alert, labels))
+    until("it is known how sure the model is", lambda: query(prom, "sum(resnet_top1_probability_count) > 200"))
+    clients.start(drifting, 3, PLAIN)
+    until(f"{DRIFT} fires", lambda: fires(prom, names, *DRIFT))
     # The second half of ResnetStuck: a probe is told while other threads still work.
     probed = 'rate(resnet_requests_total{route="/livez", status="503"}[5m]) > 0'
     until("the liveness probe fails", lambda: get(stuck, "/livez")[0] == 503 and query(prom, probed))

@@ -108,8 +108,8 @@ impl Timings {
         }
     }
 
-    /// Counts the stages' times.
-    pub(super) fn observe(&self, metrics: &Metrics) {
+    /// Counts the stages' times, for a model.
+    pub(super) fn observe(&self, metrics: &Metrics, model: &str) {
         let stages = [
             ("decode", self.decode),
             ("preprocess", self.preprocess),
@@ -119,7 +119,7 @@ impl Timings {
         for (stage, time) in stages {
             metrics
                 .stage_duration
-                .with_label_values(&[stage])
+                .with_label_values(&[stage, model])
                 .observe(time.as_secs_f64());
         }
     }

@@ -7,6 +7,7 @@ mod answer;
 mod image_task;
 mod memory;
 mod pending;
+mod recent_classes;
 mod served_model;
 mod statistics;
 mod task;
@@ -33,6 +34,7 @@ pub use self::active::{ActiveClassifier, SharedClassifier};
 pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
 pub use self::memory::{ImageSize, bound as images_memory_bound};
 pub use self::pending::Pending;
+pub use self::recent_classes::{Frequent, RecentClasses};
 pub use self::served_model::ServedModel;
 pub use self::statistics::{Served, Statistics, Total};
 
@@ -194,12 +196,16 @@ impl Classifier {
         let pool = Pool::start("prep", options.prep_threads, ahead)?;
         let serve = |(lane, info): (usize, LoadedModel)| {
             let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
-            let statistics = same(&info).map(|(_, old)| Arc::clone(&old.statistics));
+            let old = same(&info).map(|(_, old)| old);
+            let statistics = old.map(|old| Arc::clone(&old.statistics));
+            let recent_classes = old.map(|old| Arc::clone(&old.recent_classes));
+            let classes = info.labels.len();
             Arc::new(ServedModel {
                 info,
                 preprocessor,
                 lane,
                 statistics: statistics.unwrap_or_default(),
+                recent_classes: recent_classes.unwrap_or_else(|| RecentClasses::of(classes)),
             })
         };
         let models = models.into_iter().enumerate().map(serve).collect();

@@ -2,6 +2,7 @@
 //!
 //! Made by `Classifier::submit`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use super::image_task::Prepared;
 use super::{Classification, ClassifyError, ClassifyOptions, Prediction, ServedModel, Timings};
 use crate::batcher::{BatchAnswer, BatchError};
 use crate::metrics::Metrics;
-use crate::postprocess::{self, Ranked};
+use crate::postprocess::{Certainty, Ranked, check_finite, rank, softmax};
 use crate::registry::OutputKind;
 
 /// An image on its way; its work is dropped if this is.
@@ -38,18 +39,24 @@ impl Pending {
         let answer = self.answer.await.map_err(|_| ClassifyError::WorkerDied)??;
         let start = Instant::now();
         let info = &self.model.info;
-        let ranked = match info.output {
-            OutputKind::Logits => postprocess::rank_logits(&answer.output, self.options.top_k),
-            OutputKind::Probabilities | OutputKind::Scores => {
-                postprocess::rank_probabilities(&answer.output, self.options.top_k)
-            }
-        };
-        let finite = || answer.further.check_finite();
-        let ranked = ranked.and_then(|ranked| finite().map(|()| ranked));
-        let ranked = ranked.map_err(|e| match prepared.image {
+        let finite = check_finite(&answer.output).and_then(|()| answer.further.check_finite());
+        finite.map_err(|e| match prepared.image {
             Some(_) => ClassifyError::Output(e),
             None => ClassifyError::Values(e),
         })?;
+        let probabilities: Cow<'_, [f32]> = match info.output {
+            OutputKind::Logits => softmax(&answer.output).into(),
+            OutputKind::Probabilities | OutputKind::Scores => (&answer.output).into(),
+        };
+        let ranked = rank(&answer.output, &probabilities, self.options.top_k);
+        if let Some(winner) = ranked.first() {
+            self.model.recent_classes.count(winner.class_index, start);
+        }
+        if info.output != OutputKind::Scores
+            && let Some(certainty) = Certainty::of(&probabilities)
+        {
+            observe(certainty, &self.metrics, &info.name);
+        }
         let name = |Ranked {
                         class_index,
                         probability,
@@ -74,7 +81,7 @@ impl Pending {
             postprocess: start.elapsed(),
             batch_size: answer.batch_size,
         };
-        timings.observe(&self.metrics);
+        timings.observe(&self.metrics, &info.name);
         Ok(Classification {
             predictions,
             kind: info.output,
@@ -83,5 +90,17 @@ impl Pending {
             further: answer.further,
             timings,
         })
+    }
+}
+
+/// Counts how sure a model's network was.
+fn observe(certainty: Certainty, metrics: &Metrics, model: &str) {
+    for (histogram, value) in [
+        (&metrics.top1_probability, certainty.top1),
+        (&metrics.top1_margin, certainty.margin),
+        (&metrics.prediction_entropy, certainty.entropy),
+    ] {
+        let histogram = histogram.with_label_values(&[model]);
+        histogram.observe(value.into());
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Statistics;
+use super::{RecentClasses, Statistics};
 use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Preprocessor, Source};
 use crate::registry::LoadedModel;
 use crate::tensor::Image;
@@ -18,6 +18,7 @@ pub struct ServedModel {
     pub(super) preprocessor: Preprocessor,
     pub(super) lane: usize,
     pub(super) statistics: Arc<Statistics>,
+    pub(super) recent_classes: Arc<RecentClasses>,
 }
 
 /// An image as its network takes it.
@@ -34,6 +35,12 @@ impl ServedModel {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// The classes that its images got of late.
+    #[must_use]
+    pub fn recent_classes(&self) -> &RecentClasses {
+        &self.recent_classes
     }
 
     /// One image as its network takes it: normalization is left to a network that does it itself.

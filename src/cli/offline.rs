@@ -12,7 +12,7 @@ use bytes::Bytes;
 use clap::Args;
 use tokio::sync::mpsc;
 
-use super::args::{ExifArgs, LogArgs, ModelArgs, arithmetic};
+use super::args::{ExifArgs, LogArgs, LogSample, ModelArgs, arithmetic};
 use super::load;
 use super::signals::{Signals, Stop};
 use crate::classifier::{Classification, Classifier, ClassifyError, ClassifyOptions, ServedModel};
@@ -71,7 +71,7 @@ impl OfflineArgs {
     /// # Errors
     /// If the model cannot be served or there is more than one.
     pub(crate) fn start(&self, command: &str) -> anyhow::Result<Offline> {
-        self.log.install("warn")?;
+        self.log.install("warn", LogSample::ALL)?;
         let reference = self.model.one_reference(command)?;
         let budget = CpuBudget::detect();
         let engine = arithmetic::engine_options(&self.engine, &budget)?;

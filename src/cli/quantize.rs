@@ -12,7 +12,7 @@ use bytes::Bytes;
 use clap::Args;
 use walkdir::WalkDir;
 
-use super::args::{LogArgs, StoreArgs};
+use super::args::{LogArgs, LogSample, StoreArgs};
 use super::image_file::read_image;
 use super::output::{UsageError, complain, print};
 use super::progress::Progress;
@@ -92,7 +92,7 @@ fn parse_points(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If the model cannot be quantized, the labels do not fit, or the files cannot be written.
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
-    args.log.install("warn")?;
+    args.log.install("warn", LogSample::ALL)?;
     let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
     let reference = ModelRef::parse(&args.model, &catalog, store.as_ref())?;
     let out = match &args.out {

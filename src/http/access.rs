@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 
 use super::client::ClientAddress;
 use super::error::{ApiError, Problem};
@@ -15,7 +15,7 @@ use crate::classifier::{Classification, Timings};
 use crate::desk::{InferRequest, cut};
 
 /// What a filter calls the lines.
-const TARGET: &str = "resnet::access";
+pub(crate) const TARGET: &str = "resnet::access";
 
 /// What a request for a model was about, in the extensions of its answer.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +57,24 @@ impl Work {
         self.read = Some(read);
         let timings = results.iter().flatten().map(|c| c.timings);
         self.stages = timings.reduce(Timings::longest);
+    }
+
+    /// Where the time went, in milliseconds, as browsers and proxies show it (W3C Server Timing); none of what was not
+    /// answered.
+    pub(super) fn server_timing(&self) -> Option<HeaderValue> {
+        let (stages, respond) = (self.stages.as_ref()?, self.respond?);
+        let text = format!(
+            "read;dur={:.2}, decode;dur={:.2}, preprocess;dur={:.2}, queue;dur={:.2}, \
+             infer;dur={:.2};desc=\"batch of {}\", respond;dur={:.2}",
+            ms(self.read.unwrap_or_default()),
+            ms(stages.decode),
+            ms(stages.preprocess),
+            ms(stages.queue),
+            ms(stages.infer),
+            stages.batch_size,
+            ms(respond),
+        );
+        HeaderValue::try_from(text).ok()
     }
 
     /// The answer was written in `time`.
@@ -107,6 +125,10 @@ impl AccessLine {
             received: request.extensions().get().cloned(),
             is_probe,
         }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        &self.id
     }
 
     /// Since the request's head came.
@@ -163,6 +185,6 @@ impl AccessLine {
 pub(super) const CLIENT_LEFT: u16 = 499;
 
 /// Milliseconds, to a thousandth.
-fn ms(time: Duration) -> f64 {
+pub(super) fn ms(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
 }

@@ -6,11 +6,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde::Serialize;
 
+use super::access::ms;
 use super::error::{ApiError, Problem};
 use super::wishes::Embedding;
 use crate::classifier::{Classification, Prediction, Timings};
@@ -23,17 +22,16 @@ pub(super) struct Writer<'a> {
     pub(super) model: &'a LoadedModel,
     /// How an embedding is written.
     pub(super) embedding: Embedding,
+    /// How long the body took to arrive, where the answer says how long everything took.
+    pub(super) timed: Option<Duration>,
 }
 
 impl<'a> Writer<'a> {
-    /// The answer for one image, whose body took so long to arrive.
-    pub(super) fn single(self, classification: &'a Classification, read: Duration) -> Response {
+    /// The answer for one image.
+    pub(super) fn single(self, classification: &'a Classification) -> Response {
         let answer = self.body(classification);
         let model = &self.model.name;
-        let mut response = Json(SingleBody { model, answer }).into_response();
-        let timing = server_timing(read, &classification.timings);
-        response.headers_mut().insert(SERVER_TIMING, timing);
-        response
+        Json(SingleBody { model, answer }).into_response()
     }
 
     /// The answer for several images, in their order.
@@ -53,19 +51,12 @@ impl<'a> Writer<'a> {
                 Embedding::Normalized => Cow::Owned(normalized(features)),
                 Embedding::Plain | Embedding::None => Cow::Borrowed(features),
             }),
+            timing: self
+                .timed
+                .map(|read| TimingBody::new(read, &classification.timings)),
             ..AnswerBody::new(classification)
         }
     }
-}
-
-/// The explanation of one image as a picture.
-pub(super) fn png(png: Bytes, read: Duration, timings: &Timings) -> Response {
-    let kind = HeaderValue::from_static("image/png");
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (SERVER_TIMING, server_timing(read, timings)),
-    ];
-    (headers, png).into_response()
 }
 
 #[derive(Serialize)]
@@ -85,7 +76,7 @@ struct ListBody<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ItemBody<'a> {
-    Answer(AnswerBody<'a>),
+    Answer(Box<AnswerBody<'a>>),
     Problem(Box<Problem>),
 }
 
@@ -96,7 +87,7 @@ impl<'a> ItemBody<'a> {
         result: &'a Result<Classification, ApiError>,
     ) -> ItemBody<'a> {
         match result {
-            Ok(classification) => ItemBody::Answer(writer.body(classification)),
+            Ok(classification) => ItemBody::Answer(Box::new(writer.body(classification))),
             Err(e) => {
                 e.log_item(index);
                 ItemBody::Problem(Box::new(e.problem()))
@@ -116,6 +107,33 @@ pub struct AnswerBody<'a> {
     explanation: Option<ExplanationBody<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<Cow<'a, [f32]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timing: Option<TimingBody>,
+}
+
+/// Where the time of one image went, in milliseconds; the stages of the metrics.
+#[derive(Debug, Serialize)]
+struct TimingBody {
+    /// Of the whole body.
+    read_ms: f64,
+    decode_ms: f64,
+    preprocess_ms: f64,
+    queue_ms: f64,
+    infer_ms: f64,
+    batch_size: usize,
+}
+
+impl TimingBody {
+    fn new(read: Duration, timings: &Timings) -> TimingBody {
+        TimingBody {
+            read_ms: ms(read),
+            decode_ms: ms(timings.decode),
+            preprocess_ms: ms(timings.preprocess),
+            queue_ms: ms(timings.queue),
+            infer_ms: ms(timings.infer),
+            batch_size: timings.batch_size,
+        }
+    }
 }
 
 /// Where the network saw a class.
@@ -201,25 +219,9 @@ impl<'a> AnswerBody<'a> {
             image,
             explanation: None,
             embedding: None,
+            timing: None,
         }
     }
-}
-
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// Where the time went, in milliseconds, as browsers and proxies show it (W3C Server Timing).
-fn server_timing(read: Duration, timings: &Timings) -> HeaderValue {
-    let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let text = format!(
-        "read;dur={:.2}, decode;dur={:.2}, preprocess;dur={:.2}, queue;dur={:.2}, infer;dur={:.2};desc=\"batch of {}\"",
-        ms(read),
-        ms(timings.decode),
-        ms(timings.preprocess),
-        ms(timings.queue),
-        ms(timings.infer),
-        timings.batch_size
-    );
-    HeaderValue::from_str(&text).expect("digits and punctuation")
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 
 use super::access::Work;
-use super::answer::{self, Writer};
+use super::answer::Writer;
 use super::error::ApiError;
 use super::passage::{Passage, told};
 use super::target::{self, Named, OF_WISHES, Parameters, Resolved};
@@ -75,10 +76,11 @@ fn write(model: &ServedModel, wishes: Wishes, mut found: Found) -> Result<Respon
     let writer = Writer {
         model: &model.info,
         embedding: wishes.embedding,
+        timed: wishes.timing.then_some(found.read),
     };
     Ok(match found.is_list {
         true => writer.list(&found.results),
-        false => writer.single(&found.results.remove(0)?, found.read),
+        false => writer.single(&found.results.remove(0)?),
     })
 }
 
@@ -138,7 +140,7 @@ async fn run(
         deadline,
     } = answered;
     let response = if wishes.is_overlay {
-        drawn(passage, results.remove(0)?, read, deadline).await?
+        drawn(passage, results.remove(0)?, deadline).await?
     } else {
         let of_classes = NUMBERS_OF_CLASS * resolved.request.options.top_k;
         let numbers = results.len() * (of_classes + wishes.numbers(&model));
@@ -177,15 +179,9 @@ async fn kept(response: Response, memory: AnswerMemory) -> Result<Response, ApiE
 async fn drawn(
     passage: Passage<'_>,
     classification: Classification,
-    read: Duration,
     deadline: Instant,
 ) -> Result<Response, ApiError> {
-    let Classification {
-        image,
-        further,
-        timings,
-        ..
-    } = classification;
+    let Classification { image, further, .. } = classification;
     let (Some(image), Some(activation)) = (image, further.activation) else {
         return Err(DeskError::Panicked.into()); // a file was sent, and the model explains
     };
@@ -202,7 +198,8 @@ async fn drawn(
         png.map(|png| (png, memory)) // which stays while it is drawn
     };
     let (png, memory) = passage.compute(pixels, deadline, draw).await??;
-    Ok(answer::png(memory.keep(png.into()), read, &timings))
+    let kind = HeaderValue::from_static("image/png");
+    Ok(([(header::CONTENT_TYPE, kind)], memory.keep(png.into())).into_response())
 }
 
 /// The images of a body in one of the forms that it may have, and whether they are a list.

@@ -1,4 +1,4 @@
-//! `GET /livez`, `/healthz`, `/readyz`, `/metrics` and `/`: what probes, Prometheus and the curious ask.
+//! `GET /livez`, `/healthz`, `/readyz` and `/`: what probes and the curious ask.
 
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use super::page;
 use super::route::Route;
 use super::routes::Published;
 use crate::desk::{Desk, DeskError};
-use crate::metrics::TEXT_FORMAT;
 
 /// The process answers, and none of its threads is stuck.
 pub(super) async fn live(State(desk): State<Arc<Desk>>) -> Result<&'static str, ApiError> {
@@ -35,34 +34,6 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Result<&'static str,
     }
     desk.classifier()?;
     Ok("ready\n")
-}
-
-pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
-    let bodies = i64::try_from(desk.body_memory_in_use()).unwrap_or(i64::MAX);
-    desk.metrics().body_memory.set(bodies);
-    if let Ok(classifier) = desk.classifier() {
-        let memory = i64::try_from(classifier.decode_memory_in_use()).unwrap_or(i64::MAX);
-        desk.metrics().decode_memory.set(memory);
-        for model in classifier.models() {
-            let name = model.info.name.as_str();
-            let (to_decode, to_infer) = classifier.queue_depth(model);
-            for (stage, depth) in [("decode", to_decode), ("infer", to_infer)] {
-                desk.metrics()
-                    .queue_depth
-                    .with_label_values(&[name, stage])
-                    .set(i64::try_from(depth).unwrap_or(i64::MAX));
-            }
-            desk.metrics()
-                .estimated_wait
-                .with_label_values(&[&model.info.name])
-                .set(classifier.estimated_wait(model).as_secs_f64());
-        }
-    }
-    (
-        [(header::CONTENT_TYPE, TEXT_FORMAT)],
-        desk.metrics().render(),
-    )
-        .into_response()
 }
 
 /// What there is.

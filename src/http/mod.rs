@@ -3,6 +3,7 @@
 //! Called by `server` with each request; asks the `desk`. The only room that knows a status code. `routes` lists what
 //! there is, `layers` what happens around each, `classify` is the one that does the work.
 
+mod accept;
 mod access;
 mod answer;
 mod auth;
@@ -17,6 +18,7 @@ mod health;
 mod inference;
 mod kind;
 mod layers;
+mod metrics;
 mod models;
 mod observe;
 mod oip;
@@ -31,7 +33,7 @@ mod target;
 mod upload;
 mod wishes;
 
-pub(crate) use self::access::Work;
+pub(crate) use self::access::{TARGET as ACCESS_TARGET, Work};
 pub use self::answer::AnswerBody;
 pub use self::client::Peer;
 pub(crate) use self::client::client_id;

@@ -22,6 +22,8 @@ use crate::metrics::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
 /// Longest id taken over from a client.
 const MAX_ID: usize = 128;
 
@@ -107,6 +109,10 @@ async fn observe_in(
     }
 
     let work = response.extensions_mut().remove::<Work>();
+    let timing = work.as_ref().and_then(Work::server_timing);
+    if let Some(timing) = timing.filter(|_| form != Form::Grpc) {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
     let key = response.extensions_mut().remove::<KeyName>();
     record.finish(&Outcome {
         status,
@@ -233,10 +239,11 @@ impl Record {
     fn finish(&mut self, outcome: &Outcome<'_>) {
         let (status, model) = (outcome.status, &*outcome.work.model);
         self.count(outcome);
-        self.metrics
-            .request_duration
-            .with_label_values(&[&self.route, kind_of_answer(status)])
-            .observe(self.line.elapsed().as_secs_f64());
+        self.metrics.observe_request(
+            (&self.route, kind_of_answer(status)),
+            self.line.elapsed(),
+            (self.line.request_id(), None),
+        );
         let refusal = outcome.problem.filter(|_| is_refusal(status));
         if let Some(problem) = refusal.filter(|_| !self.is_probe) {
             self.metrics

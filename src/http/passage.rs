@@ -108,9 +108,10 @@ impl<'a> Passage<'a> {
         let responding = start.elapsed();
         work.responded(responding);
         let stages = &self.desk.metrics().stage_duration;
+        let model = self.request.model.info.name.as_str();
         for (stage, time) in [("read", read), ("respond", responding)] {
             stages
-                .with_label_values(&[stage])
+                .with_label_values(&[stage, model])
                 .observe(time.as_secs_f64());
         }
     }

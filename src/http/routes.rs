@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::layers::layered;
 use super::openapi::{self, operations as told};
 use super::route::{Purpose, Purposes, READ_METHODS, Route, allowed};
-use super::{classify, health, models, oip, page, predictions};
+use super::{classify, health, metrics, models, oip, page, predictions};
 use crate::desk::{Desk, RequestLimits, cut};
 
 /// Those of all paths.
@@ -106,7 +106,7 @@ fn health_routes() -> Vec<Route> {
 }
 
 fn admin_routes() -> Vec<Route> {
-    let metrics = Route::read("/metrics", health::metrics, told::metrics());
+    let metrics = Route::read("/metrics", metrics::metrics, told::metrics());
     vec![metrics.purpose(Purpose::Probe)]
 }
 

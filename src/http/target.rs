@@ -30,7 +30,13 @@ pub(super) struct Named {
 const OF_ALL: [&str; 4] = ["model", "top_k", "exif", "timeout_ms"];
 
 /// Those of answers that have more than classes.
-pub(super) const OF_WISHES: [&str; 4] = ["explain", "explain_class", "explain_image", "embedding"];
+pub(super) const OF_WISHES: [&str; 5] = [
+    "explain",
+    "explain_class",
+    "explain_image",
+    "embedding",
+    "timing",
+];
 
 /// What a request is for, and what its answer has beside the classes.
 #[derive(Debug)]
@@ -75,7 +81,8 @@ pub(super) fn resolve(
             "explain" => &mut wanted.explain,
             "explain_class" => &mut wanted.explain_class,
             "explain_image" => &mut wanted.explain_image,
-            _ => &mut wanted.embedding,
+            "embedding" => &mut wanted.embedding,
+            _ => &mut wanted.timing,
         };
         if slot.replace(value).is_some() {
             return Err(ApiError::RepeatedParameter { name });

@@ -14,6 +14,7 @@ pub(super) struct Wanted {
     pub(super) explain_class: Option<String>,
     pub(super) explain_image: Option<String>,
     pub(super) embedding: Option<String>,
+    pub(super) timing: Option<String>,
 }
 
 /// How the embedding is written.
@@ -34,6 +35,8 @@ pub(super) struct Wishes {
     /// Whether the answer is the explanation as a picture, and nothing else.
     pub(super) is_overlay: bool,
     pub(super) embedding: Embedding,
+    /// Whether it says how long each stage took.
+    pub(super) timing: bool,
 }
 
 impl Wishes {
@@ -84,12 +87,22 @@ impl Wishes {
                 return Err(bad_query("embedding", other, allowed.into()));
             }
         };
+        let timing = match wanted.timing.as_deref() {
+            None | Some("false") => false,
+            Some(text @ "true") if is_overlay => {
+                let allowed = "false beside explain_image, whose answer is a picture";
+                return Err(bad_query("timing", text, allowed.into()));
+            }
+            Some("true") => true,
+            Some(other) => return Err(bad_query("timing", other, "true and false".into())),
+        };
         let wishes = Wishes {
             explain: explains.then_some(class),
             is_overlay,
             embedding,
+            timing,
         };
-        if wishes != Wishes::default() {
+        if explains || embedding != Embedding::None {
             model.info.features()?;
         }
         Ok(wishes)

@@ -3,26 +3,51 @@
 //! Made once by `cli`, handed down to whoever observes. Labels are bounded: routes are patterns, models are served
 //! names.
 
+mod exemplars;
+mod openmetrics;
 #[cfg(target_os = "linux")]
 mod process;
+mod series;
 
-use prometheus::core::Collector as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, exponential_buckets,
 };
 
-/// The content type of the text exposition format 0.0.4.
-pub use prometheus::TEXT_FORMAT;
+use self::exemplars::Exemplars;
+
+/// A way to write the instruments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextFormat {
+    /// The text exposition format 0.0.4 of Prometheus.
+    Prometheus,
+    /// OpenMetrics 1.0.0, with exemplars.
+    OpenMetrics,
+}
+
+impl TextFormat {
+    /// Its media type.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            TextFormat::Prometheus => prometheus::TEXT_FORMAT,
+            TextFormat::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// All instruments of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    scraping: Mutex<()>,
     /// Requests answered, by route, model and status.
     pub requests: IntCounterVec,
-    /// Time from the request's head to its answer.
-    pub request_duration: HistogramVec,
+    request_duration: HistogramVec,
+    request_exemplars: Exemplars,
     /// Time spent in one stage: read, decode, preprocess, queue, infer, respond.
     pub stage_duration: HistogramVec,
     /// Images in a batch.
@@ -67,6 +92,14 @@ pub struct Metrics {
     pub image_bytes: HistogramVec,
     /// Width × height of an image.
     pub image_pixels: HistogramVec,
+    /// Probability of an image's first class.
+    pub top1_probability: HistogramVec,
+    /// By how much it is above that of the second.
+    pub top1_margin: HistogramVec,
+    /// Entropy of an image's probabilities, in bits.
+    pub prediction_entropy: HistogramVec,
+    /// Images of the last hour by the class that came first, by model, class index and label.
+    pub recent_predictions: IntGaugeVec,
     /// One per served model, with its digest and how it is computed.
     pub model_info: IntGaugeVec,
     /// Time a model took from file to warm.
@@ -77,33 +110,19 @@ pub struct Metrics {
     pub threads: IntGaugeVec,
 }
 
-/// Why a request is refused before a model is known, or whatever the model.
-const REFUSALS: [&str; 7] = [
-    "body_memory_full",
-    "body_timeout",
-    "body_too_large",
-    "not_ready",
-    "shutting_down",
-    "stuck",
-    "too_many_images",
-];
-
-/// Why a request for a model is refused.
-const LOAD_REFUSALS: [&str; 8] = [
-    "answer_too_large",
-    "body_memory_full",
-    "client_queue_full",
-    "decode_memory_full",
-    "out_of_memory",
-    "overloaded",
-    "queue_full",
-    "stuck",
-];
-
 /// Seconds: 0.5 ms to 16 s in powers of two.
 fn seconds() -> Vec<f64> {
     exponential_buckets(0.0005, 2.0, 16).expect("a positive start, factor and count")
 }
+
+/// Parts of one.
+fn shares() -> Vec<f64> {
+    vec![
+        0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0,
+    ]
+}
+
+const REQUEST_DURATION: &str = "resnet_request_duration_seconds";
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -128,15 +147,16 @@ impl Metrics {
                 &["route", "model", "status"],
             ),
             request_duration: made.histogram(
-                "resnet_request_duration_seconds",
+                REQUEST_DURATION,
                 "Time from the request's head to its answer, by what that was: classes or another answer, a refusal, or an error.",
                 &["route", "outcome"],
                 seconds(),
             ),
+            request_exemplars: Exemplars::new(seconds()),
             stage_duration: made.histogram(
                 "resnet_stage_duration_seconds",
-                "Time spent in one stage of a request: read, decode, preprocess, queue, infer, respond.",
-                &["stage"],
+                "Time spent in one stage of a request for a model: read, decode, preprocess, queue, infer, respond.",
+                &["stage", "model"],
                 exponential_buckets(0.00005, 2.0, 18).expect("a positive start, factor and count"),
             ),
             batch_size: made.histogram(
@@ -232,6 +252,29 @@ impl Metrics {
                 &["format"],
                 exponential_buckets(1024.0, 4.0, 9).expect("a positive start, factor and count"),
             ),
+            top1_probability: made.histogram(
+                "resnet_top1_probability",
+                "Probability of an image's first class.",
+                &["model"],
+                shares(),
+            ),
+            top1_margin: made.histogram(
+                "resnet_top1_margin",
+                "Probability of an image's first class less that of its second.",
+                &["model"],
+                shares(),
+            ),
+            prediction_entropy: made.histogram(
+                "resnet_prediction_entropy_bits",
+                "Entropy of an image's probabilities, in bits: 0 if the network is sure, log2 of the classes if it has no idea.",
+                &["model"],
+                vec![0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0],
+            ),
+            recent_predictions: made.gauge(
+                "resnet_recent_predictions",
+                "Images of the last hour by their first class: the 20 classes that were most frequent, and all others as the class \"other\".",
+                &["model", "class_index", "class"],
+            ),
             model_info: made.gauge(
                 "resnet_model_info",
                 "Always 1; a served model, the SHA-256 of its file, what runs it, its precision and the instructions.",
@@ -247,71 +290,49 @@ impl Metrics {
             build_info: made.gauge("resnet_build_info", "Always 1; the running build.", &["version", "commit"]),
             threads: made.gauge("resnet_threads", "Threads of a pool.", &["pool"]),
             registry: registry.clone(),
+            scraping: Mutex::default(),
         };
         metrics.begin_at_zero();
         metrics
     }
 
-    /// Makes the series of what is rare. A counter that appears with 1 has not increased for Prometheus.
-    fn begin_at_zero(&self) {
-        for stage in ["decode", "queue"] {
-            self.requests_canceled.with_label_values(&[stage]);
-            self.requests_expired.with_label_values(&[stage]);
-        }
-        for format in [
-            "jpeg", "png", "webp", "gif", "bmp", "tiff", "pnm", "ico", "qoi", "tga",
-        ] {
-            self.decode_panics.with_label_values(&[format]);
-        }
-        for reason in REFUSALS {
-            self.requests_rejected.with_label_values(&[reason, ""]);
-        }
+    /// A request was answered so long after its head came; `ids` are its own and its trace's.
+    pub fn observe_request(
+        &self,
+        (route, outcome): (&str, &str),
+        time: Duration,
+        ids: (&str, Option<&str>),
+    ) {
+        let seconds = time.as_secs_f64();
+        let histogram = self.request_duration.with_label_values(&[route, outcome]);
+        histogram.observe(seconds);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        // In the order of the labels' names, as a histogram tells them.
+        self.request_exemplars
+            .keep(&[outcome, route], seconds, ids, now);
     }
 
-    /// The same for a model that is served from now on.
-    pub fn serve(&self, model: &str) {
-        for reason in REFUSALS.iter().chain(&LOAD_REFUSALS) {
-            self.requests_rejected.with_label_values(&[reason, model]);
-        }
-        for route in [
-            "/classify",
-            "/models/{name}/classify",
-            "/predictions/{model}",
-            "/v2/models/{model}/infer",
-        ] {
-            for status in ["500", "504"] {
-                self.requests.with_label_values(&[route, model, status]);
-            }
-        }
-    }
-
-    /// Takes away what tells of a model that is served no more. Its counters stay, as counters do.
-    pub fn forget(&self, model: &str) {
-        let _ = self.model_load_duration.remove_label_values(&[model]);
-        let _ = self.estimated_wait.remove_label_values(&[model]);
-        let series = self
-            .model_info
-            .collect()
-            .into_iter()
-            .chain(self.queue_depth.collect());
-        for labels in series.flat_map(|family| family.get_metric().to_vec()) {
-            let labels = labels.get_label().iter().map(|l| (l.name(), l.value()));
-            let labels: std::collections::HashMap<&str, &str> = labels.collect();
-            if labels.get("model") == Some(&model) {
-                let _ = self.model_info.remove(&labels); // of one of the two
-                let _ = self.queue_depth.remove(&labels);
-            }
-        }
-    }
-
-    /// The text exposition of every instrument.
+    /// Every instrument as text, once `refresh` has set those that are read when they are asked for. One at a time: what
+    /// another scrape is about to set anew would be missing.
     #[must_use]
-    pub fn render(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(16 << 10);
-        TextEncoder::new()
-            .encode(&self.registry.gather(), &mut text)
-            .expect("registered families have names and help, and a Vec takes every byte");
-        text
+    pub fn scrape(&self, format: TextFormat, refresh: impl FnOnce(&Metrics)) -> Vec<u8> {
+        let _one = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+        refresh(self);
+        let families = self.registry.gather();
+        match format {
+            TextFormat::OpenMetrics => {
+                let exemplars = (REQUEST_DURATION, &self.request_exemplars);
+                openmetrics::encode(&families, exemplars).into_bytes()
+            }
+            TextFormat::Prometheus => {
+                let mut text = Vec::with_capacity(16 << 10);
+                TextEncoder::new()
+                    .encode(&families, &mut text)
+                    .expect("registered families have names and help, and a Vec takes every byte");
+                text
+            }
+        }
     }
 }
 

@@ -3,8 +3,6 @@
 //! Read from `/proc` at each scrape. The `prometheus` crate's own collector counts CPU time in whole seconds, so that a
 //! rate over a minute is off by a sixtieth of a CPU.
 
-use std::sync::{Mutex, PoisonError};
-
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, Opts};
@@ -13,10 +11,8 @@ use prometheus::{Counter, Gauge, Opts};
 /// `USER_HZ`.
 const TICKS: f64 = 100.0;
 
-/// The instruments; they hold what the last scrape has read.
+/// The instruments; they hold what the last scrape has read, of which there is one at a time.
 pub(super) struct Process {
-    /// One scrape at a time: two that read at once would both add what has been used since the last.
-    scrape: Mutex<()>,
     cpu: Counter,
     resident: Gauge,
     virtual_memory: Gauge,
@@ -31,7 +27,6 @@ impl Process {
     pub(super) fn new() -> Process {
         let gauge = |name, help| Gauge::with_opts(Opts::new(name, help)).expect("a valid name");
         Process {
-            scrape: Mutex::new(()),
             cpu: Counter::with_opts(Opts::new(
                 "process_cpu_seconds_total",
                 "User and system CPU time, in seconds.",
@@ -100,7 +95,6 @@ impl Collector for Process {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.read();
         self.instruments()
             .into_iter()

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Asks a real server with clients that nobody here wrote: tritonclient, kserve, grpcio's health checks and reflection.
+"""Asks a real server with clients that nobody here wrote: tritonclient, kserve, grpcio's health checks and reflection,
+Prometheus' parsers.
 
     tests/clients/check.py target/debug/resnet
 
@@ -18,11 +19,13 @@ import urllib.request
 
 import grpc
 import numpy as np
+import prometheus_client.parser
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from google.protobuf.descriptor_pool import DescriptorPool
+from prometheus_client.openmetrics import parser as openmetrics
 from tritonclient.utils import InferenceServerException
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -325,6 +328,24 @@ def health_and_reflection(server):
             assert error.code() == grpc.StatusCode.UNIMPLEMENTED, error
 
 
+def metrics_are_read_by_prometheus_own_parsers(server):
+    """Both formats, with the same series; the strict one has the exemplar of a request."""
+    headers, _ = server.post("/classify", PHOTO)
+    families = {}
+    for accept, parse in [
+        ("text/plain", prometheus_client.parser.text_string_to_metric_families),
+        ("application/openmetrics-text; version=1.0.0", openmetrics.text_string_to_metric_families),
+    ]:
+        request = urllib.request.Request(f"http://{server.http}/metrics", headers={"Accept": accept})
+        with urllib.request.urlopen(request) as answer:
+            families[accept] = list(parse(answer.read().decode()))
+    plain, strict = [{s.name for family in found for s in family.samples} for found in families.values()]
+    assert plain == strict, plain ^ strict
+    exemplars = [s.exemplar for family in list(families.values())[1] for s in family.samples if s.exemplar]
+    ids = [exemplar.labels.get("request_id") for exemplar in exemplars]
+    assert headers["X-Request-Id"] in ids, (headers["X-Request-Id"], ids)
+
+
 def messages_are_tritons(_server):
     """That our definition agrees with that of Triton's client in every name, number and type that both have."""
     from tritonclient.grpc import model_config_pb2, service_pb2
@@ -457,7 +478,7 @@ def main():
 
 def run(binary, server):
     checks = [tritonclient_http, tritonclient_grpc, kserve_clients, health_and_reflection, messages_are_tritons]
-    checks.append(examples_of_the_document_work)
+    checks += [examples_of_the_document_work, metrics_are_read_by_prometheus_own_parsers]
     only = sys.argv[2:]
     for check in [*checks, drains_with_an_open_stream]:
         if not only or check.__name__ in only:

@@ -244,7 +244,7 @@ fn wrong_wishes_are_refused_with_what_is_allowed() {
         ("explain=cam&explain=cam", "explain is given twice"),
         (
             "explane=cam",
-            "no query parameter \"explane\", there are model, top_k, exif, timeout_ms, explain, explain_class, explain_image, embedding",
+            "no query parameter \"explane\", there are model, top_k, exif, timeout_ms, explain, explain_class, explain_image, embedding, timing",
         ),
     ] {
         let answer = SERVER.post(&format!("/classify?{query}"), &ESPRESSO);

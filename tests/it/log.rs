@@ -215,6 +215,42 @@ fn lines_of_requests_can_be_left_out_and_kept_alone() {
     }
 }
 
+#[test]
+fn sample_leaves_out_requests_without_a_problem_alone() {
+    let mut server = Process::start(&["--log-sample", "0"]);
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let photo = fixture_bytes("photos/espresso.png");
+    Answer::of(agent().get(url("/models")).call()).ok();
+    Answer::of(agent().post(url("/classify")).send(&photo[..])).ok();
+    let (content_type, body) = multipart(&[("file", &photo), ("file", b"no image")]);
+    let list = agent().post(url("/classify")).content_type(content_type);
+    Answer::of(list.send(&body[..])).ok();
+    Answer::of(agent().get(url("/nope")).call());
+    server.signal("TERM");
+    server.child.wait().unwrap();
+    let log = server.log.whole();
+    let told = log.iter().filter(|line| is_of_a_request(line));
+    let told: Vec<_> = told.map(|l| (&l["path"], &l["status"])).collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("/classify"), &json!(200)),
+            (&json!("/nope"), &json!(404))
+        ]
+    );
+
+    let output = resnet()
+        .args(["serve", "--log-sample", "2"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("`2` is no share, allowed are 0 to 1"),
+        "{text}"
+    );
+}
+
 /// What the server answers and logs, in a format, to clients that send control characters wherever they can.
 fn said_to_control_characters(format: &str) -> Vec<String> {
     let mut child = resnet()

@@ -54,6 +54,7 @@ mod quantized;
 mod readme;
 mod requests;
 mod smuggling;
+mod timing;
 mod tls;
 mod versions;
 mod webp;

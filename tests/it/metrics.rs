@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Settings, TestServer, eventually, fixture_bytes, skipped, tiny};
+use crate::harness::{
+    Answer, Settings, TestServer, agent, eventually, fixture_bytes, skipped, tiny,
+};
 
 #[test]
 fn every_documented_instrument_is_there_and_counts_add_up() {
@@ -45,12 +47,12 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
         r#"resnet_requests_canceled_total{stage="decode"} 0"#,
         "resnet_body_memory_bytes 0",
         "resnet_queue_max 256",
-        r#"resnet_stage_duration_seconds_count{stage="read"} 4"#,
-        r#"resnet_stage_duration_seconds_count{stage="decode"} 3"#,
-        r#"resnet_stage_duration_seconds_count{stage="preprocess"} 3"#,
-        r#"resnet_stage_duration_seconds_count{stage="queue"} 3"#,
-        r#"resnet_stage_duration_seconds_count{stage="infer"} 3"#,
-        r#"resnet_stage_duration_seconds_count{stage="respond"} 4"#,
+        r#"resnet_stage_duration_seconds_count{model="resnet18-tiny",stage="read"} 4"#,
+        r#"resnet_stage_duration_seconds_count{model="resnet18-tiny",stage="decode"} 3"#,
+        r#"resnet_stage_duration_seconds_count{model="resnet18-tiny",stage="preprocess"} 3"#,
+        r#"resnet_stage_duration_seconds_count{model="resnet18-tiny",stage="queue"} 3"#,
+        r#"resnet_stage_duration_seconds_count{model="resnet18-tiny",stage="infer"} 3"#,
+        r#"resnet_stage_duration_seconds_count{model="resnet18-tiny",stage="respond"} 4"#,
         r#"resnet_batch_size_sum{model="resnet18-tiny"} 3"#,
         r#"resnet_queue_depth{model="resnet18-tiny",stage="decode"} 0"#,
         r#"resnet_queue_depth{model="resnet18-tiny",stage="infer"} 0"#,
@@ -73,6 +75,94 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
         );
     }
     promtool(&text);
+}
+
+/// The value of a series; none where it is not told.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(series));
+    values.next()?.trim().parse().ok()
+}
+
+#[test]
+fn what_the_model_says_of_the_photos_is_told() {
+    let server = TestServer::start(vec![tiny()], &Settings::default());
+    let espresso = fixture_bytes("photos/espresso.png");
+    let answer = server.post("/classify?top_k=200", &espresso).ok();
+    server.post("/classify?top_k=1", &espresso).ok();
+    server.post("/classify", b"no image");
+    let probabilities: Vec<f64> = answer["predictions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["probability"].as_f64().unwrap())
+        .collect();
+    let entropy: f64 = probabilities.iter().map(|p| -p * p.log2()).sum();
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    for (name, of_one) in [
+        ("resnet_top1_probability", probabilities[0]),
+        ("resnet_top1_margin", probabilities[0] - probabilities[1]),
+        ("resnet_prediction_entropy_bits", entropy),
+    ] {
+        let of = |end: &str| value(&text, &format!("{name}_{end}{{model=\"resnet18-tiny\"}}"));
+        assert_eq!(of("count"), Some(2.0), "{name} in {text}");
+        let sum = of("sum").unwrap();
+        assert!((sum - 2.0 * of_one).abs() < 1e-5, "{name}: {sum} {of_one}");
+    }
+    let classes = "resnet_recent_predictions";
+    for (series, images) in [
+        (r#"class="espresso",class_index="193""#, 2.0),
+        (r#"class="other",class_index="""#, 0.0),
+    ] {
+        let series = format!("{classes}{{{series},model=\"resnet18-tiny\"}}");
+        assert_eq!(value(&text, &series), Some(images), "{series} in {text}");
+    }
+    // Of a model that is served no more nothing is told.
+    let mut other = tiny();
+    other.name = "other".into();
+    server.replace_models(vec![other], &Settings::default());
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    let told = text.lines().filter(|line| line.starts_with(classes));
+    let told: Vec<&str> = told.collect();
+    assert_eq!(
+        told,
+        [r#"resnet_recent_predictions{class="other",class_index="",model="other"} 0"#]
+    );
+}
+
+#[test]
+fn who_asks_for_openmetrics_gets_exemplars() {
+    let server = TestServer::start(vec![tiny()], &Settings::default());
+    let answer = server.post("/classify", &fixture_bytes("photos/espresso.png"));
+    let id = answer.header("x-request-id").unwrap().to_owned();
+    let scrape = |accept: &str| {
+        let request = agent().get(server.url("/metrics"));
+        Answer::of(request.header("Accept", accept).call())
+    };
+    let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                      text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let answer = scrape(prometheus);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let exemplar = format!("# {{request_id=\"{id}\"}} ");
+    let mut lines = text.lines().filter(|line| line.contains(&exemplar));
+    let line = lines
+        .next()
+        .unwrap_or_else(|| panic!("{id} is not in {text}"));
+    assert!(
+        line.starts_with(
+            r#"resnet_request_duration_seconds_bucket{outcome="answered",route="/classify",le=""#
+        ),
+        "{line}"
+    );
+    for accept in ["*/*", "text/plain", "application/openmetrics-text;q=0"] {
+        let answer = scrape(accept);
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("text/plain; version=0.0.4"), "{accept}");
+    }
 }
 
 #[test]

@@ -9,8 +9,10 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::log_text;
+use super::{LogSample, log_text};
 use crate::engine::is_expected_panic;
 
 /// How the log looks.
@@ -100,11 +102,11 @@ impl LogArgs {
         self.log_format.is_json()
     }
 
-    /// Installs the log and sends panics to it.
+    /// Installs the log, with a sample of the lines of requests, and sends panics to it.
     ///
     /// # Errors
     /// If the level is no filter.
-    pub(crate) fn install(&self, default_level: &str) -> anyhow::Result<()> {
+    pub(crate) fn install(&self, default_level: &str, sample: LogSample) -> anyhow::Result<()> {
         let filter = filter(default_level, self.log_level.as_deref().unwrap_or_default());
         let filter = EnvFilter::try_new(&filter).context("--log-level")?;
         let terminal = io::stderr().is_terminal();
@@ -115,13 +117,14 @@ impl LogArgs {
             // A log that cannot be written (full disk, dead collector) must not end the server.
             .log_internal_errors(false);
         if self.is_json() {
-            log.json().flatten_event(true).with_span_list(false).init();
+            let log = log.json().flatten_event(true).with_span_list(false);
+            log.finish().with(sample).init();
         } else {
             // set, and not empty, is how no-color.org wants it
             let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-            log.fmt_fields(log_text::fields())
-                .with_ansi(terminal && !no_color)
-                .init();
+            let log = log.fmt_fields(log_text::fields());
+            let log = log.with_ansi(terminal && !no_color);
+            log.finish().with(sample).init();
         }
         std::panic::set_hook(Box::new(|panic| {
             if is_expected_panic() {

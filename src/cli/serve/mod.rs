@@ -15,7 +15,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use self::plan::{LoadPlan, ServePlan};
-use super::args::{LogArgs, ModelArgs};
+use super::args::{LogArgs, LogSample, ModelArgs};
 use super::load::{self, millis};
 use super::signals::{SAME_SIGNAL, Signals};
 use crate::classifier::Classifier;
@@ -44,6 +44,15 @@ pub(crate) struct ServeArgs {
     engine: EngineConfig,
     #[command(flatten)]
     log: LogArgs,
+    /// Share of the requests without a problem whose lines are logged; refusals and errors always are
+    #[arg(
+        long,
+        env = "RESNET_LOG_SAMPLE",
+        default_value = "1",
+        value_name = "SHARE",
+        help_heading = "Logging"
+    )]
+    log_sample: LogSample,
 }
 
 impl ServeArgs {
@@ -59,7 +68,7 @@ impl ServeArgs {
 /// If it cannot listen or a model cannot be served.
 pub(crate) fn run(args: &ServeArgs, warnings: &[String]) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    args.log.install("info")?;
+    args.log.install("info", args.log_sample)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

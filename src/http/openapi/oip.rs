@@ -106,6 +106,7 @@ pub(in crate::http) fn infer(limits: &RequestLimits) -> Operation {
     let mut answer = of_json("The outputs that were asked for.", "InferResponse");
     answer["content"]["application/octet-stream"] = binary.clone();
     answer["headers"]["Inference-Header-Content-Length"] = header("JsonLength");
+    answer["headers"]["Server-Timing"] = header("ServerTiming");
     let body = json!({
         "required": true,
         "description": format!(

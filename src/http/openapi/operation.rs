@@ -97,7 +97,7 @@ pub(super) fn headers() -> Value {
             "required": true,
             "schema": {"type": "string", "const": "Bearer realm=\"resnet\""},
         },
-        "ServerTiming": text("milliseconds of `read`, `decode`, `preprocess`, `queue`, `infer`, and the size of the batch; of one image alone"),
+        "ServerTiming": text("milliseconds of `read`, `decode`, `preprocess`, `queue`, `infer`, `respond`, and the size of the batch; of several images the longest and the largest"),
         "JsonLength": {
             "description": "bytes of JSON before the numbers; there where numbers follow",
             "schema": {"type": "integer", "minimum": 1},

@@ -108,7 +108,7 @@ fn options() -> Vec<Value> {
 }
 
 /// What may be wanted beside the classes.
-fn wishes() -> [Value; 4] {
+fn wishes() -> [Value; 5] {
     [
         query(
             "explain",
@@ -129,6 +129,11 @@ fn wishes() -> [Value; 4] {
             "embedding",
             "whether the answer has the pooled features of the image, as they are or with length one",
             &json!({"enum": ["true", "normalized", "false"]}),
+        ),
+        query(
+            "timing",
+            "whether the answer says how long each stage took",
+            &json!({"enum": ["true", "false"]}),
         ),
     ]
 }
@@ -250,6 +255,7 @@ pub(in crate::http) fn predict(limits: &RequestLimits) -> Operation {
         problems: [&OF_IMAGES[..], &OF_BODIES, &OF_UPLOADS].concat(),
         answer: json!({
             "description": "One number a label.",
+            "headers": {"Server-Timing": header("ServerTiming")},
             "content": {"application/json": {"schema": {
                 "oneOf": [of_image, {"type": "array", "items": of_image}],
             }}},
@@ -300,9 +306,11 @@ pub(in crate::http) fn ping() -> Operation {
 
 /// `GET /metrics`.
 pub(in crate::http) fn metrics() -> Operation {
+    let mut answer = of_text("All of them.", "text/plain");
+    answer["content"]["application/openmetrics-text"] = json!({"schema": {"type": "string"}});
     Operation {
-        summary: "The counters and gauges, as Prometheus reads them",
-        answer: of_text("All of them.", "text/plain"),
+        summary: "The counters and gauges, as Prometheus reads them; with exemplars to who names OpenMetrics in Accept",
+        answer,
         problems: Vec::new(),
         ..live("metrics")
     }

@@ -121,7 +121,12 @@ fn classes() -> Value {
         "image": reference("Image"),
         "explanation": reference("Explanation"),
         "embedding": {"type": "array", "items": {"type": "number"}, "minItems": 1},
+        "timing": reference("Timing"),
     });
+    let timing = whole(json!({
+        "read_ms": length, "decode_ms": length, "preprocess_ms": length, "queue_ms": length, "infer_ms": length,
+        "batch_size": {"type": "integer", "minimum": 1},
+    }));
     let mut one = ranking.clone();
     one["model"] = text();
     json!({
@@ -130,6 +135,7 @@ fn classes() -> Value {
         "Image": image,
         "Rectangle": whole(rectangle),
         "Explanation": explanation,
+        "Timing": timing,
         "Answer": object(one, of_image.clone()),
         "AnswerOfMany": object(ranking, of_image),
         "Answers": whole(json!({

@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use super::accept;
 use super::error::ApiError;
 use crate::desk::cut;
 
@@ -82,54 +83,12 @@ pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Re
 
 /// Whether what asks is a browser: programs that say what they take do not name HTML.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter();
-    let mut ranges = accepted
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    ranges.any(|range| {
-        let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let refused = parameters
-            .split(';')
-            .filter_map(|p| p.trim().strip_prefix("q="))
-            .any(|q| q.parse() == Ok(0.0));
-        name.trim().eq_ignore_ascii_case("text/html") && !refused
-    })
+    accept::names(headers, "text/html")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn browsers_get_the_page_and_programs_do_not() {
-        let wanted = |accept: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in accept {
-                headers.append(header::ACCEPT, HeaderValue::from_static(value));
-            }
-            is_wanted(&headers)
-        };
-        let chromium = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
-        for browser in [
-            chromium,
-            "application/xml, Text/HTML;q=0.5",
-            "text/html;level=1",
-        ] {
-            assert!(wanted(&[browser]), "{browser}");
-        }
-        assert!(wanted(&["application/json", "text/html"]));
-        for program in [
-            "*/*",
-            "application/json",
-            "text/html;q=0",
-            "text/html; q=0.0",
-            "text/*",
-            "",
-        ] {
-            assert!(!wanted(&[program]), "{program}");
-        }
-        assert!(!wanted(&[]));
-    }
 
     #[test]
     fn page_and_scripts_load_nothing_from_elsewhere_and_are_small() {

@@ -3,6 +3,10 @@
 //! Called by `classifier` with one image's output; hands on class indices with probabilities, no labels. `engine`
 //! compares precisions by the same softmax.
 
+mod certainty;
+
+pub use self::certainty::Certainty;
+
 /// A class and its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranked {
@@ -22,35 +26,17 @@ pub struct NotFinite {
     pub value: f32,
 }
 
-/// Ranks the `k` largest of raw logits; their probabilities are the softmax over all classes.
+/// Ranks the `k` largest of a network's output, one number a class, with the probability of each.
 ///
-/// # Errors
-/// [`NotFinite`] if any logit is NaN or infinite.
-pub fn rank_logits(logits: &[f32], k: usize) -> Result<Vec<Ranked>, NotFinite> {
-    check_finite(logits)?;
-    let probabilities = softmax(logits);
-    Ok(top_k(logits, k)
-        .into_iter()
-        .map(|i| Ranked {
-            class_index: i,
-            probability: probabilities[i],
-        })
-        .collect())
-}
-
-/// Ranks the `k` largest of an output that already is probabilities.
-///
-/// # Errors
-/// [`NotFinite`] if any probability is NaN or infinite.
-pub fn rank_probabilities(probabilities: &[f32], k: usize) -> Result<Vec<Ranked>, NotFinite> {
-    check_finite(probabilities)?;
-    Ok(top_k(probabilities, k)
-        .into_iter()
-        .map(|i| Ranked {
-            class_index: i,
-            probability: probabilities[i],
-        })
-        .collect())
+/// # Panics
+/// If there are fewer probabilities than numbers.
+#[must_use]
+pub fn rank(output: &[f32], probabilities: &[f32], k: usize) -> Vec<Ranked> {
+    let ranked = |class_index| Ranked {
+        class_index,
+        probability: probabilities[class_index],
+    };
+    top_k(output, k).into_iter().map(ranked).collect()
 }
 
 /// That all numbers are finite.
@@ -103,8 +89,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ranked(output: &[f32], k: usize) -> Vec<Ranked> {
-        rank_logits(output, k).expect("finite")
+    fn ranked(logits: &[f32], k: usize) -> Vec<Ranked> {
+        rank(logits, &softmax(logits), k)
     }
 
     #[test]
@@ -123,21 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_pass_unchanged() {
-        let got = rank_probabilities(&[0.25, 0.75], 2).expect("finite");
-        assert_eq!(
-            got[0],
-            Ranked {
-                class_index: 1,
-                probability: 0.75
-            }
-        );
-    }
-
-    #[test]
-    fn nan_is_an_error() {
-        let got = rank_logits(&[0.0, f32::NAN], 1).expect_err("not finite");
+    fn first_number_that_is_none_is_told() {
+        let got = check_finite(&[0.0, f32::NAN, f32::INFINITY]).expect_err("not finite");
         assert_eq!(got.class_index, 1);
+        assert!(check_finite(&[0.0, f32::MAX]).is_ok());
     }
 
     proptest! {

@@ -1,0 +1,82 @@
+//! Which series there are from the start, though nothing was counted yet, and which end with their model.
+
+use prometheus::core::Collector as _;
+
+use super::Metrics;
+
+/// Why a request is refused before a model is known, or whatever the model.
+const REFUSALS: [&str; 7] = [
+    "body_memory_full",
+    "body_timeout",
+    "body_too_large",
+    "not_ready",
+    "shutting_down",
+    "stuck",
+    "too_many_images",
+];
+
+/// Why a request for a model is refused.
+const LOAD_REFUSALS: [&str; 8] = [
+    "answer_too_large",
+    "body_memory_full",
+    "client_queue_full",
+    "decode_memory_full",
+    "out_of_memory",
+    "overloaded",
+    "queue_full",
+    "stuck",
+];
+
+impl Metrics {
+    /// Makes the series of what is rare. A counter that appears with 1 has not increased for Prometheus.
+    pub(super) fn begin_at_zero(&self) {
+        for stage in ["decode", "queue"] {
+            self.requests_canceled.with_label_values(&[stage]);
+            self.requests_expired.with_label_values(&[stage]);
+        }
+        for format in [
+            "jpeg", "png", "webp", "gif", "bmp", "tiff", "pnm", "ico", "qoi", "tga",
+        ] {
+            self.decode_panics.with_label_values(&[format]);
+        }
+        for reason in REFUSALS {
+            self.requests_rejected.with_label_values(&[reason, ""]);
+        }
+    }
+
+    /// The same for a model that is served from now on.
+    pub fn serve(&self, model: &str) {
+        for reason in REFUSALS.iter().chain(&LOAD_REFUSALS) {
+            self.requests_rejected.with_label_values(&[reason, model]);
+        }
+        for route in [
+            "/classify",
+            "/models/{name}/classify",
+            "/predictions/{model}",
+            "/v2/models/{model}/infer",
+        ] {
+            for status in ["500", "504"] {
+                self.requests.with_label_values(&[route, model, status]);
+            }
+        }
+    }
+
+    /// Takes away what tells of a model that is served no more. Its counters stay, as counters do.
+    pub fn forget(&self, model: &str) {
+        let _ = self.model_load_duration.remove_label_values(&[model]);
+        let _ = self.estimated_wait.remove_label_values(&[model]);
+        let series = self
+            .model_info
+            .collect()
+            .into_iter()
+            .chain(self.queue_depth.collect());
+        for labels in series.flat_map(|family| family.get_metric().to_vec()) {
+            let labels = labels.get_label().iter().map(|l| (l.name(), l.value()));
+            let labels: std::collections::HashMap<&str, &str> = labels.collect();
+            if labels.get("model") == Some(&model) {
+                let _ = self.model_info.remove(&labels); // of one of the two
+                let _ = self.queue_depth.remove(&labels);
+            }
+        }
+    }
+}
