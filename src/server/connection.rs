@@ -36,8 +36,9 @@ const MAX_HEADER_LIST: u32 = 16 << 10;
 /// "rapid reset" (CVE-2023-44487), and h2's default.
 const MAX_PENDING_RESETS: usize = 20;
 
-/// Bytes of one request's body, and of all bodies of a connection, that may be under way unasked.
-const STREAM_WINDOW: u32 = 64 << 10;
+/// Bytes of one request's body, and of all bodies of a connection, that may be under way unasked. A client waits for us
+/// once a window; with 64 KiB a tensor of 600 KB took 0.2 ms longer.
+const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes of one answer that are kept for a client that does not take them.
