@@ -265,7 +265,7 @@ impl Metrics {
                 shares(),
             ),
             prediction_entropy: made.histogram(
-                "resnet_prediction_entropy_bits",
+                "resnet_prediction_entropy",
                 "Entropy of an image's probabilities, in bits: 0 if the network is sure, log2 of the classes if it has no idea.",
                 &["model"],
                 vec![0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0],

@@ -53,7 +53,10 @@ impl Metrics {
             "/classify",
             "/models/{name}/classify",
             "/predictions/{model}",
+            "/predictions/{model}/{version}",
             "/v2/models/{model}/infer",
+            "/v2/models/{model}/versions/{version}/infer",
+            "/inference.GRPCInferenceService/ModelInfer",
         ] {
             for status in ["500", "504"] {
                 self.requests.with_label_values(&[route, model, status]);

@@ -1,7 +1,8 @@
 //! The memory that all decoders together may hold; an image waits until its share is free.
 //!
 //! Made by `cli` for the whole process, asked by `Preprocessor` between an image's header and its pixels. Shares are
-//! given in the order of arrival, so that many small images cannot starve a large one.
+//! given in the order of arrival, so that many small images cannot starve a large one; but small ones may overtake a
+//! large one in a part of the memory that it can do without, so that one of seconds does not hold up all others.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,13 @@ use super::watch::{Stopped, Watch};
 
 /// How often a waiting image looks whether its client is still there.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Of how many equal parts of the budget one may be held by shares that have overtaken others.
+const PARTS_TO_OVERTAKE: u64 = 8;
+
+/// Of how many equal parts of the budget a small share takes one at most: 16 MiB of the default, a photo of some four
+/// megapixels.
+const PARTS_OF_SMALL: u64 = 32;
 
 /// Bytes of decode memory for all requests together.
 #[derive(Debug)]
@@ -23,9 +31,18 @@ pub struct MemoryBudget {
 #[derive(Debug)]
 struct State {
     free: u64,
+    /// Bytes of the shares that have overtaken others.
+    overtaking: u64,
     next_ticket: u64,
-    /// Tickets of those who wait, the oldest first.
-    waiting: VecDeque<u64>,
+    /// The oldest first.
+    waiting: VecDeque<Waiting>,
+}
+
+/// Who waits for a share.
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    bytes: u64,
 }
 
 /// A share of the budget; given back when dropped.
@@ -33,6 +50,8 @@ struct State {
 pub(super) struct Reservation {
     budget: Arc<MemoryBudget>,
     bytes: u64,
+    /// What of it has overtaken others.
+    overtook: u64,
 }
 
 /// Why there is no share.
@@ -52,6 +71,7 @@ impl MemoryBudget {
             total,
             state: Mutex::new(State {
                 free: total,
+                overtaking: 0,
                 next_ticket: 0,
                 waiting: VecDeque::new(),
             }),
@@ -88,12 +108,15 @@ impl MemoryBudget {
         let mut state = self.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.waiting.push_back(ticket);
-        while state.waiting.front() != Some(&ticket) || state.free < bytes {
+        state.waiting.push_back(Waiting { ticket, bytes });
+        let overtook = loop {
+            if let Some(overtakes) = self.turn(&state, ticket, bytes) {
+                break if overtakes { bytes } else { 0 };
+            }
             let left = match watch.left() {
                 Ok(left) => left,
                 Err(stopped) => {
-                    state.waiting.retain(|&t| t != ticket);
+                    state.waiting.retain(|w| w.ticket != ticket);
                     drop(state);
                     // Whoever stood behind may be first now.
                     self.changed.notify_all();
@@ -105,22 +128,45 @@ impl MemoryBudget {
                 .wait_timeout(state, left.min(LOOK))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-        }
-        state.waiting.pop_front();
+        };
+        state.waiting.retain(|w| w.ticket != ticket);
         state.free -= bytes;
+        state.overtaking += overtook;
         drop(state);
         // The next one's share may be free as well.
         self.changed.notify_all();
         Ok(Reservation {
             budget: Arc::clone(self),
             bytes,
+            overtook,
         })
+    }
+
+    /// Whether the one with this ticket has its turn, and then whether it overtakes others by that. Whoever is first gets
+    /// its share all the same, in the end: it needs no more than is left when those that have overtaken hold all that
+    /// they may.
+    fn turn(&self, state: &State, ticket: u64, bytes: u64) -> Option<bool> {
+        let first = state.waiting.front()?;
+        if state.free < bytes {
+            return None;
+        }
+        if first.ticket == ticket {
+            return Some(false);
+        }
+        let to_overtake = self.total / PARTS_TO_OVERTAKE;
+        let may_overtake = bytes <= self.total / PARTS_OF_SMALL
+            && state.overtaking + bytes <= to_overtake
+            && first.bytes <= self.total - to_overtake;
+        may_overtake.then_some(true)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.lock().free += self.bytes;
+        let mut state = self.budget.lock();
+        state.free += self.bytes;
+        state.overtaking -= self.overtook;
+        drop(state);
         self.budget.changed.notify_all();
     }
 }
@@ -170,6 +216,64 @@ mod tests {
             NotReserved::Stopped(Stopped::Canceled)
         );
         assert!(budget.lock().waiting.is_empty());
+    }
+
+    /// Waits for a share on a thread of its own, and drops it when that is told.
+    fn wait_for(budget: &Arc<MemoryBudget>, bytes: u64) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (given, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let waiting = budget.lock().next_ticket;
+        std::thread::spawn({
+            let budget = Arc::clone(budget);
+            move || {
+                let share = share(&budget, bytes).expect("in time");
+                let _ = given.send(());
+                let _ = ended.recv();
+                drop(share);
+            }
+        });
+        while budget.lock().next_ticket == waiting {
+            std::thread::yield_now();
+        }
+        (told, end)
+    }
+
+    #[test]
+    fn tiny_shares_overtake_a_large_one_and_leave_it_what_it_needs() {
+        let budget = MemoryBudget::new(320);
+        let first = share(&budget, 200).expect("free");
+        let (large, end_of_large) = wait_for(&budget, 280);
+        // An eighth of all, in shares of a part of 32.
+        let tiny: Vec<_> = (0..4)
+            .map(|_| share(&budget, 10).expect("it overtakes"))
+            .collect();
+        let (fifth, _end_of_fifth) = wait_for(&budget, 10);
+        let (small, _end_of_small) = wait_for(&budget, 11);
+        assert_eq!(budget.in_use(), 240);
+        assert_eq!(large.try_recv(), Err(mpsc::TryRecvError::Empty));
+        // With all that may overtake held, the large one has what it needs.
+        drop(first);
+        large.recv().expect("a share");
+        assert_eq!(budget.in_use(), 320);
+        for waits in [&fifth, &small] {
+            assert_eq!(waits.try_recv(), Err(mpsc::TryRecvError::Empty));
+        }
+        drop(tiny);
+        fifth.recv().expect("a share");
+        drop(end_of_large);
+        small.recv().expect("a share");
+    }
+
+    #[test]
+    fn nothing_overtakes_who_needs_nearly_all() {
+        let budget = MemoryBudget::new(320);
+        let first = share(&budget, 200).expect("free");
+        let (large, end_of_large) = wait_for(&budget, 281);
+        let (tiny, _end_of_tiny) = wait_for(&budget, 1);
+        drop(first);
+        large.recv().expect("a share");
+        tiny.recv().expect("beside it");
+        drop(end_of_large);
     }
 
     #[test]

@@ -43,6 +43,8 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
         r#"resnet_image_problems_total{code="bad_base64"} 1"#,
         r#"resnet_requests_rejected_total{model="resnet18-tiny",reason="overloaded"} 0"#,
         r#"resnet_requests_rejected_total{model="",reason="not_ready"} 0"#,
+        r#"resnet_requests_total{model="resnet18-tiny",route="/inference.GRPCInferenceService/ModelInfer",status="500"} 0"#,
+        r#"resnet_requests_total{model="resnet18-tiny",route="/v2/models/{model}/versions/{version}/infer",status="504"} 0"#,
         r#"resnet_decode_panics_total{format="webp"} 0"#,
         r#"resnet_requests_canceled_total{stage="decode"} 0"#,
         "resnet_body_memory_bytes 0",
@@ -101,7 +103,7 @@ fn what_the_model_says_of_the_photos_is_told() {
     for (name, of_one) in [
         ("resnet_top1_probability", probabilities[0]),
         ("resnet_top1_margin", probabilities[0] - probabilities[1]),
-        ("resnet_prediction_entropy_bits", entropy),
+        ("resnet_prediction_entropy", entropy),
     ] {
         let of = |end: &str| value(&text, &format!("{name}_{end}{{model=\"resnet18-tiny\"}}"));
         assert_eq!(of("count"), Some(2.0), "{name} in {text}");
