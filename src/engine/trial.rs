@@ -1,61 +1,66 @@
 //! What a network answers to the probe images, and how long it takes: what a precision is chosen by.
 //!
-//! Called by `precision`. A time is the least of a few runs that have the machine to themselves, so that other work
-//! seldom decides.
+//! Called by `precision`. A time is that of the CPU, on one thread, the least of a few runs: whatever else a machine does,
+//! the same precision is chosen at each start.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::caught::catch;
 use super::{EngineError, EngineOptions, LoadError, Model};
 use crate::tensor::Image;
-use kernels::nn::{Arithmetic, Precision};
+use kernels::nn::{Arithmetic, Precision, Team};
 use kernels::peak;
 
-/// How long the images of a network are run again for its time, if one pass took less: what takes a few milliseconds
-/// varies by as much as precisions differ. A start waits for it.
+/// How much time of the CPU an image is run again for, if one run takes less: what takes a few milliseconds varies by as
+/// much as precisions differ. A start waits for it.
 const ENOUGH: Duration = Duration::from_millis(40);
 
 /// A network's run over the probe images.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Trial {
     pub(super) answers: Vec<Vec<f32>>,
-    /// The least that one image took, on as many threads as an inference may have.
+    /// The least CPU time that one image took, on one thread.
     pub(super) time: Duration,
 }
 
 impl Trial {
-    /// Runs a model over images, one after another on as many threads as an inference may have: so the runs that tell
-    /// its answers tell its time too.
+    /// Runs a model over images, one after another on as many threads of the team as an inference may have, and one of
+    /// them again on one thread alone, for its time.
     ///
     /// # Errors
     /// [`LoadError::BadGraph`] if an image fails.
-    pub(super) fn of<M: Model>(model: &M, images: &[Image]) -> Result<Trial, LoadError> {
+    pub(super) fn of<M: Model>(
+        model: &M,
+        images: &[Image],
+        team: &Team,
+    ) -> Result<Trial, LoadError> {
         catch(|| {
             let mut engine = model.spawn().map_err(|e| refuse(&e))?;
-            let mut answers = Vec::with_capacity(images.len());
-            let (begin, mut least) = (Instant::now(), Duration::MAX);
-            loop {
-                for image in images {
-                    let start = Instant::now();
-                    let answer = engine.run(std::slice::from_ref(image));
-                    let took = start.elapsed();
-                    let answer = answer.map_err(|e| refuse(&e))?.remove(0);
-                    if !answers.is_empty() {
-                        least = least.min(took); // the first run fetches memory
-                    }
-                    if answers.len() < images.len() {
-                        answers.push(answer);
-                    }
+            let mut run = |image: &Image| {
+                let answer = engine.run(std::slice::from_ref(image));
+                answer.map(|mut answers| answers.remove(0))
+            };
+            let answers: Result<Vec<_>, _> = images.iter().map(&mut run).collect();
+            let answers = answers.map_err(|e| refuse(&e))?;
+            let time = team.alone(|| -> Result<Duration, EngineError> {
+                let (begin, mut least) = (cpu_time(), Duration::MAX);
+                while cpu_time() - begin < ENOUGH {
+                    let start = cpu_time();
+                    run(&images[0])?;
+                    least = least.min(cpu_time() - start);
                 }
-                if begin.elapsed() >= ENOUGH {
-                    return Ok(Trial {
-                        answers,
-                        time: least,
-                    });
-                }
-            }
+                Ok(least)
+            });
+            let time = time.map_err(|e| refuse(&e))?;
+            Ok(Trial { answers, time })
         })
     }
+}
+
+/// CPU time of this thread: it stands still while the system runs others.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn refuse(error: &EngineError) -> LoadError {
@@ -76,9 +81,9 @@ pub(super) fn bf16_rate(options: &EngineOptions) -> Option<f64> {
 
 /// Operations a second.
 fn rate(arithmetic: Arithmetic) -> Option<f64> {
-    let start = Instant::now();
+    let start = cpu_time();
     let operations = peak::spin(arithmetic, 4000)?;
-    Some(operations as f64 / start.elapsed().as_secs_f64())
+    Some(operations as f64 / (cpu_time() - start).as_secs_f64())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Metrics {
             self.requests_expired.with_label_values(&[stage]);
         }
         for format in [
-            "jpeg", "png", "webp", "gif", "bmp", "tiff", "pnm", "ico", "qoi", "tga",
+            "jpeg", "png", "webp", "gif", "bmp", "tiff", "pnm", "ico", "qoi", "tga", "heic",
         ] {
             self.decode_panics.with_label_values(&[format]);
         }

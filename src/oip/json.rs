@@ -134,13 +134,21 @@ impl<'de> Deserialize<'de> for Parameter {
     }
 }
 
+/// Reads JSON, which may have a byte order mark in front: RFC 8259 lets a reader skip it.
+///
+/// # Errors
+/// `serde_json`'s.
+pub fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json))
+}
+
 /// Reads a request, and hands out the bytes that stand behind it.
 ///
 /// # Errors
 /// [`OipError::Json`], [`OipError::Data`], [`OipError::Input`], [`OipError::Output`].
 pub fn read(json: &[u8], tail: Option<Bytes>) -> Result<Request<'_>, OipError> {
     let Object(request): Object<JsonRequest<'_>> =
-        serde_json::from_slice(json).map_err(|e| OipError::Json(reason(&e, json)))?;
+        from_slice(json).map_err(|e| OipError::Json(reason(&e, json)))?;
     let Some(inputs) = request.inputs else {
         return Err(OipError::Json("it has no \"inputs\"".into()));
     };

@@ -27,7 +27,7 @@ impl Parameter {
         match self {
             Parameter::Bool(value) => value.to_string(),
             Parameter::Integer(value) => value.to_string(),
-            Parameter::Float(value) => value.to_string(),
+            Parameter::Float(value) => format!("{value:?}"), // 4.0 is no whole number here
             Parameter::Text(text) => format!("\"{}\"", cut(text)),
         }
     }
@@ -65,7 +65,7 @@ impl Parameters {
             let refused = REFUSED.iter().find(|(refused, _)| refused == name);
             if let Some((name, what)) = refused.filter(|_| !none.contains(value)) {
                 return Err(OipError::Unsupported(format!(
-                    "parameter {name} is given, but there are no {what} here"
+                    "parameter {name} is given, but this server has no {what}"
                 )));
             }
         }
@@ -151,6 +151,7 @@ mod tests {
             Parameter::Integer(-1),
             Parameter::Integer(1 << 64),
             Parameter::Float(1.5),
+            Parameter::Float(4.0),
             Parameter::Bool(true),
             Parameter::Text("soon".into()),
         ] {
@@ -158,6 +159,7 @@ mod tests {
             let error = of(wrong).expect_err("no whole number").to_string();
             let text = format!("parameter timeout is {shown}, allowed are whole numbers from 0");
             assert_eq!(error, text);
+            assert_ne!(shown, "4");
         }
         let mine = parameters("mine", Parameter::Text("x".into()));
         assert_eq!((mine.check(), mine.timeout()), (Ok(()), Ok(None)));
@@ -174,6 +176,6 @@ mod tests {
         );
         let region = parameters("shared_memory_region", Parameter::Text("x".into()));
         let text = region.check().expect_err("no shared memory").to_string();
-        assert!(text.contains("no shared memory here"), "{text}");
+        assert!(text.contains("this server has no shared memory"), "{text}");
     }
 }

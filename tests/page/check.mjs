@@ -233,6 +233,16 @@ await check("several photos, in their order, above those before", server, {}, as
   assert.equal((await answered(page, 3)).length, 3);
 });
 
+const scores = await serve(["--model", `scores=${path.join(fixtures, "exporters/sigmoid.onnx")}`]);
+await check("numbers of a scale of their own are no shares", scores, {}, async (page) => {
+  await page.setInputFiles("#files", photo("plate"));
+  await answered(page, 1);
+  const numbers = await page.$$eval(".classes li span:last-child", (all) => all.map((one) => one.textContent));
+  assert.ok(numbers.length > 1 && numbers.every((text) => /^0\.\d+$/.test(text)), numbers.join(" "));
+  assert.match(await page.textContent("#status"), /: .*, 0\.\d+$/);
+});
+await scores.stop();
+
 await check("photos that are dropped", server, {}, async (page) => {
   await transfer(page, "dragenter", []);
   assert.ok(await page.$("#drop.over"));

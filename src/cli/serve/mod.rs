@@ -50,6 +50,7 @@ pub(crate) struct ServeArgs {
         env = "RESNET_LOG_SAMPLE",
         default_value = "1",
         value_name = "SHARE",
+        allow_hyphen_values = true,
         help_heading = "Logging"
     )]
     log_sample: LogSample,

@@ -38,7 +38,7 @@ pub(super) fn load(
     };
     let bench = Bench {
         bf16_rate: || bf16_rate(options),
-        run: |model: &TractModel, images: &[Image]| Trial::of(model, images),
+        run: |model: &TractModel, images: &[Image]| Trial::of(model, images, &options.team),
     };
     let (mut model, mut choice) = choose(options, colors, make, &bench)?;
     model.answers = std::mem::take(&mut choice.answers);
@@ -104,7 +104,7 @@ fn int8_reason(on_numbers: &[&str]) -> String {
 }
 
 /// Share of the time of `f32` below which `auto` takes bfloat16. What gains less may as well be exact, and where the two
-/// are alike, chance must not choose between them at each start.
+/// are alike, chance should not choose between them at each start.
 const TIME_BOUND: f64 = 0.95;
 
 /// Whether another may be made of the same network.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::{Engine, EngineError, OutputInfo};
 use crate::tensor::Size;
+use kernels::nn::Team;
 use kernels::{Bf16Unit, Features, Isa};
 
 /// A network that answers the same to everything.
@@ -114,7 +115,7 @@ fn chosen(
             };
             Ok(Trial {
                 time: Duration::from_micros(micros),
-                ..Trial::of(model, images)?
+                ..Trial::of(model, images, &options.team)?
             })
         },
     };
@@ -252,7 +253,7 @@ impl Model for Panics {
 fn panic_for_a_probe_image_is_the_reason_for_the_refusal() {
     let model = Panics(fixed(&[0.0, 1.0], 0).spec);
     let images = probes::images(Size::square(4), &ColorValues::UNIT);
-    let error = Trial::of(&model, &images).unwrap_err().to_string();
+    let error = Trial::of(&model, &images, &Team::new(1)).unwrap_err().to_string();
     assert!(error.contains("an index out of bounds"), "{error}");
 }
 

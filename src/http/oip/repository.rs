@@ -12,7 +12,7 @@ use crate::desk::Desk;
 use crate::http::body::read_small;
 use crate::http::error::ApiError;
 use crate::oip::OipError;
-use crate::oip::json::Object;
+use crate::oip::json::{Object, from_slice};
 use crate::repository::Change;
 
 /// A request for the index; clients send nothing, or an object.
@@ -47,7 +47,7 @@ fn check(body: &[u8]) -> Result<(), OipError> {
         return Ok(());
     }
     let wrong = |_| OipError::Json("allowed is {\"ready\": true} or nothing".into());
-    serde_json::from_slice::<Object<IndexRequest>>(body)
+    from_slice::<Object<IndexRequest>>(body)
         .map(drop)
         .map_err(wrong)
 }
@@ -105,7 +105,7 @@ fn check_change(body: &[u8], change: &Change) -> Result<(), OipError> {
         return Ok(());
     }
     let wrong = |_| OipError::Json("allowed is {\"parameters\": {…}}, {} or nothing".into());
-    let Object(request): Object<ChangeRequest> = serde_json::from_slice(body).map_err(wrong)?;
+    let Object(request): Object<ChangeRequest> = from_slice(body).map_err(wrong)?;
     let allowed = |(name, value): &(&String, &Value)| {
         matches!(change, Change::Unload(_)) && *name == "unload_dependents" && value.is_boolean()
     };

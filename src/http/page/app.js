@@ -48,8 +48,9 @@ async function run(card, signal) {
     say(`${card.file.name}: ${answer.title}`);
   } else {
     card.answered(answer);
-    const best = answer.json.predictions[0];
-    say(`${card.file.name}: ${best.label}, ${card.percent(best.probability)}`);
+    const { predictions, output_kind } = answer.json;
+    const best = predictions[0];
+    say(`${card.file.name}: ${best.label}, ${card.number(best.probability, output_kind)}`);
   }
   return undefined;
 }

@@ -64,7 +64,7 @@ export class Card {
     const { image, model } = json;
     this.part(".preview").alt = `The photo, which ${model} takes for ${json.predictions[0].label}`;
     this.part(".meta").textContent = `${image.format.toUpperCase()}, ${image.width} × ${image.height}, by ${model}`;
-    this.part(".classes").replaceChildren(...json.predictions.map((p) => this.row(p)));
+    this.part(".classes").replaceChildren(...json.predictions.map((p) => this.row(p, json.output_kind)));
     this.why.offer(json);
     this.timing(timing);
     this.part(".json").textContent = JSON.stringify(JSON.parse(text), null, 2);
@@ -86,11 +86,15 @@ export class Card {
     state.classList.toggle("problem", isProblem);
   }
 
-  percent(probability) {
+  /** How a class's number is shown: as a share, or as it is where the network has a scale of its own. */
+  number(probability, kind) {
+    if (kind === "scores") {
+      return String(Number(probability.toPrecision(5)));
+    }
     return `${(probability * 100).toFixed(probability < 0.0995 ? 2 : 1)} %`;
   }
 
-  row({ label, synset, probability }) {
+  row({ label, synset, probability }, kind) {
     const row = document.createElement("li");
     const bar = document.createElement("span");
     bar.className = "bar";
@@ -102,7 +106,7 @@ export class Card {
     name.textContent = label;
     name.title = synset;
     const number = document.createElement("span");
-    number.textContent = this.percent(probability);
+    number.textContent = this.number(probability, kind);
     row.append(bar, name, number);
     return row;
   }

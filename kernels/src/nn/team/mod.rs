@@ -95,6 +95,22 @@ impl Team {
         }
         work(&lead)
     }
+
+    /// Runs `work` while no inference of this team gets a further helper: what leads one then has all of it on its own
+    /// thread.
+    pub fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
+        struct Taken<'t>(&'t Shared);
+        impl Drop for Taken<'_> {
+            fn drop(&mut self) {
+                self.0.leaders.fetch_sub(self.0.cpus, Ordering::Relaxed);
+            }
+        }
+        self.shared
+            .leaders
+            .fetch_add(self.shared.cpus, Ordering::Relaxed);
+        let _taken = Taken(&self.shared);
+        work()
+    }
 }
 
 impl Drop for Team {

@@ -55,6 +55,15 @@ fn helpers_take_part_when_cpus_are_idle() {
 }
 
 #[test]
+fn who_is_alone_gets_no_helpers_until_then() {
+    let team = Team::new(3);
+    team.alone(|| team.lead(3, |lead| assert_eq!(lead.threads(), 1)));
+    let panic = catch_unwind(AssertUnwindSafe(|| team.alone(|| panic!("on purpose"))));
+    assert!(panic.is_err());
+    team.lead(3, |lead| assert_eq!(lead.threads(), 3));
+}
+
+#[test]
 fn leaders_on_all_cpus_get_no_helpers() {
     let team = Team::new(2);
     let both = std::sync::Barrier::new(2);

@@ -146,7 +146,7 @@ fn outputs_are_as_they_were_asked_for() {
         ),
         (
             json!([{"name": "logits", "parameters": {"shared_memory_region": "a"}}]),
-            "no shared memory here",
+            "this server has no shared memory",
         ),
     ] {
         let got = outputs(wrong.clone()).expect_err("it is wrong");
