@@ -242,27 +242,18 @@ impl<'g> Walk<'g> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::proto::{float, float_tensor, node, value};
     use super::*;
-    use tract_onnx::pb::{AttributeProto, TensorProto, ValueInfoProto};
 
     /// The ending of `y` in a graph of `output = operator(inputs)`, with `k` constant.
     fn ending(nodes: &[(&str, &[&str], &str)]) -> Ending {
-        let node = |(op, inputs, output): &(&str, &[&str], &str)| NodeProto {
-            op_type: (*op).into(),
-            input: inputs.iter().map(|i| (*i).into()).collect(),
-            output: vec![(*output).into()],
-            ..NodeProto::default()
-        };
+        let nodes = nodes.iter();
         let graph = GraphProto {
-            node: nodes.iter().map(node).collect(),
-            initializer: vec![TensorProto {
-                name: "k".into(),
-                ..TensorProto::default()
-            }],
-            output: vec![ValueInfoProto {
-                name: "y".into(),
-                ..ValueInfoProto::default()
-            }],
+            node: nodes
+                .map(|(op, inputs, output)| node(op, inputs, &[output]))
+                .collect(),
+            initializer: vec![float_tensor("k", &[0], &[])],
+            output: vec![value("y")],
             ..GraphProto::default()
         };
         endings(&graph)["y"]
@@ -303,25 +294,15 @@ mod tests {
     #[test]
     fn value_that_many_ways_lead_to_is_looked_at_once() {
         let bomb = |op: &str, copies: usize| {
-            let mut graph = GraphProto::default();
-            let mut push = |op: &str, inputs: Vec<String>, output: String| {
-                graph.node.push(NodeProto {
-                    op_type: op.into(),
-                    input: inputs,
-                    output: vec![output],
-                    ..NodeProto::default()
-                });
+            let names: Vec<String> = (0..MAX_STEPS).map(|i| i.to_string()).collect();
+            let join = |pair: &[String]| node(op, &vec![&*pair[0]; copies], &[&pair[1]]);
+            let mut graph = GraphProto {
+                node: vec![node("Sigmoid", &["x"], &["0"])],
+                output: vec![value(&names[MAX_STEPS - 1])],
+                ..GraphProto::default()
             };
-            push("Sigmoid", vec!["x".into()], "0".into());
-            let last = MAX_STEPS - 1;
-            for i in 0..last {
-                push(op, vec![i.to_string(); copies], (i + 1).to_string());
-            }
-            graph.output.push(ValueInfoProto {
-                name: last.to_string(),
-                ..ValueInfoProto::default()
-            });
-            endings(&graph)[&last.to_string()]
+            graph.node.extend(names.windows(2).map(join));
+            endings(&graph)[&names[MAX_STEPS - 1]]
         };
         assert_eq!(bomb("Add", 2), Ending::Sigmoid);
         assert_eq!(bomb("Sum", 100), Ending::Sigmoid);
@@ -390,35 +371,19 @@ mod tests {
     /// The ending of `y` where a sum of products is followed by these operators with constants.
     fn after_sum(operators: &[(&str, &[f32])]) -> Ending {
         let mut graph = GraphProto::default();
-        let mut last = "x".to_owned();
-        let mut push = |op: &str, constants: &[f32], output: &str| {
-            let mut input = vec![std::mem::replace(&mut last, output.into())];
-            for (i, number) in constants.iter().enumerate() {
-                let name = format!("{output} k{i}");
-                graph.initializer.push(TensorProto {
-                    name: name.clone(),
-                    data_type: 1,
-                    float_data: vec![*number],
-                    ..TensorProto::default()
-                });
-                input.push(name);
-            }
-            graph.node.push(NodeProto {
-                op_type: op.into(),
-                input,
-                output: vec![output.into()],
-                ..NodeProto::default()
-            });
-        };
-        push("Gemm", &[], "sum");
+        let mut last = "sum".to_owned();
+        graph.node.push(node("Gemm", &["x"], &[&last]));
         for (i, (op, constants)) in operators.iter().enumerate() {
-            push(op, constants, &i.to_string());
+            let mut inputs = vec![std::mem::replace(&mut last, i.to_string())];
+            for (k, number) in constants.iter().enumerate() {
+                let name = format!("{i} k{k}");
+                graph.initializer.push(float_tensor(&name, &[], &[*number]));
+                inputs.push(name);
+            }
+            let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+            graph.node.push(node(op, &inputs, &[&last]));
         }
-        let output = ValueInfoProto {
-            name: last.clone(),
-            ..ValueInfoProto::default()
-        };
-        graph.output.push(output);
+        graph.output.push(value(&last));
         endings(&graph)[&last]
     }
 
@@ -457,24 +422,13 @@ mod tests {
     #[test]
     fn bounds_of_a_clip_may_be_attributes() {
         let clip = |max: f32| {
-            let attribute = |(name, f): (&str, f32)| AttributeProto {
-                name: name.into(),
-                f,
-                ..AttributeProto::default()
-            };
-            let node = |op: &str, input: &str, output: &str| NodeProto {
-                op_type: op.into(),
-                input: vec![input.into()],
-                output: vec![output.into()],
-                attribute: [("min", 0.0), ("max", max)].map(attribute).to_vec(),
-                ..NodeProto::default()
+            let clip = NodeProto {
+                attribute: vec![float("min", 0.0), float("max", max)],
+                ..node("Clip", &["a"], &["y"])
             };
             let graph = GraphProto {
-                node: vec![node("Gemm", "x", "a"), node("Clip", "a", "y")],
-                output: vec![ValueInfoProto {
-                    name: "y".into(),
-                    ..ValueInfoProto::default()
-                }],
+                node: vec![node("Gemm", &["x"], &["a"]), clip],
+                output: vec![value("y")],
                 ..GraphProto::default()
             };
             endings(&graph)["y"]

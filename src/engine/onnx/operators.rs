@@ -88,6 +88,7 @@ pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::proto;
     use super::super::importer;
     use super::*;
     use tract_onnx::pb::NodeProto;
@@ -96,8 +97,7 @@ mod tests {
         let node = NodeProto {
             name: "a".into(),
             domain: domain.into(),
-            op_type: op_type.into(),
-            ..NodeProto::default()
+            ..proto::node(op_type, &[], &[])
         };
         let graph = GraphProto {
             node: vec![node],
