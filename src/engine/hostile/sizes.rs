@@ -151,33 +151,24 @@ pub(super) fn cases() -> Vec<(Graph, &'static str)> {
         ),
         (of_image("Celu", &[], vec![float("alpha", 0.0)]), ""),
     ];
-    let aligned = Graph::new().floats("s", &[4], &[1.0, 1.0, 1.3, 1.0]).node(
-        "Resize",
-        &["x", "", "s"],
-        "v",
-        vec![
+    let aligned = |scales: &[f32], axes: Option<i64>| {
+        let mut attributes = vec![
             text("mode", "linear"),
             text("coordinate_transformation_mode", "align_corners"),
-        ],
-    );
-    all.push((aligned, "export it with `sizes`"));
+        ];
+        attributes.extend(axes.map(|axis| integers("axes", &[axis])));
+        let graph = Graph::new().floats("s", &[scales.len() as i64], scales);
+        graph.node("Resize", &["x", "", "s"], "v", attributes)
+    };
+    let all_axes = aligned(&[1.0, 1.0, 1.3, 1.0], None);
+    all.push((all_axes, "export it with `sizes`"));
     for (axis, words) in [
         (2, "export it with `sizes`"),
         (-2, "export it with `sizes`"),
         (99, ""),
         (-99, ""),
     ] {
-        let aligned = Graph::new().floats("s", &[1], &[1.3]).node(
-            "Resize",
-            &["x", "", "s"],
-            "v",
-            vec![
-                text("mode", "linear"),
-                text("coordinate_transformation_mode", "align_corners"),
-                integers("axes", &[axis]),
-            ],
-        );
-        all.push((aligned, words));
+        all.push((aligned(&[1.3], Some(axis)), words));
     }
     let packed = |n: i64| {
         let attributes = vec![

@@ -1,42 +1,30 @@
 //! Steps that are small each and come to much together.
 
 use super::super::proto::{integer, integers};
-use super::Graph;
+use super::{Attributes, Graph};
 
 /// Graphs, and words of the error for each.
 pub(super) fn cases() -> Vec<(Graph, &'static str)> {
-    let padded = |count: usize, pads: i64| {
+    // An operator behind itself; it reads the value before as often as is said.
+    let repeated = |count: usize, op: &str, reads: usize, attributes: &Attributes| {
         let mut graph = Graph::new();
         let mut last = "x".to_owned();
-        for i in 0..count {
-            let output = if i + 1 == count {
+        for i in 1..=count {
+            let output = if i == count {
                 "v".into()
             } else {
-                format!("p{i}")
+                i.to_string()
             };
-            let more = vec![
-                integers("kernel_shape", &[1, 1]),
-                integers("pads", &[pads; 4]),
-            ];
-            graph = graph.node("MaxPool", &[&last], &output, more);
+            graph = graph.node(op, &vec![&*last; reads], &output, attributes.clone());
             last = output;
         }
         graph
     };
-    let doubled = |count: usize| {
-        let mut graph = Graph::new();
-        let mut last = "x".to_owned();
-        for i in 0..count {
-            let output = if i + 1 == count {
-                "v".into()
-            } else {
-                format!("d{i}")
-            };
-            graph = graph.node("Concat", &[&last, &last], &output, vec![integer("axis", 1)]);
-            last = output;
-        }
-        graph
-    };
+    let padding = vec![
+        integers("kernel_shape", &[1, 1]),
+        integers("pads", &[60_000; 4]),
+    ];
+    let channels = vec![integer("axis", 1)];
     // The larger one alone is as much as is allowed, so that nothing large is made here.
     let constants = Graph::new()
         .integers("few", &[1 << 10])
@@ -57,8 +45,8 @@ pub(super) fn cases() -> Vec<(Graph, &'static str)> {
             vec![integers("pads", &[3000; 4])],
         );
     vec![
-        (padded(4, 60_000), "its result is"),
-        (doubled(34), "its result is"),
+        (repeated(4, "MaxPool", 1, &padding), "its result is"),
+        (repeated(34, "Concat", 2, &channels), "its result is"),
         (
             constants,
             "the more\": it and the operators on constants before it make ",

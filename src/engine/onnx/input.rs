@@ -230,8 +230,8 @@ fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::proto::{float_value, tensor_value};
     use super::*;
+    use crate::engine::proto::{float_value, tensor_value};
 
     fn node(op_type: &str, input: &str, perm: &[i64]) -> NodeProto {
         NodeProto {

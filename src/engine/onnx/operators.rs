@@ -88,9 +88,9 @@ pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::proto;
     use super::super::importer;
     use super::*;
+    use crate::engine::proto;
     use tract_onnx::pb::NodeProto;
 
     fn refusal(domain: &str, op_type: &str) -> Option<String> {

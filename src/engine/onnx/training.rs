@@ -180,8 +180,8 @@ fn of_weights(
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::proto::{float_tensor, node, value};
     use super::*;
+    use crate::engine::proto::{float_tensor, node, value};
 
     #[test]
     fn output_that_is_left_out_is_read_by_no_input_that_is() {

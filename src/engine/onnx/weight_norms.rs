@@ -84,10 +84,10 @@ impl Words<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::proto::{
+    use super::*;
+    use crate::engine::proto::{
         float, float_tensor, float_value, int64_row, integer, integers, model, node,
     };
-    use super::*;
     use crate::engine::{
         ColorValues, EngineOptions, Model, ModelSource, Network, OutputWish, TractModel,
     };

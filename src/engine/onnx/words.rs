@@ -4,9 +4,10 @@
 
 use std::collections::HashSet;
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-use super::super::proto::{self, float_tensor, int64_row};
+use super::super::proto::{self, int64_row};
 use super::names::fresh;
 use super::node_name;
 
@@ -72,7 +73,13 @@ impl<'g> Words<'g> {
 
     /// A constant of numbers; its name.
     pub(super) fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
-        self.constant(float_tensor("", dims, numbers))
+        // Not as raw bytes: in those `widen` takes scales for the file's own.
+        self.constant(TensorProto {
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            float_data: numbers.to_vec(),
+            ..TensorProto::default()
+        })
     }
 
     /// A constant of whole numbers; its name.

@@ -1,7 +1,7 @@
 //! What graphs do to pixels before the first layer, as exporters write it and as nobody should.
 
-use super::super::super::proto::{self, float_tensor, int64_row, integer, integers, uint8_scalar};
 use super::*;
+use crate::engine::proto::{self, float_tensor, int64_row, integer, integers, uint8_scalar};
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
 /// A graph whose input is `x`.
