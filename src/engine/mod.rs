@@ -20,6 +20,7 @@ mod options;
 mod outputs;
 mod precision;
 mod probes;
+mod proto;
 mod quantize;
 mod quantized;
 mod sizes;

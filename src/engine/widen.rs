@@ -137,51 +137,23 @@ fn raw(tensor: &TensorProto) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::pb::{AttributeProto, ValueInfoProto};
+    use tract_onnx::pb::AttributeProto;
 
+    use super::super::proto::{float_tensor, int8_tensor, linear, node, value};
     use super::*;
 
-    fn tensor(name: &str, data_type: DataType, dims: &[i64], raw_data: &[u8]) -> TensorProto {
-        TensorProto {
-            name: name.into(),
-            data_type: data_type.into(),
-            dims: dims.to_vec(),
-            raw_data: raw_data.to_vec(),
-            ..TensorProto::default()
-        }
-    }
-
-    fn node(op_type: &str, inputs: &[&str], output: &str, axis: Option<i64>) -> NodeProto {
-        let axis = axis.map(|i| AttributeProto {
-            name: "axis".into(),
-            i,
-            ..AttributeProto::default()
-        });
-        NodeProto {
-            op_type: op_type.into(),
-            input: inputs.iter().map(|i| (*i).into()).collect(),
-            output: vec![output.into()],
-            attribute: axis.into_iter().collect(),
-            ..NodeProto::default()
-        }
-    }
-
-    fn bytes(numbers: &[f32]) -> Vec<u8> {
-        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
-    }
-
     /// `w` [2, 3] int8 and its parameters, dequantized along `axis` and read by a node.
-    fn graph(axis: Option<i64>, scales: &[f32], zero_points: &[u8]) -> GraphProto {
+    fn graph(axis: Option<i64>, scales: &[f32], zero_points: &[i8]) -> GraphProto {
         let places = [i64::try_from(scales.len()).unwrap()];
         GraphProto {
             node: vec![
-                node("DequantizeLinear", &["w", "s", "z"], "W", axis),
-                node("MatMul", &["x", "W"], "y", None),
+                linear("DequantizeLinear", &["w", "s", "z"], "W", axis),
+                node("MatMul", &["x", "W"], &["y"]),
             ],
             initializer: vec![
-                tensor("w", DataType::Int8, &[2, 3], &[1, 2, 3, 0xFF, 0x80, 0x7F]),
-                tensor("s", DataType::Float, &places, &bytes(scales)),
-                tensor("z", DataType::Int8, &places, zero_points),
+                int8_tensor("w", &[2, 3], &[1, 2, 3, -1, -128, 127]),
+                float_tensor("s", &places, scales),
+                int8_tensor("z", &places, zero_points),
             ],
             ..GraphProto::default()
         }
@@ -203,7 +175,7 @@ mod tests {
         let all = weight(graph(None, &[0.5], &[1]));
         assert_eq!(all, [0.0, 0.5, 1.0, -1.0, -64.5, 63.0]);
         for axis in [0, -2] {
-            let rows = weight(graph(Some(axis), &[0.5, 2.0], &[0, 0xFF]));
+            let rows = weight(graph(Some(axis), &[0.5, 2.0], &[0, -1]));
             assert_eq!(rows, [0.5, 1.0, 1.5, 0.0, -254.0, 256.0]);
         }
         for axis in [None, Some(1), Some(-1)] {
@@ -245,15 +217,11 @@ mod tests {
         of(&|g| g.initializer[0].data_location = Some(DataLocation::External.into()));
         of(&|g| {
             g.node
-                .push(node("QuantizeLinear", &["y", "s", "z"], "q", None))
+                .push(linear("QuantizeLinear", &["y", "s", "z"], "q", None))
         });
         for name in ["w", "W"] {
-            let value = ValueInfoProto {
-                name: name.into(),
-                ..ValueInfoProto::default()
-            };
-            of(&|g| g.input = vec![value.clone()]);
-            of(&|g| g.output = vec![value.clone()]);
+            of(&|g| g.input = vec![value(name)]);
+            of(&|g| g.output = vec![value(name)]);
         }
         of(&|g| {
             g.node[1].attribute.push(AttributeProto {
@@ -266,7 +234,7 @@ mod tests {
     #[test]
     fn constant_that_something_else_reads_too_is_kept() {
         let mut graph = graph(None, &[1.0], &[0]);
-        graph.node.push(node("Mul", &["y", "s"], "out", None));
+        graph.node.push(node("Mul", &["y", "s"], &["out"]));
         widen_weights(&mut graph);
         let names: Vec<_> = graph.initializer.iter().map(|t| &*t.name).collect();
         assert_eq!(names, ["s", "W"]);

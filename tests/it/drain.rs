@@ -1,7 +1,7 @@
 //! SIGTERM and SIGINT on the real binary: no accepted request is lost, and a second signal ends at once.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -73,18 +73,35 @@ fn sigterm_under_load_loses_no_accepted_request() {
     }
 }
 
+/// A request for a photo of which the first bytes are sent.
+fn half_sent(address: SocketAddr, photo: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = photo.len();
+    write!(
+        stream,
+        "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(&photo[..1000]).unwrap();
+    stream
+}
+
+/// Sends the rest, which is answered, and the connection's last.
+fn is_answered(mut stream: TcpStream, photo: &[u8]) {
+    stream.write_all(&photo[1000..]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
+}
+
 #[test]
 fn half_sent_request_is_waited_for() {
     let photo = fixture_bytes("photos/espresso.png");
     let mut server = Process::start(&[]);
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    write!(
-        stream,
-        "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
-        photo.len()
-    )
-    .unwrap();
-    stream.write_all(&photo[..1000]).unwrap();
+    let stream = half_sent(server.address, &photo);
     let health = format!("http://{}/readyz", server.address);
     eventually("it is being handled", || {
         let metrics = Answer::of(agent().get(health.replace("readyz", "metrics")).call());
@@ -96,13 +113,7 @@ fn half_sent_request_is_waited_for() {
     eventually("nobody listens any more", || {
         TcpStream::connect(server.address).is_err()
     });
-    stream.write_all(&photo[1000..]).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
-        "{answer}"
-    );
+    is_answered(stream, &photo);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
@@ -183,19 +194,7 @@ fn idle_connections_are_closed_at_once_and_half_sent_requests_waited_for() {
             stream
         })
         .collect();
-    let mut half: Vec<_> = (0..10)
-        .map(|_| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            let length = photo.len();
-            write!(
-                stream,
-                "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
-            )
-            .unwrap();
-            stream.write_all(&photo[..1000]).unwrap();
-            stream
-        })
-        .collect();
+    let half: Vec<_> = (0..10).map(|_| half_sent(server.address, &photo)).collect();
     let metrics = format!("http://{}/metrics", server.address);
     eventually("they are being handled", || {
         String::from_utf8(Answer::of(agent().get(&metrics).call()).body)
@@ -213,14 +212,8 @@ fn idle_connections_are_closed_at_once_and_half_sent_requests_waited_for() {
         None,
         "others are waited for"
     );
-    for stream in &mut half {
-        stream.write_all(&photo[1000..]).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(
-            answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
-            "{answer}"
-        );
+    for stream in half {
+        is_answered(stream, &photo);
     }
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }

@@ -1,13 +1,13 @@
 //! `resnet preprocess` as a person runs it: what the network sees as .npy, against Pillow's pixels, and compared.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use resnet::npy::{Array, Values};
 use resnet::registry::sha256_of;
 
 use crate::cli::run;
-use crate::harness::{fixture, fixture_json, resnet};
+use crate::harness::{fixture, fixture_json, resnet, without_a_reader};
 use crate::npy::{self, Npy};
 
 const PHOTOS: [&str; 4] = ["espresso.png", "orange.png", "plate.png", "trolleybus.png"];
@@ -318,18 +318,13 @@ fn wrong_use_and_wrong_files_are_told_in_one_line() {
 
 #[test]
 fn standard_input_is_read_and_a_reader_that_has_gone_is_no_failure() {
-    let mut child = command(&["-", "--npy", "-"])
-        .stdin(std::fs::File::open(photo("plate.png")).unwrap())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
+    let reading = || {
+        let mut command = command(&["-", "--npy", "-"]);
+        command.stdin(std::fs::File::open(photo("plate.png")).unwrap());
+        command
+    };
+    let output = without_a_reader(reading());
     assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
-    let piped = command(&["-", "--npy", "-"])
-        .stdin(std::fs::File::open(photo("plate.png")).unwrap())
-        .output()
-        .unwrap();
+    let piped = reading().output().unwrap();
     assert_eq!(piped.stdout, to_stdout(&[&photo("plate.png")]));
 }

@@ -9,9 +9,10 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto,
-    attribute_proto::AttributeType, type_proto,
+    type_proto,
 };
 
+use super::super::proto::{self, float_tensor, int64_row, integer, integers};
 use super::names::{fresh, names};
 use super::readers::{readers, reads, rename_reads};
 
@@ -53,36 +54,26 @@ pub(super) fn settle(graph: &mut GraphProto, version: i64) -> InputForm {
         constants: Vec::new(),
     };
     if form.grey {
-        let weights = chain.constant(
-            &[1, 3, 1, 1],
-            DataType::Float,
-            &LUMINANCE.map(f32::to_le_bytes),
-        );
-        chain.push("Conv", &[&weights], &[]);
+        let weights = chain.constant(float_tensor("", &[1, 3, 1, 1], &LUMINANCE));
+        chain.push("Conv", &[&weights], vec![]);
     }
     // What the file does to bring channels to the front is left out, rather than undone.
     if form.channels_last && (form.without_batch || !drop_transposes(graph, &name)) {
-        chain.push("Transpose", &[], &[("perm", &[0, 2, 3, 1])]);
+        chain.push("Transpose", &[], vec![integers("perm", &[0, 2, 3, 1])]);
     }
     if form.without_batch {
         match version {
             13.. => {
-                let axes = chain.constant(&[1], DataType::Int64, &[0_i64.to_le_bytes()]);
-                chain.push("Squeeze", &[&axes], &[]);
+                let axes = chain.constant(int64_row("", &[0]));
+                chain.push("Squeeze", &[&axes], vec![]);
             }
-            _ => chain.push("Squeeze", &[], &[("axes", &[0])]),
+            _ => chain.push("Squeeze", &[], vec![integers("axes", &[0])]),
         }
     }
     if form.bytes && !is_cast_to_float(graph, &name, MAX_STEPS) {
-        chain.push("Round", &[], &[]);
+        chain.push("Round", &[], vec![]);
         let to_bytes = integer("to", DataType::Uint8 as i64);
-        chain.push("Cast", &[], &[]);
-        chain
-            .nodes
-            .last_mut()
-            .expect("pushed above")
-            .attribute
-            .push(to_bytes);
+        chain.push("Cast", &[], vec![to_bytes]);
     }
     rename_reads(graph, &name, &chain.last);
     graph.node.splice(0..0, chain.nodes);
@@ -162,54 +153,30 @@ struct Chain {
 }
 
 impl Chain {
-    fn push(&mut self, op_type: &str, more: &[&str], attributes: &[(&str, &[i64])]) {
+    fn push(&mut self, op_type: &str, more: &[&str], attribute: Vec<AttributeProto>) {
         let output = self.fresh(&op_type.to_lowercase());
         let read = std::mem::replace(&mut self.last, output.clone());
-        let more = more.iter().map(|name| (*name).to_owned());
-        let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
-            name: (*name).into(),
-            ints: ints.to_vec(),
-            r#type: AttributeType::Ints as i32,
-            ..AttributeProto::default()
-        };
+        let inputs: Vec<&str> = std::iter::once(&*read)
+            .chain(more.iter().copied())
+            .collect();
         self.nodes.push(NodeProto {
             name: output.clone(),
-            op_type: op_type.into(),
-            input: std::iter::once(read).chain(more).collect(),
-            output: vec![output],
-            attribute: attributes.iter().map(attribute).collect(),
-            ..NodeProto::default()
+            attribute,
+            ..proto::node(op_type, &inputs, &[&output])
         });
     }
 
-    fn constant<const N: usize>(
-        &mut self,
-        dims: &[i64],
-        of: DataType,
-        numbers: &[[u8; N]],
-    ) -> String {
+    fn constant(&mut self, tensor: TensorProto) -> String {
         let name = self.fresh("constant");
         self.constants.push(TensorProto {
             name: name.clone(),
-            dims: dims.to_vec(),
-            data_type: of as i32,
-            raw_data: numbers.concat(),
-            ..TensorProto::default()
+            ..tensor
         });
         name
     }
 
     fn fresh(&mut self, what: &str) -> String {
         fresh(&mut self.names, format!("{}/{what}", self.name))
-    }
-}
-
-fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        i,
-        r#type: AttributeType::Int as i32,
-        ..AttributeProto::default()
     }
 }
 
@@ -264,47 +231,19 @@ fn is_cast_to_float(graph: &GraphProto, input: &str, steps: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tract_onnx::pb::TypeProto;
+    use crate::engine::proto::{float_value, tensor_value};
 
     fn node(op_type: &str, input: &str, perm: &[i64]) -> NodeProto {
         NodeProto {
-            op_type: op_type.into(),
-            input: vec![input.into()],
-            output: vec![format!("{op_type} of {input}")],
-            attribute: vec![AttributeProto {
-                name: "perm".into(),
-                ints: perm.to_vec(),
-                ..AttributeProto::default()
-            }],
-            ..NodeProto::default()
+            attribute: vec![integers("perm", perm)],
+            ..proto::node(op_type, &[input], &[&format!("{op_type} of {input}")])
         }
     }
 
-    fn value(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
-        let dim = |size: &Option<i64>| Dimension {
-            value: size.map(dimension::Value::DimValue),
-            ..Dimension::default()
-        };
-        let tensor = type_proto::Tensor {
-            elem_type: DataType::Float as i32,
-            shape: Some(TensorShapeProto {
-                dim: dims.iter().map(dim).collect(),
-            }),
-        };
-        ValueInfoProto {
-            name: name.into(),
-            r#type: Some(TypeProto {
-                value: Some(type_proto::Value::TensorType(tensor)),
-                ..TypeProto::default()
-            }),
-            ..ValueInfoProto::default()
-        }
-    }
-
-    /// A graph with an input `x` of these sizes.
-    fn graph(dims: &[Option<i64>], nodes: Vec<NodeProto>) -> GraphProto {
+    /// A graph with an input `x` of these sizes, -1 where one is open.
+    fn graph(dims: &[i64], nodes: Vec<NodeProto>) -> GraphProto {
         GraphProto {
-            input: vec![value("x", dims)],
+            input: vec![float_value("x", dims)],
             node: nodes,
             ..GraphProto::default()
         }
@@ -315,7 +254,7 @@ mod tests {
     }
 
     const TO_FRONT: [i64; 4] = [0, 3, 1, 2];
-    const LAST: [Option<i64>; 4] = [Some(1), Some(8), Some(8), Some(3)];
+    const LAST: [i64; 4] = [1, 8, 8, 3];
 
     #[test]
     fn transpose_to_the_front_is_left_out_where_nothing_else_reads_the_input() {
@@ -348,12 +287,11 @@ mod tests {
         let casts = |count: usize| {
             let mut cast = node("Cast", "x", &[]);
             cast.attribute = vec![integer("to", DataType::Float as i64)];
-            let mut graph = graph(&[Some(1), Some(3), Some(8), Some(8)], vec![cast; count]);
-            let of = graph.input[0].r#type.as_mut().unwrap().value.as_mut();
-            let Some(type_proto::Value::TensorType(tensor)) = of else {
-                panic!("the input is a tensor")
+            let mut graph = GraphProto {
+                input: vec![tensor_value("x", DataType::Uint8, &[1, 3, 8, 8])],
+                node: vec![cast; count],
+                ..GraphProto::default()
             };
-            tensor.elem_type = DataType::Uint8 as i32;
             assert!(settle(&mut graph, 17).bytes);
             operators(&graph).len() - count
         };
@@ -363,14 +301,14 @@ mod tests {
     #[test]
     fn input_that_is_given_out_is_not_turned() {
         let mut given = graph(&LAST, vec![node("Transpose", "x", &TO_FRONT)]);
-        given.output.push(value("x", &LAST));
+        given.output.push(float_value("x", &LAST));
         settle(&mut given, 17);
         assert_eq!(operators(&given), ["Transpose", "Transpose"]);
     }
 
     #[test]
     fn open_channels_are_last_only_where_something_turns_them() {
-        let open = [None; 4];
+        let open = [-1; 4];
         let mut turned = graph(&open, vec![node("Transpose", "x", &TO_FRONT)]);
         assert!(settle(&mut turned, 17).channels_last);
         let mut unread = graph(&open, vec![node("Relu", "other", &[])]);

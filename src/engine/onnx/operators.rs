@@ -90,14 +90,14 @@ pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
 mod tests {
     use super::super::importer;
     use super::*;
+    use crate::engine::proto;
     use tract_onnx::pb::NodeProto;
 
     fn refusal(domain: &str, op_type: &str) -> Option<String> {
         let node = NodeProto {
             name: "a".into(),
             domain: domain.into(),
-            op_type: op_type.into(),
-            ..NodeProto::default()
+            ..proto::node(op_type, &[], &[])
         };
         let graph = GraphProto {
             node: vec![node],

@@ -7,10 +7,11 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
+use super::super::proto::{float, integer, integers, text};
 use super::names::names;
 use super::numbers::{Constants, numbers_of, one};
 use super::windows::MAX_STEPS;
-use super::words::{Words, float, integer, integers, say_instead, text};
+use super::words::{Words, say_instead};
 use super::{domain, graphs_mut, node_name};
 
 /// Whether [`rewrite`] says an operator by others.

@@ -85,117 +85,59 @@ impl Words<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::proto::{
+        float, float_tensor, float_value, int64_row, integer, integers, model, node,
+    };
     use crate::engine::{
         ColorValues, EngineOptions, Model, ModelSource, Network, OutputWish, TractModel,
     };
     use crate::tensor::{Size, Tensor};
     use kernels::nn::Precision;
     use prost::Message;
-    use tract_onnx::pb::tensor_proto::DataType;
-    use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-    use tract_onnx::pb::{
-        AttributeProto, ModelProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
-        ValueInfoProto, type_proto,
-    };
-
-    use super::super::words::{float, integer, integers};
 
     const SIDE: usize = 8;
     const INPUTS: usize = 3 * SIDE * SIDE;
 
-    fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
-        NodeProto {
-            name: format!("the {output}"),
-            op_type: op.into(),
-            input: inputs.iter().map(|i| (*i).into()).collect(),
-            output: vec![output.into()],
-            attribute,
-            ..NodeProto::default()
-        }
-    }
-
-    fn tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
-        TensorProto {
-            name: name.into(),
-            dims: dims.iter().map(|d| *d as i64).collect(),
-            data_type: DataType::Float as i32,
-            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ..TensorProto::default()
-        }
-    }
-
-    fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
-        let dim = |size: &i64| Dimension {
-            value: Some(dimension::Value::DimValue(*size)),
-            ..Dimension::default()
-        };
-        let tensor = type_proto::Tensor {
-            elem_type: DataType::Float as i32,
-            shape: Some(TensorShapeProto {
-                dim: dims.iter().map(dim).collect(),
-            }),
-        };
-        ValueInfoProto {
-            name: name.into(),
-            r#type: Some(TypeProto {
-                value: Some(type_proto::Value::TensorType(tensor)),
-                ..TypeProto::default()
-            }),
-            ..ValueInfoProto::default()
-        }
-    }
-
     /// A convolution of the whole image, whose weights are standardized as dynamo writes it.
     fn network(weights: &[f32], scale: &[f32], bias: &[f32]) -> Vec<u8> {
-        let classes = scale.len();
-        let whole_numbers = |name: &str, numbers: &[i64]| TensorProto {
-            name: name.into(),
-            dims: vec![numbers.len() as i64],
-            data_type: DataType::Int64 as i32,
-            int64_data: numbers.to_vec(),
-            ..TensorProto::default()
+        let (classes, side) = (scale.len() as i64, SIDE as i64);
+        let mean = |of: &str, keep, output: &str| NodeProto {
+            attribute: vec![integers("axes", &[0, 2]), integer("keepdims", keep)],
+            ..node("ReduceMean", &[of], &[output])
         };
-        let mean = |keep| vec![integers("axes", &[0, 2]), integer("keepdims", keep)];
         let graph = GraphProto {
             name: "standardized weights".into(),
             node: vec![
-                node("Reshape", &["w", "row"], "view", vec![]),
-                node("ReduceMean", &["view"], "mean", mean(0)),
-                node("ReduceMean", &["view"], "middle", mean(1)),
-                node("Sub", &["view", "middle"], "apart", vec![]),
-                node("Mul", &["apart", "apart"], "square", vec![]),
-                node("ReduceMean", &["square"], "variance", mean(0)),
-                node(
-                    "BatchNormalization",
-                    &["view", "scale", "bias", "mean", "variance"],
-                    "even",
-                    vec![float("epsilon", 1e-6)],
-                ),
-                node("Reshape", &["even", "kernels"], "standard", vec![]),
-                node("Conv", &["x", "standard"], "conv", vec![]),
-                node("Flatten", &["conv"], "y", vec![]),
+                node("Reshape", &["w", "row"], &["view"]),
+                mean("view", 0, "mean"),
+                mean("view", 1, "middle"),
+                node("Sub", &["view", "middle"], &["apart"]),
+                node("Mul", &["apart", "apart"], &["square"]),
+                mean("square", 0, "variance"),
+                NodeProto {
+                    attribute: vec![float("epsilon", 1e-6)],
+                    ..node(
+                        "BatchNormalization",
+                        &["view", "scale", "bias", "mean", "variance"],
+                        &["even"],
+                    )
+                },
+                node("Reshape", &["even", "kernels"], &["standard"]),
+                node("Conv", &["x", "standard"], &["conv"]),
+                node("Flatten", &["conv"], &["y"]),
             ],
-            input: vec![value("x", &[1, 3, SIDE as i64, SIDE as i64])],
-            output: vec![value("y", &[1, classes as i64])],
+            input: vec![float_value("x", &[1, 3, side, side])],
+            output: vec![float_value("y", &[1, classes])],
             initializer: vec![
-                tensor("w", &[classes, 3, SIDE, SIDE], weights),
-                tensor("scale", &[classes], scale),
-                tensor("bias", &[classes], bias),
-                whole_numbers("row", &[1, classes as i64, -1]),
-                whole_numbers("kernels", &[classes as i64, 3, SIDE as i64, SIDE as i64]),
+                float_tensor("w", &[classes, 3, side, side], weights),
+                float_tensor("scale", &[classes], scale),
+                float_tensor("bias", &[classes], bias),
+                int64_row("row", &[1, classes, -1]),
+                int64_row("kernels", &[classes, 3, side, side]),
             ],
             ..GraphProto::default()
         };
-        ModelProto {
-            ir_version: 8,
-            graph: Some(graph),
-            opset_import: vec![OperatorSetIdProto {
-                version: 13,
-                ..OperatorSetIdProto::default()
-            }],
-            ..ModelProto::default()
-        }
-        .encode_to_vec()
+        model(graph, 13).encode_to_vec()
     }
 
     #[test]
@@ -243,16 +185,11 @@ mod tests {
     fn statistics_that_are_constants_stay() {
         let mut graph = GraphProto {
             node: vec![
-                node("Reshape", &["w", "row"], "view", vec![]),
-                node(
-                    "BatchNormalization",
-                    &["view", "k", "k", "k", "k"],
-                    "y",
-                    vec![],
-                ),
+                node("Reshape", &["w", "row"], &["view"]),
+                node("BatchNormalization", &["view", "k", "k", "k", "k"], &["y"]),
             ],
             initializer: ["w", "row", "k"]
-                .map(|name| tensor(name, &[1], &[1.0]))
+                .map(|name| float_tensor(name, &[1], &[1.0]))
                 .to_vec(),
             ..GraphProto::default()
         };

@@ -4,10 +4,10 @@
 
 use std::collections::HashSet;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use super::super::proto::{self, int64_row};
 use super::names::fresh;
 use super::node_name;
 
@@ -52,7 +52,9 @@ impl<'g> Words<'g> {
         let of = self.node.output.first().cloned().unwrap_or_default();
         let output = fresh(self.names, format!("{of}/{}", op_type.to_lowercase()));
         let read = std::mem::replace(&mut self.last, output.clone());
-        let more = more.iter().map(|name| (*name).to_owned());
+        let inputs: Vec<&str> = std::iter::once(&*read)
+            .chain(more.iter().copied())
+            .collect();
         let alike = self.nodes.iter().filter(|node| node.op_type == op_type);
         let number = match alike.count() {
             0 => String::new(),
@@ -64,16 +66,14 @@ impl<'g> Words<'g> {
                 node_name(self.node),
                 op_type.to_lowercase()
             ),
-            op_type: op_type.into(),
-            input: std::iter::once(read).chain(more).collect(),
-            output: vec![output],
             attribute,
-            ..NodeProto::default()
+            ..proto::node(op_type, &inputs, &[&output])
         });
     }
 
     /// A constant of numbers; its name.
     pub(super) fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
+        // Not as raw bytes: in those `widen` takes scales for the file's own.
         self.constant(TensorProto {
             dims: dims.to_vec(),
             data_type: DataType::Float as i32,
@@ -84,12 +84,7 @@ impl<'g> Words<'g> {
 
     /// A constant of whole numbers; its name.
     pub(super) fn integers(&mut self, numbers: &[i64]) -> String {
-        self.constant(TensorProto {
-            dims: vec![numbers.len() as i64],
-            data_type: DataType::Int64 as i32,
-            int64_data: numbers.to_vec(),
-            ..TensorProto::default()
-        })
+        self.constant(int64_row("", numbers))
     }
 
     fn constant(&mut self, tensor: TensorProto) -> String {
@@ -100,46 +95,6 @@ impl<'g> Words<'g> {
             ..tensor
         });
         name
-    }
-}
-
-/// An attribute of a number.
-pub(super) fn float(name: &str, f: f32) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        f,
-        r#type: AttributeType::Float as i32,
-        ..AttributeProto::default()
-    }
-}
-
-/// One of a whole number.
-pub(super) fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        i,
-        r#type: AttributeType::Int as i32,
-        ..AttributeProto::default()
-    }
-}
-
-/// One of several.
-pub(super) fn integers(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        ints: ints.to_vec(),
-        r#type: AttributeType::Ints as i32,
-        ..AttributeProto::default()
-    }
-}
-
-/// One of a word.
-pub(super) fn text(name: &str, s: &str) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        s: s.as_bytes().to_vec(),
-        r#type: AttributeType::String as i32,
-        ..AttributeProto::default()
     }
 }
 

@@ -5,7 +5,6 @@
 mod histogram;
 mod network;
 mod observe;
-mod tensors;
 #[cfg(test)]
 mod tests;
 mod write;

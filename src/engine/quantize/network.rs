@@ -10,8 +10,8 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorPr
 
 use super::super::LoadError;
 use super::super::onnx::{floats, fresh, names, node_name};
+use super::super::proto::float_tensor;
 use super::super::quantized::constants;
-use super::tensors::float_tensor;
 
 /// Operators that only move numbers: what comes out has the scale of what went in.
 const CARRIERS: [&str; 7] = [

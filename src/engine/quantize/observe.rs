@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use prost::Message as _;
-use tract_onnx::pb::ValueInfoProto;
 use tract_onnx::prelude::*;
 
 use super::super::caught::catch;
 use super::super::graph_error::graph_error;
-use super::super::{LoadError, onnx};
+use super::super::{LoadError, onnx, proto};
 use super::histogram::Histogram;
 use super::network::Network;
 use crate::tensor::Size;
@@ -88,13 +87,7 @@ impl Observer {
         let input = input.ok_or(LoadError::Empty)?.name.clone();
         let mut values: Vec<String> = values.into_iter().filter(|v| *v != input).collect();
         values.sort_unstable();
-        graph.output = values
-            .iter()
-            .map(|name| ValueInfoProto {
-                name: name.clone(),
-                ..ValueInfoProto::default()
-            })
-            .collect();
+        graph.output = values.iter().map(|name| proto::value(name)).collect();
         let plan = catch(|| {
             let refuse = |e: TractError| graph_error(&e);
             let mut model = importer

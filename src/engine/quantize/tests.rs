@@ -1,13 +1,8 @@
 //! Small networks and the built-in one through the whole of it: what is folded, what becomes bytes, what is refused.
 
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::type_proto;
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto,
-    ValueInfoProto,
-};
+use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::tensors::float_tensor;
+use super::super::proto::{self, float_tensor, float_value, integer};
 use super::*;
 use crate::engine::{
     ColorValues, EngineOptions, Model, ModelSource, OutputWish, TractModel, probes,
@@ -129,31 +124,7 @@ const SMALL: Size = Size {
 fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         name: format!("{output}_node"),
-        op_type: op.into(),
-        input: inputs.iter().map(|i| (*i).to_owned()).collect(),
-        output: vec![output.into()],
-        ..NodeProto::default()
-    }
-}
-
-fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
-    let dim = |size: &i64| Dimension {
-        value: Some(dimension::Value::DimValue(*size)),
-        ..Dimension::default()
-    };
-    let tensor = type_proto::Tensor {
-        elem_type: 1,
-        shape: Some(TensorShapeProto {
-            dim: dims.iter().map(dim).collect(),
-        }),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
+        ..proto::node(op, inputs, &[output])
     }
 }
 
@@ -171,12 +142,7 @@ fn small(version: i64) -> ModelProto {
             .collect::<Vec<_>>()
     };
     let mut grouped = node("Conv", &["r", "wg"], "g");
-    grouped.attribute.push(AttributeProto {
-        name: "group".into(),
-        i: 4,
-        r#type: 2,
-        ..AttributeProto::default()
-    });
+    grouped.attribute.push(integer("group", 4));
     let graph = GraphProto {
         name: "small".into(),
         node: vec![
@@ -203,19 +169,11 @@ fn small(version: i64) -> ModelProto {
             float_tensor("wf", &[4, 5], &spread(20)),
             float_tensor("bf", &[5], &spread(5)),
         ],
-        input: vec![value("x", &[1, 3, 8, 8])],
-        output: vec![value("y", &[1, 5])],
+        input: vec![float_value("x", &[1, 3, 8, 8])],
+        output: vec![float_value("y", &[1, 5])],
         ..GraphProto::default()
     };
-    ModelProto {
-        ir_version: 4,
-        opset_import: vec![OperatorSetIdProto {
-            domain: String::new(),
-            version,
-        }],
-        graph: Some(graph),
-        ..ModelProto::default()
-    }
+    proto::model(graph, version)
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 
 use super::super::onnx::{fresh, names};
+use super::super::proto::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
 use super::network::{Layer, Network, producers, source, transposed, values};
 use super::observe::{Seen, Statistics};
-use super::tensors::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
 use kernels::nn::Quantization;
 
 /// The weights of a layer as bytes.
@@ -229,8 +229,8 @@ impl Writer {
         self.tensors.push(float_tensor(&scale, &[], &[of.scale]));
         self.tensors.push(uint8_scalar(&zero, of.zero));
         self.nodes.extend([
-            linear("QuantizeLinear", [value, &scale, &zero], &bytes, None),
-            linear("DequantizeLinear", [&bytes, &scale, &zero], &numbers, None),
+            linear("QuantizeLinear", &[value, &scale, &zero], &bytes, None),
+            linear("DequantizeLinear", &[&bytes, &scale, &zero], &numbers, None),
         ]);
         self.dequantized.insert(value.to_owned(), numbers);
     }
@@ -277,8 +277,8 @@ impl Writer {
         let names = names.each_ref().map(String::as_str);
         let of_bias = of_bias.each_ref().map(String::as_str);
         self.nodes.extend([
-            linear("DequantizeLinear", names, &weight, Some(layer.axis)),
-            linear("DequantizeLinear", of_bias, &bias_numbers, Some(0)),
+            linear("DequantizeLinear", &names, &weight, Some(layer.axis)),
+            linear("DequantizeLinear", &of_bias, &bias_numbers, Some(0)),
         ]);
         node.input.truncate(1);
         node.input.extend([weight, bias_numbers]);

@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::super::LoadError;
-use super::super::onnx::node_name;
+use super::super::onnx::{floats, node_name};
+use super::super::proto::{float_tensor, linear};
 use super::check::constants;
 
 /// Operators that move bytes without looking at them, or choose among them: what they mean stays the same.
@@ -94,7 +93,7 @@ fn biases(graph: &GraphProto) -> Result<HashMap<String, TensorProto>, LoadError>
                 .get(i)
                 .and_then(|name| constants.get(name.as_str()));
             tensor
-                .and_then(|t| numbers(t))
+                .and_then(|t| floats(t))
                 .ok_or_else(|| LoadError::BadNode {
                     node: node_name(node),
                     reason: format!("input {i} is its scale, expected a constant of float32"),
@@ -108,31 +107,12 @@ fn biases(graph: &GraphProto) -> Result<HashMap<String, TensorProto>, LoadError>
         let input = input.first().copied().unwrap_or(f32::NAN) * alpha;
         let scales: Vec<f32> = weights.iter().map(|w| input * w).collect();
         let output = node.output.first().cloned().unwrap_or_default();
-        let tensor = TensorProto {
-            name: format!("{output}/bias_scale"),
-            dims: if scales.len() == 1 {
-                vec![]
-            } else {
-                vec![scales.len() as i64]
-            },
-            data_type: DataType::Float as i32,
-            float_data: scales,
-            ..TensorProto::default()
-        };
+        let count = [scales.len() as i64];
+        let dims = if count == [1] { &[][..] } else { &count };
+        let tensor = float_tensor(&format!("{output}/bias_scale"), dims, &scales);
         biases.insert(output, tensor);
     }
     Ok(biases)
-}
-
-fn numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
-    if tensor.data_type != DataType::Float as i32 {
-        return None;
-    }
-    if !tensor.float_data.is_empty() {
-        return Some(tensor.float_data.clone());
-    }
-    let (numbers, _) = tensor.raw_data.as_chunks::<4>();
-    Some(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
 /// What new values of a node are named after: its first output, because names of values are unique and those of nodes
@@ -266,19 +246,10 @@ impl Rewriter {
             inputs.pop();
         }
         let name = format!("{}/{operand}", value_name(node));
-        let attribute = axis.map(|i| AttributeProto {
-            name: "axis".into(),
-            r#type: AttributeType::Int as i32,
-            i,
-            ..AttributeProto::default()
-        });
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         self.nodes.push(NodeProto {
-            input: inputs,
-            output: vec![name.clone()],
             name: name.clone(),
-            op_type: "DequantizeLinear".into(),
-            attribute: attribute.into_iter().collect(),
-            ..NodeProto::default()
+            ..linear("DequantizeLinear", &inputs, &name, axis)
         });
         name
     }
@@ -320,19 +291,17 @@ impl Rewriter {
         if let [scale, zero] = &meaning[..]
             && !is_numbers
         {
-            self.quantize(&name, result, [scale.clone(), zero.clone()], output);
+            self.quantize(&name, &result, [scale.clone(), zero.clone()], output);
         }
         Ok(())
     }
 
-    fn quantize(&mut self, name: &str, from: String, [scale, zero]: Meaning, to: String) {
-        let inputs = [from, scale.clone(), zero.clone()];
+    fn quantize(&mut self, name: &str, from: &str, [scale, zero]: Meaning, to: String) {
+        let inputs = [from, &scale, &zero].into_iter().filter(|n| !n.is_empty());
+        let inputs: Vec<&str> = inputs.collect();
         self.nodes.push(NodeProto {
-            input: inputs.into_iter().filter(|n| !n.is_empty()).collect(),
-            output: vec![to.clone()],
             name: format!("{name}/quantized"),
-            op_type: "QuantizeLinear".into(),
-            ..NodeProto::default()
+            ..linear("QuantizeLinear", &inputs, &to, None)
         });
         self.meanings.insert(to, [scale, zero]);
     }
@@ -354,6 +323,6 @@ impl Rewriter {
         let result = format!("{output}/result");
         node.output[0] = result.clone();
         self.nodes.push(node);
-        self.quantize(&name, result, [scale, zero], output);
+        self.quantize(&name, &result, [scale, zero], output);
     }
 }

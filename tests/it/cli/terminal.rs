@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
 
 use super::{run, text_of};
-use crate::cli::folders::on_a_terminal;
 use crate::harness::{fixture, resnet};
 
 /// Clears the screen, sets a title, and forges a line.
@@ -12,6 +12,26 @@ const NAME: &str = "x\u{1b}[2J\u{1b}]0;owned\u{7}\nerror: all is well\u{9b}31m";
 
 /// The same as people may see it.
 const SHOWN: &str = "x\\u001b[2J\\u001b]0;owned\\u0007\\u000aerror: all is well\\u009b31m";
+
+/// What a command prints on a terminal, both streams together; `script` is the terminal.
+pub(super) fn on_a_terminal(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")));
+    let line = quoted.collect::<Vec<_>>().join(" ");
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        script.current_dir(dir);
+    }
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
 
 fn assert_shown(text: &str, what: &str) {
     let obeyed = |c: char| c.is_control() && c != '\n';

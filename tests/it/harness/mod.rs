@@ -1,5 +1,6 @@
 //! A real server on a free port, the real binary, and what the tests ask them with.
 
+mod command;
 pub(crate) mod http2;
 mod process;
 
@@ -19,6 +20,7 @@ use resnet::registry::{Builtin, LoadedModel, ModelRef, load};
 use resnet::server::{Drained, Server, ServerOptions};
 use serde_json::Value;
 
+pub(crate) use self::command::{ended_by, text_of, without_a_reader};
 pub(crate) use self::process::{Process, preset, resnet};
 
 /// A file below `tests/fixtures`.

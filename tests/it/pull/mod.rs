@@ -8,6 +8,8 @@
 
 mod command;
 mod download;
+mod environment;
+mod models_dir;
 mod refusal;
 mod server;
 

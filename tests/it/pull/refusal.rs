@@ -32,10 +32,7 @@ fn leftover_of_another_file_is_found_out_by_the_digest() {
     let bench = Bench::new();
     fs::create_dir_all(bench.store.dir()).unwrap();
     fs::write(bench.store.part_path_of(&bench.entry), b"not the beginning").unwrap();
-    let content = bench.content.clone();
-    let server = TestServer::start(move |request, stream| {
-        respond_with_range(request, stream, &content, usize::MAX)
-    });
+    let server = TestServer::of_file(&bench.content);
     let error = bench.fetch_from(server.url("/a.onnx")).unwrap_err();
     assert!(matches!(error, FetchError::WrongDigest { .. }), "{error}");
     bench.assert_nothing_left();
@@ -279,10 +276,7 @@ fn certificate_of_the_ca_file_is_trusted_and_no_other() {
 fn catalogue_download_does_not_follow_a_redirect_to_http() {
     let mut bench = Bench::new();
     let dir = tempfile::tempdir().unwrap();
-    let content = bench.content.clone();
-    let plain = TestServer::start(move |request, stream| {
-        respond_with_range(request, stream, &content, usize::MAX)
-    });
+    let plain = TestServer::of_file(&bench.content);
     let location = plain.url("/a.onnx?token=secret");
     let (server, ca_file) = tls_server(dir.path(), move |_, stream| {
         respond(

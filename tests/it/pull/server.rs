@@ -21,12 +21,7 @@ pub(super) struct Request {
 impl Request {
     /// Where the range begins that is asked for, 0 without one.
     pub(super) fn offset(&self) -> usize {
-        let value = self.head.lines().find_map(|line| {
-            line.to_lowercase()
-                .strip_prefix("range: bytes=")
-                .map(str::to_owned)
-        });
-        value.map_or(0, |range| range.trim_end_matches('-').parse().unwrap())
+        offset(&self.head)
     }
 }
 
@@ -75,6 +70,24 @@ impl TestServer {
         TestServer { port, heads }
     }
 
+    /// Serves a file.
+    pub(super) fn of_file(content: &[u8]) -> TestServer {
+        TestServer::cut_once(content, usize::MAX)
+    }
+
+    /// Serves a file, and cuts the first answer after so many bytes.
+    pub(super) fn cut_once(content: &[u8], first: usize) -> TestServer {
+        let content = content.to_vec();
+        TestServer::start(move |request, stream| {
+            let most = if request.number == 0 {
+                first
+            } else {
+                usize::MAX
+            };
+            respond_with_range(request, stream, &content, most);
+        })
+    }
+
     pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
@@ -82,6 +95,18 @@ impl TestServer {
     pub(super) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
+
+    /// Where the range begins that a request asked for.
+    pub(super) fn offset_of(&self, request: usize) -> usize {
+        offset(&self.heads()[request])
+    }
+}
+
+fn offset(head: &str) -> usize {
+    let head = head.to_lowercase();
+    let mut lines = head.lines();
+    let range = lines.find_map(|line| line.strip_prefix("range: bytes="));
+    range.map_or(0, |range| range.trim_end_matches('-').parse().unwrap())
 }
 
 /// Writes an answer. The client may have hung up already, which some tests are about.

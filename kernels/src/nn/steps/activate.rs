@@ -3,7 +3,7 @@
 //! Called by the program's steps; tasks are blocks of channels of an image. Everything is plain arithmetic of single
 //! precision in one order, so every instruction set gives the same bits.
 
-use super::pointwise::Block;
+use super::block::{Block, by_channel, for_each_block};
 use crate::nn::layer::Activation;
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
@@ -45,31 +45,19 @@ unsafe fn activate<const H: usize, F: Format<H>>(
     output: View,
     images: usize,
 ) {
-    let groups = output.blocks / F::BLOCKS;
-    lead.for_each(images * groups, &|task| {
-        let (image, group) = (task / groups, task % groups);
-        let is_channel = std::array::from_fn(|half| {
-            std::array::from_fn(|lane| {
-                let channel = group * 16 * H + F::channel(half, lane);
-                if channel < step.channels { 1.0 } else { 0.0 }
-            })
-        });
-        // SAFETY: inside of the values; each task has its own blocks of the output.
-        let (from, to) = unsafe {
-            (
-                Block::<H, F>::new(input, image, group),
-                output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS),
-            )
-        };
-        let block = ActivateTask {
-            from,
+    let is_channel = |channel| if channel < step.channels { 1.0 } else { 0.0 };
+    let block = |image, group, to: &mut [Line]| {
+        step.vectorized.run(ActivateTask {
+            // SAFETY: inside of the value.
+            from: unsafe { Block::<H, F>::new(input, image, group) },
             to,
             plane: output.plane,
-            is_channel,
+            is_channel: by_channel::<H, F>(group, is_channel),
             activation: step.activation,
-        };
-        step.vectorized.run(block);
-    });
+        });
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 struct ActivateTask<'a, const H: usize, F> {

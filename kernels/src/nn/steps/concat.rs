@@ -3,7 +3,7 @@
 //! Called by the program's steps; tasks are blocks of channels of an image. Where a block of the output is a block of an
 //! input, its lines are copied as they are; else its numbers are put together one by one.
 
-use super::pointwise::Block;
+use super::block::{Block, for_each_block};
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, View};
 use crate::nn::layout::store::Store;
@@ -72,13 +72,9 @@ unsafe fn concat<const H: usize, F: Format<H>>(
     output: View,
     images: usize,
 ) {
-    let groups = output.blocks / F::BLOCKS;
     let size = 16 * H;
-    lead.for_each(images * groups, &|task| {
-        let (image, group) = (task / groups, task % groups);
+    let block = |image, group: usize, to: &mut [Line]| {
         let runs = step.runs(group * size, size);
-        // SAFETY: each task has its own blocks of the output.
-        let to = unsafe { output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS) };
         if let [run] = runs[..]
             && run.to == 0
             && run.from % size == 0
@@ -105,7 +101,9 @@ unsafe fn concat<const H: usize, F: Format<H>>(
             to,
             output,
         });
-    });
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 /// The rows of `blocks` blocks of an image as they are.

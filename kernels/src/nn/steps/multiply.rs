@@ -2,7 +2,7 @@
 //!
 //! Called by the program's steps; tasks are blocks of channels of an image.
 
-use super::pointwise::{Block, bounded};
+use super::block::{Block, bounded, for_each_block};
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::layout::store::Store;
@@ -67,36 +67,25 @@ unsafe fn multiply<const H: usize, F: Format<H>>(
     output: View,
     images: usize,
 ) {
-    let groups = output.blocks / F::BLOCKS;
-    lead.for_each(images * groups, &|task| {
-        let (image, group) = (task / groups, task % groups);
-        // SAFETY: inside of the values; each task has its own blocks of the output.
-        let (value, factors, addend, to) = unsafe {
-            let (of, column) = match step.factor {
-                Factor::Each | Factor::Channel => (image, 0),
-                Factor::ChannelInRow => (0, image),
-            };
-            let block = Block::<H, F>::new(factor, of, group);
-            let factors = match step.factor {
-                Factor::Each => Factors::Each(block),
-                Factor::Channel | Factor::ChannelInRow => Factors::One(block.pixel(0, column)),
-            };
-            (
-                Block::<H, F>::new(value, image, group),
-                factors,
-                addend.map(|addend| Block::<H, F>::new(addend, image, group)),
-                output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS),
-            )
+    let block = |image, group, to: &mut [Line]| {
+        // SAFETY: inside of the values.
+        let read = |view, image| unsafe { Block::<H, F>::new(view, image, group) };
+        let factors = match step.factor {
+            Factor::Each => Factors::Each(read(factor, image)),
+            Factor::Channel => Factors::One(read(factor, image).pixel(0, 0)),
+            Factor::ChannelInRow => Factors::One(read(factor, 0).pixel(0, image)),
         };
         step.vectorized.run(MultiplyTask {
-            value,
+            value: read(value, image),
             factors,
-            addend,
+            addend: addend.map(|addend| read(addend, image)),
             to,
             plane: output.plane,
             relu: step.relu,
         });
-    });
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 enum Factors<'a, const H: usize, F> {

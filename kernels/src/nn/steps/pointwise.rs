@@ -2,8 +2,7 @@
 //!
 //! Called by the program's steps; tasks are blocks of channels of an image.
 
-use std::marker::PhantomData;
-
+use super::block::{Block, bounded, by_channel, for_each_block};
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::layout::store::Store;
@@ -79,34 +78,24 @@ unsafe fn affine<const H: usize, F: Format<H>>(
     output: View,
     images: usize,
 ) {
-    let groups = output.blocks / F::BLOCKS;
-    lead.for_each(images * groups, &|task| {
-        let (image, group) = (task / groups, task % groups);
-        let channels = |values: &[f32]| {
-            std::array::from_fn(|half| {
-                std::array::from_fn(|lane| {
-                    let channel = group * 16 * H + F::channel(half, lane);
-                    values.get(channel).copied().unwrap_or(0.0)
-                })
-            })
-        };
-        // SAFETY: inside of the values; each task has its own blocks of the output.
-        let (from, to) = unsafe {
-            (
-                Block::<H, F>::new(input, image, group),
-                output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS),
-            )
+    let block = |image, group, to: &mut [Line]| {
+        let numbers = |values: &[f32]| {
+            let value = |channel: usize| values.get(channel).copied().unwrap_or(0.0);
+            by_channel::<H, F>(group, value)
         };
         affine.vectorized.run(AffineTask {
-            from,
+            // SAFETY: inside of the value.
+            from: unsafe { Block::<H, F>::new(input, image, group) },
             to,
             plane: output.plane,
-            scale: channels(&affine.scale),
-            shift: channels(&affine.shift),
+            scale: numbers(&affine.scale),
+            shift: numbers(&affine.shift),
             relu: affine.relu,
             most: affine.most,
         });
-    });
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 /// # Safety
@@ -114,21 +103,13 @@ unsafe fn affine<const H: usize, F: Format<H>>(
 unsafe fn add<const H: usize, F: Format<H>>(
     add: &Add,
     lead: &Lead<'_>,
-    [a, b]: [View; 2],
+    inputs: [View; 2],
     output: View,
     images: usize,
 ) {
-    let groups = output.blocks / F::BLOCKS;
-    lead.for_each(images * groups, &|task| {
-        let (image, group) = (task / groups, task % groups);
-        // SAFETY: inside of the values; each task has its own blocks of the output.
-        let (a, b, to) = unsafe {
-            (
-                Block::<H, F>::new(a, image, group),
-                Block::<H, F>::new(b, image, group),
-                output.blocks_mut(image, group * F::BLOCKS, F::BLOCKS),
-            )
-        };
+    let block = |image, group, to: &mut [Line]| {
+        // SAFETY: inside of the values.
+        let [a, b] = inputs.map(|view| unsafe { Block::<H, F>::new(view, image, group) });
         add.vectorized.run(AddTask {
             a,
             b,
@@ -137,32 +118,9 @@ unsafe fn add<const H: usize, F: Format<H>>(
             relu: add.relu,
             most: add.most,
         });
-    });
-}
-
-/// `H` × 16 channels of an image, to read.
-pub(super) struct Block<'a, const H: usize, F> {
-    lines: &'a [Line],
-    plane: Plane,
-    format: PhantomData<F>,
-}
-
-impl<const H: usize, F: Format<H>> Block<'_, H, F> {
-    /// # Safety
-    /// It is inside of the value, and nobody writes to it as long as it lives.
-    pub(super) unsafe fn new(view: View, image: usize, group: usize) -> Self {
-        Block {
-            // SAFETY: by the caller's promise.
-            lines: unsafe { view.blocks(image, group * F::BLOCKS, F::BLOCKS) },
-            plane: view.plane,
-            format: PhantomData,
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn pixel(&self, row: usize, column: usize) -> [Lanes; H] {
-        F::load(self.lines, self.plane.lines(), self.plane.at(row, column))
-    }
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 struct AffineTask<'a, const H: usize, F> {
@@ -226,21 +184,6 @@ impl<const H: usize, F: Format<H>> Task for AddTask<'_, H, F> {
             }
         }
     }
-}
-
-#[inline(always)]
-pub(super) fn bounded<const H: usize>(mut values: [Lanes; H], relu: bool, most: f32) -> [Lanes; H] {
-    if relu {
-        for value in values.as_flattened_mut() {
-            *value = if *value > 0.0 { *value } else { 0.0 };
-        }
-    }
-    if most < f32::INFINITY {
-        for value in values.as_flattened_mut() {
-            *value = if *value < most { *value } else { most };
-        }
-    }
-    values
 }
 
 #[cfg(test)]

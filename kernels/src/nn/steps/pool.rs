@@ -5,6 +5,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::block::for_each_block;
 use crate::nn::layout::format::{Format, Lanes, with_format};
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::layout::store::Store;
@@ -67,26 +68,20 @@ unsafe fn pool<const H: usize, F: Format<H>>(
     images: usize,
 ) {
     assert_eq!(input.blocks, output.blocks, "a pool keeps the channels");
-    let groups = output.blocks / F::BLOCKS;
-    lead.for_each(images * groups, &|task| {
-        let (image, block) = (task / groups, task % groups * F::BLOCKS);
-        // SAFETY: inside of the values; each task has its own blocks of the output.
-        let (from, to) = unsafe {
-            (
-                input.blocks(image, block, F::BLOCKS),
-                output.blocks_mut(image, block, F::BLOCKS),
-            )
-        };
+    let block = |image, group: usize, to: &mut [Line]| {
         pool.vectorized.run(PoolTask::<H, F> {
             kind: pool.kind,
             window: pool.window,
-            from,
+            // SAFETY: inside of the value.
+            from: unsafe { input.blocks(image, group * F::BLOCKS, F::BLOCKS) },
             from_plane: input.plane,
             to,
             to_plane: output.plane,
             format: PhantomData,
         });
-    });
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 /// One block of one image.

@@ -258,7 +258,7 @@ fn ending(between: Option<&str>, behind: &[&str]) -> InferenceModel {
     let weights = net.weight(&[8, 5], 0.5);
     x = net.node("MatMul", &[&x, &weights], &[]);
     for op in behind {
-        let two = net.tensor(&[1], vec![-2.0]);
+        let two = net.tensor(&[1], &[-2.0]);
         x = match *op {
             "Mul" => net.node("Mul", &[&x, &two], &[]),
             op => net.node(op, &[&x], &[]),

@@ -1,25 +1,14 @@
 //! Builds a network as ONNX, node by node, with weights from a formula.
 
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType,
-    tensor_shape_proto::{Dimension, dimension::Value},
-    type_proto,
-};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::*;
+
+use crate::engine::proto::{
+    self, float, float_tensor, float_value, int64_row, integer, integers, value,
+};
 
 /// Side of the input.
 pub(super) const SIDE: usize = 16;
-
-/// An attribute's value.
-pub(super) enum Attribute<'a> {
-    Int(i64),
-    Ints(&'a [i64]),
-    Float(f32),
-    Text(&'a str),
-}
-use Attribute::{Float, Int, Ints, Text};
 
 /// A network under construction; every method returns the name of its value.
 #[derive(Default)]
@@ -38,21 +27,6 @@ impl Network {
     }
 }
 
-fn tensor_type(name: &str, dims: Vec<Dimension>) -> ValueInfoProto {
-    let tensor = type_proto::Tensor {
-        elem_type: 1,
-        shape: Some(TensorShapeProto { dim: dims }),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
-}
-
 impl Net {
     pub(super) fn new() -> Net {
         Net::default()
@@ -62,66 +36,37 @@ impl Net {
         &mut self,
         op: &str,
         inputs: &[&str],
-        attributes: &[(&str, Attribute)],
+        attributes: &[AttributeProto],
     ) -> String {
         let name = format!("{}{}", op.to_lowercase(), self.graph.node.len());
-        let attribute = |(name, value): &(&str, Attribute)| {
-            let mut a = AttributeProto {
-                name: (*name).into(),
-                ..AttributeProto::default()
-            };
-            match value {
-                Int(i) => (a.i, a.r#type) = (*i, AttributeType::Int as i32),
-                Ints(i) => (a.ints, a.r#type) = (i.to_vec(), AttributeType::Ints as i32),
-                Text(s) => {
-                    (a.s, a.r#type) = (s.as_bytes().to_vec(), AttributeType::String as i32);
-                }
-                Float(f) => (a.f, a.r#type) = (*f, AttributeType::Float as i32),
-            }
-            a
-        };
+        let output = format!("{name}_out");
         self.graph.node.push(NodeProto {
-            name: name.clone(),
-            op_type: op.into(),
-            input: inputs.iter().map(|i| (*i).into()).collect(),
-            output: vec![format!("{name}_out")],
-            attribute: attributes.iter().map(attribute).collect(),
-            ..NodeProto::default()
+            name,
+            attribute: attributes.to_vec(),
+            ..proto::node(op, inputs, &[&output])
         });
-        format!("{name}_out")
+        output
     }
 
-    pub(super) fn tensor(&mut self, dims: &[i64], values: Vec<f32>) -> String {
+    pub(super) fn tensor(&mut self, dims: &[i64], values: &[f32]) -> String {
         let name = format!("w{}", self.graph.initializer.len());
-        self.graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims: dims.to_vec(),
-            data_type: 1,
-            float_data: values,
-            ..TensorProto::default()
-        });
+        let tensor = float_tensor(&name, dims, values);
+        self.graph.initializer.push(tensor);
         name
     }
 
     pub(super) fn integers(&mut self, values: &[i64]) -> String {
         let name = format!("w{}", self.graph.initializer.len());
-        self.graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims: vec![values.len() as i64],
-            data_type: 7,
-            int64_data: values.to_vec(),
-            ..TensorProto::default()
-        });
+        self.graph.initializer.push(int64_row(&name, values));
         name
     }
 
     /// Numbers in `-size..size` that look random.
     pub(super) fn weight(&mut self, dims: &[i64], size: f32) -> String {
         let count: i64 = dims.iter().product();
-        let values = (0..count)
-            .map(|_| (self.next() * 2.0 - 1.0) * size)
-            .collect();
-        self.tensor(dims, values)
+        let values = (0..count).map(|_| (self.next() * 2.0 - 1.0) * size);
+        let values: Vec<f32> = values.collect();
+        self.tensor(dims, &values)
     }
 
     pub(super) fn next(&mut self) -> f32 {
@@ -133,8 +78,8 @@ impl Net {
     }
 
     pub(super) fn positive(&mut self, count: i64) -> String {
-        let values = (0..count).map(|_| 0.5 + self.next()).collect();
-        self.tensor(&[count], values)
+        let values: Vec<f32> = (0..count).map(|_| 0.5 + self.next()).collect();
+        self.tensor(&[count], &values)
     }
 
     /// Without bias, padded to keep the size.
@@ -181,10 +126,10 @@ impl Net {
             "Conv",
             inputs,
             &[
-                ("kernel_shape", Ints(&[k, k])),
-                ("pads", Ints(&pads)),
-                ("strides", Ints(&stride)),
-                ("group", Int(groups)),
+                integers("kernel_shape", &[k, k]),
+                integers("pads", &pads),
+                integers("strides", &stride),
+                integer("group", groups),
             ],
         )
     }
@@ -197,7 +142,7 @@ impl Net {
         self.node(
             "BatchNormalization",
             &[x, &scale, &shift, &mean, &variance],
-            &[("epsilon", Float(1e-5))],
+            &[float("epsilon", 1e-5)],
         )
     }
 
@@ -245,11 +190,11 @@ impl Net {
     ) -> String {
         let (k, stride, pad) = ([k; 2], [stride; 2], [pad; 4]);
         let mut attributes = vec![
-            ("kernel_shape", Ints(&k)),
-            ("strides", Ints(&stride)),
-            ("pads", Ints(&pad)),
+            integers("kernel_shape", &k),
+            integers("strides", &stride),
+            integers("pads", &pad),
         ];
-        attributes.extend(more.iter().map(|(name, value)| (*name, Int(*value))));
+        attributes.extend(more.iter().map(|(name, value)| integer(name, *value)));
         self.node(op, &[x], &attributes)
     }
 
@@ -261,38 +206,19 @@ impl Net {
 
     pub(super) fn dense(&mut self, x: &str, from: i64) -> String {
         let (w, b) = (self.weight(&[7, from], 0.5), self.weight(&[7], 0.5));
-        self.node("Gemm", &[x, &w, &b], &[("transB", Int(1))])
+        self.node("Gemm", &[x, &w, &b], &[integer("transB", 1)])
     }
 
     pub(super) fn head(&mut self, x: &str, channels: i64) -> String {
         let x = self.node("GlobalAveragePool", &[x], &[]);
-        let x = self.node("Flatten", &[&x], &[("axis", Int(1))]);
+        let x = self.node("Flatten", &[&x], &[integer("axis", 1)]);
         self.dense(&x, channels)
     }
 
     pub(super) fn finish(mut self, output: &str) -> Network {
-        let size = |n| Dimension {
-            value: Some(Value::DimValue(n)),
-            ..Dimension::default()
-        };
-        let batch = Dimension {
-            value: Some(Value::DimParam("batch".into())),
-            ..Dimension::default()
-        };
-        let dims = vec![batch, size(3), size(SIDE as i64), size(SIDE as i64)];
-        self.graph.input.push(tensor_type("data", dims));
-        self.graph.output.push(ValueInfoProto {
-            name: output.into(),
-            ..ValueInfoProto::default()
-        });
-        Network(ModelProto {
-            ir_version: 8,
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: 13,
-            }],
-            graph: Some(self.graph),
-            ..ModelProto::default()
-        })
+        let any_batch = [-1, 3, SIDE as i64, SIDE as i64];
+        self.graph.input.push(float_value("data", &any_batch));
+        self.graph.output.push(value(output));
+        Network(proto::model(self.graph, 13))
     }
 }

@@ -1,7 +1,9 @@
 //! Small networks of every family, and those that have no words for everything.
 
-use super::net::Attribute::{self, Float, Int, Ints, Text};
+use tract_onnx::pb::AttributeProto;
+
 use super::net::{Net, Network};
+use crate::engine::proto::{float, integer, integers, text};
 
 /// A network around a block of 8 channels, 4×4.
 fn around(block: impl Fn(&mut Net, &str) -> (String, i64)) -> Network {
@@ -81,7 +83,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
     };
     let same_padding = around(|net, x| {
         let w = net.kernel(8, 8, 2, 1);
-        let auto = [("auto_pad", Text("SAME_UPPER")), ("strides", Ints(&[1, 2]))];
+        let auto = [text("auto_pad", "SAME_UPPER"), integers("strides", &[1, 2])];
         (net.node("Conv", &[x, &w], &auto), 8)
     });
     let pad_apart = around(|net, x| {
@@ -101,7 +103,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
     });
     // MobileNet's, of which 12 channels fill no block of ours.
     let inverted_residual = around(|net, x| {
-        let (zero, six) = (net.tensor(&[], vec![0.0]), net.tensor(&[], vec![0.6]));
+        let (zero, six) = (net.tensor(&[], &[0.0]), net.tensor(&[], &[0.6]));
         let y = net.conv_bn(x, 8, 12, 1, 1, 1);
         let y = net.node("Clip", &[&y, &zero, &six], &[]);
         let y = net.conv_bn(&y, 12, 12, 5, 1, 12);
@@ -125,21 +127,20 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
         let b = net.node("Mul", &[&a, x], &[]);
         (net.add(&a, &b), 8)
     });
-    let activation =
-        |op: &'static str, attributes: &'static [(&'static str, Attribute<'static>)]| {
-            around(move |net, x| {
-                let y = net.conv_bn(x, 8, 12, 3, 1, 1);
-                (net.node(op, &[&y], attributes), 12)
-            })
-        };
-    let gated = |op: &'static str, attributes: &'static [(&'static str, Attribute<'static>)]| {
+    let activation = |op: &str, attributes: &[AttributeProto]| {
+        around(move |net, x| {
+            let y = net.conv_bn(x, 8, 12, 3, 1, 1);
+            (net.node(op, &[&y], attributes), 12)
+        })
+    };
+    let gated = |op: &str, attributes: &[AttributeProto]| {
         around(move |net, x| {
             let y = net.conv_bn(x, 8, 12, 3, 1, 1);
             let gate = net.node(op, &[&y], attributes);
             (net.node("Mul", &[&gate, &y], &[]), 12)
         })
     };
-    let hard: &[_] = &[("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))];
+    let hard: &[_] = &[float("alpha", 1.0 / 6.0), float("beta", 0.5)];
     // DenseNet's, of which 5 channels fill no block of ours.
     let dense = around(|net, x| {
         let mut x = x.to_owned();
@@ -147,7 +148,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
             let y = net.bn(&x, 8 + 5 * i);
             let y = net.relu(&y);
             let y = net.conv(&y, 8 + 5 * i, 5, 3, [1, 1], 1);
-            x = net.node("Concat", &[&x, &y], &[("axis", Int(1))]);
+            x = net.node("Concat", &[&x, &y], &[integer("axis", 1)]);
         }
         (x, 23)
     });
@@ -155,7 +156,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
         let x = net.node(
             "ReduceMean",
             &[x],
-            &[("axes", Ints(&[2, 3])), ("keepdims", Int(0))],
+            &[integers("axes", &[2, 3]), integer("keepdims", 0)],
         );
         net.dense(&x, 8)
     });
@@ -223,7 +224,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
         ("product of two values", two_values, [3, 0, 0, 2, 1]),
         (
             "leaky relu",
-            activation("LeakyRelu", &[("alpha", Float(0.1))]),
+            activation("LeakyRelu", &[float("alpha", 0.1)]),
             [3, 0, 0, 2, 1],
         ),
         ("sigmoid", activation("Sigmoid", &[]), [3, 0, 0, 2, 1]),
@@ -231,10 +232,7 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
         ("hard swish", gated("HardSigmoid", hard), [3, 0, 0, 2, 1]),
         (
             "hard sigmoid",
-            activation(
-                "HardSigmoid",
-                &[("alpha", Float(0.2)), ("beta", Float(0.5))],
-            ),
+            activation("HardSigmoid", &[float("alpha", 0.2), float("beta", 0.5)]),
             [3, 0, 0, 2, 0],
         ),
         ("dense", dense, [5, 3, 0, 2, 3]),
@@ -256,17 +254,23 @@ type Partial = (&'static str, Network, usize, Vec<(&'static str, usize)>);
 pub(super) fn partial() -> Vec<Partial> {
     let softmax = ending(|net, x| {
         let x = net.head(x, 8);
-        net.node("Softmax", &[&x], &[("axis", Int(1))])
+        net.node("Softmax", &[&x], &[integer("axis", 1)])
     });
     let dilated = around(|net, x| {
         let w = net.kernel(8, 8, 3, 1);
-        let attributes = [("dilations", Ints(&[2, 2])), ("pads", Ints(&[2, 2, 2, 2]))];
+        let attributes = [
+            integers("dilations", &[2, 2]),
+            integers("pads", &[2, 2, 2, 2]),
+        ];
         (net.node("Conv", &[x, &w], &attributes), 8)
     });
     // What tract makes of strided 1×1 convolutions when it simplifies.
     let dilated_bottleneck = around(|net, x| {
         let w = net.kernel(8, 8, 3, 1);
-        let attributes = [("dilations", Ints(&[2, 2])), ("pads", Ints(&[2, 2, 2, 2]))];
+        let attributes = [
+            integers("dilations", &[2, 2]),
+            integers("pads", &[2, 2, 2, 2]),
+        ];
         let x = net.node("Conv", &[x, &w], &attributes);
         bottleneck(net, &x, [2, 1], 2)
     });

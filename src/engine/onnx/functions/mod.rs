@@ -13,7 +13,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
 use self::declared::{Function, Key, functions};
 use self::versions::{check_version, default_version};
-use super::super::LoadError;
+use super::super::{LoadError, proto};
 use super::{domain, graphs, graphs_mut, node_name};
 
 /// Most nodes that a file may have once its functions are written out. The largest networks known have some ten
@@ -218,10 +218,7 @@ impl<'f> Inliner<'f> {
         for (from, to) in copies {
             body.push(NodeProto {
                 name: self.fresh(&prefix, "copy")?,
-                op_type: "Identity".into(),
-                input: vec![from],
-                output: vec![to],
-                ..NodeProto::default()
+                ..proto::node("Identity", &[&from], &[&to])
             });
         }
         Ok(body)

@@ -3,16 +3,13 @@
 use super::declared::{FunctionRest, ModelRest};
 use super::*;
 use tract_onnx::pb::tensor_proto::DataLocation;
-use tract_onnx::pb::{FunctionProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{FunctionProto, TensorProto};
 
 fn node(name: &str, domain: &str, op_type: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     NodeProto {
         name: name.into(),
         domain: domain.into(),
-        op_type: op_type.into(),
-        input: inputs.iter().map(|i| (*i).into()).collect(),
-        output: outputs.iter().map(|o| (*o).into()).collect(),
-        ..NodeProto::default()
+        ..proto::node(op_type, inputs, outputs)
     }
 }
 
@@ -36,18 +33,13 @@ fn inlined_all(
     nodes: Vec<NodeProto>,
     functions: Vec<FunctionProto>,
 ) -> Result<Vec<NodeProto>, String> {
-    let mut proto = ModelProto {
-        graph: Some(GraphProto {
-            node: nodes,
-            ..GraphProto::default()
-        }),
-        functions,
-        opset_import: vec![OperatorSetIdProto {
-            domain: "ai.onnx".into(),
-            version: 17,
-        }],
-        ..ModelProto::default()
+    let graph = GraphProto {
+        node: nodes,
+        ..GraphProto::default()
     };
+    let mut proto = proto::model(graph, 17);
+    proto.functions = functions;
+    proto.opset_import[0].domain = "ai.onnx".into();
     let bytes = proto.encode_to_vec();
     inline(&mut proto, &bytes, &|_, _| false).map_err(|e| e.to_string())?;
     Ok(proto.graph.unwrap().node)
@@ -94,10 +86,7 @@ fn graph_inside_of_a_node_keeps_its_own_values_apart() {
             node("", "", "Neg", &["a"], &["x"]),
             node("", "", "Abs", &["x"], &["out"]),
         ],
-        output: vec![ValueInfoProto {
-            name: "out".into(),
-            ..ValueInfoProto::default()
-        }],
+        output: vec![proto::value("out")],
         ..GraphProto::default()
     };
     let mut branch = node("if", "", "If", &["a"], &["b"]);

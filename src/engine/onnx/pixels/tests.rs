@@ -1,8 +1,8 @@
 //! What graphs do to pixels before the first layer, as exporters write it and as nobody should.
 
 use super::*;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
+use crate::engine::proto::{self, float_tensor, int64_row, integer, integers, uint8_scalar};
+use tract_onnx::pb::{AttributeProto, NodeProto};
 
 /// A graph whose input is `x`.
 #[derive(Default)]
@@ -11,27 +11,14 @@ struct Graph(GraphProto);
 impl Graph {
     /// A constant of one number, or of one for each channel.
     fn floats(mut self, name: &str, numbers: &[f32]) -> Graph {
-        self.0.initializer.push(TensorProto {
-            name: name.into(),
-            data_type: DataType::Float as i32,
-            dims: match numbers.len() {
-                1 => Vec::new(),
-                n => vec![n as i64, 1, 1],
-            },
-            float_data: numbers.to_vec(),
-            ..TensorProto::default()
-        });
+        let dims = [numbers.len() as i64, 1, 1];
+        let dims = if numbers.len() == 1 { &[][..] } else { &dims };
+        self.0.initializer.push(float_tensor(name, dims, numbers));
         self
     }
 
     fn integers(mut self, name: &str, numbers: &[i64]) -> Graph {
-        self.0.initializer.push(TensorProto {
-            name: name.into(),
-            data_type: DataType::Int64 as i32,
-            dims: vec![numbers.len() as i64],
-            int64_data: numbers.to_vec(),
-            ..TensorProto::default()
-        });
+        self.0.initializer.push(int64_row(name, numbers));
         self
     }
 
@@ -43,32 +30,19 @@ impl Graph {
     fn node(mut self, op: &str, inputs: &[&str], outputs: &[&str]) -> Graph {
         self.0.node.push(NodeProto {
             name: op.to_lowercase(),
-            op_type: op.into(),
-            input: inputs.iter().map(|i| (*i).into()).collect(),
-            output: outputs.iter().map(|o| (*o).into()).collect(),
-            ..NodeProto::default()
+            ..proto::node(op, inputs, outputs)
         });
         self
     }
 
     /// An attribute of the last node.
     fn with(mut self, name: &str, ints: &[i64]) -> Graph {
-        let [i, ..] = ints[..] else { return self };
-        self.0
-            .node
-            .last_mut()
-            .unwrap()
-            .attribute
-            .push(AttributeProto {
-                name: name.into(),
-                i,
-                ints: if ints.len() > 1 {
-                    ints.to_vec()
-                } else {
-                    Vec::new()
-                },
-                ..AttributeProto::default()
-            });
+        let attribute = match ints {
+            [i] => integer(name, *i),
+            _ => integers(name, ints),
+        };
+        let last = self.0.node.last_mut().unwrap();
+        last.attribute.push(attribute);
         self
     }
 
@@ -332,12 +306,7 @@ fn what_is_left_as_it_is_tells_the_range() {
     assert_eq!(cast.read("f").0, Pixels::Bytes);
     let quantize = |scale: f32, zero: u8| {
         let mut graph = Graph::default().floats("scale", &[scale]);
-        graph.0.initializer.push(TensorProto {
-            name: "zero".into(),
-            data_type: DataType::Uint8 as i32,
-            raw_data: vec![zero],
-            ..TensorProto::default()
-        });
+        graph.0.initializer.push(uint8_scalar("zero", zero));
         graph
             .node("QuantizeLinear", &["x", "scale", "zero"], &["q"])
             .node("DequantizeLinear", &["q", "scale", "zero"], &["d"])

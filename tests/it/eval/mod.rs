@@ -1,13 +1,16 @@
-//! `resnet eval` as a person runs it: tables, class folders, figures, and labels that do not fit.
+//! `resnet eval` as a person runs it: figures, answers, and how a run is ended.
+
+mod accuracy;
+mod labels;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::cli::run;
-use crate::harness::{assets, eventually, fixture, fixture_json, resnet};
+use crate::harness::{ended_by, fixture, fixture_json, resnet, without_a_reader};
 
 const PHOTOS: [(&str, &str, usize); 4] = [
     ("espresso.png", "n07920052", 967),
@@ -108,41 +111,6 @@ fn confidence_is_the_references_and_the_calibration_error_follows_from_it() {
     assert_eq!(json["not_reached"], 0);
     assert_eq!(json["failures"], Value::Array(vec![]));
     assert!(json["images_per_second"].as_f64().unwrap() > 0.0);
-}
-
-#[test]
-fn class_folders_are_named_by_wnid_name_or_index() {
-    let dir = tempfile::tempdir().unwrap();
-    // 193 is the espresso's place in the built-in model; the orange lies among the plates.
-    for (folder, file) in [
-        ("193", "espresso.png"),
-        ("n07579787", "plate.png"),
-        ("n07579787", "orange.png"),
-        ("Trolleybus", "trolleybus.png"),
-        (".cache", "plate.png"),
-    ] {
-        let folder = dir.path().join(folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::copy(fixture(&format!("photos/{file}")), folder.join(file)).unwrap();
-        std::fs::write(folder.join("notes.txt"), "no photo").unwrap();
-    }
-    let (code, json) = eval_json(dir.path(), &[]);
-    assert_eq!(code, 0, "{json}");
-    assert_eq!(
-        (&json["photos"], &json["top1"]["right"]),
-        (&4.into(), &3.into())
-    );
-    let worst = &json["classes"][0];
-    assert_eq!(
-        (&worst["label"], &worst["photos"], &worst["right"]),
-        (&"plate".into(), &2.into(), &1.into())
-    );
-    assert_eq!(worst["taken_for"][0]["label"], "orange");
-    let (_, text, _) = eval(dir.path(), &[]);
-    assert!(
-        text.contains("    1 of 2   n07579787 plate: n07747607 orange\n"),
-        "{text}"
-    );
 }
 
 #[test]
@@ -258,23 +226,8 @@ fn signal_leaves_the_figures_of_the_photos_until_then() {
         if json {
             command.arg("--json");
         }
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        eventually("three photos have an answer", || {
-            fs::read_to_string(&answers).is_ok_and(|text| text.lines().count() == 4)
-        });
-        let pid = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let output = child.wait_with_output().unwrap();
+        let answered = || fs::read_to_string(&answers).is_ok_and(|text| text.lines().count() == 4);
+        let output = ended_by("INT", command, answered);
         assert_eq!(output.status.code(), Some(130), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         if json {
@@ -292,83 +245,6 @@ fn signal_leaves_the_figures_of_the_photos_until_then() {
             assert!(text.contains("top-1         1.0000 (3/3)"), "{text}");
         }
     }
-}
-
-#[test]
-fn labels_that_do_not_fit_are_refused_in_one_line_before_any_photo() {
-    let head = "file\tclass_index\twnid\n";
-    for (rows, words) in [
-        (
-            "plate.png\t137\tn02018207\n",
-            "line 2: wnid n02018207 is none of the 200 classes of resnet18-tiny; --known-only",
-        ),
-        (
-            "orange.png\t950\tn07747607\nplate.png\t950\tn07579787\n",
-            // 950 is beyond the 200 classes, but not beyond ImageNet's
-            "",
-        ),
-        (
-            "orange.png\t186\tn07747607\nplate.png\t186\tn07579787\n",
-            "line 3: class_index 186 is not the class of wnid n07579787",
-        ),
-        (
-            "plate.png\t200\t\n",
-            "line 2: class_index is 200, those of resnet18-tiny are 0 to 199",
-        ),
-        ("plate.png\tmany\t\n", "line 2: class_index is \"many\""),
-        ("plate.png\t\t\n", "line 2: \"plate.png\" has no class"),
-        ("nothing.png\t\tn07579787\n", "none of its 1 files is in"),
-        ("", "no photo follows the head line"),
-    ] {
-        let dir = data(&format!("{head}{rows}"));
-        let (code, stdout, stderr) = eval(dir.path(), &[]);
-        if words.is_empty() {
-            assert_eq!(code, 0, "{rows}: {stderr}");
-            continue;
-        }
-        assert_eq!((code, stdout.as_str()), (2, ""), "{rows}: {stderr}");
-        assert!(
-            stderr.starts_with("error: ") && stderr.contains("labels.tsv: "),
-            "{stderr}"
-        );
-        assert!(stderr.contains(words), "{words} is not in {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    }
-}
-
-#[test]
-fn known_only_leaves_out_what_the_model_does_not_know() {
-    let dir = data(&(good_table() + "swamphen.png\t136\tn02018207\n"));
-    let (code, json) = eval_json(dir.path(), &["--known-only"]);
-    assert_eq!(code, 0);
-    assert_eq!((&json["photos"], &json["left_out"]), (&4.into(), &1.into()));
-    let (_, text, _) = eval(dir.path(), &["--known-only"]);
-    assert!(
-        text.contains("photos        4, 1 more left out, not of its classes"),
-        "{text}"
-    );
-    let dir = data("file\twnid\nplate.png\tn02018207\n");
-    let (code, _, stderr) = eval(dir.path(), &["--known-only"]);
-    assert!(
-        code == 2 && stderr.contains("none of the 1 photos"),
-        "{stderr}"
-    );
-}
-
-#[test]
-fn model_without_wnids_is_scored_by_index_only() {
-    let model = fixture("models/opset13.onnx").display().to_string();
-    let dir = data("file\twnid\nplate.png\tn07579787\n");
-    let (code, _, stderr) = eval(dir.path(), &["--model", &model]);
-    assert!(
-        code == 2 && stderr.contains("opset13 have no wnids"),
-        "{stderr}"
-    );
-    let dir = data("file\twnid\tclass_index\nplate.png\tn07579787\t3\n");
-    let (code, json) = eval_json(dir.path(), &["--model", &model]);
-    assert_eq!(code, 0, "{json}");
-    assert_eq!(json["classes"][0]["class_index"], 3);
-    assert!(json["classes"][0].get("wnid").is_none(), "{json}");
 }
 
 #[test]
@@ -420,84 +296,8 @@ fn wrong_use_is_exit_code_2() {
 #[test]
 fn reader_that_has_gone_is_no_failure() {
     let dir = data(&good_table());
-    let mut child = resnet()
-        .args(["eval", "--data"])
-        .arg(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
-}
-
-/// Figures over the labelled photos of the assets, of the built-in model or one of the assets' weights.
-fn figures(model: &str, more: &[&str]) -> Option<Value> {
-    let weights = match model {
-        "resnet18-tiny" | "efficientnet-lite0" => model.to_owned(),
-        _ => assets(&format!("models/{model}.onnx"))?
-            .display()
-            .to_string(),
-    };
-    let (code, json) = eval_json(&assets("eval")?, &[&["--model", &weights], more].concat());
-    assert_eq!(code, 0, "{json}");
-    println!(
-        "{model}: top-1 {}, top-5 {}, confidence {}, calibration error {}",
-        json["top1"], json["top5"], json["mean_confidence"], json["calibration_error"]
-    );
-    Some(json)
-}
-
-#[test]
-fn resnet50_is_as_accurate_as_the_reference() {
-    let Some(json) = figures("resnet50", &[]) else {
-        return;
-    };
-    // Pillow and ONNX Runtime: 251 of 300
-    assert_eq!(
-        (&json["photos"], &json["top1"]["right"]),
-        (&300.into(), &251.into())
-    );
-}
-
-#[test]
-fn resnet18_is_as_accurate_as_the_reference() {
-    let Some(json) = figures("resnet18", &[]) else {
-        return;
-    };
-    // as above: 234 of 300
-    assert_eq!(
-        (&json["photos"], &json["top1"]["right"]),
-        (&300.into(), &234.into())
-    );
-}
-
-#[test]
-fn preset_reaches_the_accuracy_of_its_card() {
-    let Some(json) = figures("efficientnet-lite0", &[]) else {
-        return;
-    };
-    // The card says 90.0 % and 98.0 %: 270 and 294 of 300. Photos are turned as their EXIF says, and there not.
-    for (figure, card) in [("top1", 270), ("top5", 294)] {
-        let right = json[figure]["right"].as_u64().unwrap();
-        assert!(right.abs_diff(card) <= 2, "{figure} {right}");
-    }
-}
-
-#[test]
-fn small_model_reaches_the_accuracy_of_its_card() {
-    let Some(json) = figures("resnet18-tiny", &["--known-only"]) else {
-        return;
-    };
-    assert_eq!(
-        (&json["photos"], &json["left_out"]),
-        (&71.into(), &229.into())
-    );
-    // The card says 49.3 % and 78.9 %; one point is less than one of the 71 photos.
-    for (figure, card) in [("top1", 0.493), ("top5", 0.789)] {
-        let got = json[figure]["accuracy"].as_f64().unwrap();
-        assert!((got - card).abs() <= 0.01, "{figure} {got}");
-    }
+    let mut command = resnet();
+    command.args(["eval", "--data"]).arg(dir.path());
+    let output = without_a_reader(command);
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
 }

@@ -1,10 +1,10 @@
-//! ONNX bytes to a plan that tract executes, with our operators in it.
+//! ONNX bytes to a network whose graph is known: read, typed for any batch if possible, and cut into regions.
 //!
-//! Called by `tract`. Reads the file's graph, types it for any batch if possible, has `lower` replace what our
-//! operators compute, and tract optimize what is left.
+//! Called by `tract`. What our operators compute is found by `lower`; the plan that tract executes is made in `plan`.
+
+mod plan;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tract_onnx::prelude::*;
@@ -14,19 +14,13 @@ use super::caught::catch;
 use super::external::WeightsDir;
 use super::graph_error::graph_error;
 use super::input::{InputShape, classifier_input};
-use super::lower::{self, Found, Lowered, Pooling};
+use super::lower::{self, Found, Pooling};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
-use super::tract::TractModel;
 use super::{
-    ColorValues, Ending, EngineOptions, EngineSpec, FeatureSpec, InputForm, LoadError,
-    NetworkInput, OutputInfo, Pixels, sizes, strides, weights,
+    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, sizes, strides, weights,
 };
-use crate::ops::graph::Shape;
-use crate::ops::{self, Region, SharedTeam};
 use crate::tensor::Size;
-use kernels::nn::{Arithmetic, Precision};
-use kernels::{Normalization, NormalizeKernel};
 
 /// A model file in memory.
 #[derive(Debug)]
@@ -240,80 +234,6 @@ impl Network {
     pub(super) fn is_quantized(&self) -> bool {
         self.found.is_quantized()
     }
-
-    /// The plan, with our operators in this precision where they have instructions for it.
-    pub(super) fn finish(
-        self,
-        precision: Precision,
-        colors: &ColorValues,
-        options: &EngineOptions,
-    ) -> Result<TractModel, LoadError> {
-        let quantized = self.is_quantized();
-        let Network { model, found, .. } = self;
-        let lowering = LoweringPlan {
-            // In any other precision than its own, a quantized file is tract's.
-            arithmetic: Arithmetic::new(precision, options.features)
-                .filter(|_| quantized == (precision == Precision::Int8)),
-            normalization: normalizations(colors, options),
-            options,
-        };
-        let lowered = lower(model, found, &lowering).map_err(|e| graph_error(&e))?;
-        let plan = |model| optimize(model, self.batch.clone(), lowered.elementwise_rest);
-        let bytes = lower::for_bytes(&lowered.model).map(plan);
-        let (plan, plan_batch) = plan(lowered.model)?;
-        let bytes_plan = match bytes.transpose()? {
-            Some((bytes_plan, batch)) if batch == plan_batch => Some(bytes_plan),
-            _ => None,
-        };
-        let mut outputs = vec![self.output];
-        let features = self.pooling.as_ref().map(|pooling| {
-            let Shape {
-                channels,
-                height,
-                width,
-            } = pooling.map_shape;
-            let output = |name: &str, shape| OutputInfo {
-                name: name.into(),
-                shape,
-            };
-            outputs.push(output("feature_map", vec![channels, height, width]));
-            outputs.push(output("features", vec![channels]));
-            FeatureSpec {
-                channels,
-                height,
-                width,
-            }
-        });
-        let spec = EngineSpec {
-            input_name: self.input_name,
-            outputs,
-            features,
-            output_reason: self.output_reason,
-            ending: self.ending,
-            input_form: self.about.form,
-            pixels: self.about.pixels,
-            notes: self.about.notes,
-            size: self.size,
-            plan_batch,
-            takes_bytes: bytes_plan.is_some(),
-            runtime: concat!("tract ", "0.23.9").to_owned(),
-            lowering: lowered.lowering,
-            precision,
-            precision_reason: String::new(),
-            instructions: String::new(),
-        };
-        Ok(TractModel {
-            spec,
-            colors: *colors,
-            single: self.single,
-            class_weights: self.pooling.map(|pooling| pooling.weights),
-            answers: Vec::new(),
-            plan,
-            bytes_plan,
-            programs: lowered.programs,
-            max_batch: options.max_batch.max(1),
-        })
-    }
 }
 
 /// The batch size that a graph is typed for.
@@ -352,69 +272,6 @@ fn typed(
             _ => one,
         }
     })
-}
-
-/// How regions are to be computed.
-struct LoweringPlan<'a> {
-    /// None if this CPU has no instructions for it.
-    arithmetic: Option<Arithmetic>,
-    normalization: Option<[Normalization; 3]>,
-    options: &'a EngineOptions,
-}
-
-/// The normalization by channel, for the kernels.
-fn normalizations(colors: &ColorValues, options: &EngineOptions) -> Option<[Normalization; 3]> {
-    let kernel = NormalizeKernel::new(options.features.isa)?;
-    let ColorValues { scale, mean, std } = colors;
-    Some([0, 1, 2].map(|c| Normalization::new(kernel, *scale, mean[c], std[c])))
-}
-
-/// Replaces what our operators compute.
-fn lower(model: TypedModel, found: Found, plan: &LoweringPlan<'_>) -> TractResult<Lowered> {
-    let Some(arithmetic) = plan.arithmetic else {
-        let nothing = &mut |_: &_, _| unreachable!("there is no region");
-        return found.nothing().replace(model, nothing);
-    };
-    let options = plan.options;
-    let floats = Arithmetic::new(Precision::F32, plan.options.features).unwrap_or(arithmetic);
-    found.replace(model, &mut |graph, outputs| {
-        let program = ops::compile(
-            graph,
-            // Parts of a quantized network may be on numbers.
-            match arithmetic.precision() == Precision::Int8 && !graph.is_quantized() {
-                true => floats,
-                false => arithmetic,
-            },
-            options.max_batch,
-            options.threads_per_worker,
-            plan.normalization.clone(),
-        )?;
-        let share = SharedTeam {
-            team: Arc::clone(&options.team),
-            threads: options.threads_per_worker,
-        };
-        Ok(Region::new(Arc::new(program), share, outputs))
-    })
-}
-
-/// The plan, and the batch that it is for if not for any.
-fn optimize(
-    model: TypedModel,
-    batch: Batch,
-    elementwise_rest: bool,
-) -> Result<(Arc<TypedRunnableModel>, Option<usize>), LoadError> {
-    let plan = |model: TypedModel| model.into_optimized()?.into_runnable();
-    let refuse = |e: TractError| graph_error(&e);
-    let symbol = match batch {
-        Batch::Fixed(n) => return Ok((plan(model).map_err(refuse)?, Some(n))),
-        Batch::Any(symbol) => symbol,
-    };
-    if elementwise_rest && let Ok(plan) = plan(model.clone()) {
-        return Ok((plan, None));
-    }
-    let one = HashMap::from([(symbol, 1.to_dim())]);
-    let model = model.set_symbols(&one).map_err(refuse)?;
-    Ok((plan(model).map_err(refuse)?, Some(1)))
 }
 
 fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {

@@ -1,10 +1,13 @@
-//! `--tls-cert` and `--tls-key`: who gets a connection, who does not, and certificates that change while it serves.
+//! `--tls-cert` and `--tls-key`: who gets a connection and its answers, and who does not.
+
+mod certificates;
+mod deadlines;
+mod healthcheck;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +16,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version,
 };
 
-use crate::harness::{Process, eventually, fixture_bytes, read_answer, resnet};
-use crate::http2;
+use crate::harness::{Process, eventually, fixture_bytes, read_answer};
 
 /// A certificate of its own authority for 127.0.0.1, and its key.
 pub(crate) struct Identity {
@@ -119,10 +121,6 @@ fn shake_hands(mut socket: TcpStream, config: &Arc<ClientConfig>) -> std::io::Re
         connection.complete_io(&mut socket)?;
     }
     Ok(StreamOwned::new(connection, socket))
-}
-
-fn certificate_seen(stream: &Stream) -> &CertificateDer<'static> {
-    &stream.conn.peer_certificates().unwrap()[0]
 }
 
 /// Status and body of the answer to a request on a connection that stays open.
@@ -257,133 +255,6 @@ fn what_is_no_tls_1_2_or_1_3_gets_an_alert_and_no_answer() {
     assert_eq!(ask(&mut stream, "GET", "/livez", b"").0, 200);
 }
 
-/// The start of a record that never comes whole.
-fn half_a_handshake(server: &Process) -> TcpStream {
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    let start = [0x16, 0x03, 0x01, 0x01, 0x00, 0x01];
-    stream.write_all(&start).unwrap();
-    stream
-}
-
-#[test]
-fn connection_opened_ahead_outlives_the_header_timeout() {
-    let identity = Identity::new();
-    let server = Files::with(&identity).serve(&["--header-timeout", "4s"]);
-    for version in [&version::TLS12, &version::TLS13] {
-        let config = Arc::new(client_of(&[&identity], &[version]));
-        let bare = TcpStream::connect(server.address).unwrap();
-        let mut shaken = connect(server.address, &config).unwrap();
-        let mut begun = connect(server.address, &config).unwrap();
-        // These come later, and begin to speak.
-        let mut half = half_a_handshake(&server);
-        begun.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
-        begun.flush().unwrap();
-        rest(&mut half);
-        rest(&mut begun.sock);
-        let mut bare = shake_hands(bare, &config).unwrap();
-        for stream in [&mut bare, &mut shaken] {
-            assert_eq!(ask(stream, "GET", "/livez", b"").0, 200);
-        }
-    }
-}
-
-#[test]
-fn idle_http_2_connection_gets_its_goaway() {
-    let identity = Identity::new();
-    let server = Files::with(&identity).serve(&["--http2", "--idle-timeout", "2s"]);
-    let mut config = client_of(&[&identity], &[&version::TLS13]);
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let mut stream = connect(server.address, &Arc::new(config)).unwrap();
-    stream.write_all(&http2::start()).unwrap();
-    let mut said = Vec::new();
-    let _ = stream.read_to_end(&mut said); // the end of TLS need not be told
-    assert_eq!(http2::goaway(&said), Some(0), "{said:?}");
-}
-
-#[test]
-fn half_handshakes_end_at_the_deadline_and_keep_nobody_out() {
-    let identity = Identity::new();
-    let server = Files::with(&identity).serve(&["--header-timeout", "4s"]);
-    let mut halves: Vec<TcpStream> = (0..200).map(|_| half_a_handshake(&server)).collect();
-    let mut stream = connect(server.address, &client(&[&identity])).unwrap();
-    assert_eq!(ask(&mut stream, "GET", "/readyz", b"").0, 200);
-    for stream in &mut halves {
-        rest(stream);
-    }
-    let mut stream = connect(server.address, &client(&[&identity])).unwrap();
-    assert_eq!(ask(&mut stream, "GET", "/readyz", b"").0, 200);
-}
-
-#[test]
-fn expired_certificate_is_exchanged_on_sighup_without_dropping_a_connection() {
-    let (old, new) = (Identity::until(2020), Identity::new());
-    let files = Files::with(&old);
-    let server = files.serve(&[]);
-    let strict = client(&[&old, &new]);
-    let expired = connect(server.address, &strict).unwrap_err().to_string();
-    assert!(expired.contains("certificate expired"), "{expired}");
-    files.put(&new.pem, &new.key_pem);
-    server.signal("HUP");
-    eventually("the new certificate is shown", || {
-        connect(server.address, &strict).is_ok_and(|s| *certificate_seen(&s) == new.certificate)
-    });
-}
-
-#[test]
-fn open_connections_go_on_and_resumed_sessions_see_the_new_certificate() {
-    for version in [&version::TLS12, &version::TLS13] {
-        let (old, new) = (Identity::new(), Identity::new());
-        let files = Files::with(&old);
-        let server = files.serve(&[]);
-        // keeps the sessions' secrets, as browsers do
-        let both = Arc::new(client_of(&[&old, &new], &[version]));
-        let mut open = connect(server.address, &both).unwrap();
-        assert_eq!(ask(&mut open, "GET", "/livez", b"").0, 200);
-        let mut resumed = connect(server.address, &both).unwrap();
-        assert_eq!(ask(&mut resumed, "GET", "/livez", b"").0, 200);
-        assert_eq!(
-            resumed.conn.handshake_kind(),
-            Some(rustls::HandshakeKind::Resumed)
-        );
-
-        files.put(&new.pem, &new.key_pem);
-        server.signal("HUP");
-        eventually("the new certificate is shown", || {
-            let stream = connect(server.address, &both).unwrap();
-            *certificate_seen(&stream) == new.certificate
-        });
-        assert_eq!(ask(&mut open, "GET", "/readyz", b"").0, 200);
-        assert_eq!(*certificate_seen(&open), old.certificate);
-    }
-}
-
-#[test]
-fn bad_pair_on_sighup_changes_nothing_and_is_logged() {
-    let (identity, other) = (Identity::new(), Identity::new());
-    let files = Files::with(&identity);
-    let server = files.serve(&[]);
-    for (certificate, key, reason) in [
-        (
-            &*identity.pem,
-            &*other.key_pem,
-            "is not that of the first certificate",
-        ),
-        ("", &identity.key_pem, "holds no certificate"),
-        (&identity.pem, "", "holds no private key"),
-    ] {
-        files.put(certificate, key);
-        server.signal("HUP");
-        server.log.line(reason, |l| {
-            let message = l["message"].as_str().unwrap_or_default();
-            l["level"] == "ERROR"
-                && message.contains("the certificate stays what it was")
-                && message.contains(reason)
-        });
-        let mut stream = connect(server.address, &client(&[&identity])).unwrap();
-        assert_eq!(ask(&mut stream, "GET", "/livez", b"").0, 200);
-    }
-}
-
 #[test]
 fn sigterm_drains_connections_with_tls() {
     let identity = Identity::new();
@@ -414,108 +285,4 @@ fn sigterm_drains_connections_with_tls() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
-}
-
-#[test]
-fn healthcheck_asks_by_tls_where_the_server_has_a_certificate() {
-    // Valid for nobody, as those are that name a host's public address: the probe is for the process.
-    let identity = Identity::until(2020);
-    let files = Files::with(&identity);
-    let server = files.serve(&[]);
-    let port = server.address.port().to_string();
-    let check = |args: &[&str], variable: Option<&Path>| {
-        let mut command = resnet();
-        command.args(["healthcheck", "--port", &port]).args(args);
-        if let Some(path) = variable {
-            command.env("RESNET_TLS_CERT", path);
-        }
-        let output = command.output().unwrap();
-        (output.status.code().unwrap(), said(&output))
-    };
-    let certificate = files.certificate();
-    assert_eq!(check(&["--tls"], None), (0, "ready\n".into()));
-    assert_eq!(check(&[], Some(&certificate)), (0, "ready\n".into()));
-    // in a container the server listens on every address
-    let everywhere = ["--host", "0.0.0.0"];
-    assert_eq!(check(&everywhere, Some(&certificate)).0, 0);
-    let (code, plain) = check(&[], None);
-    assert!(
-        code == 1
-            && plain.contains("no answer from http://")
-            && plain.ends_with(": the server answers by TLS, add --tls\n"),
-        "{plain}"
-    );
-    // another machine could be anyone (RFC 5737: an address of nobody)
-    let (code, elsewhere) = check(&["--tls", "--host", "192.0.2.1"], None);
-    assert!(
-        code == 2
-            && elsewhere
-                .contains("--host is 192.0.2.1, allowed with TLS are addresses of this machine"),
-        "{elsewhere}"
-    );
-}
-
-#[test]
-fn healthcheck_by_tls_of_a_server_without_says_so() {
-    let server = Process::start(&[]);
-    let port = server.address.port().to_string();
-    for variable in [None, Some("/secrets/tls.crt")] {
-        let mut command = resnet();
-        command.args(["healthcheck", "--port", &port]);
-        match variable {
-            None => command.arg("--tls"),
-            Some(path) => command.env("RESNET_TLS_CERT", path),
-        };
-        let output = command.output().unwrap();
-        let text = said(&output);
-        assert!(
-            output.status.code() == Some(1)
-                && text.contains("no answer from https://")
-                && text.ends_with("without TLS, leave out --tls and RESNET_TLS_CERT\n"),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn certificate_or_key_that_cannot_be_served_is_named_at_start() {
-    let (identity, other) = (Identity::new(), Identity::new());
-    let files = Files::with(&identity);
-    let (certificate, key) = (files.certificate(), files.key());
-    let run = |args: &[&str]| {
-        let output = resnet().args(["serve", "--port", "0"]).args(args).output();
-        let output = output.unwrap();
-        (output.status.code().unwrap(), said(&output))
-    };
-    let both = ["--tls-cert", text(&certificate), "--tls-key", text(&key)];
-    for (content, reason) in [
-        (
-            (&*identity.pem, &*other.key_pem),
-            "key.pem is not that of the first certificate in",
-        ),
-        (
-            ("no PEM", &identity.key_pem),
-            "cert.pem holds no certificate",
-        ),
-        ((&identity.pem, "no PEM"), "key.pem holds no private key"),
-    ] {
-        files.put(content.0, content.1);
-        let (code, text) = run(&both);
-        assert!(code == 1 && text.contains(reason), "{text}");
-        assert!(!text.contains("\"message\":\"ready"), "{text}");
-    }
-    fs::remove_file(&key).unwrap();
-    let (code, absent) = run(&both);
-    assert!(
-        code == 1 && absent.contains("key.pem cannot be read"),
-        "{absent}"
-    );
-    for (alone, missing) in [(&both[..2], "--tls-key"), (&both[2..], "--tls-cert")] {
-        let (code, text) = run(alone);
-        assert!(code == 2 && text.contains(missing), "{text}");
-    }
 }
