@@ -253,7 +253,9 @@ impl Model for Panics {
 fn panic_for_a_probe_image_is_the_reason_for_the_refusal() {
     let model = Panics(fixed(&[0.0, 1.0], 0).spec);
     let images = probes::images(Size::square(4), &ColorValues::UNIT);
-    let error = Trial::of(&model, &images, &Team::new(1)).unwrap_err().to_string();
+    let error = Trial::of(&model, &images, &Team::new(1))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("an index out of bounds"), "{error}");
 }
 

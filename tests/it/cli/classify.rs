@@ -182,8 +182,16 @@ fn photo_that_is_too_large_to_explain_has_its_classes_all_the_same() {
     writer.write_image_data(&vec![0; 1000 * 8000]).unwrap();
     writer.finish().unwrap();
     let model = ["--precision", "f32", "--model", "resnet18-tiny"];
-    let explain =
-        |rest: &[&str]| run(&[&["classify", "--explain", &why, &giant], &model[..], rest].concat());
+    let patient = ["--decode-timeout", "5m"];
+    let explain = |rest: &[&str]| {
+        run(&[
+            &["classify", "--explain", &why, &giant],
+            &model[..],
+            &patient,
+            rest,
+        ]
+        .concat())
+    };
     let words = "giant.png: an overlay of 64000000 pixels is not drawn, allowed are 50000000";
     let (code, stdout, stderr) = explain(&["--json"]);
     assert!(code == 1 && stderr.contains(words), "{code}: {stderr}");

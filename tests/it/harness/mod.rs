@@ -93,6 +93,8 @@ pub(crate) struct Settings {
 }
 
 impl Default for Settings {
+    /// The defaults of `resnet serve`, but that nothing is late on a machine that does much else beside: a test of a
+    /// time limit sets it.
     fn default() -> Self {
         let limits = RequestLimits::default();
         Settings {
@@ -102,11 +104,14 @@ impl Default for Settings {
             max_body_bytes: limits.max_body_bytes,
             body_memory_bytes: limits.body_memory_bytes,
             body_timeout: limits.body_timeout,
-            request_timeout: limits.request_timeout,
-            max_queue_wait: limits.max_memory_wait,
+            request_timeout: PATIENT,
+            max_queue_wait: PATIENT,
             stuck_after: Duration::from_secs(30),
             trusted_proxies: TrustedProxies::default(),
-            images: ImageOptions::default(),
+            images: ImageOptions {
+                timeout: PATIENT,
+                ..ImageOptions::default()
+            },
             server: ServerOptions {
                 shutdown_timeout: Duration::from_secs(10),
                 ..ServerOptions::default()
@@ -368,6 +373,9 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> (String, String) {
 
 /// How long a test waits for what must come before it gives up: for a machine on which much else runs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a request may take that is not to be late.
+const PATIENT: Duration = Duration::from_secs(300);
 
 /// Repeats a check until it holds.
 pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
