@@ -136,6 +136,7 @@ async fn run(
         mut results,
         read,
         deadline,
+        ..
     } = answered;
     let response = if wishes.is_overlay {
         drawn(passage, results.remove(0)?, read, deadline).await?
