@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument, field};
+use tracing::Instrument;
 
 use super::access::{AccessLine, CLIENT_LEFT, Outcome, Work};
 use super::client::ClientAddress;
@@ -78,19 +78,22 @@ async fn observe_in(
     next: Next,
 ) -> Response {
     let id = request_id(request.headers());
-    let logged = tracing::info_span!("request", request_id = %id, trace_id = field::Empty);
     let proxies = desk.trusted_proxies();
     let client = ClientAddress::of(proxies, request.extensions(), request.headers());
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
-    let span = is_told(&request).then(|| ServerSpan::begin(&desk, form.protocol(), &id, &request));
-    let span = span.flatten();
-    let trace = span.as_ref().map(ServerSpan::context);
-    if let Some(trace) = trace.or_else(|| caller(request.headers())) {
+    let span = match is_told(&request) {
+        true => ServerSpan::begin(&desk, form.protocol(), &id, &request),
+        false => None,
+    };
+    let own = span.as_ref().map(ServerSpan::context);
+    let trace = own.or_else(|| caller(request.headers()));
+    if let Some(trace) = trace {
         request.extensions_mut().insert(trace);
-        logged.record("trace_id", trace.trace_id());
     }
+    let trace_id = trace.map(|trace| trace.trace_id());
+    let logged = tracing::info_span!("request", request_id = %id, trace_id);
     let mut record = Record::begin(desk.metrics(), &id, &request, client, span);
     request.extensions_mut().insert(RequestId(id.clone()));
 
@@ -110,8 +113,8 @@ async fn observe_in(
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
-    if let Some(Ok(trace)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
-        headers.insert(TRACEPARENT, trace);
+    if let Some(Ok(own)) = own.map(|own| HeaderValue::from_str(&own.traceparent())) {
+        headers.insert(TRACEPARENT, own);
     }
     // What an answer is called is what it is, and none may outlive its request in a cache: it can be about a private
     // photo, and a cache does not know that X-API-Key is a secret.

@@ -20,8 +20,7 @@ use crate::preprocess::Source;
 /// From this number on, an answer's numbers are computed and written on another thread, for the same reason.
 const MANY_NUMBERS: usize = 8192;
 
-/// Images of a request whose stages a trace has apart, the first ones: a span has a price, and who sends more looks at
-/// their sum.
+/// Images of a request, the first ones, whose stages are spans: they share a queue with those of all other requests.
 const IMAGES_APART: usize = 8;
 
 /// A request on its way.

@@ -17,6 +17,9 @@ use crate::traces::{Attribute, RequestSpan, SpanStart, Stage, TraceContext, Valu
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// Longest `tracestate` that is handed on, in bytes: as much as everybody has to. Each span has it.
+const MAX_STATE: usize = 512;
+
 /// The status of a call of gRPC that has failed, by its name there, in the extensions of its answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RpcStatus(pub(crate) &'static str);
@@ -37,6 +40,17 @@ pub(super) fn caller(headers: &HeaderMap) -> Option<TraceContext> {
     match (given.next(), given.next()) {
         (Some(one), None) => TraceContext::parse(one.as_bytes()),
         _ => None,
+    }
+}
+
+/// What other systems say of the trace, in the order of its headers; nothing if that is long.
+fn state(headers: &HeaderMap) -> String {
+    let given = headers.get_all(TRACESTATE).iter();
+    let given: Vec<&str> = given.filter_map(|value| value.to_str().ok()).collect();
+    let state = given.join(",");
+    match state.len() <= MAX_STATE {
+        true => state,
+        false => String::new(),
     }
 }
 
@@ -69,17 +83,10 @@ impl ServerSpan {
     ) -> Option<ServerSpan> {
         let tracer = desk.tracer()?;
         let headers = request.headers();
-        let parent = caller(headers);
-        let state: Vec<&str> = headers
-            .get_all(TRACESTATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
         let span = tracer.begin(SpanStart {
             name: name(protocol, request),
-            parent,
-            state: &state.join(","),
-            at: Instant::now(),
+            parent: caller(headers),
+            state: &state(headers),
         });
         let mut span = ServerSpan { span, protocol };
         if span.span.is_recorded() {
@@ -223,7 +230,7 @@ fn known(method: &Method) -> Option<&'static str> {
     })
 }
 
-/// Tells the stages that a request has come to, as [METRICS.md](../../docs/METRICS.md) has them; the two waits apart.
+/// Tells the stages that a request has come to, as docs/METRICS.md has them; the two waits apart.
 fn stages(work: &Work, mut tell: impl FnMut(Stage)) {
     let mut lap = |name, lap: Option<&Lap>| {
         if let Some(Lap { start, time }) = lap {

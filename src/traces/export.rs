@@ -87,15 +87,14 @@ impl Tracer {
             Some(parent) => Context::new().with_remote_span_context(parent),
             None => Context::new(),
         };
-        let clocks = (SystemTime::now(), Instant::now());
-        let clocks = (clocks.0 - (clocks.1 - start.at), start.at);
+        let now = (SystemTime::now(), Instant::now());
         let builder = SpanBuilder::from_name(start.name)
             .with_kind(SpanKind::Server)
-            .with_start_time(clocks.0);
+            .with_start_time(now.0);
         RequestSpan {
             span: self.tracer.build_with_context(builder, &context),
             tracer: self.tracer.clone(),
-            start: clocks,
+            start: now,
         }
     }
 

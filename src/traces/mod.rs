@@ -10,6 +10,7 @@ mod context;
 mod export;
 #[cfg(not(feature = "otel"))]
 mod off;
+mod options;
 mod variables;
 
 use std::time::Instant;
@@ -19,7 +20,8 @@ pub use self::context::TraceContext;
 pub use self::export::{RequestSpan, Tracer};
 #[cfg(not(feature = "otel"))]
 pub use self::off::{RequestSpan, Tracer};
-pub use self::variables::{ExportOptions, Sampler, SpanQueue, VariableError};
+pub use self::options::{ExportOptions, Sampler, SpanQueue};
+pub use self::variables::VariableError;
 
 /// What a span tells, by its name: those of OpenTelemetry's semantic conventions, and our own, which begin with `resnet.`.
 pub type Attribute = (&'static str, Value);
@@ -46,7 +48,7 @@ pub struct Stage {
     pub attributes: Vec<Attribute>,
 }
 
-/// What a request's span is called, and whose child it is.
+/// What the span of a request that comes now is called, and whose child it is.
 #[derive(Debug)]
 pub struct SpanStart<'a> {
     /// Its name, as that of a route.
@@ -55,8 +57,6 @@ pub struct SpanStart<'a> {
     pub parent: Option<TraceContext>,
     /// What the caller's other systems have to say of the trace (`tracestate`), which is handed on unread.
     pub state: &'a str,
-    /// When the request came.
-    pub at: Instant,
 }
 
 impl From<&str> for Value {

@@ -55,5 +55,6 @@ mod readme;
 mod requests;
 mod smuggling;
 mod tls;
+mod traces;
 mod versions;
 mod webp;
