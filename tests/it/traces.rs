@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use crate::grpc::{INFER, call_raw};
 use crate::harness::http2::{block_on, connect, exchange};
 use crate::harness::{Answer, Process, agent, multipart};
+#[cfg(feature = "otel")]
+use crate::harness::{PATIENCE, fixture_bytes};
+#[cfg(feature = "otel")]
+use crate::pull::server::{Request as OfCollector, tls_server};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
@@ -106,4 +110,35 @@ fn other_lines_about_a_request_have_its_trace_too() {
     Answer::of(asked.content_type(content_type).send(&body[..])).ok();
     let item = server.log.line("an image of a list", |l| l["index"] == 1);
     assert_eq!(item["span"]["trace_id"], json!(TRACE), "{item}");
+}
+
+#[cfg(feature = "otel")]
+#[test]
+fn collector_by_https_must_be_of_the_authorities_that_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (collector, authority) = tls_server(dir.path(), move |request: &OfCollector, _| {
+        let _ = tell.send(request.head.clone()); // the test may have ended
+    });
+    let endpoint = format!("https://127.0.0.1:{}", collector.port);
+    let start = |more: &[(&str, &str)]| {
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+        ];
+        let server = Process::start_with_env(&[], &[&variables[..], more].concat());
+        let url = format!("http://{}/classify", server.address);
+        let photo = fixture_bytes("photos/espresso.png");
+        Answer::of(agent().post(url).send(&photo[..])).ok();
+        server
+    };
+
+    let stranger = start(&[]);
+    stranger.log.message("traces are lost");
+    assert!(told.try_recv().is_err());
+
+    let authority = authority.to_str().unwrap();
+    let _trusting = start(&[("OTEL_EXPORTER_OTLP_CERTIFICATE", authority)]);
+    let head = told.recv_timeout(PATIENCE).expect("traces");
+    assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
 }

@@ -365,7 +365,7 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> (String, String) {
 }
 
 /// How long a test waits for what must come before it gives up: for a machine on which much else runs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Repeats a check until it holds.
 pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {

@@ -9,7 +9,7 @@
 mod command;
 mod download;
 mod refusal;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
