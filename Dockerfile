@@ -26,7 +26,7 @@ RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
     done \
     && echo 'fn main() {}' > src/main.rs \
     && cp src/main.rs build.rs \
-    && cargo build --release --locked \
+    && cargo build --release --locked --features otel \
     && cargo clean --release --package resnet --package resnet-kernels \
     && rm -r src kernels build.rs
 
@@ -37,7 +37,7 @@ COPY src src
 # The context has no .git, so build.rs takes the commit from here.
 ARG REVISION=""
 RUN --mount=type=secret,id=cargo-config,target=/usr/local/cargo/config.toml \
-    RESNET_COMMIT="$(printf %.12s "${REVISION}")" cargo build --release --locked --bin resnet
+    RESNET_COMMIT="$(printf %.12s "${REVISION}")" cargo build --release --locked --features otel --bin resnet
 
 # Fills /models when MODEL is given, in the form of RESNET_MODEL: a path in the
 # build context is copied as it is, any other name is pulled. MODEL_FROM is a URL

@@ -1,6 +1,6 @@
 //! Bytes as hexadecimal digits, and back.
 //!
-//! Used for digests: of models, of API keys, in the tests.
+//! Used for digests of models and API keys, for the ids of traces, and in the tests.
 
 use std::fmt::Write as _;
 

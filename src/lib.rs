@@ -56,4 +56,5 @@ pub mod network;
 pub mod npy;
 pub mod table;
 pub mod tensor;
+pub mod traces;
 pub mod visible;

@@ -24,7 +24,10 @@ pub use self::received::ReceivedBytes;
 
 /// The room's own, which the connections name.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    pub address: SocketAddr,
+    pub scheme: &'static str,
+}
 
 /// Most images of a request.
 const MAX_IMAGES: usize = 4;

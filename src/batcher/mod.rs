@@ -42,8 +42,8 @@ pub struct BatchAnswer {
     pub output: Vec<f32>,
     /// What else was wanted of it.
     pub further: Further,
-    /// Time between arrival and the start of its batch.
-    pub queue: Duration,
+    /// When its batch began.
+    pub began: Instant,
     /// Time its batch ran.
     pub infer: Duration,
     /// Images in its batch.

@@ -75,7 +75,7 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
         drop(entry.until_run);
         images.push(entry.image);
         wishes.push(entry.wish);
-        waiting.push((entry.reply, entry.permit, start - entry.arrived));
+        waiting.push((entry.reply, entry.permit));
     }
     shared
         .metrics
@@ -89,13 +89,13 @@ fn serve(shared: &Shared, batch: Batch<Entry>, engine: &mut Box<dyn Engine>) {
     shared
         .admission
         .ran(index, batch_size, infer, start + infer);
-    for ((reply, permit, queue), output) in waiting.into_iter().zip(outputs) {
+    for ((reply, permit), output) in waiting.into_iter().zip(outputs) {
         // First, so that a client that asks again at once does not find itself still being served.
         drop(permit);
         let answer = output.map(|(output, further)| BatchAnswer {
             output,
             further,
-            queue,
+            began: start,
             infer,
             batch_size,
         });

@@ -2,7 +2,7 @@
 //!
 //! Made by `Pending::wait`, written out by `http` and `cli`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::batcher::BatchError;
 use crate::engine::{EngineError, Further};
@@ -24,6 +24,8 @@ pub struct Classification {
     pub output: Vec<f32>,
     /// What else was wanted.
     pub further: Further,
+    /// When its stages began.
+    pub began: Began,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -37,6 +39,33 @@ pub struct Prediction {
     pub probability: f32,
     /// The names of the class.
     pub label: Label,
+}
+
+/// When one image's stages began; how long each took is in its [`Timings`].
+#[derive(Debug, Clone, Copy)]
+pub struct Began {
+    /// Waiting for a thread to decode on.
+    pub submitted: Instant,
+    /// Decoding.
+    pub decode: Instant,
+    /// Waiting for a worker.
+    pub queue: Instant,
+    /// The batch's run.
+    pub infer: Instant,
+}
+
+impl Began {
+    /// Time it waited for a thread to decode on.
+    #[must_use]
+    pub fn waited_to_decode(&self) -> Duration {
+        self.decode - self.submitted
+    }
+
+    /// Time it waited for a worker.
+    #[must_use]
+    pub fn waited_to_infer(&self) -> Duration {
+        self.infer - self.queue
+    }
 }
 
 /// Time one image spent in each stage.

@@ -19,8 +19,12 @@ use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Source, 
 /// An image that has been decoded.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// Waiting for a thread.
-    pub(super) waited: Duration,
+    /// Handed in.
+    pub(super) submitted: Instant,
+    /// Taken by a thread.
+    pub(super) began: Instant,
+    /// Handed to the batcher.
+    pub(super) arrived: Instant,
     /// None of pixels and values that are no file.
     pub(super) image: Option<ImageInfo>,
     pub(super) decode: Duration,
@@ -160,7 +164,9 @@ impl ImageTask {
             until_run: Box::new(under_way),
         };
         let prepared = Prepared {
-            waited: start - self.submitted,
+            submitted: self.submitted,
+            began: start,
+            arrived: now,
             image: info,
             decode,
             preprocess,

@@ -31,7 +31,7 @@ pub use crate::engine::{ActivationMap, Explain, Further, Wish};
 pub use crate::registry::{split_version, version_of};
 
 pub use self::active::{ActiveClassifier, SharedClassifier};
-pub use self::answer::{Classification, ClassifyError, Prediction, Timings};
+pub use self::answer::{Began, Classification, ClassifyError, Prediction, Timings};
 pub use self::memory::{ImageSize, bound as images_memory_bound};
 pub use self::pending::Pending;
 pub use self::recent_classes::{Frequent, RecentClasses};

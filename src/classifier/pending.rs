@@ -9,7 +9,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::image_task::Prepared;
-use super::{Classification, ClassifyError, ClassifyOptions, Prediction, ServedModel, Timings};
+use super::{
+    Began, Classification, ClassifyError, ClassifyOptions, Prediction, ServedModel, Timings,
+};
 use crate::batcher::{BatchAnswer, BatchError};
 use crate::metrics::Metrics;
 use crate::postprocess::{Certainty, Ranked, check_finite, rank, softmax};
@@ -73,10 +75,16 @@ impl Pending {
             }
         };
         let predictions = ranked.into_iter().map(name).collect();
+        let began = Began {
+            submitted: prepared.submitted,
+            decode: prepared.began,
+            queue: prepared.arrived,
+            infer: answer.began,
+        };
         let timings = Timings {
             decode: prepared.decode,
             preprocess: prepared.preprocess,
-            queue: prepared.waited + answer.queue,
+            queue: began.waited_to_decode() + began.waited_to_infer(),
             infer: answer.infer,
             postprocess: start.elapsed(),
             batch_size: answer.batch_size,
@@ -88,6 +96,7 @@ impl Pending {
             image: prepared.image,
             output: answer.output,
             further: answer.further,
+            began,
             timings,
         })
     }

@@ -5,6 +5,7 @@
 use crate::config::{ImageConfig, RequestConfig, ServerConfig, memory_limit};
 use crate::metrics::resident_memory;
 use crate::server::GRPC_CONNECTIONS;
+use crate::traces::ExportOptions;
 
 /// Most that one connection of HTTP/1.1 holds besides a body: its read buffer, at most 64 KiB of it in use, and as much
 /// for the frame taken from it, the answer, two tasks and TLS. An idle one holds an eighth to a quarter of it.
@@ -20,6 +21,10 @@ const GRPC_CONNECTION_BYTES: u64 = 3 << 20;
 /// A body grows by doubling, so that up to twice what has arrived is reserved while it does.
 const BODY_RESERVE: u64 = 2;
 
+/// Most that a span takes which waits to be exported: that of a request with all its attributes, and as much for the
+/// message in which it leaves.
+const SPAN_BYTES: u64 = 4 << 10;
+
 /// The limits that bound the memory, `classifier`'s own apart.
 pub(super) struct MemoryLimits {
     /// Most connections.
@@ -32,6 +37,8 @@ pub(super) struct MemoryLimits {
     bodies: u64,
     /// Most bytes that decoders hold.
     decoding: u64,
+    /// Most spans that wait to be exported.
+    spans: u64,
 }
 
 impl MemoryLimits {
@@ -50,7 +57,14 @@ impl MemoryLimits {
             },
             bodies: requests.body_memory_bytes() + requests.max_body_bytes,
             decoding: images.decode_memory,
+            spans: 0,
         }
+    }
+
+    /// The same with the traces that are exported, if they are.
+    pub(super) fn with_traces(self, traces: Option<&ExportOptions>) -> MemoryLimits {
+        let spans = traces.map_or(0, |traces| traces.queue.capacity as u64);
+        MemoryLimits { spans, ..self }
     }
 
     fn connections_memory(&self) -> u64 {
@@ -69,6 +83,7 @@ impl MemoryLimits {
             BODY_RESERVE.saturating_mul(self.bodies),
             self.decoding,
             images,
+            SPAN_BYTES.saturating_mul(self.spans),
         ]
         .into_iter()
         .fold(connections, u64::saturating_add)

@@ -54,6 +54,8 @@ pub struct Admitted<'a> {
 pub struct Answered<E> {
     /// For each image, in order, its classification or why there is none.
     pub results: Vec<Result<Classification, E>>,
+    /// When the request came in, and its body began to be read.
+    pub start: Instant,
     /// How long the body took to arrive, and its images to be found.
     pub read: Duration,
     /// When they are no longer wanted.
@@ -225,6 +227,7 @@ impl Admitted<'_> {
         }
         Ok(Answered {
             results,
+            start: self.start,
             read: self.read,
             deadline: self.deadline,
         })

@@ -36,6 +36,7 @@ use crate::classifier::{
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
 use crate::repository::{Change, Repository};
+use crate::traces::Tracer;
 
 pub use self::admitted::{Admitted, Answered, InferRequest, or_expired};
 pub use self::answer_memory::AnswerMemory;
@@ -73,6 +74,7 @@ pub struct Desk {
     refusal_pace: RefusalPace,
     client_seed: RandomState,
     keys: RwLock<Option<Arc<KeySet>>>,
+    tracer: OnceLock<Tracer>,
 }
 
 impl Desk {
@@ -97,12 +99,23 @@ impl Desk {
             refusal_pace: RefusalPace::new(),
             client_seed: RandomState::new(),
             keys: RwLock::new(None),
+            tracer: OnceLock::new(),
         })
     }
 
     /// What the server counts.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// From now on requests are told to this tracer. The first call counts.
+    pub fn set_tracer(&self, tracer: Tracer) {
+        let _ = self.tracer.set(tracer);
+    }
+
+    /// Who is told of requests; nobody where no traces are exported.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.get()
     }
 
     /// What one request may cost.

@@ -54,12 +54,13 @@ pub fn router(desk: Arc<Desk>) -> Router {
         ("RepositoryIndex", post(tell::repository_index)),
         ("RepositoryModelLoad", post(exchange::load)),
         ("RepositoryModelUnload", post(exchange::unload)),
-        ("ModelInfer", post(infer::infer)),
         ("ModelStreamInfer", post(stream::infer)),
     ];
     let probes = probes.map(|(method, call)| (path(method, Purpose::Probe), call));
     let ours = ours.map(|(method, call)| (path(method, Purpose::Client), call));
-    let routes = probes.into_iter().chain(ours);
+    // Of a stream each request is told for itself.
+    let infer = [(path("ModelInfer", Purpose::Inference), post(infer::infer))];
+    let routes = probes.into_iter().chain(ours).chain(infer);
     let routes = routes.fold(Router::new(), |router, (path, call)| {
         router.route(&path, call)
     });

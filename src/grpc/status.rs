@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::Code;
 
-use crate::http::{ApiError, CountedAs, Problem};
+use crate::http::{ApiError, CountedAs, Problem, RpcStatus};
 use crate::oip::OipError;
 
 /// The status of what would be this one by REST.
@@ -41,6 +41,29 @@ fn by_rest(code: Code) -> StatusCode {
     }
 }
 
+/// Its name, as traces have it.
+pub(super) fn name(code: Code) -> RpcStatus {
+    RpcStatus(match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    })
+}
+
 /// Answers calls alone, and a problem in the words of gRPC: its status and text in the head, and no body.
 pub(super) async fn speak(request: Request, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE);
@@ -65,6 +88,7 @@ pub(super) async fn speak(request: Request, next: Next) -> Response {
     };
     let status = tonic::Status::new(code(problem.status()), problem.detail());
     let (mut head, _) = response.into_parts();
+    head.extensions.insert(name(status.code()));
     head.status = StatusCode::OK;
     head.headers.remove(header::CONTENT_LENGTH);
     let kind = HeaderValue::from_static("application/grpc");

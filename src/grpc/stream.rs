@@ -19,7 +19,7 @@ use hyper::body::Frame;
 use super::frame::{Frames, Reader, framed, ok_trailers, with_body};
 use super::infer;
 use super::messages::StreamInferResponse;
-use super::status::code;
+use super::status::{self, code};
 use super::timeout::patience;
 use crate::desk::{AnswerMemory, Deadline, Desk, DeskError};
 use crate::fair_queue::ClientId;
@@ -56,6 +56,11 @@ pub(super) async fn infer(State(desk): State<Arc<Desk>>, request: Request) -> Re
         Some((Ok::<_, Infallible>(frame), call))
     });
     with_body(Body::new(StreamBody::new(answers)))
+}
+
+/// Tells that a request has no answer.
+fn failed(one: &mut OneOfMany, error: &ApiError) {
+    one.failed(error, status::name(code(error.problem().status())));
 }
 
 impl Call {
@@ -99,7 +104,7 @@ impl Call {
         let length = tokio::select! {
             biased;
             length = frames.begin() => length.inspect_err(|error| {
-                OneOfMany::begin(desk, head).failed(error);
+                failed(&mut OneOfMany::begin(desk, head), error);
             })?,
             () = desk.draining() => return Err(DeskError::ShuttingDown.into()),
             () = tokio::time::sleep_until(end.into()) => {
@@ -118,7 +123,7 @@ impl Call {
         let held = match frames.read(length, reader).await {
             Ok(held) => held,
             Err(error) => {
-                one.failed(&error);
+                failed(&mut one, &error);
                 return Err(error);
             }
         };
@@ -133,7 +138,7 @@ impl Call {
                 (answer, memory)
             }
             Err(error) => {
-                one.failed(&error);
+                failed(&mut one, &error);
                 let answer = StreamInferResponse {
                     error_message: error.problem().detail().to_owned(),
                     infer_response: None,

@@ -11,8 +11,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use super::client::ClientAddress;
 use super::error::{ApiError, Problem};
 use super::received::ReceivedBytes;
-use crate::classifier::{Classification, Timings};
-use crate::desk::{InferRequest, cut};
+use super::span::RpcStatus;
+use crate::classifier::{Began, Classification, Timings};
+use crate::desk::{Answered, InferRequest, cut};
+use crate::traces::TraceContext;
 
 /// What a filter calls the lines.
 pub(crate) const TARGET: &str = "resnet::access";
@@ -23,13 +25,33 @@ pub(crate) struct Work {
     /// The model that was found.
     pub(crate) model: String,
     /// Images in the body; none until they are found.
-    images: Option<usize>,
+    pub(super) images: Option<usize>,
     /// Those of them that got a problem in place of classes.
-    failed: Option<usize>,
-    read: Option<Duration>,
+    pub(super) failed: Option<usize>,
+    pub(super) read: Option<Lap>,
     /// The longest of all images.
     stages: Option<Timings>,
-    respond: Option<Duration>,
+    /// Of the first images, where they are told apart.
+    pub(super) times: Vec<ImageTimes>,
+    pub(super) respond: Option<Lap>,
+}
+
+/// A part of a request's time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lap {
+    pub(super) start: Instant,
+    pub(super) time: Duration,
+}
+
+/// When one image of a request was where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ImageTimes {
+    /// Its place among all.
+    pub(super) index: usize,
+    /// Whether it had to be decoded.
+    pub(super) is_file: bool,
+    pub(super) began: Began,
+    pub(super) timings: Timings,
 }
 
 impl Work {
@@ -47,16 +69,27 @@ impl Work {
         self.images = Some(images);
     }
 
-    /// The images have their answers; reading them took `read`.
-    pub(crate) fn answered(
-        &mut self,
-        results: &[Result<Classification, ApiError>],
-        read: Duration,
-    ) {
+    /// The images have their answers; so many of them, the first, are told apart.
+    pub(super) fn answered(&mut self, answered: &Answered<ApiError>, apart: usize) {
+        let results = &answered.results;
         self.failed = Some(results.iter().filter(|r| r.is_err()).count());
-        self.read = Some(read);
+        self.read = Some(Lap {
+            start: answered.start,
+            time: answered.read,
+        });
         let timings = results.iter().flatten().map(|c| c.timings);
         self.stages = timings.reduce(Timings::longest);
+        let first = results.iter().enumerate().take(apart);
+        let times = |(index, result): (usize, &Result<Classification, ApiError>)| {
+            let classification = result.as_ref().ok()?;
+            Some(ImageTimes {
+                index,
+                is_file: classification.image.is_some(),
+                began: classification.began,
+                timings: classification.timings,
+            })
+        };
+        self.times = first.filter_map(times).collect();
     }
 
     /// Where the time went, in milliseconds, as browsers and proxies show it (W3C Server Timing); none of what was not
@@ -66,26 +99,27 @@ impl Work {
         let text = format!(
             "read;dur={:.2}, decode;dur={:.2}, preprocess;dur={:.2}, queue;dur={:.2}, \
              infer;dur={:.2};desc=\"batch of {}\", respond;dur={:.2}",
-            ms(self.read.unwrap_or_default()),
+            ms(self.read.map_or(Duration::ZERO, |read| read.time)),
             ms(stages.decode),
             ms(stages.preprocess),
             ms(stages.queue),
             ms(stages.infer),
             stages.batch_size,
-            ms(respond),
+            ms(respond.time),
         );
         HeaderValue::try_from(text).ok()
     }
 
-    /// The answer was written in `time`.
-    pub(crate) fn responded(&mut self, time: Duration) {
-        self.respond = Some(time);
+    /// The answer was written in `time`, from `start` on.
+    pub(super) fn responded(&mut self, start: Instant, time: Duration) {
+        self.respond = Some(Lap { start, time });
     }
 }
 
 /// What of a request's line its head tells.
 pub(super) struct AccessLine {
     id: String,
+    trace_id: Option<String>,
     start: Instant,
     method: String,
     path: String,
@@ -103,6 +137,8 @@ pub(super) struct Outcome<'a> {
     pub(super) bytes: Option<u64>,
     pub(super) key: Option<&'a str>,
     pub(super) problem: Option<&'a Problem>,
+    /// Of a call of gRPC that has failed.
+    pub(super) rpc: Option<RpcStatus>,
     pub(super) work: &'a Work,
 }
 
@@ -116,6 +152,7 @@ impl AccessLine {
         let agent = request.headers().get(header::USER_AGENT);
         AccessLine {
             id: id.to_owned(),
+            trace_id: request.extensions().get().map(TraceContext::trace_id),
             start: Instant::now(),
             method: cut(request.method().as_str()),
             path: cut(request.uri().path()),
@@ -127,8 +164,9 @@ impl AccessLine {
         }
     }
 
-    pub(super) fn request_id(&self) -> &str {
-        &self.id
+    /// The request's own and its trace's, if it is in one.
+    pub(super) fn ids(&self) -> (&str, Option<&str>) {
+        (&self.id, self.trace_id.as_deref())
     }
 
     /// Since the request's head came.
@@ -140,6 +178,7 @@ impl AccessLine {
     pub(super) fn write(&self, outcome: &Outcome<'_>) {
         let AccessLine {
             id: request_id,
+            trace_id,
             method,
             path,
             protocol,
@@ -157,7 +196,8 @@ impl AccessLine {
         let (bytes_out, images, failed) = (outcome.bytes, work.images, work.failed);
         let duration_ms = ms(self.elapsed());
         let stage = |of: fn(&Timings) -> Duration| work.stages.as_ref().map(of).map(ms);
-        let (read_ms, respond_ms) = (work.read.map(ms), work.respond.map(ms));
+        let lap = |lap: Option<Lap>| lap.map(|lap| ms(lap.time));
+        let (read_ms, respond_ms) = (lap(work.read), lap(work.respond));
         let (decode_ms, preprocess_ms) = (stage(|t| t.decode), stage(|t| t.preprocess));
         let (queue_ms, infer_ms) = (stage(|t| t.queue), stage(|t| t.infer));
         let batch_size = work.stages.as_ref().map(|t| t.batch_size);
@@ -165,7 +205,7 @@ impl AccessLine {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
                     target: TARGET,
-                    request_id, client, key, method, path, protocol, status, code, reason, model, images, failed,
+                    request_id, trace_id, client, key, method, path, protocol, status, code, reason, model, images, failed,
                     bytes_in, bytes_out, duration_ms, read_ms, decode_ms, preprocess_ms, queue_ms, infer_ms, respond_ms,
                     batch_size, user_agent, $message
                 )

@@ -24,8 +24,8 @@ pub(super) async fn check(
     let Some(keys) = desk.keys() else {
         return next.run(request).await;
     };
-    let purpose = request.extensions().get::<Purpose>();
-    let is_open = matches!(purpose, Some(Purpose::Probe | Purpose::Page));
+    let purpose = request.extensions().get::<Purpose>().copied();
+    let is_open = purpose.is_some_and(|purpose| !purpose.needs_key());
     // OPTIONS tells of a path what the documentation tells too.
     if is_open || request.method() == Method::OPTIONS {
         return next.run(request).await;

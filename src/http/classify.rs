@@ -138,6 +138,7 @@ async fn run(
         mut results,
         read,
         deadline,
+        ..
     } = answered;
     let response = if wishes.is_overlay {
         drawn(passage, results.remove(0)?, deadline).await?

@@ -10,9 +10,14 @@ use super::forwarded::Hops;
 use crate::desk::{Desk, KeyName, TrustedProxies};
 use crate::fair_queue::ClientId;
 
-/// Who sent a request: the other end of its connection, in the extensions of each request.
+/// Who sent a request, in the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// The other end of its connection.
+    pub address: SocketAddr,
+    /// How the connection is spoken on, as URLs have it: `http` or `https`.
+    pub scheme: &'static str,
+}
 
 /// Where a request comes from, proxies that are trusted left out; in the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +30,7 @@ impl ClientAddress {
         extensions: &Extensions,
         headers: &HeaderMap,
     ) -> Option<ClientAddress> {
-        let peer = extensions.get::<Peer>()?.0.ip();
+        let peer = extensions.get::<Peer>()?.address.ip();
         if !proxies.trusts(peer) {
             return Some(ClientAddress(peer.to_canonical()));
         }
@@ -62,7 +67,10 @@ mod tests {
     fn client(peer: &str, lines: &[(&'static str, &'static str)]) -> String {
         let proxies = TrustedProxies::new(vec!["10.0.0.1".parse().expect("a network")]);
         let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
-        extensions.insert(Peer(SocketAddr::new(peer.parse().expect("an address"), 1)));
+        extensions.insert(Peer {
+            address: SocketAddr::new(peer.parse().expect("an address"), 1),
+            scheme: "http",
+        });
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
         }

@@ -17,6 +17,7 @@ use super::client::ClientAddress;
 use super::error::{ApiError, Problem};
 use super::oip;
 use super::route::Purpose;
+use super::span::{Protocol, RpcStatus, ServerSpan, TRACEPARENT, caller, is_told};
 use crate::desk::{Desk, KeyName};
 use crate::metrics::Metrics;
 
@@ -55,6 +56,15 @@ enum Form {
     Grpc,
 }
 
+impl Form {
+    fn protocol(self) -> Protocol {
+        match self {
+            Form::Problem | Form::Oip => Protocol::Http,
+            Form::Grpc => Protocol::Grpc,
+        }
+    }
+}
+
 /// The status by which an answer is counted whose own says nothing, in its extensions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CountedAs(pub(crate) StatusCode);
@@ -70,16 +80,26 @@ async fn observe_in(
     next: Next,
 ) -> Response {
     let id = request_id(request.headers());
-    let span = tracing::info_span!("request", request_id = %id);
     let proxies = desk.trusted_proxies();
     let client = ClientAddress::of(proxies, request.extensions(), request.headers());
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
-    let mut record = Record::begin(desk.metrics(), &id, &request, client);
+    let span = match is_told(&request) {
+        true => ServerSpan::begin(&desk, form.protocol(), &id, &request),
+        false => None,
+    };
+    let own = span.as_ref().map(ServerSpan::context);
+    let trace = own.or_else(|| caller(request.headers()));
+    if let Some(trace) = trace {
+        request.extensions_mut().insert(trace);
+    }
+    let trace_id = trace.map(|trace| trace.trace_id());
+    let logged = tracing::info_span!("request", request_id = %id, trace_id);
+    let mut record = Record::begin(desk.metrics(), &id, &request, client, span);
     request.extensions_mut().insert(RequestId(id.clone()));
 
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(logged).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
     let counted = response.extensions_mut().remove::<CountedAs>();
@@ -95,6 +115,9 @@ async fn observe_in(
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
+    if let Some(Ok(own)) = own.map(|own| HeaderValue::from_str(&own.traceparent())) {
+        headers.insert(TRACEPARENT, own);
+    }
     // What an answer is called is what it is, and none may outlive its request in a cache: it can be about a private
     // photo, and a cache does not know that X-API-Key is a secret.
     headers.insert(
@@ -108,6 +131,7 @@ async fn observe_in(
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 
+    let rpc = response.extensions_mut().remove::<RpcStatus>();
     let work = response.extensions_mut().remove::<Work>();
     let timing = work.as_ref().and_then(Work::server_timing);
     if let Some(timing) = timing.filter(|_| form != Form::Grpc) {
@@ -119,6 +143,7 @@ async fn observe_in(
         bytes: response.body().size_hint().exact(),
         key: key.as_ref().map(|name| &*name.0),
         problem: problem.as_ref(),
+        rpc,
         work: &work.unwrap_or_default(),
     });
     response
@@ -175,10 +200,14 @@ impl OneOfMany {
     pub(crate) fn begin(desk: &Desk, head: &Parts) -> OneOfMany {
         let id = head.extensions.get::<RequestId>();
         let id = id.map_or("", |id| &id.0);
-        let request = Request::from_parts(head.clone(), Body::empty());
+        let mut request = Request::from_parts(head.clone(), Body::empty());
         let client = head.extensions.get::<ClientAddress>().copied();
+        let span = ServerSpan::begin(desk, Protocol::Grpc, id, &request);
+        if let Some(span) = &span {
+            request.extensions_mut().insert(span.context());
+        }
         OneOfMany {
-            record: Record::begin(desk.metrics(), id, &request, client),
+            record: Record::begin(desk.metrics(), id, &request, client, span),
             key: head.extensions.get().cloned(),
             work: Work::default(),
         }
@@ -186,21 +215,22 @@ impl OneOfMany {
 
     /// It has its answer.
     pub(crate) fn answered(&mut self) {
-        self.finish(StatusCode::OK, None);
+        self.finish(StatusCode::OK, None, None);
     }
 
     /// It has none.
-    pub(crate) fn failed(&mut self, error: &ApiError) {
+    pub(crate) fn failed(&mut self, error: &ApiError, status: RpcStatus) {
         let problem = error.problem();
-        self.finish(problem.status(), Some(&problem));
+        self.finish(problem.status(), Some(&problem), Some(status));
     }
 
-    fn finish(&mut self, status: StatusCode, problem: Option<&Problem>) {
+    fn finish(&mut self, status: StatusCode, problem: Option<&Problem>, rpc: Option<RpcStatus>) {
         self.record.finish(&Outcome {
             status,
             bytes: None,
             key: self.key.as_ref().map(|name| &*name.0),
             problem,
+            rpc,
             work: &self.work,
         });
     }
@@ -212,6 +242,7 @@ struct Record {
     route: String,
     is_probe: bool,
     line: AccessLine,
+    span: Option<ServerSpan>,
     done: bool,
 }
 
@@ -221,6 +252,7 @@ impl Record {
         id: &str,
         request: &Request,
         client: Option<ClientAddress>,
+        span: Option<ServerSpan>,
     ) -> Record {
         metrics.requests_in_flight.inc();
         let route = request.extensions().get::<MatchedPath>();
@@ -232,6 +264,7 @@ impl Record {
             line: AccessLine::begin(id, request, client, is_probe),
             route,
             is_probe,
+            span,
             done: false,
         }
     }
@@ -242,7 +275,7 @@ impl Record {
         self.metrics.observe_request(
             (&self.route, kind_of_answer(status)),
             self.line.elapsed(),
-            (self.line.request_id(), None),
+            self.line.ids(),
         );
         let refusal = outcome.problem.filter(|_| is_refusal(status));
         if let Some(problem) = refusal.filter(|_| !self.is_probe) {
@@ -261,6 +294,9 @@ impl Record {
             .inc();
         self.metrics.requests_in_flight.dec();
         self.line.write(outcome);
+        if let Some(span) = self.span.take() {
+            span.end(outcome);
+        }
     }
 }
 
@@ -291,6 +327,7 @@ impl Drop for Record {
                 bytes: None,
                 key: None,
                 problem: None,
+                rpc: Some(RpcStatus("CANCELLED")),
                 work: &Work::default(),
             });
         }

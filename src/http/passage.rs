@@ -20,6 +20,9 @@ use crate::preprocess::Source;
 /// From this number on, an answer's numbers are computed and written on another thread, for the same reason.
 const MANY_NUMBERS: usize = 8192;
 
+/// Images of a request, the first ones, whose stages are spans: they share a queue with those of all other requests.
+const IMAGES_APART: usize = 8;
+
 /// A request on its way.
 #[derive(Clone, Copy)]
 pub(crate) struct Passage<'a> {
@@ -70,7 +73,11 @@ impl<'a> Passage<'a> {
             }
         };
         let answered = admitted.classify(held, images).await?;
-        work.answered(&answered.results, answered.read);
+        let apart = match self.desk.tracer() {
+            Some(_) => IMAGES_APART,
+            None => 0,
+        };
+        work.answered(&answered, apart);
         let problems = &self.desk.metrics().image_problems;
         for problem in answered
             .results
@@ -106,7 +113,7 @@ impl<'a> Passage<'a> {
     /// The answer is written, which was begun at `start`; reading the body had taken `read`.
     pub(crate) fn responded(self, read: Duration, start: Instant, work: &mut Work) {
         let responding = start.elapsed();
-        work.responded(responding);
+        work.responded(start, responding);
         let stages = &self.desk.metrics().stage_duration;
         let model = self.request.model.info.name.as_str();
         for (stage, time) in [("read", read), ("respond", responding)] {

@@ -25,6 +25,15 @@ pub(crate) enum Purpose {
     Page,
     /// Clients: a key is needed where keys are set.
     Client,
+    /// Clients with images, each of whose requests is a span where traces are exported.
+    Inference,
+}
+
+impl Purpose {
+    /// Whether a key is needed where keys are set.
+    pub(crate) fn needs_key(self) -> bool {
+        matches!(self, Purpose::Client | Purpose::Inference)
+    }
 }
 
 /// The purposes of paths.
@@ -86,7 +95,7 @@ impl Route {
         let methods = post(handler.clone()).put(handler);
         let put = told.clone().suffixed("_put");
         let operations = vec![("post", told), ("put", put)];
-        Route::of(path, methods, "POST,PUT,OPTIONS", operations)
+        Route::of(path, methods, "POST,PUT,OPTIONS", operations).purpose(Purpose::Inference)
     }
 
     /// A path that is asked by POST alone.

@@ -203,19 +203,26 @@ impl Serialize for OutputTensor {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::classifier::{Further, Timings};
+    use crate::classifier::{Began, Further, Timings};
     use crate::registry::OutputKind;
 
     fn classification(further: Further) -> Classification {
+        let now = Instant::now();
         Classification {
             predictions: Vec::new(),
             kind: OutputKind::Logits,
             image: None,
             output: vec![0.0, 1.0],
             further,
+            began: Began {
+                submitted: now,
+                decode: now,
+                queue: now,
+                infer: now,
+            },
             timings: Timings {
                 decode: Duration::ZERO,
                 preprocess: Duration::ZERO,

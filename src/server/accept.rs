@@ -19,6 +19,7 @@ use super::connection::{self, Protocols};
 use super::requests::Requests;
 use super::watched::Watched;
 use super::{BACKLOG, Drained, ServerOptions, Tls};
+use crate::http::Peer;
 
 /// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -137,14 +138,17 @@ impl Accepting {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, mut slot: Slot) {
+    fn serve(&self, stream: TcpStream, address: SocketAddr, mut slot: Slot) {
         slot.count(self.connections.clone());
         // Answers are small and complete: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
         let activity = Arc::new(Activity::new(self.timeouts));
         let requests = Requests {
             router: self.router.clone(),
-            peer,
+            peer: Peer {
+                address,
+                scheme: if self.tls.is_some() { "https" } else { "http" },
+            },
             activity: Arc::clone(&activity),
             in_flight: Arc::clone(&self.in_flight),
         };

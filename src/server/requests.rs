@@ -4,7 +4,6 @@
 //! and end, and counts those of all connections for the drain.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +31,7 @@ const PIECE: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     pub(super) router: Router,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) activity: Arc<Activity>,
     /// Requests in flight on all connections.
     pub(super) in_flight: Arc<AtomicUsize>,
@@ -56,7 +55,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             received: received.clone(),
             ended: false,
         });
-        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(received);
         let route = self.router.clone().call(request); // a router is always ready
         Box::pin(async move {

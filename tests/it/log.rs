@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Process, agent, fixture_bytes, multipart, raw, resnet};
 
 const KEY: &str = "a-key-of-sixteen-letters-or-more";
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// Names and kinds of the fields of a request's line, as the table of the documentation has them.
 fn documented() -> BTreeMap<String, String> {
@@ -69,6 +70,7 @@ fn lines_have_the_documented_fields_and_no_others() {
     let post = |path: &str, content_type: &str, body: &[u8]| {
         let request = agent().post(url(path)).content_type(content_type);
         let request = request.header("X-API-Key", KEY).header("User-Agent", "t/1");
+        let request = request.header("traceparent", TRACEPARENT);
         Answer::of(request.send(body))
     };
     let photo = fixture_bytes("photos/espresso.png");
@@ -89,6 +91,7 @@ fn lines_have_the_documented_fields_and_no_others() {
         ("batch_size", json!(1)),
         ("bytes_in", json!(photo.len())),
         ("bytes_out", json!(answer.body.len())),
+        ("trace_id", json!(&TRACEPARENT[3..35])),
         ("request_id", json!(answer.header("x-request-id").unwrap())),
     ] {
         assert_eq!(one[name], value, "{name}: {one}");

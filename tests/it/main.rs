@@ -56,5 +56,6 @@ mod requests;
 mod smuggling;
 mod timing;
 mod tls;
+mod traces;
 mod versions;
 mod webp;

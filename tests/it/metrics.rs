@@ -134,7 +134,10 @@ fn what_the_model_says_of_the_photos_is_told() {
 #[test]
 fn who_asks_for_openmetrics_gets_exemplars() {
     let server = TestServer::start(vec![tiny()], &Settings::default());
-    let answer = server.post("/classify", &fixture_bytes("photos/espresso.png"));
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = agent().post(server.url("/classify"));
+    let request = request.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    let answer = Answer::of(request.send(&fixture_bytes("photos/espresso.png")[..]));
     let id = answer.header("x-request-id").unwrap().to_owned();
     let scrape = |accept: &str| {
         let request = agent().get(server.url("/metrics"));
@@ -149,7 +152,7 @@ fn who_asks_for_openmetrics_gets_exemplars() {
     );
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.ends_with("\n# EOF\n"), "{text}");
-    let exemplar = format!("# {{request_id=\"{id}\"}} ");
+    let exemplar = format!("# {{request_id=\"{id}\",trace_id=\"{trace}\"}} ");
     let mut lines = text.lines().filter(|line| line.contains(&exemplar));
     let line = lines
         .next()

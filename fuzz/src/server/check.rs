@@ -23,6 +23,7 @@ use super::activity::{Activity, Timeouts};
 use super::connection::{Protocols, serve};
 use super::requests::Requests;
 use super::watched::Watched;
+use crate::http::Peer;
 use crate::memory::peak_of;
 
 /// The service's own defaults.
@@ -89,7 +90,10 @@ fn talk(input: &[u8], piece: usize, protocols: &Protocols) -> Vec<u8> {
         let stream = Watched::new(server, Arc::clone(&activity));
         let requests = Requests {
             router: router(),
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            peer: Peer {
+                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                scheme: "http",
+            },
             activity,
             in_flight: counted,
         };

@@ -4,6 +4,7 @@
 
 mod access;
 mod plan;
+mod traces;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -124,6 +125,7 @@ async fn serve(
         access,
         trusted_proxies,
         memory,
+        traces,
         load,
     } = plan;
     let mut signals = Signals::new().context("cannot listen for signals")?;
@@ -160,6 +162,9 @@ async fn serve(
         tracing::info!(grpc_address = %address, tls = grpc_tls.is_some(), "gRPC");
     }
     let desk = Desk::new(Arc::clone(&metrics), limits, trusted_proxies);
+    if let Some(tracer) = traces::start(traces.as_ref())? {
+        desk.set_tracer(tracer);
+    }
     match access.keys()? {
         Some(keys) => desk.set_keys(keys),
         None if !host.is_loopback() => tracing::info!(
@@ -216,7 +221,11 @@ async fn serve(
         std::process::exit(second.exit_code().into());
     });
     drop(stop);
-    match serving.await.context("the server stopped unexpectedly")? {
+    let drained = serving.await.context("the server stopped unexpectedly")?;
+    if let Some(tracer) = desk.tracer() {
+        tracer.finish(traces::FINISH);
+    }
+    match drained {
         _ if first.is_none() => Ok(ExitCode::from(EXIT_FAILED_INSIDE)),
         Drained::Clean => {
             tracing::info!("stopped; every accepted request was answered");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ServeArgs;
 use super::access::Access;
+use super::traces;
 use crate::classifier::ClassifierOptions;
 use crate::cli::args::arithmetic;
 use crate::cli::load;
@@ -17,6 +18,7 @@ use crate::desk::{RequestLimits, TrustedProxies};
 use crate::engine::EngineOptions;
 use crate::registry::{Catalog, ModelRef, Store};
 use crate::server::ServerOptions;
+use crate::traces::ExportOptions;
 
 /// What the server listens on, lets in and loads.
 pub(super) struct ServePlan {
@@ -31,6 +33,8 @@ pub(super) struct ServePlan {
     pub(super) access: Access,
     pub(super) trusted_proxies: TrustedProxies,
     pub(super) memory: MemoryLimits,
+    /// Where traces go, if they are exported.
+    pub(super) traces: Option<ExportOptions>,
     pub(super) load: LoadPlan,
 }
 
@@ -70,6 +74,7 @@ impl ServePlan {
         let access = Access::new(access)?;
         let engine_options = arithmetic::engine_options(engine, budget)?;
         let isa = engine_options.features.isa;
+        let traces = traces::options()?;
         Ok(ServePlan {
             address: SocketAddr::new(server.host, server.port),
             admin_address: server.admin_address,
@@ -96,7 +101,8 @@ impl ServePlan {
             },
             access,
             trusted_proxies,
-            memory: MemoryLimits::new(server, images, requests),
+            memory: MemoryLimits::new(server, images, requests).with_traces(traces.as_ref()),
+            traces,
             load: LoadPlan {
                 references: model.references()?,
                 store: model.store.store().ok(),

@@ -64,7 +64,7 @@ pub(super) fn routes(limits: &RequestLimits) -> Vec<Route> {
             Route::read(&path("/ready"), tell::model_ready, ready),
             Route::read(&path("/config"), tell::config, config),
             Route::read(&path("/stats"), tell::statistics, statistics),
-            Route::posted(&path("/infer"), infer::infer, infer),
+            Route::posted(&path("/infer"), infer::infer, infer).purpose(Purpose::Inference),
         ]);
     }
     routes

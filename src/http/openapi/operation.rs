@@ -131,7 +131,7 @@ impl Operation {
             "tags": [self.tag.name()],
             "summary": self.summary,
         });
-        if purpose == Purpose::Client {
+        if purpose.needs_key() {
             problems.push(Kind::of(Code::Unauthorized));
             // Where the server has no keys, none is needed.
             written["security"] = json!([{"bearer": []}, {"key": []}, {}]);

@@ -20,6 +20,7 @@ use super::activity::{Activity, Timeouts};
 use super::connection::{self, Protocols};
 use super::requests::Requests;
 use super::watched::Watched;
+use crate::http::Peer;
 
 const TIMEOUTS: Timeouts = Timeouts {
     head: Duration::from_secs(10),
@@ -70,7 +71,10 @@ fn connect_as(protocols: Protocols, transport: usize) -> Connection {
     let in_flight = Arc::new(AtomicUsize::new(0));
     let requests = Requests {
         router: router(),
-        peer: ([127, 0, 0, 1], 1).into(),
+        peer: Peer {
+            address: ([127, 0, 0, 1], 1).into(),
+            scheme: "http",
+        },
         activity: Arc::clone(&activity),
         in_flight: Arc::clone(&in_flight),
     };

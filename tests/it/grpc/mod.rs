@@ -84,7 +84,7 @@ struct StreamInferResponse {
     infer_response: Option<InferResponse>,
 }
 
-const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+pub(crate) const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 // Codes of gRPC.
 const OK: u32 = 0;
@@ -166,7 +166,12 @@ fn request(origin: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
 }
 
 /// Sends a body as it is, and reads everything.
-fn call_raw(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Called {
+pub(crate) fn call_raw(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Called {
     let request = request(&format!("http://{address}"), path, headers);
     let exchange = async { exchange(connect(address).await, request, body.to_vec()).await };
     Called::of(block_on(exchange))

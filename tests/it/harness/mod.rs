@@ -372,7 +372,7 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> (String, String) {
 }
 
 /// How long a test waits for what must come before it gives up: for a machine on which much else runs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a request may take that is not to be late.
 const PATIENT: Duration = Duration::from_secs(300);

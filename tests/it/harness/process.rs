@@ -90,7 +90,8 @@ pub(crate) fn resnet() -> Command {
 pub(crate) fn preset() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resnet"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("RESNET_") {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("RESNET_") || name.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }

@@ -11,7 +11,7 @@ mod download;
 mod environment;
 mod models_dir;
 mod refusal;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};

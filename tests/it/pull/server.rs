@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// A connection, plain or TLS.
-pub(super) trait Stream: Read + Write + Send {}
+pub(crate) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 /// One request as the server saw it.
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Counted from 0 over all connections.
     pub(super) number: usize,
-    pub(super) head: String,
+    pub(crate) head: String,
 }
 
 impl Request {
@@ -26,8 +26,8 @@ impl Request {
 }
 
 /// A server on port 0 that answers one request per connection.
-pub(super) struct TestServer {
-    pub(super) port: u16,
+pub(crate) struct TestServer {
+    pub(crate) port: u16,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
@@ -147,7 +147,7 @@ pub(super) fn respond_with_range(
 }
 
 /// A certificate authority, and a TLS server of it for 127.0.0.1.
-pub(super) fn tls_server(
+pub(crate) fn tls_server(
     dir: &Path,
     answer: impl Fn(&Request, &mut dyn Stream) + Send + Sync + 'static,
 ) -> (TestServer, PathBuf) {
