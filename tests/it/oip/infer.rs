@@ -242,7 +242,7 @@ fn timeout_lowers_the_deadline_and_is_in_microseconds() {
         error(&with(wrong), 400);
     }
     let text = error(&with(json!({"sequence_id": 5})), 501);
-    assert!(text.contains("there are no sequences here"), "{text}");
+    assert!(text.contains("this server has no sequences"), "{text}");
     let header = [("x-request-timeout-ms", "0")];
     let text = error(&post_with(&server, INFER, &header, b"{}"), 400);
     assert!(text.contains("X-Request-Timeout-Ms"), "{text}");
