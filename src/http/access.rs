@@ -205,9 +205,9 @@ impl AccessLine {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
                     target: TARGET,
-                    request_id, trace_id, client, key, method, path, protocol, status, code, reason, model, images, failed,
-                    bytes_in, bytes_out, duration_ms, read_ms, decode_ms, preprocess_ms, queue_ms, infer_ms, respond_ms,
-                    batch_size, user_agent, $message
+                    request_id, trace_id, client, key, method, path, protocol, status, code, reason, model, images,
+                    failed, bytes_in, bytes_out, duration_ms, read_ms, decode_ms, preprocess_ms, queue_ms, infer_ms,
+                    respond_ms, batch_size, user_agent, $message
                 )
             };
         }

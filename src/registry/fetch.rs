@@ -1,7 +1,7 @@
 //! The downloader: brings one model of the catalogue into the store.
 //!
-//! Called by `resnet pull` alone; only `traces/collector` opens outgoing connections besides. It writes through `part`, so a
-//! file has its final name only once its SHA-256 is the catalogue's. It prints nothing and reads no environment.
+//! Called by `resnet pull` alone; only `traces/collector` opens outgoing connections besides. It writes through `part`,
+//! so a file has its final name only once its SHA-256 is the catalogue's. It prints nothing and reads no environment.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -56,6 +56,12 @@ pub enum CollectorError {
     },
 }
 
+/// Spans that have not arrived.
+struct Lost {
+    spans: usize,
+    why: String,
+}
+
 impl Collector {
     pub(super) fn new(
         options: &ExportOptions,
@@ -97,18 +103,18 @@ impl Collector {
     ///
     /// # Errors
     /// How many of its spans have not arrived, and why.
-    fn send(&self, batch: Vec<SpanData>) -> Result<(), (usize, String)> {
-        let count = batch.len();
+    fn send(&self, batch: Vec<SpanData>) -> Result<(), Lost> {
+        let spans = batch.len();
         let request = ExportTraceServiceRequest {
             resource_spans: group_spans_by_resource_and_scope(batch, &self.resource),
         };
         let answer = self.post(&request.encode_to_vec());
-        let answer = answer.map_err(|why| (count, why))?;
+        let answer = answer.map_err(|why| Lost { spans, why })?;
         match answer.partial_success.map(|part| part.rejected_spans) {
-            Some(rejected) if rejected > 0 => {
-                let rejected = usize::try_from(rejected).unwrap_or(count);
-                Err((rejected, format!("it rejected {rejected} of {count} spans")))
-            }
+            Some(rejected) if rejected > 0 => Err(Lost {
+                spans: usize::try_from(rejected).unwrap_or(spans),
+                why: format!("it rejected {rejected} of {spans} spans"),
+            }),
             _ => Ok(()),
         }
     }
@@ -139,7 +145,7 @@ impl Collector {
     }
 
     /// Tells once that spans are lost, and once that they arrive again.
-    fn tell(&self, sent: &Result<(), (usize, String)>) {
+    fn tell(&self, sent: &Result<(), Lost>) {
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         match sent {
             Ok(()) if *lost > 0 => {
@@ -147,12 +153,12 @@ impl Collector {
                 *lost = 0;
             }
             Ok(()) => {}
-            Err((spans, why)) => {
+            Err(Lost { spans, why }) => {
                 if *lost == 0 {
-                    let endpoint = self.endpoint.authority().map(Authority::host);
+                    let collector = self.endpoint.authority().map(Authority::host);
                     let why = visible(why);
                     tracing::warn!(
-                        collector = endpoint,
+                        collector,
                         "traces are lost until the collector takes them: {why}"
                     );
                 }
@@ -166,7 +172,7 @@ impl SpanExporter for Collector {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let sent = self.send(batch);
         self.tell(&sent);
-        sent.map_err(|(_, why)| OTelSdkError::InternalFailure(why))
+        sent.map_err(|lost| OTelSdkError::InternalFailure(lost.why))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Traces: which one a request belongs to, and the way of its spans to a collector.
 //!
-//! `cli` starts a [`Tracer`] where the `OTEL_*` variables ask for one, the `desk` keeps it, and `http` tells it of requests
-//! and their stages. Spans are exported by a build with the feature `otel` alone; in any other there is no tracer.
+//! `cli` starts a [`Tracer`] where the `OTEL_*` variables ask for one, the `desk` keeps it, and `http` tells it of
+//! requests and their stages. Spans are exported by a build with the feature `otel` alone; in any other there is no
+//! tracer.
 
 #[cfg(feature = "otel")]
 mod collector;
@@ -23,7 +24,7 @@ pub use self::off::{RequestSpan, Tracer};
 pub use self::options::{ExportOptions, Sampler, SpanQueue};
 pub use self::variables::VariableError;
 
-/// What a span tells, by its name: those of OpenTelemetry's semantic conventions, and our own, which begin with `resnet.`.
+/// What a span tells, by its name: one of OpenTelemetry's semantic conventions, or our own, which begin with `resnet.`.
 pub type Attribute = (&'static str, Value);
 
 /// What an attribute can be.

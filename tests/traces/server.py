@@ -16,7 +16,10 @@ MODEL = "resnet18-tiny"
 
 
 def command(binary, *flags):
-    return [binary, "serve", "--model", MODEL, "--port", "0", "--grpc-port", "0", "--log-format", "json", *flags]
+    ports = ["--port", "0", "--grpc-port", "0"]
+    # However slow this machine is, nothing is refused.
+    patience = ["--max-queue-wait", "5m", "--request-timeout", "5m"]
+    return [binary, "serve", "--model", MODEL, *ports, *patience, "--log-format", "json", *flags]
 
 
 class Server:

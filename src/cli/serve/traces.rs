@@ -21,7 +21,8 @@ pub(super) fn options() -> Result<Option<ExportOptions>, UsageError> {
     }
     if !matches!(options, Ok(None)) {
         tracing::warn!(
-            "no traces are exported, although OTEL_ variables ask for them: this build was made without the cargo feature `otel`"
+            "no traces are exported, although OTEL_ variables ask for them: this build was made without the cargo \
+             feature `otel`"
         );
     }
     Ok(None)

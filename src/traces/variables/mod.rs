@@ -1,8 +1,8 @@
 //! The `OTEL_*` variables, by which traces are exported, and nothing else: names, defaults and forms are those of
 //! OpenTelemetry, so that one set of variables serves all programs of a deployment.
 //!
-//! Read by `cli`. A value that cannot be served is refused at the start, where OpenTelemetry's own libraries would go on
-//! without it. An empty variable counts as unset.
+//! Read by `cli`. A value that cannot be served is refused at the start, where OpenTelemetry's own libraries would go
+//! on without it. An empty variable counts as unset.
 
 #[cfg(test)]
 mod tests;
