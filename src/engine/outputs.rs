@@ -149,7 +149,7 @@ pub(super) fn choose<T>(
     let listed: Vec<String> = outputs.iter().map(listed).collect();
     let listed = listed.join("; ");
     let (mut fits, _): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| {
-        matches!(&output.typed, Ok((_, Numbers::Classes(_)))) && output.ending != Ending::Sorted
+        matches!(&output.typed, Ok((_, Numbers::Classes(_)))) && output.ending.fault().is_none()
     });
     if fits.is_empty() {
         return refuse(format!(
@@ -188,11 +188,8 @@ fn accept<T>(output: Output<T>, wish: &OutputWish, reason: String) -> Result<Cho
         typed,
     } = output;
     let (typed, numbers) = typed?;
-    if ending == Ending::Sorted {
-        return refuse(format!(
-            "its output \"{name}\" gives the largest numbers in their order, expected one for each class in that of the \
-            classes: export it without TopK"
-        ));
+    if let Some(fault) = ending.fault() {
+        return refuse(format!("its output \"{name}\" {fault}"));
     }
     let (classes, single) = match (numbers, wish.single, ending) {
         (Numbers::Classes(classes), ..) => (classes, None),
@@ -219,6 +216,10 @@ fn listed<T>(output: &Output<T>) -> String {
     let name = &output.name;
     match &output.typed {
         Ok(_) if output.ending == Ending::Sorted => format!("\"{name}\" is sorted"),
+        Ok(_) if output.ending == Ending::Winner => format!("\"{name}\" names only one class"),
+        Ok(_) if output.ending == Ending::NegatedLogSoftmax => {
+            format!("\"{name}\" is a LogSoftmax with its sign changed")
+        }
         Ok((_, Numbers::Classes(classes))) => format!("\"{name}\" is [N, {classes}]"),
         Ok((_, Numbers::One)) => format!("\"{name}\" is [N, 1]"),
         Err(LoadError::NotAClassifier(reason)) => {

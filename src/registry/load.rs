@@ -15,8 +15,8 @@ use super::spec::{check_preprocess, fitted_labels, standard_labels};
 use super::version::split_version;
 use super::{ModelError, ModelOrigin, ModelRef, OutputKind};
 use crate::engine::{
-    ColorValues, EngineOptions, FeatureSpec, Model, ModelSource, Network, NetworkInput, OutputWish,
-    Pixels, Single, TractModel, WeightsDir,
+    ColorValues, EngineOptions, FeatureSpec, InputForm, Model, ModelSource, Network, NetworkInput,
+    OutputWish, Pixels, Single, TractModel, WeightsDir,
 };
 use crate::preprocess::PreprocessSpec;
 
@@ -235,7 +235,11 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     notes.extend(equal_labels(&labels));
     let outputs = model.probe().map_err(refuse)?;
     let (output, kind_reason) = match parts.kind {
-        Some(kind) => (kind, "by model.toml".to_owned()),
+        Some(kind) => {
+            let note = kind.said(model.spec().ending, &outputs);
+            notes.extend(note.map_err(bad_spec)?);
+            (kind, "by model.toml".to_owned())
+        }
         None => {
             let kind = OutputKind::of(model.spec().ending, &outputs).map_err(bad_spec)?;
             (kind, format!("by {} test images", outputs.len()))
@@ -259,13 +263,14 @@ pub fn load(reference: &ModelRef, options: &EngineOptions) -> Result<LoadedModel
     })
 }
 
-/// How images become the input of the model that `reference` names, without optimizing or running its network.
+/// How images become the input of the model that `reference` names, and in which form its network takes them, without
+/// optimizing or running it.
 ///
 /// # Errors
 /// [`ModelError`], one line naming the file and the reason.
-pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError> {
+pub fn preprocess_of(reference: &ModelRef) -> Result<(PreprocessSpec, InputForm), ModelError> {
     if let ModelOrigin::Catalog(entry, _) = &reference.source {
-        return Ok(entry.preprocess.clone());
+        return Ok((entry.preprocess.clone(), InputForm::default()));
     }
     let parts = parts(reference)?;
     let origin = PathBuf::from(&parts.origin);
@@ -285,7 +290,7 @@ pub fn preprocess_of(reference: &ModelRef) -> Result<PreprocessSpec, ModelError>
         reason,
     })?;
     let (preprocess, _) = preprocess_for(&input, &parts.recipes).map_err(bad_spec)?;
-    Ok(preprocess)
+    Ok((preprocess, input.form))
 }
 
 /// What the engine is told of the output.

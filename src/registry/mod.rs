@@ -18,6 +18,7 @@ mod part;
 mod parts;
 mod recipe;
 mod reference;
+mod rounded_softmax;
 mod spec;
 mod store;
 mod target;

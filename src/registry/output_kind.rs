@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rounded_softmax;
 use crate::engine::{Ending, is_distribution};
 
 /// What the numbers of an output are.
@@ -18,9 +19,6 @@ pub enum OutputKind {
     /// Values of their own scale, left as they are: of classes that do not exclude each other, or percentages.
     Scores,
 }
-
-/// How far a sum of probabilities may be from one where a softmax is behind them: they may be rounded to 8 bits.
-const ROUNDED: f64 = 0.05;
 
 impl OutputKind {
     /// The word for it in `model.toml`, answers and the log.
@@ -44,11 +42,12 @@ impl OutputKind {
         }
         match ending {
             Ending::Linear | Ending::LogSoftmax => Ok(OutputKind::Logits),
-            Ending::Softmax if all(&|output| (sum(output) - 1.0).abs() < ROUNDED) => {
+            Ending::Softmax if rounded_softmax::check(outputs).is_ok() => {
                 Ok(OutputKind::Probabilities)
             }
             Ending::Softmax | Ending::Sigmoid => Ok(OutputKind::Scores),
-            Ending::Sorted | Ending::Other => {
+            // Those that are no scores are refused by the engine.
+            Ending::Sorted | Ending::Winner | Ending::NegatedLogSoftmax | Ending::Other => {
                 if !all(&is_not_negative) {
                     return Ok(OutputKind::Logits);
                 }
@@ -69,7 +68,37 @@ impl OutputKind {
             }
         }
     }
+
+    /// Whether the outputs for some images can be what `model.toml` says; with a sentence on what is to be known of it.
+    ///
+    /// # Errors
+    /// A sentence that names the line and the number against it.
+    pub(super) fn said(
+        self,
+        ending: Ending,
+        outputs: &[Vec<f32>],
+    ) -> Result<Option<String>, String> {
+        match self {
+            OutputKind::Probabilities => {
+                rounded_softmax::check(outputs)
+                    .map_err(|reason| format!("model.toml says [output] kind = \"probabilities\", but {reason}: {SAY_OTHERWISE}"))?;
+                Ok(None)
+            }
+            OutputKind::Logits => {
+                let is_softmax = OutputKind::of(ending, outputs) == Ok(OutputKind::Probabilities);
+                Ok(is_softmax.then(|| SECOND_SOFTMAX.to_owned()))
+            }
+            OutputKind::Scores => Ok(None),
+        }
+    }
 }
+
+/// What to do with a line that the outputs contradict.
+const SAY_OTHERWISE: &str = "leave the line out, or say \"logits\" for numbers that a softmax is due on, \"scores\" for others";
+
+/// What is said of a softmax on probabilities.
+const SECOND_SOFTMAX: &str = "model.toml says [output] kind = \"logits\", but its outputs for test images are probabilities \
+    already: a second softmax makes all classes nearly alike; leave the line out to answer them as they are";
 
 fn sum(output: &[f32]) -> f64 {
     output.iter().map(|v| f64::from(*v)).sum()
@@ -137,5 +166,30 @@ mod tests {
         }
         let small = [[0.9, 0.8, 0.1], [0.0, 0.5, 0.3]];
         assert_eq!(kind(Ending::Linear, small), Ok(OutputKind::Logits));
+    }
+
+    #[test]
+    fn line_that_the_outputs_contradict_is_refused_or_told() {
+        let said = |kind: OutputKind, output: &[f32]| {
+            kind.said(Ending::Linear, &[output.to_vec(), output.to_vec()])
+        };
+        let error = said(OutputKind::Probabilities, &[0.978, -0.612, -4.641]).unwrap_err();
+        for words in [
+            "[output] kind = \"probabilities\"",
+            "class 1 is -0.612",
+            "allowed are 0 to 1",
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
+        let note = said(OutputKind::Logits, &[0.2, 0.3, 0.5]).unwrap();
+        assert!(note.expect("a word").contains("second softmax"));
+        for (kind, output) in [
+            (OutputKind::Probabilities, [0.2, 0.3, 0.5]),
+            (OutputKind::Probabilities, [0.2, 0.31, 0.5]),
+            (OutputKind::Logits, [0.978, -0.612, -4.641]),
+            (OutputKind::Scores, [0.2, 0.3, 0.5]),
+        ] {
+            assert_eq!(said(kind, &output), Ok(None));
+        }
     }
 }

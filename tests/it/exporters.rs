@@ -240,7 +240,7 @@ fn preprocess_command_knows_networks_that_take_pixels_as_they_are() {
         };
         let value = format!("m={}", given.path().display());
         let reference = ModelRef::parse(&value, &Catalog::builtin(), None).unwrap();
-        let spec = preprocess_of(&reference).unwrap();
+        let (spec, _) = preprocess_of(&reference).unwrap();
         assert_eq!(spec, given.load().unwrap().preprocess, "{name}");
         let std = if pixels == "bytes" { 1.0 / 255.0 } else { 1.0 };
         assert_eq!(spec.std, [std; 3], "{name}");

@@ -321,6 +321,20 @@ fn directory_brings_its_preprocessing_and_labels() {
 }
 
 #[test]
+fn second_softmax_that_a_directory_asks_for_is_told() {
+    let dir = directory(&[("model.toml", "[output]\nkind = \"logits\"\n")]);
+    let of = |file: &str| {
+        let path = fixture(&format!("models/{file}"));
+        std::fs::copy(path, dir.path().join("model.onnx")).unwrap();
+        let model = load_directory(dir.path()).unwrap();
+        assert_eq!(model.output, OutputKind::Logits);
+        model.notes.join("\n")
+    };
+    assert!(of("probabilities.onnx").contains("a second softmax"));
+    assert!(!of("opset13.onnx").contains("softmax"));
+}
+
+#[test]
 fn specs_that_do_not_fit_are_refused() {
     let cases = [
         (
@@ -355,6 +369,10 @@ fn specs_that_do_not_fit_are_refused() {
         (
             vec![("model.toml", "[output]\nkind = \"odds\"\n")],
             "unknown variant `odds`",
+        ),
+        (
+            vec![("model.toml", "[output]\nkind = \"probabilities\"\n")],
+            "model.toml says [output] kind = \"probabilities\", but class ",
         ),
         (vec![("model.toml", "not toml")], "line 1"),
     ];

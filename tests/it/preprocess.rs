@@ -121,6 +121,29 @@ fn preprocessing_is_the_models_without_running_it() {
 }
 
 #[test]
+fn grey_network_gets_the_luminance_of_the_normalized_crop() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("grey.onnx");
+    std::fs::copy(fixture("exporters/grey.onnx"), &model).unwrap();
+    let toml = "[preprocess]\nresize = 9\ncrop = 8\nmean = [0.5]\nstd = [0.5]\n";
+    std::fs::write(dir.path().join("grey.toml"), toml).unwrap();
+    let (file, model) = (photo("plate.png"), model.display().to_string());
+    let (shape, tensor) = read::<f32>(&to_stdout(&[&file, "--model", &model]));
+    assert_eq!(shape, [1, 1, 8, 8]);
+    let crop = to_stdout(&[&file, "--model", &model, "--stage", "cropped"]);
+    let (_, crop) = read::<u8>(&crop);
+    for (pixel, value) in crop.chunks_exact(3).zip(&tensor) {
+        let [red, green, blue] = [0, 1, 2].map(|c| f64::from(pixel[c]));
+        let luminance = (0.299 * red + 0.587 * green + 0.114 * blue) / 255.0;
+        let expected = (luminance - 0.5) / 0.5;
+        assert!(
+            (f64::from(*value) - expected).abs() < 1e-5,
+            "{pixel:?}: {value}"
+        );
+    }
+}
+
+#[test]
 fn array_compared_with_itself_is_equal_whatever_its_batch_dimension() {
     let dir = tempfile::tempdir().unwrap();
     let file = photo("espresso.png");

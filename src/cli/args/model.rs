@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::StoreArgs;
 use crate::cli::output::UsageError;
+use crate::engine::InputForm;
 use crate::preprocess::PreprocessSpec;
 use crate::registry::{self, Catalog, ModelError, ModelRef};
 
@@ -75,15 +76,19 @@ impl ModelArgs {
         Ok(references.remove(0))
     }
 
-    /// How images become the input of the only `--model`; a model of the catalogue need not be pulled for that.
+    /// How images become the input of the only `--model`, and in which form its network takes them; a model of the
+    /// catalogue need not be pulled for that.
     ///
     /// # Errors
     /// As [`ModelArgs::one_reference`], or if the model's file says nothing usable.
-    pub(crate) fn preprocess_spec(&self, command: &str) -> anyhow::Result<PreprocessSpec> {
+    pub(crate) fn preprocess_spec(
+        &self,
+        command: &str,
+    ) -> anyhow::Result<(PreprocessSpec, InputForm)> {
         if let [value] = &self.model[..]
             && let Some(entry) = Catalog::builtin().find(value)
         {
-            return Ok(entry.preprocess.clone());
+            return Ok((entry.preprocess.clone(), InputForm::default()));
         }
         Ok(registry::preprocess_of(&self.one_reference(command)?)?)
     }

@@ -68,7 +68,7 @@ impl Comparison {
     /// Pairs the values of the two arrays, whichever of them has a batch dimension.
     ///
     /// # Shapes
-    /// - `ours`: `[H, W, 3]` or `[1, 3, H, W]`, as `layout` says
+    /// - `ours`: `[H, W, 3]` or `[1, channels, H, W]`, as `layout` says
     /// - `reference`: any
     pub(super) fn of(
         ours: &Array,

@@ -20,6 +20,7 @@ use super::image_file::read_image;
 use super::load;
 use super::output::{complain, print, print_bytes};
 use crate::config::ImageConfig;
+use crate::engine::InputForm;
 use crate::npy::{Array, Values};
 use crate::preprocess::{Pixels, Preprocessor, Stage, StageOutput};
 use kernels::Isa;
@@ -71,7 +72,7 @@ enum StageArg {
     Resized,
     /// Then cropped: [crop, crop, 3] uint8
     Cropped,
-    /// Then normalized, the network's input: [1, 3, crop, crop] float32
+    /// Then normalized, the network's input: [1, 3, crop, crop] float32, of a grey network [1, 1, crop, crop]
     Tensor,
 }
 
@@ -114,14 +115,14 @@ pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
         refuse_inputs(out, inputs.into_iter().flatten().map(PathBuf::as_path))?;
     }
     let reference = args.compare.as_deref().map(read_array).transpose()?;
-    let spec = args.model.preprocess_spec("preprocess")?;
+    let (spec, form) = args.model.preprocess_spec("preprocess")?;
     let preprocessor = Preprocessor::new(spec, load::image_options(&args.images, Isa::detect()));
     let name = args.file.display().to_string();
     let bytes = read_image(&args.file).with_context(|| name.clone())?;
     let output = preprocessor
         .stage(&bytes, args.exif.mode(), args.stage.stage())
         .with_context(|| format!("{name}, {}", args.stage.name()))?;
-    let (array, layout) = array_of(output);
+    let (array, layout) = array_of(output, form);
     if let Some(out) = &args.npy {
         write_array(&array, out)?;
     }
@@ -143,14 +144,15 @@ pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The output as an array, the tensor with the batch dimension that a network's input has.
-fn array_of(output: StageOutput) -> (Array, Layout) {
+/// The output as an array, the tensor with the channels and the batch dimension that a network's input has.
+fn array_of(output: StageOutput, form: InputForm) -> (Array, Layout) {
     match output {
         StageOutput::Pixels(Pixels { width, height, rgb }) => {
             let shape = vec![height as usize, width as usize, 3];
             (Array::new(shape, Values::U8(rgb)), Layout::Nhwc)
         }
         StageOutput::Tensor(tensor) => {
+            let tensor = form.channels_of(tensor);
             let shape = [&[1], tensor.shape()].concat();
             (
                 Array::new(shape, Values::F32(tensor.into_data())),

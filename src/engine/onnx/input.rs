@@ -15,6 +15,7 @@ use tract_onnx::pb::{
 use super::super::proto::{self, float_tensor, int64_row, integer, integers};
 use super::names::{fresh, names};
 use super::readers::{readers, reads, rename_reads};
+use crate::tensor::Tensor;
 
 /// The form in which a file takes images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,8 +30,28 @@ pub struct InputForm {
     pub grey: bool,
 }
 
-/// Of red, green and blue in grey, as Pillow has them.
+/// Of red, green and blue in grey, by ITU-R 601 as Pillow has them; what they give is not rounded to bytes, as Pillow does.
 const LUMINANCE: [f32; 3] = [0.299, 0.587, 0.114];
+
+impl InputForm {
+    /// What the file's network takes of an image, `[3, height, width]`: that, or its luminance, `[1, height, width]`.
+    #[must_use]
+    pub fn channels_of(self, image: Tensor) -> Tensor {
+        let &[3, height, width] = image.shape() else {
+            return image;
+        };
+        if !self.grey {
+            return image;
+        }
+        let mut grey = vec![0.0; height * width];
+        for (plane, weight) in image.data().chunks_exact(height * width).zip(LUMINANCE) {
+            for (sum, value) in grey.iter_mut().zip(plane) {
+                *sum += weight * value;
+            }
+        }
+        Tensor::new(vec![1, height, width], grey)
+    }
+}
 
 /// Puts an input of `[N, 3, height, width]` in the place of the file's only one; anything that is no form of an image
 /// stays as it is. `version` is that of the operator set.
@@ -296,6 +317,23 @@ mod tests {
             operators(&graph).len() - count
         };
         assert_eq!([casts(1), casts(4), casts(5)], [0, 0, 2]);
+    }
+
+    #[test]
+    fn grey_network_takes_the_luminance() {
+        let image = || Tensor::new(vec![3, 1, 2], vec![1.0, 0.5, 0.0, 0.5, 0.0, 0.5]);
+        let form = InputForm {
+            grey: true,
+            ..InputForm::default()
+        };
+        let grey = form.channels_of(image());
+        assert_eq!(grey.shape(), [1, 1, 2]);
+        assert!((grey.data()[0] - 0.299).abs() < 1e-6 && (grey.data()[1] - 0.5).abs() < 1e-6);
+        let colors = InputForm::default().channels_of(image());
+        assert_eq!(
+            (colors.shape(), colors.data()),
+            (&[3, 1, 2][..], image().data())
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Small constants of the decoded file as numbers, whatever type they have and however they are stored.
 //!
-//! Used by what interprets a graph's operators; weights are left where they are.
+//! Used by what interprets a graph's operators; weights are left where they are. What a few operators make of a constant,
+//! as exporters leave it that fold none, is a constant too.
 
 use std::collections::HashMap;
 
@@ -26,17 +27,40 @@ const MAX_NUMBERS: usize = 3 << 18;
 #[derive(Debug)]
 pub(super) struct Constants<'g> {
     tensors: HashMap<&'g str, &'g TensorProto>,
-    nodes: HashMap<&'g str, &'g NodeProto>,
+    /// What makes one, and how many operators it is behind the last that is none.
+    nodes: HashMap<&'g str, (&'g NodeProto, usize)>,
 }
+
+/// Most operators that make a constant of another, behind one another.
+const MAX_STEPS: usize = 4;
 
 impl<'g> Constants<'g> {
     pub(super) fn of(graph: &'g GraphProto) -> Constants<'g> {
-        let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
-        Constants {
+        let mut all = Constants {
             tensors: constants(graph),
-            nodes: nodes
-                .filter_map(|n| Some((n.output.first()?.as_str(), n)))
-                .collect(),
+            nodes: HashMap::new(),
+        };
+        for node in &graph.node {
+            let steps = match &*node.op_type {
+                "Constant" => Some(0),
+                "Cast" | "Expand" | "Identity" | "Neg" | "Reciprocal" | "Sqrt" => {
+                    all.steps(node).filter(|steps| *steps <= MAX_STEPS)
+                }
+                _ => None,
+            };
+            if let (Some(steps), Some(output)) = (steps, node.output.first()) {
+                all.nodes.insert(output, (node, steps));
+            }
+        }
+        all
+    }
+
+    /// How many operators a node's first input, if a constant, makes behind one another with it.
+    fn steps(&self, node: &NodeProto) -> Option<usize> {
+        let input = node.input.first()?.as_str();
+        match self.nodes.get(input) {
+            Some((_, steps)) => Some(steps + 1),
+            None => self.tensors.contains_key(input).then_some(1),
         }
     }
 
@@ -49,11 +73,32 @@ impl<'g> Constants<'g> {
         if let Some(tensor) = self.tensors.get(name) {
             return of_tensor(tensor);
         }
-        self.nodes
-            .get(name)?
-            .attribute
-            .iter()
-            .find_map(of_attribute)
+        let (node, steps) = self.nodes.get(name)?;
+        if *steps == 0 {
+            return node.attribute.iter().find_map(of_attribute);
+        }
+        let numbers = self.get(node.input.first()?)?;
+        let each = |function: fn(f64) -> f64| Numbers {
+            values: numbers.values.iter().map(|v| function(*v)).collect(),
+            ..numbers.clone()
+        };
+        match &*node.op_type {
+            "Cast" => {
+                let to = one(node, "to").map(|to| to as i32);
+                match to.and_then(|to| DataType::try_from(to).ok())? {
+                    DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double => {
+                        Some(numbers)
+                    }
+                    _ => Some(each(f64::trunc)),
+                }
+            }
+            // Whatever it meets repeats it as far as it must.
+            "Expand" | "Identity" => Some(numbers),
+            "Neg" => Some(each(|v| -v)),
+            "Reciprocal" => Some(each(f64::recip)),
+            "Sqrt" => Some(each(f64::sqrt)),
+            _ => None,
+        }
     }
 }
 

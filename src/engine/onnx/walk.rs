@@ -57,7 +57,7 @@ pub(super) fn follow<'g>(graph: &'g GraphProto, name: &'g str) -> Followed<'g> {
         if looked_at < MAX_NODES && walk.known.len() < MAX_VALUES {
             looked_at += 1;
             if walk.value(node).is_some_and(Value::is_untouched) {
-                followed.range = followed.range.or_else(|| walk.range(node));
+                followed.range = within(followed.range, walk.range(node));
             }
             if let Some(values) = walk.step(node) {
                 let outputs = node.output.iter().map(String::as_str);
@@ -84,6 +84,16 @@ pub(super) fn follow<'g>(graph: &'g GraphProto, name: &'g str) -> Followed<'g> {
     followed
 }
 
+/// What two nodes behind one another leave as it is: `Max` gives the least number, `Min` the largest.
+fn within(first: Option<(f32, f32)>, second: Option<(f32, f32)>) -> Option<(f32, f32)> {
+    match (first, second) {
+        (Some((least, most)), Some(then)) if least.is_infinite() || most.is_infinite() => {
+            Some((least.max(then.0), most.min(then.1)))
+        }
+        (first, second) => first.or(second),
+    }
+}
+
 struct Walk<'g> {
     constants: Constants<'g>,
     known: HashMap<&'g str, Value>,
@@ -107,6 +117,7 @@ impl Walk<'_> {
             "Cast" | "Ceil" | "Clip" | "DequantizeLinear" | "Dropout" | "Floor" | "Identity"
             | "MaxPool" | "AveragePool" | "Pad" | "QuantizeLinear" | "Resize" | "Round"
             | "Upsample" => alone(value.clone()),
+            "Max" | "Min" => alone(self.bound(node).map(|_| value.clone())?),
             "Neg" => alone(value.with(value.channels.iter().map(|c| c.map(-1.0, 0.0)).collect())),
             "Add" | "Sub" | "Mul" | "Div" => alone(self.combined(node, value)?),
             "BatchNormalization" => alone(self.normalized(node, value)?),
@@ -129,6 +140,21 @@ impl Walk<'_> {
         }
     }
 
+    /// The number of a `Max` or `Min` of a value with one.
+    fn bound(&self, node: &NodeProto) -> Option<f32> {
+        let [a, b] = &node.input[..] else {
+            return None;
+        };
+        let other = usize::from(self.known.contains_key(a.as_str()));
+        let is_known = self
+            .known
+            .contains_key(if other == 0 { b } else { a }.as_str());
+        match self.constant(node, other)?.values[..] {
+            [number] if is_known => Some(number as f32),
+            _ => None,
+        }
+    }
+
     /// The least and the largest number that a node leaves as it is.
     fn range(&self, node: &NodeProto) -> Option<(f32, f32)> {
         let bytes = Some((0.0, 255.0));
@@ -145,6 +171,8 @@ impl Walk<'_> {
                 };
                 Some((bound(1, "min")? as f32, bound(2, "max")? as f32))
             }
+            "Max" => Some((self.bound(node)?, f32::INFINITY)),
+            "Min" => Some((f32::NEG_INFINITY, self.bound(node)?)),
             "QuantizeLinear" => {
                 let [scale] = self.constant(node, 1)?.values[..] else {
                     return None;
@@ -174,9 +202,12 @@ impl Walk<'_> {
             "Abs" | "Exp" | "Log" | "Neg" | "Reciprocal" | "Sqrt" => true,
             "BatchNormalization" | "Gather" | "GatherND" | "ReverseSequence" | "Slice"
             | "Split" => true,
+            // What is chosen by the colors themselves.
+            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Sign" | "Where" => {
+                true
+            }
             "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" | "ReduceL2" => true,
-            "Add" | "Div" | "Max" | "Mean" | "Min" | "Mod" | "Mul" | "Pow" | "Sub" | "Sum"
-            | "Where" => {
+            "Add" | "Div" | "Max" | "Mean" | "Min" | "Mod" | "Mul" | "Pow" | "Sub" | "Sum" => {
                 let mut others = node.input.iter().filter(is_other);
                 others.all(|i| !is_of_images(i))
             }

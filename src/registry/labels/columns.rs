@@ -44,6 +44,18 @@ pub(super) fn is_head_of_names(line: &str) -> bool {
     NAMES.iter().any(|name| line.eq_ignore_ascii_case(name))
 }
 
+/// Whether the column of numbers in a table of two, the first or the last, is headed as that of the classes.
+pub(super) fn is_head_of_numbers(line: &str, is_first: bool) -> bool {
+    let mut fields = line.split([',', ';', '\t']).map(str::trim);
+    let head = if is_first {
+        fields.next()
+    } else {
+        fields.next_back()
+    };
+    let head = unquoted(head.unwrap_or_default());
+    NUMBERS.iter().any(|name| head.eq_ignore_ascii_case(name))
+}
+
 /// The names of a table of three columns and more, or of one with nothing but its head; in the order of the numbers, if
 /// there is a column of these. None if it is no such table.
 pub(super) fn names<'a>(lines: &[&'a str]) -> Option<Vec<Cow<'a, str>>> {

@@ -134,19 +134,24 @@ fn in_order(mut classes: Vec<(u64, Label)>) -> Result<Vec<Label>, String> {
         return Err("are an empty list: name every class".into());
     }
     classes.sort_by_key(|(number, _)| *number);
-    let last = classes.len() - 1;
-    for ((number, _), expected) in classes.iter().zip(0..) {
-        if *number != expected {
-            let fault = match *number < expected {
-                true => format!("name class {number} twice"),
-                false => format!("do not name class {expected}"),
-            };
-            return Err(format!(
-                "{fault}: the numbers must be 0 to {last}, each once"
-            ));
-        }
+    match fault(classes.iter().map(|(number, _)| *number)) {
+        Some(fault) => Err(fault),
+        None => Ok(classes.into_iter().map(|(_, label)| label).collect()),
     }
-    Ok(classes.into_iter().map(|(_, label)| label).collect())
+}
+
+/// What is wrong with numbers in their order that are not 0 to the last, each once.
+pub(super) fn fault(numbers: impl ExactSizeIterator<Item = u64>) -> Option<String> {
+    let last = numbers.len().saturating_sub(1);
+    let mut pairs = numbers.zip(0..);
+    let (number, expected) = pairs.find(|(number, expected)| number != expected)?;
+    let fault = match number < expected {
+        true => format!("name class {number} twice"),
+        false => format!("do not name class {expected}"),
+    };
+    Some(format!(
+        "{fault}: the numbers must be 0 to {last}, each once"
+    ))
 }
 
 /// The first characters of a value, for messages.

@@ -6,14 +6,13 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::columns;
-use super::{Label, LabelsError, split_wnid};
+use super::{Label, LabelsError, columns, json, split_wnid};
 
 /// Reads the lines of a text without a byte order mark.
 ///
 /// # Errors
 /// [`LabelsError::Empty`] without any line, [`LabelsError::BlankLine`] for a blank one before the last, or one without
-/// a name.
+/// a name, [`LabelsError::Numbers`] for numbers that contradict one another.
 pub(super) fn parse(text: &str) -> Result<Vec<Label>, LabelsError> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let text = without_comments(text.trim_end());
@@ -27,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Label>, LabelsError> {
     }
     check_names(&lines)?;
     let lines = without_list_commas(lines);
-    let names = without_quotes(without_numbers(lines));
+    let names = without_quotes(without_numbers(lines)?);
     check_names(&names)?;
     Ok(names.iter().map(|name| Label::parse(name)).collect())
 }
@@ -64,40 +63,76 @@ fn without_list_commas(mut lines: Vec<&str>) -> Vec<&str> {
 }
 
 /// Takes off the numbers of the classes, if every line has its own. A head line goes that stands above such lines, or
-/// above synset ids.
-fn without_numbers(lines: Vec<&str>) -> Vec<&str> {
-    if let Some(names) = numbered(&lines) {
-        return names;
+/// above synset ids; where it calls the numbers something else, they are not those of the classes.
+///
+/// # Errors
+/// [`LabelsError::Numbers`] if they can be class numbers, but are not 0 to the last.
+fn without_numbers(lines: Vec<&str>) -> Result<Vec<&str>, LabelsError> {
+    if let Some(numbered) = Numbered::of(&lines) {
+        return numbered.by_class();
     }
     let Some((head, rest)) = lines.split_first() else {
-        return lines;
+        return Ok(lines);
     };
     let has_wnid = |line: &str| split_wnid(line).is_some_and(|(_, names)| !names.is_empty());
     if rest.len() < 2 || !head.contains([',', ';', '\t']) || has_wnid(head) {
-        return lines;
+        return Ok(lines);
     }
-    match numbered(rest) {
-        Some(names) => names,
-        None if rest.iter().all(|line| has_wnid(line)) => rest.to_vec(),
-        None => lines,
+    match Numbered::of(rest) {
+        Some(numbered) if columns::is_head_of_numbers(head, numbered.is_in_front) => {
+            numbered.by_class()
+        }
+        Some(numbered) => Ok(numbered.in_order()),
+        None if rest.iter().all(|line| has_wnid(line)) => Ok(rest.to_vec()),
+        None => Ok(lines),
     }
 }
 
-/// The names by class, if every line has a number of its own.
-fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
-    let rows = |split: fn(&'a str) -> Option<(usize, &'a str)>| {
-        let rows: Option<Vec<_>> = lines.iter().map(|line| split(line)).collect();
-        rows
-    };
-    let distinct = |names: &[&str]| names.iter().copied().collect::<HashSet<&str>>().len();
-    // "1 star", "2 stars", "3 stars" are names that a number belongs to: most of what is left is the same.
-    let tell_apart = |names: &Vec<&str>| 2 * distinct(names) > names.len();
-    if let Some(names) = rows(number_in_front).and_then(by_number).filter(tell_apart) {
-        return Some(names);
+/// Lines that each have a number beside the name, which can be that of the class.
+struct Numbered<'a> {
+    rows: Vec<(usize, &'a str)>,
+    is_in_front: bool,
+}
+
+impl<'a> Numbered<'a> {
+    fn of(lines: &[&'a str]) -> Option<Numbered<'a>> {
+        let rows = |split: fn(&'a str) -> Option<(usize, &'a str)>| {
+            let rows: Option<Vec<_>> = lines.iter().map(|line| split(line)).collect();
+            // Numbers far beyond those of the classes are years, or types.
+            rows.filter(|rows| rows.iter().all(|(number, _)| *number <= 2 * lines.len()))
+        };
+        let distinct = |rows: &[(usize, &str)]| {
+            let names = rows.iter().map(|(_, name)| *name);
+            names.collect::<HashSet<&str>>().len()
+        };
+        // "1 star", "2 stars", "3 stars" are names that a number belongs to: most of what is left is the same.
+        let tell_apart = |rows: &Vec<_>| 2 * distinct(rows) > rows.len();
+        if let Some(rows) = rows(number_in_front).filter(tell_apart) {
+            return Some(Numbered {
+                rows,
+                is_in_front: true,
+            });
+        }
+        // So are "class: 0", "class: 1".
+        let rows = rows(number_behind).filter(|rows| distinct(rows) > 1)?;
+        Some(Numbered {
+            rows,
+            is_in_front: false,
+        })
     }
-    let names = rows(number_behind).and_then(by_number)?;
-    // So are "class: 0", "class: 1".
-    (distinct(&names) > 1).then_some(names)
+
+    fn by_class(self) -> Result<Vec<&'a str>, LabelsError> {
+        let mut numbers: Vec<u64> = self.rows.iter().map(|row| row.0 as u64).collect();
+        numbers.sort_unstable();
+        by_number(self.rows).ok_or_else(|| {
+            let fault = json::fault(numbers.into_iter());
+            LabelsError::Numbers(fault.expect("numbers without a fault give an order"))
+        })
+    }
+
+    fn in_order(self) -> Vec<&'a str> {
+        self.rows.into_iter().map(|(_, name)| name).collect()
+    }
 }
 
 /// The names in the order of their numbers, which are 0 to the last, in any order, or run from 1 with the lines.
@@ -139,6 +174,10 @@ fn number_in_front(line: &str) -> Option<(usize, &str)> {
 /// `cat,0` and its like: the number, and what stands in front of it.
 fn number_behind(line: &str) -> Option<(usize, &str)> {
     let (name, digits) = line.rsplit_once([',', ';', '\t', ':'])?;
+    // Of a name in quotes it is a part.
+    if digits.ends_with('"') && !digits.trim_start().starts_with('"') {
+        return None;
+    }
     Some((number(digits.trim().trim_matches('"'))?, name.trim_end()))
 }
 
@@ -218,8 +257,10 @@ mod tests {
         for (text, names) in [
             ("0\n1\n2", "0|1|2"),
             ("0 cat\n1 dog\nowl", "0 cat|1 dog|owl"),
-            ("0,cat\n2,dog", "0,cat|2,dog"),
-            ("0,cat\n0,dog", "0,cat|0,dog"),
+            ("\"0 cat\"\n\"2 dog\"", "0 cat|2 dog"),
+            ("\"cat, 1\"\n\"dog, 1\"", "cat, 1|dog, 1"),
+            ("2004 ford\n1998 bmw", "2004 ford|1998 bmw"),
+            ("airbus: 320\nboeing: 737", "airbus: 320|boeing: 737"),
             (
                 "1 star\n2 stars\n3 stars\n4 stars\n5 stars",
                 "1 star|2 stars|3 stars|4 stars|5 stars",
@@ -233,6 +274,37 @@ mod tests {
             ("dog, small\ncat", "dog, small|cat"),
         ] {
             assert_eq!(read(text), names, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_contradict_one_another_are_refused() {
+        for (text, words) in [
+            ("1 cat\n3 dog\n2 bird", "do not name class 0"),
+            ("1: cat\n3: dog\n2: bird", "do not name class 0"),
+            ("0,cat\n2,dog", "do not name class 1"),
+            ("0,cat\n0,dog", "name class 0 twice"),
+            ("cat,1\ndog,3\nbird,2", "do not name class 0"),
+            ("id,name\n0,cat\n2,dog\n3,bird", "do not name class 1"),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text:?}: {error}");
+            assert!(error.contains("run from 1 with the lines"), "{error}");
+        }
+    }
+
+    #[test]
+    fn column_that_counts_something_else_gives_no_order() {
+        for text in [
+            "name,count\ncat,2\ndog,0\nowl,1",
+            "count,name\n2,cat\n0,dog\n1,owl",
+            "count;species\n5;cat\n5;dog\n1;owl",
+            "name,count,id\ncat,2,0\ndog,0,1\nowl,1,2",
+            "name,kind,count\ncat,a,2\ndog,a,0\nowl,a,1",
+            "label,label_id\nowl,2\ndog,1\ncat,0",
+            "\"class_idx\",\"class\"\n2,owl\n0,cat\n1,dog",
+        ] {
+            assert_eq!(read(text), "cat|dog|owl", "{text:?}");
         }
     }
 

@@ -47,6 +47,16 @@ pub enum LabelsError {
     /// It is meant as JSON, but is none, or none that names classes.
     #[error("the labels {0}")]
     Json(String),
+    /// Every line has a number, but these are no class numbers.
+    #[error(
+        "the labels {0}, or run from 1 with the lines; a name with a number of its own stands in quotes"
+    )]
+    Numbers(String),
+    /// Characters that no name has, but UTF-16 read as another encoding.
+    #[error(
+        "the labels hold the character NUL, as UTF-16 without a byte order mark does: save the file as UTF-8"
+    )]
+    Nul,
 }
 
 /// ImageNet-1k's synsets, one a line: `n02123045 tabby, tabby cat`.
@@ -71,11 +81,14 @@ impl Labels {
     /// [`LabelsError`], naming the line or the class.
     pub fn parse(text: &str) -> Result<Labels, LabelsError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.contains('\0') {
+            return Err(LabelsError::Nul);
+        }
         let labels = match json::is_meant(text) {
             true => json::parse(text)?,
             false => lines::parse(text)?,
         };
-        Ok(Labels::of(labels))
+        Labels::of(labels)
     }
 
     /// Reads a list that must be JSON, or the same as Python prints it.
@@ -85,7 +98,7 @@ impl Labels {
     pub(super) fn parse_json(text: &str) -> Result<Labels, LabelsError> {
         match text.trim().is_empty() {
             true => Err(LabelsError::Empty),
-            false => Ok(Labels::of(json::parse(text)?)),
+            false => Labels::of(json::parse(text)?),
         }
     }
 
@@ -95,20 +108,23 @@ impl Labels {
     /// [`LabelsError::Json`], naming the class.
     pub(super) fn of_json(value: &Value) -> Result<Labels, LabelsError> {
         let labels = json::labels(value).map_err(LabelsError::Json)?;
-        Ok(Labels::of(labels))
+        Labels::of(labels)
     }
 
     /// The labels, with ImageNet's synset ids where all names are those of its list.
-    fn of(labels: Vec<Label>) -> Labels {
+    fn of(labels: Vec<Label>) -> Result<Labels, LabelsError> {
+        if labels.iter().any(|label| label.synset.contains('\0')) {
+            return Err(LabelsError::Nul);
+        }
         let names = imagenet_synsets().map(|(_, names)| names);
         let known = labels.iter().map(|label| &*label.synset);
         let has_no_ids = labels.iter().all(|label| label.wnid.is_none());
-        match has_no_ids && known.eq(names) {
+        Ok(match has_no_ids && known.eq(names) {
             true => Labels::imagenet1k(),
             false => Labels {
                 labels: labels.into(),
             },
-        }
+        })
     }
 
     /// Returns the numbers 0 to `classes - 1` as names, for a network whose classes are unknown.
@@ -349,6 +365,19 @@ mod tests {
         assert_eq!(&*labels.get(0).unwrap().label, "cat");
         assert_eq!(&*labels.get(1).unwrap().label, "dog");
         assert_eq!(Labels::parse("\u{feff}\n"), Err(LabelsError::Empty));
+    }
+
+    #[test]
+    fn utf_16_without_its_mark_is_refused_with_what_to_do() {
+        for text in [
+            "c\0a\0t\0\n\0d\0o\0g\0",
+            "\0c\0a\0t\0\n\0d\0o\0g",
+            "[\0\"\0a\0\"\0]\0",
+            r#"["cat", "do\u0000g"]"#,
+        ] {
+            let error = Labels::parse(text).expect_err(text);
+            assert!(error.to_string().contains("save the file as UTF-8"));
+        }
     }
 
     #[test]

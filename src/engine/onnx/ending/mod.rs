@@ -25,8 +25,36 @@ pub enum Ending {
     Sigmoid,
     /// The largest numbers in their order, which is not that of the classes.
     Sorted,
+    /// Which class has the largest number, and nothing of the others.
+    Winner,
+    /// The logarithm of a softmax with its sign changed, as a loss has it: the largest is that of the least probable class.
+    NegatedLogSoftmax,
     /// Something else.
     Other,
+}
+
+impl Ending {
+    /// What is wrong with an output that ends so, and what to do, behind "its output"; none if it can be class scores.
+    pub(in crate::engine) fn fault(self) -> Option<&'static str> {
+        match self {
+            Ending::Sorted => Some(
+                "gives the largest numbers in their order, expected one for each class in that of the classes: export it \
+                without TopK",
+            ),
+            Ending::Winner => Some(
+                "gives only the most probable class, expected a number for each: export it without ArgMax, OneHot or Hardmax",
+            ),
+            Ending::NegatedLogSoftmax => Some(
+                "is a LogSoftmax with its sign changed, as a loss has it, so that the largest number is that of the least \
+                probable class: export it without the Neg behind the LogSoftmax",
+            ),
+            Ending::Linear
+            | Ending::LogSoftmax
+            | Ending::Softmax
+            | Ending::Sigmoid
+            | Ending::Other => None,
+        }
+    }
 }
 
 /// The ending of each output, by name.
@@ -54,6 +82,8 @@ struct End {
     /// Of a sum of products only.
     least: f32,
     most: f32,
+    /// Whether a logarithm of a softmax has its sign changed.
+    is_negated: bool,
 }
 
 impl End {
@@ -63,7 +93,14 @@ impl End {
             ending,
             least: f32::NEG_INFINITY,
             most: f32::INFINITY,
+            is_negated: false,
         }
+    }
+
+    /// The same with its sign changed.
+    fn negated(self) -> End {
+        let is_negated = !self.is_negated;
+        End { is_negated, ..self }
     }
 
     /// Sums cut to what a probability or a percentage can be are a hard sigmoid; cut otherwise, as by ReLU6, they stay
@@ -73,6 +110,7 @@ impl End {
         let is_share = near(self.most, 1.0) || near(self.most, 100.0);
         match self.ending {
             Ending::Linear if near(self.least, 0.0) && is_share => Ending::Sigmoid,
+            Ending::LogSoftmax if self.is_negated => Ending::NegatedLogSoftmax,
             ending => ending,
         }
     }
@@ -123,10 +161,17 @@ impl<'g> Walk<'g> {
     fn of_node(&mut self, node: &'g NodeProto, steps: usize) -> End {
         let first = node.input.first().map(String::as_str).unwrap_or_default();
         match node.op_type.as_str() {
-            "Softmax" | "Hardmax" => End::of(Ending::Softmax),
+            "Softmax" => End::of(Ending::Softmax),
             "LogSoftmax" => End::of(Ending::LogSoftmax),
+            "Log" if self.end(first, steps).ending == Ending::Softmax => {
+                End::of(Ending::LogSoftmax)
+            }
+            "Neg" if self.end(first, steps).ending == Ending::LogSoftmax => {
+                self.end(first, steps).negated()
+            }
             "Sigmoid" | "HardSigmoid" => End::of(Ending::Sigmoid),
             "TopK" => End::of(Ending::Sorted),
+            "ArgMax" | "ArgMin" | "Hardmax" | "OneHot" => End::of(Ending::Winner),
             "Gemm" | "MatMul" | "Conv" | "Einsum" | "BatchNormalization" => End::of(Ending::Linear),
             // The same numbers, or some of them, or the same but for rounding.
             "Cast" | "DequantizeLinear" | "Dropout" | "Flatten" | "Gather" | "Identity"
@@ -160,10 +205,12 @@ impl<'g> Walk<'g> {
     /// What several values make together: numbers from 0 to 1 stay such but for a factor, and numbers of any size any.
     fn joined(&mut self, node: &'g NodeProto, steps: usize) -> End {
         let (mut endings, mut last) = (HashSet::new(), None);
+        let mut is_negated = true;
         for input in &node.input {
             if self.is_computed(input) {
                 let end = self.end(input, steps);
                 endings.insert(end.ending);
+                is_negated &= end.is_negated;
                 last = Some(end);
             }
         }
@@ -172,7 +219,10 @@ impl<'g> Walk<'g> {
         match (endings.next(), endings.next(), last) {
             (Some(_), None, Some(end)) if self.computed(node) == 1 => self.moved(node, end),
             // The product of two values is neither.
-            (Some(ending), None, _) if !scales => End::of(ending),
+            (Some(ending), None, _) if !scales => End {
+                is_negated,
+                ..End::of(ending)
+            },
             (Some(Ending::Softmax), Some(Ending::Sigmoid), _)
             | (Some(Ending::Sigmoid), Some(Ending::Softmax), _)
                 if endings.next().is_none() =>
@@ -186,8 +236,18 @@ impl<'g> Walk<'g> {
     /// A value with a constant.
     fn moved(&self, node: &NodeProto, end: End) -> End {
         let is_second = node.input.first().is_some_and(|i| !self.is_computed(i));
-        let Some(k) = self.number(node, usize::from(!is_second)) else {
-            return End::of(end.ending);
+        let other = usize::from(!is_second);
+        let end = match (&*node.op_type, is_second) {
+            ("Sub", true) => end.negated(),
+            ("Mul" | "Div", _) if self.is_negative(node, other) => end.negated(),
+            _ => end,
+        };
+        let unbounded = End {
+            is_negated: end.is_negated,
+            ..End::of(end.ending)
+        };
+        let Some(k) = self.number(node, other) else {
+            return unbounded;
         };
         match (&*node.op_type, is_second) {
             ("Add" | "Sum", _) => end.map(|v| v + k),
@@ -197,8 +257,15 @@ impl<'g> Walk<'g> {
             ("Div", false) if k != 0.0 => end.map(|v| v / k),
             ("Max", _) => end.cut(Some(k), None),
             ("Min", _) => end.cut(None, Some(k)),
-            _ => End::of(end.ending),
+            _ => unbounded,
         }
+    }
+
+    /// Whether all numbers of a constant are below zero.
+    fn is_negative(&self, node: &NodeProto, input: usize) -> bool {
+        let name = node.input.get(input).filter(|name| !name.is_empty());
+        let constant = name.and_then(|name| self.constants.get(name));
+        constant.is_some_and(|c| c.values.iter().all(|v| *v < 0.0))
     }
 
     /// The only number of a constant.

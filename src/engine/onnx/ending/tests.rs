@@ -193,3 +193,55 @@ fn bounds_of_a_clip_may_be_attributes() {
     };
     assert_eq!([clip(1.0), clip(6.0)], [Ending::Sigmoid, Ending::Linear]);
 }
+
+#[test]
+fn sign_of_a_log_softmax_is_followed_to_the_end() {
+    let log = ("LogSoftmax", &["x"][..], "a");
+    let neg = ("Neg", &["a"][..], "b");
+    let negated = [
+        ending(&[log, ("Neg", &["a"], "y")]),
+        ending(&[
+            log,
+            neg,
+            ("Reshape", &["b", "k"], "c"),
+            ("Identity", &["c"], "y"),
+        ]),
+        ending(&[
+            log,
+            ("Cast", &["a"], "b"),
+            ("Neg", &["b"], "c"),
+            ("Cast", &["c"], "y"),
+        ]),
+        ending(&[
+            ("Softmax", &["x"], "p"),
+            ("Log", &["p"], "a"),
+            ("Neg", &["a"], "y"),
+        ]),
+        ending(&[log, ("Sub", &["k", "a"], "y")]),
+        ending(&[log, neg, ("Concat", &["b", "b"], "y")]),
+    ];
+    assert_eq!(negated, [Ending::NegatedLogSoftmax; 6]);
+    let upright = [
+        ending(&[log, neg, ("Neg", &["b"], "y")]),
+        ending(&[log, ("Sub", &["a", "k"], "y")]),
+        ending(&[("Softmax", &["x"], "p"), ("Log", &["p"], "y")]),
+    ];
+    assert_eq!(upright, [Ending::LogSoftmax; 3]);
+    // Distances have their sign changed to become scores.
+    let distance = ending(&[("Gemm", &["x"], "a"), ("Neg", &["a"], "y")]);
+    assert_eq!(distance, Ending::Other);
+    assert_eq!(after_sum(&[("Mul", &[-1.0])]), Ending::Linear);
+}
+
+#[test]
+fn what_names_only_the_largest_is_no_score() {
+    for (op, inputs) in [
+        ("Hardmax", &["x"][..]),
+        ("OneHot", &["x", "k", "k"]),
+        ("ArgMax", &["x"]),
+    ] {
+        let got = ending(&[(op, inputs, "a"), ("Cast", &["a"], "y")]);
+        assert_eq!(got, Ending::Winner, "{op}");
+        assert!(got.fault().unwrap().contains(op), "{op}");
+    }
+}

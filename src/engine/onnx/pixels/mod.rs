@@ -84,7 +84,7 @@ fn of_range((least, most): (f32, f32)) -> Option<Pixels> {
     match (least, most) {
         _ if near(least, 0.0, 0.02) && near(most, 1.0, 0.1) => Some(Pixels::Unit),
         _ if near(least, 0.0, 4.0) && near(most, 255.0, 15.0) => Some(Pixels::Bytes),
-        (..=-1.5, 1.5..) => Some(Pixels::Normalized),
+        (..=-1.5, 1.5..) if least.is_finite() && most.is_finite() => Some(Pixels::Normalized),
         _ => None,
     }
 }

@@ -320,6 +320,60 @@ fn what_is_left_as_it_is_tells_the_range() {
 }
 
 #[test]
+fn clip_may_be_made_of_the_larger_and_the_smaller() {
+    let clip = |first: &str, second: &str, least: f32, most: f32| {
+        let bound = |op: &str| if op == "Max" { "least" } else { "most" };
+        let graph = Graph::default()
+            .floats("least", &[least])
+            .floats("most", &[most])
+            .floats("k", &[1.0 / most])
+            .node(first, &["x", bound(first)], &["a"])
+            .node(second, &[bound(second), "a"], &["b"])
+            .node("Mul", &["b", "k"], &["c"]);
+        graph.read("c").0
+    };
+    assert_eq!(clip("Max", "Min", 0.0, 255.0), Pixels::Bytes);
+    assert_eq!(clip("Min", "Max", 0.0, 255.0), Pixels::Bytes);
+    assert_eq!(clip("Max", "Min", 0.0, 1.0), Pixels::Unit);
+    for alone in ["Max", "Min"] {
+        let one = pixels(&[(alone, &[0.0])]);
+        assert!(matches!(one, Pixels::Unknown(_)), "{alone}: {one:?}");
+    }
+}
+
+#[test]
+fn constant_that_operators_make_of_another_is_followed() {
+    let made = |operators: &[&str], constant: &[f32], then: &str| {
+        let graph = Graph::default()
+            .floats("k0", constant)
+            .integers("shape", &[1, 3, 8, 8]);
+        let (graph, last) = operators
+            .iter()
+            .fold((graph, "k0".to_owned()), |(graph, last), op| {
+                let next = format!("{last} {op}");
+                let graph = match *op {
+                    "Expand" => graph.node(op, &[&last, "shape"], &[&next]),
+                    "Cast" => graph.node(op, &[&last], &[&next]).with("to", &[1]),
+                    _ => graph.node(op, &[&last], &[&next]),
+                };
+                (graph, next)
+            });
+        graph.node(then, &["x", &last], &["y"]).read("y").0
+    };
+    let rgb = [123.68, 116.779, 103.939];
+    let bytes = [
+        made(&["Reciprocal"], &[255.0], "Mul"),
+        made(&["Cast"], &[255.0], "Div"),
+        made(&["Expand"], &rgb, "Sub"),
+        made(&["Neg", "Identity"], &rgb, "Add"),
+        made(&["Sqrt"], &[65025.0], "Div"),
+    ];
+    assert_eq!(bytes, [const { Pixels::Bytes }; 5]);
+    // Nobody writes as many, and each is looked at again.
+    assert!(matches!(made(&["Neg"; 6], &rgb, "Sub"), Pixels::Unknown(_)));
+}
+
+#[test]
 fn mean_of_every_pixel_counts_as_that_of_its_channel() {
     let image: Vec<f32> = CAFFE
         .iter()
@@ -350,6 +404,12 @@ fn colors_changed_otherwise_are_asked_for() {
             .node("ReduceMean", &["x"], &["m"])
             .node("Sub", &["x", "m"], &["c"]);
     unknown(own_mean.read("c").0, "(ReduceMean)");
+    let chosen = Graph::default()
+        .floats("k", &[127.0])
+        .floats("zero", &[0.0])
+        .node("Greater", &["x", "k"], &["bright"])
+        .node("Where", &["bright", "x", "zero"], &["w"]);
+    unknown(chosen.read("w").0, "(Greater) changes pixels");
     let both = Graph::default()
         .floats("k", &[1.0 / 255.0])
         .node("Mul", &["x", "k"], &["s"])
