@@ -265,7 +265,7 @@ impl<'g> Walk<'g> {
     fn is_negative(&self, node: &NodeProto, input: usize) -> bool {
         let name = node.input.get(input).filter(|name| !name.is_empty());
         let constant = name.and_then(|name| self.constants.get(name));
-        constant.is_some_and(|c| c.values.iter().all(|v| *v < 0.0))
+        constant.is_some_and(|c| !c.values.is_empty() && c.values.iter().all(|v| *v < 0.0))
     }
 
     /// The only number of a constant.
