@@ -165,7 +165,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="only files with one of these in their name")
     parser.add_argument("--resnet", default=os.environ.get("RESNET", str(ROOT / "target/release/resnet")))
-    parser.add_argument("--seconds", type=int, default=120, help="longest time for a file")
+    parser.add_argument("--seconds", type=int, default=600, help="longest time for a file, on a machine that does other work too")
     parser.add_argument("--jobs", type=int, default=1, help="files at the same time; with more than one, loads take longer")
     parser.add_argument("--most-refused", type=int, default=5, help="exit with 1 if more are refused")
     args = parser.parse_args()
