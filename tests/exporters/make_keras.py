@@ -1,5 +1,6 @@
 """Keras' networks by tf2onnx and by Keras' own export, with the model.toml that their preprocessing needs."""
 
+import gc
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -96,3 +97,7 @@ for name, (mode, function, side) in MODELS.items():
     if files[2:]:
         make = by_tf2onnx(network, TOML[mode], inputs_as_nchw=["input"], opset=18)
         keep(files[2], "Keras, tf2onnx", make, images.transpose(0, 3, 1, 2), kind="probabilities")
+    # TensorFlow keeps the graphs of each export: gigabytes, until no memory is left for the next.
+    del network
+    keras.backend.clear_session()
+    gc.collect()
