@@ -97,7 +97,7 @@ for name, (mode, function, side) in MODELS.items():
     if files[2:]:
         make = by_tf2onnx(network, TOML[mode], inputs_as_nchw=["input"], opset=18)
         keep(files[2], "Keras, tf2onnx", make, images.transpose(0, 3, 1, 2), kind="probabilities")
-    # TensorFlow keeps the graphs of each export: gigabytes, until no memory is left for the next.
+    # One network and its exports take up to 9 GiB, which are wanted for the next.
     del network
     keras.backend.clear_session()
     gc.collect()
