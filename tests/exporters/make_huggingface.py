@@ -10,7 +10,7 @@ from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
 from torch_zoo import calibrated, dynamo
-from zoo import FILES, PHOTOS, due, keep, varied, wanted
+from zoo import FILES, due, keep, not_made, varied, wanted
 
 SMALL = dict(hidden_size=96, num_hidden_layers=4, num_attention_heads=3, intermediate_size=384)
 IMAGENET = dict(image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
@@ -54,7 +54,8 @@ def exported(saved, **options):
 
 for name, (family, processor, settings, config) in MODELS.items():
     files = [f"hf-{name}-optimum", f"hf-{name}-dynamo"]
-    if not wanted(*files):
+    changed = [f"hf-{name}-optimum-o3"] * (name == "vit") + [f"hf-{name}-optimum-dynamic"] * (name in ("resnet18", "vit"))
+    if not wanted(*files, *changed):
         continue
     try:
         labels = {i: f"thing {i}" for i in range(400)}
@@ -65,7 +66,8 @@ for name, (family, processor, settings, config) in MODELS.items():
         images = due(preprocess)
         calibrated(Logits(network), varied(preprocess))
     except Exception as error:
-        print(f"{name}: {type(error).__name__}: {error}")
+        not_made(files[:1], "Hugging Face, Optimum", error)
+        not_made(files[1:], "Hugging Face, dynamo", error)
         continue
     saved = FILES.parent / "saved" / name
     network.save_pretrained(saved)

@@ -1,5 +1,6 @@
 """Keras' networks by tf2onnx and by Keras' own export, with the model.toml that their preprocessing needs."""
 
+import gc
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -10,7 +11,7 @@ import tensorflow as tf
 import tf2onnx
 from keras import applications
 
-from zoo import cropped, due, keep, varied, wanted
+from zoo import cropped, due, keep, not_made, varied, wanted
 
 TOML = {
     "caffe": '[preprocess]\nchannels = "bgr"\nscale = 255\nmean = [103.939, 116.779, 123.68]\nstd = [1, 1, 1]\n',
@@ -79,7 +80,7 @@ def described(directory, toml):
 
 for name, (mode, function, side) in MODELS.items():
     file = f"keras-{name.lower()}"
-    files = [f"{file}-tf2onnx", f"{file}-export", f"{file}-nchw"]
+    files = [f"{file}-tf2onnx", f"{file}-export"] + [f"{file}-nchw"] * (name in ("ResNet50", "MobileNetV2"))
     if not wanted(*files):
         continue
     preprocess = lambda image: function(np.asarray(cropped(image, side), np.float32)[None].copy())[0]
@@ -88,10 +89,15 @@ for name, (mode, function, side) in MODELS.items():
         calibrated(network, varied(preprocess))
         images = due(preprocess)
     except Exception as error:
-        print(f"{name}: {type(error).__name__}: {error}")
+        not_made([files[0], *files[2:]], "Keras, tf2onnx", error)
+        not_made(files[1:2], "Keras, its own export", error)
         continue
     keep(files[0], "Keras, tf2onnx", by_tf2onnx(network, TOML[mode]), images, kind="probabilities")
     keep(files[1], "Keras, its own export", by_keras(network, TOML[mode]), images, kind="probabilities")
-    if name in ("ResNet50", "MobileNetV2"):
+    if files[2:]:
         make = by_tf2onnx(network, TOML[mode], inputs_as_nchw=["input"], opset=18)
         keep(files[2], "Keras, tf2onnx", make, images.transpose(0, 3, 1, 2), kind="probabilities")
+    # One network and its exports take up to 9 GiB, which are wanted for the next.
+    del network
+    keras.backend.clear_session()
+    gc.collect()

@@ -5,7 +5,7 @@ import paddle
 from paddle.static import InputSpec
 from paddle.vision import models
 
-from zoo import due, keep, varied, wanted
+from zoo import due, keep, not_made, varied, wanted
 
 
 def calibrated(network, images):
@@ -32,8 +32,12 @@ for name in "resnet18 resnet50 resnext50_32x4d vgg11 mobilenet_v1 mobilenet_v2 m
     file = f"paddle-{name.replace('_', '-')}"
     if not wanted(file):
         continue
-    network = getattr(models, name)(pretrained=False)
-    calibrated(network, paddle.to_tensor(varied().astype(np.float32)))
+    try:
+        network = getattr(models, name)(pretrained=False)
+        calibrated(network, paddle.to_tensor(varied().astype(np.float32)))
+    except Exception as error:
+        not_made([file], "Paddle, paddle2onnx", error)
+        continue
 
     def make(directory):
         taken = [InputSpec([None, 3, 224, 224], "float32", "x")]

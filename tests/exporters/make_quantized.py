@@ -10,7 +10,7 @@ from onnxconverter_common import auto_mixed_precision
 from onnxruntime import quantization as q
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-from zoo import FILES, keep, standard, varied
+from zoo import FILES, keep, not_made, standard, varied
 
 STANDARD = varied(standard)
 DUE = STANDARD[::3]
@@ -89,7 +89,7 @@ def by_reference(source):
 def mixed(source):
     def make(directory):
         name = ort.InferenceSession(source).get_inputs()[0].name
-        made = auto_mixed_precision.auto_convert_mixed_precision(onnx.load(source), {name: DUE[:1]}, rtol=0.05, keep_io_types=True)
+        made = auto_mixed_precision.auto_convert_mixed_precision(onnx.load(source), {name: DUE[:1]}, rtol=0.05, atol=0.05, keep_io_types=True)
         onnx.save(made, str(directory / "model.onnx"))
 
     return make
@@ -134,30 +134,40 @@ SOURCES = {
 }
 FEW = ["qdq-u8s8-channel", "qdq-s8s8-channel", "qoperator-u8u8", "dynamic", "ort-extended", "slim", "simplified"]
 
-for network, source in SOURCES.items():
-    file = FILES / source
-    if not file.exists():
-        continue
-    # What was there for the source, and its description.
-    images = np.load(FILES / f"{file.parent.name}.npy")
 
-    def beside(make):
-        def made(directory):
-            for json in file.parent.glob("*.json"):
-                shutil.copy(json, directory)
-            make(directory)
-
-        return made
-
+def changes(network):
+    """What is made of a network: name, exporter, how, whether it is rounded to 8 bits."""
     whole = network in ("resnet18", "mobilenet_v2")
     for name, how in QUANTIZED.items():
         if network == "resnet18" and name.startswith("qdq") and name.endswith("channel"):
             continue  # operator set 11 has one scale for all channels
         if (whole or name in FEW) and not (network == "vit" and name.startswith("q")):
-            keep(f"quantized-{network}-{name}", f"ONNX Runtime, {name.split('-')[0]}", beside(lambda d: how(str(file))(d)), images, rounded=True)
+            yield f"quantized-{network}-{name}", f"ONNX Runtime, {name.split('-')[0]}", how, True
     for name, (exporter, how) in CHANGED.items():
         if whole or name in FEW:
-            keep(f"changed-{network}-{name}", exporter, beside(lambda d: how(str(file))(d)), images)
+            yield f"changed-{network}-{name}", exporter, how, False
     if network in ("resnet18", "vit"):
-        keep(f"changed-{network}-mixed", "onnxconverter-common, mixed precision", beside(lambda d: mixed(str(file))(d)), images, rounded=True)
-        keep(f"quantized-{network}-blocks", "ONNX Runtime, 4 bits", beside(lambda d: blocks(str(file))(d)), images, rounded=True)
+        yield f"changed-{network}-mixed", "onnxconverter-common, mixed precision", mixed, True
+        yield f"quantized-{network}-blocks", "ONNX Runtime, 4 bits", blocks, True
+
+
+def beside(file, make):
+    """With the description of the file that it is made of."""
+
+    def made(directory):
+        for json in file.parent.glob("*.json"):
+            shutil.copy(json, directory)
+        make(directory)
+
+    return made
+
+
+for network, source in SOURCES.items():
+    file = FILES / source
+    for name, exporter, how, rounded in changes(network):
+        if not file.exists():
+            not_made([name], exporter, FileNotFoundError(f"there is no {source}"))
+            continue
+        images = lambda: np.load(FILES / f"{file.parent.name}.npy")
+        about = {"rounded": True} if rounded else {}
+        keep(name, exporter, beside(file, lambda directory: how(str(file))(directory)), images, **about)

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from torch_zoo import calibrated, dynamo, legacy
-from zoo import due, keep, varied, wanted
+from zoo import due, keep, not_made, varied, wanted
 
 BOTH = """resnet50d seresnet50 ecaresnet50t resnetv2_50 resnetv2_50x1_bit resnetblur50 resnest50d resnet50_gn skresnet34
 nf_resnet50 convnextv2_atto mobilenetv4_conv_small""".split()
@@ -42,19 +42,20 @@ for name in [*NOT_SQUARE, *ONE, *BOTH]:
     if not wanted(*names):
         continue
     torch.manual_seed(1)
+    exporters = ["timm, TorchScript", "timm, dynamo"]
     try:
         network = timm.create_model(name.split("-")[0], pretrained=False)
-    except RuntimeError as error:  # this version has it no longer
-        print(f"{name}: {error}")
+        network.pretrained_cfg = dict(network.pretrained_cfg) | NOT_SQUARE.get(name, {})
+        # What timm itself takes from that config for inference.
+        transform = timm.data.create_transform(**timm.data.resolve_data_config(network.pretrained_cfg))
+        preprocess = lambda image: transform(image).numpy()
+        images = due(preprocess)
+        calibrated(network, varied(preprocess))
+        if hasattr(network, "fuse"):
+            network.fuse()
+    except Exception as error:
+        for file, exporter in zip(names, exporters):
+            not_made([file], exporter, error)
         continue
-    network.pretrained_cfg = dict(network.pretrained_cfg) | NOT_SQUARE.get(name, {})
-    # What timm itself takes from that config for inference.
-    transform = timm.data.create_transform(**timm.data.resolve_data_config(network.pretrained_cfg))
-    preprocess = lambda image: transform(image).numpy()
-    images = due(preprocess)
-    calibrated(network, varied(preprocess))
-    if hasattr(network, "fuse"):
-        network.fuse()
-    for export, file in zip(exports, names):
-        exporter = "timm, TorchScript" if export is legacy else "timm, dynamo"
+    for export, file, exporter in zip(exports, names, exporters):
         keep(file, exporter, with_config(export(network, images), network), images)

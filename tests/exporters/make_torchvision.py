@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from torch_zoo import calibrated, dynamo, legacy
-from zoo import MEAN, STD, cropped, due, keep, standard, varied, wanted
+from zoo import MEAN, STD, cropped, due, keep, not_made, standard, varied, wanted
 import numpy as np
 
 MODES = torch.onnx.TrainingMode
@@ -23,21 +23,27 @@ def files(network, *files, side=224, **arguments):
     if not wanted(*names):
         return
     torch.manual_seed(1)
-    made = getattr(models, network)(weights=None, **arguments)
     sized = lambda image: standard(image, side)
-    calibrated(made, varied(sized))
+    try:
+        made = getattr(models, network)(weights=None, **arguments)
+        calibrated(made, varied(sized))
+    except Exception as error:
+        not_made(names, "torchvision", error)
+        return
     images = due(sized)
     for name, (_, export, options) in zip(names, files):
         options = dict(options)
         about = options.pop("about", {})
         change = options.pop("change", lambda network: network)
         to = options.pop("to", lambda images: images)
+        exporter = "torchvision, dynamo" if export is dynamo else "torchvision, TorchScript"
+        if not wanted(name):
+            continue
         try:
             changed, taken = change(made), to(images)
-        except Exception as error:  # the exporter of this version has it no longer
-            print(f"{name}: {error}")
+        except Exception as error:
+            not_made([name], exporter, error)
             continue
-        exporter = "torchvision, dynamo" if export is dynamo else "torchvision, TorchScript"
         keep(name, exporter, export(changed, taken, **options), taken, **about)
 
 

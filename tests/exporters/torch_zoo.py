@@ -17,7 +17,7 @@ def calibrated(network, images=None, seed=0, spread=2.0):
     images = torch.from_numpy(varied()) if images is None else torch.as_tensor(images)
     for gain in (1.0, 0.5, 0.25, 0.125):
         randomized(network, images, seed, spread, gain)
-        if steady(network, images):
+        if steady(network, images[::3]):
             return network
     raise ValueError("its answers depend on the last bits of its input")
 
@@ -49,7 +49,7 @@ def randomized(network, images, seed, spread, gain):
             norm.eval()
             norm.momentum = 0.1
             norm.running_var.clamp_min_(1e-4).mul_(torch.exp(0.2 * torch.randn_like(norm.running_var)))
-        spread_logits(network, images, spread)
+        spread_logits(network, images[::3], spread)
 
 
 def answer(network, images):

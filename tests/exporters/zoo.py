@@ -1,7 +1,7 @@
 """Photos, networks of random weights whose answers differ from photo to photo, and what is due for a file.
 
 Used by every make_*.py; knows no exporter. A file NAME lies as its exporter writes it in FILES/NAME/, beside it
-NAME.npy is what the graph takes for PHOTOS, and NAME.json says who made it and what its output is.
+NAME.npy is what the graph takes for PHOTOS, and NAME.json says who made it and what its output is, or why it was not made.
 """
 
 import json
@@ -56,36 +56,58 @@ def varied(preprocess=standard):
     return np.stack([np.asarray(preprocess(view(image))) for image in opened() for view in views])
 
 
+# What stands in NAME.json while its exporter runs, so what is left there by one that crashed.
+CRASHED = "its exporter crashed"
+
+
 def keep(name, exporter, make, images, kind="logits", **about):
     """Has `make` write a file into a directory, unless it is there; a failure is written down and costs no other file.
 
     `kind` is what the output is: "logits", "probabilities" or "scores". `about` may say which `output` is due, whether
     the file is `rounded` (16 or 8 bits), and as what (`served`) it is named to resnet, if not as its directory.
     """
-    if len(sys.argv) > 1 and not any(word in name for word in sys.argv[1:]):
-        return
-    said = FILES / f"{name}.json"
-    if said.exists():
+    if not wanted(name):
         return
     directory = FILES / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     begin = time.time()
     about |= {"exporter": exporter, "kind": kind}
+    say(name, about | {"not_made": CRASHED})
     try:
         make(directory)
         np.save(FILES / f"{name}.npy", images() if callable(images) else images)
     except Exception as error:
-        (FILES / f"{name}.log").write_text(traceback.format_exc())
-        about["not_made"] = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
-    said.write_text(json.dumps(about))
+        about["not_made"] = reason(name, error)
+    say(name, about)
     print(f"{name}: {about.get('not_made', 'made')} ({time.time() - begin:.0f} s)", flush=True)
 
 
+def not_made(names, exporter, error):
+    """Writes down why there are no such files, where not even the network could be had."""
+    for name in names:
+        if wanted(name):
+            say(name, {"exporter": exporter, "not_made": reason(name, error)})
+            print(f"{name}: {error}", flush=True)
+
+
+def reason(name, error):
+    (FILES / f"{name}.log").write_text("".join(traceback.format_exception(error)))
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+def say(name, about):
+    FILES.mkdir(parents=True, exist_ok=True)
+    (FILES / f"{name}.json").write_text(json.dumps(about))
+
+
 def wanted(*names):
-    """Whether any of these files is still to be made."""
+    """Whether any of these files is still to be made; what failed is tried again, what crashed its exporter is not."""
     words = sys.argv[1:]
-    return any(
-        not (FILES / f"{name}.json").exists() and (not words or any(w in name for w in words))
-        for name in names
-    )
+    return any(not tried(name) and (not words or any(word in name for word in words)) for name in names)
+
+
+def tried(name):
+    said = FILES / f"{name}.json"
+    return said.exists() and json.loads(said.read_text()).get("not_made", CRASHED) == CRASHED
