@@ -39,7 +39,7 @@ impl Tracer {
     /// Starts the thread that exports.
     ///
     /// # Errors
-    /// [`CollectorError`] if the collector cannot be asked as `options` say.
+    /// If the collector cannot be asked as `options` say.
     pub fn start(options: &ExportOptions) -> Result<Tracer, CollectorError> {
         let resource = resource(options);
         let collector = Collector::new(options, &resource)?;

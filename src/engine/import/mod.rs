@@ -89,7 +89,7 @@ pub(super) fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> 
 }
 
 /// A network whose graph is known, before weights are packed for a precision; made a model by
-/// [`TractModel::load`].
+/// [`TractModel::load`](crate::engine::TractModel::load).
 #[derive(Debug, Clone)]
 pub struct Network {
     input_name: String,
