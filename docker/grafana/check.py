@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 # Units of Grafana's list (`getValueFormats` of @grafana/data) that are used here; `suffix:` is for any other.
 UNITS = {"none", "s", "bytes", "percentunit", "reqps"}
 
-ROWS = ["Is it up?", "Is it fast?", "Is it full?", "Is it right?"]
+ROWS = ["Is it up?", "Is it fast?", "Is it full?", "Is it right?", "Has the traffic changed?"]
 
 COLUMNS = 24
 
