@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Memory that holds weights.
@@ -44,8 +45,44 @@ pub struct Weights {
     shared: Shared,
     /// The number of outputs, where memory holds `[inputs, outputs]` instead.
     transposed: Option<usize>,
+    /// The part of each kernel that counts, if that is not all of it.
+    part: Option<Part>,
     /// One an output; empty if all are one.
     scale: Vec<f32>,
+}
+
+/// Neighbouring rows and columns of kernels.
+#[derive(Clone)]
+struct Part {
+    /// Height and width in memory.
+    kernel: [usize; 2],
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Part {
+    /// What is kept of some kernels.
+    fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        let [height, width] = self.kernel;
+        let kernels = values.chunks_exact(height * width);
+        let rows = kernels.flat_map(|kernel| {
+            kernel
+                .chunks_exact(width)
+                .take(self.rows.end)
+                .skip(self.rows.start)
+        });
+        rows.flat_map(|row| &row[self.columns.clone()])
+            .copied()
+            .collect()
+    }
+
+    /// Where in memory the weight is that is so many behind the first of those kept.
+    fn place(&self, number: usize) -> usize {
+        let (width, kept) = (self.columns.len(), self.rows.len() * self.columns.len());
+        let (kernel, within) = (number / kept, number % kept);
+        let row = kernel * self.kernel[0] + self.rows.start + within / width;
+        row * self.kernel[1] + self.columns.start + within % width
+    }
 }
 
 impl Weights {
@@ -55,6 +92,7 @@ impl Weights {
         Weights {
             shared: Shared::Floats(shared),
             transposed: None,
+            part: None,
             scale: Vec::new(),
         }
     }
@@ -65,6 +103,7 @@ impl Weights {
         Weights {
             shared: Shared::Int8(shared),
             transposed: None,
+            part: None,
             scale: scales,
         }
     }
@@ -81,14 +120,19 @@ impl Weights {
     /// The bytes in the order of the shape, and each output's scale, if they are of 8 bits.
     #[must_use]
     pub fn as_int8(&self) -> Option<(Cow<'_, [i8]>, &[f32])> {
-        let Shared::Int8(shared) = &self.shared else {
-            return None;
-        };
-        let values = match self.transposed {
-            None => Cow::Borrowed(shared.values()),
-            Some(outputs) => Cow::Owned(in_order(shared.values(), outputs)),
-        };
-        Some((values, &self.scale))
+        match &self.shared {
+            Shared::Floats(_) => None,
+            Shared::Int8(shared) => Some((self.shaped(shared.values()), &self.scale)),
+        }
+    }
+
+    /// What memory holds in the order of the shape: where it lies, if it lies so.
+    fn shaped<'v, T: Copy + Default>(&self, values: &'v [T]) -> Cow<'v, [T]> {
+        match (self.transposed, &self.part) {
+            (Some(outputs), _) => Cow::Owned(in_order(values, outputs)),
+            (None, Some(part)) => Cow::Owned(part.of(values)),
+            (None, None) => Cow::Borrowed(values),
+        }
     }
 
     /// Weights of a matrix that memory holds as `[inputs, outputs]`.
@@ -103,9 +147,15 @@ impl Weights {
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.shared {
+        let all = match &self.shared {
             Shared::Floats(shared) => shared.values().len(),
             Shared::Int8(shared) => shared.values().len(),
+        };
+        match &self.part {
+            Some(part) => {
+                all / (part.kernel[0] * part.kernel[1]) * part.rows.len() * part.columns.len()
+            }
+            None => all,
         }
     }
 
@@ -113,6 +163,22 @@ impl Weights {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Keeps those rows and columns of each kernel, of so many in all; nothing else is read any more.
+    ///
+    /// # Panics
+    /// If a part has been kept already, or they are those of a matrix that memory holds as `[inputs, outputs]`.
+    pub fn keep(&mut self, kernel: [usize; 2], [rows, columns]: [Range<usize>; 2]) {
+        assert!(
+            self.part.is_none() && self.transposed.is_none(),
+            "{self:?} are whole kernels"
+        );
+        self.part = Some(Part {
+            kernel,
+            rows,
+            columns,
+        });
     }
 
     /// Multiplies each output's weights by its factor, when they are read.
@@ -133,12 +199,12 @@ impl Weights {
         if output >= outputs {
             return None;
         }
-        let (first, step) = match self.transposed {
-            None => (output * inputs, 1),
-            Some(outputs) => (output, outputs),
-        };
         let scale = self.scale.get(output).copied().unwrap_or(1.0);
-        let places = (0..inputs).map(|i| first + i * step);
+        let places = (0..inputs).map(|i| match (self.transposed, &self.part) {
+            (Some(outputs), _) => output + i * outputs,
+            (None, Some(part)) => part.place(output * inputs + i),
+            (None, None) => output * inputs + i,
+        });
         Some(match &self.shared {
             Shared::Floats(shared) => {
                 let values = shared.values();
@@ -154,13 +220,10 @@ impl Weights {
     /// All in the order of the shape, scaled: where they lie, if they lie so.
     #[must_use]
     pub fn scaled(&self) -> Cow<'_, [f32]> {
-        let mut values = match (&self.shared, self.transposed) {
-            (Shared::Floats(shared), None) => Cow::Borrowed(shared.values()),
-            (Shared::Floats(shared), Some(outputs)) => {
-                Cow::Owned(in_order(shared.values(), outputs))
-            }
-            (Shared::Int8(_), _) => {
-                let (values, _) = self.as_int8().expect("they are of 8 bits");
+        let mut values = match &self.shared {
+            Shared::Floats(shared) => self.shaped(shared.values()),
+            Shared::Int8(shared) => {
+                let values = self.shaped(shared.values());
                 Cow::Owned(values.iter().map(|w| f32::from(*w)).collect())
             }
         };
@@ -251,6 +314,29 @@ mod tests {
             assert_eq!(rows[1].as_deref(), Some(&whole[3..]));
             assert_eq!(rows[2], None);
             assert_eq!(weights.of_output(0, 0), None);
+        }
+    }
+
+    #[test]
+    fn kept_parts_are_all_that_is_read() {
+        let kernels: Vec<f32> = (0..24_u8).map(f32::from).collect(); // [2, 2, 2, 3]
+        let bytes: Vec<i8> = (0..24).collect();
+        for mut weights in [
+            Weights::from(kernels),
+            Weights::int8(Arc::new(bytes), vec![1.0, 1.0]),
+        ] {
+            weights.keep([2, 3], [1..2, 0..2]);
+            assert_eq!(weights.len(), 8);
+            let kept = [3.0, 4.0, 9.0, 10.0, 15.0, 16.0, 21.0, 22.0];
+            assert_eq!(*weights.scaled(), kept);
+            weights.scale(&[1.0, -1.0]);
+            assert_eq!(weights.of_output(0, 4).as_deref(), Some(&kept[..4]));
+            let second = weights.of_output(1, 4).unwrap();
+            assert_eq!(second, [-15.0, -16.0, -21.0, -22.0]);
+            assert_eq!(weights.of_output(2, 4), None);
+            if let Some((bytes, _)) = weights.as_int8() {
+                assert_eq!(*bytes, [3, 4, 9, 10, 15, 16, 21, 22]);
+            }
         }
     }
 

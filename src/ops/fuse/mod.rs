@@ -2,10 +2,13 @@
 //!
 //! Called by `engine::lower` between recognition and [`super::compile`]. Values stay the same up to rounding.
 
+mod window;
+
 use super::graph::{Conv, Graph, Node, Op, ValueId, Window};
 use kernels::nn::Activation;
 
-/// Folds factors, addends, sums and each ReLU into the nodes that they follow, and drops what nobody reads.
+/// Folds factors, addends, sums and each ReLU into the nodes that they follow, and drops what nobody reads, nodes and
+/// parts of windows.
 ///
 /// Only a value that has no other reader is folded away. Where a sum could be part of either of two convolutions, the
 /// later one takes it. Inputs stay, read or not, so that their numbers keep their meaning.
@@ -22,7 +25,9 @@ pub fn fuse(graph: Graph) -> Graph {
     }
     let Fusion { alias, nodes, .. } = fusion;
     let outputs: Vec<usize> = graph.outputs.iter().map(|v| alias[v.0]).collect();
-    compact(nodes, &outputs)
+    let mut graph = compact(nodes, &outputs);
+    window::trim(&mut graph);
+    graph
 }
 
 /// Calls `change` with each value that an operator reads.

@@ -358,3 +358,47 @@ fn product_takes_the_sum_and_the_relu_behind_it() {
         assert_eq!(result.nodes[3].op, is);
     }
 }
+
+#[test]
+fn windows_keep_what_sees_the_image() {
+    let pixel = |channels| Shape {
+        channels,
+        height: 1,
+        width: 1,
+    };
+    // 4 × 4 to one pixel, of which every further window sees the middle alone.
+    let ops = [
+        (conv(0, 5, SQUARE, window(5, 4, 1), 1), pixel(5)),
+        (conv(1, 4, pixel(5), window(3, 1, 1), 2), pixel(4)),
+        (conv(2, 2, pixel(4), window(7, 2, 3), 3), pixel(2)),
+    ];
+    let result = fused(&graph(ops, &[3]));
+    let windows = result.nodes.iter().filter_map(|node| match &node.op {
+        Op::Conv(conv) => Some((conv.window.clone(), conv.weights.len())),
+        _ => None,
+    });
+    let expected = [
+        (window(4, 4, 0), 5 * 3 * 16),
+        (window(1, 1, 0), 4 * 5),
+        (window(1, 2, 0), 2 * 4),
+    ];
+    assert_eq!(windows.collect::<Vec<_>>(), expected);
+}
+
+proptest! {
+    #[test]
+    fn cut_windows_compute_the_same(
+        height in 1usize..4, kernel in 1usize..8, stride in 1usize..4, pad in 0usize..4, outputs in 1usize..4,
+    ) {
+        let input = Shape { channels: 3, height, width: 4 };
+        let image = (Op::MaxPool {
+            input: ValueId(0),
+            window: Window { kernel: [5 - height, 1], ..window(1, 1, 0) },
+        }, input);
+        let size = |side: usize| (side + 2 * pad).checked_sub(kernel).map(|d| d / stride + 1);
+        let (Some(rows), Some(columns)) = (size(height), size(4)) else { return Ok(()) };
+        let to = Shape { channels: outputs, height: rows, width: columns };
+        let op = conv(1, outputs, input, window(kernel, stride, pad), 5);
+        fused(&graph([image, (op, to)], &[2]));
+    }
+}
