@@ -7,6 +7,12 @@ use kernels::nn::Activation;
 
 /// The outputs for one image; `inputs[i]` is the value of input number `i`, `[channels, height, width]`.
 pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let values = values(graph, inputs);
+    graph.outputs.iter().map(|v| values[v.0].clone()).collect()
+}
+
+/// The value of every node.
+pub(super) fn values(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let mut values: Vec<Vec<f32>> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let shape = |v: ValueId| graph.nodes[v.0].shape;
@@ -94,7 +100,7 @@ pub(crate) fn evaluate(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
         assert_eq!(computed.len(), len(node.shape), "node {}", node.name);
         values.push(computed);
     }
-    graph.outputs.iter().map(|v| values[v.0].clone()).collect()
+    values
 }
 
 pub(crate) fn len(shape: Shape) -> usize {
