@@ -49,10 +49,9 @@ const FILES: [(&str, &str, &[u8]); 13] = {
     ]
 };
 
-/// The page; the same path has something else for programs.
+/// The page.
 pub(super) fn page() -> Response {
-    let vary = [(header::VARY, HeaderValue::from_static("Accept"))];
-    (vary, html(include_str!("index.html"))).into_response()
+    html(include_str!("index.html"))
 }
 
 /// The page that shows what `/openapi.json` tells.
@@ -81,9 +80,9 @@ pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Re
     Ok((headers, *bytes).into_response())
 }
 
-/// Whether what asks is a browser: programs that say what they take do not name HTML.
+/// Whether what asks is a browser: programs that say what they take do not name HTML, or want JSON more.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    accept::names(headers, "text/html")
+    accept::prefers(headers, "text/html", "application/json")
 }
 
 #[cfg(test)]
