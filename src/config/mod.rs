@@ -5,6 +5,7 @@
 mod access;
 mod arithmetic;
 mod cgroup;
+mod memory;
 mod threads;
 mod units;
 
@@ -16,7 +17,7 @@ use clap::builder::BoolishValueParser;
 
 pub use self::access::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
 pub use self::arithmetic::{ArithmeticConfig, IsaChoice, PrecisionChoice};
-pub use self::cgroup::memory_limit;
+pub use self::memory::{MemoryLimit, MemoryRoom};
 pub use self::threads::{CpuBudget, ThreadPlan};
 pub use self::units::{parse_bytes, parse_duration, parse_timeout, whole_number};
 
