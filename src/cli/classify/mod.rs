@@ -131,7 +131,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
             explain,
             ..Wish::default()
         },
-        deadline: None,
+        ..ClassifyOptions::default()
     };
     let run = Run {
         form,
