@@ -57,7 +57,8 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     json: bool,
 
-    /// Write a line for each photo, its class and the answer, into this file: CSV if its name ends in .csv, else JSON
+    /// Write a line for each photo, its class and the answer, into this file: CSV if its name ends in .csv, JSON if it
+    /// ends in .jsonl
     #[arg(long, value_name = "OUT")]
     answers: Option<PathBuf>,
 

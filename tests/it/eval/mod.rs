@@ -201,6 +201,12 @@ fn each_photos_answer_is_written_with_the_truth_beside_it() {
     );
     let (code, _, stderr) = eval(dir.path(), &["--answers", &out("no/where.csv")]);
     assert!(code == 1 && stderr.contains("cannot write"), "{stderr}");
+    for name in ["answers.json", "answers.xlsx", "answers"] {
+        let (code, stdout, stderr) = eval(dir.path(), &["--answers", &out(name)]);
+        let words = format!("{name}, allowed are names that end in .csv, .jsonl, .ndjson");
+        assert!(code == 2 && stderr.contains(&words), "{stderr}");
+        assert!(stdout.is_empty() && !dir.path().join(name).exists());
+    }
 }
 
 #[test]
