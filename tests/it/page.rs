@@ -74,7 +74,7 @@ fn every_file_that_the_page_names_is_there() {
             }
         }
     }
-    assert_eq!(files.iter().filter(|name| name.ends_with(".js")).count(), 7);
+    assert_eq!(files.iter().filter(|name| name.ends_with(".js")).count(), 8);
 }
 
 #[test]
