@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -56,8 +57,8 @@ impl ModelRef {
 
     /// Reads a `--model` value: `NAME`, `PATH` or `NAME=PATH`, each name with `@VERSION` behind it or not.
     ///
-    /// Only catalogue names need a store. A word without a slash or `.onnx` is a catalogue name first; `./word` is
-    /// always a path.
+    /// Only names of the catalogue and of what lies in the store need a store. A word without a slash or `.onnx` is a
+    /// catalogue name first, then a path, then what has that name in the store; `./word` is always a path.
     ///
     /// # Errors
     /// [`ModelError`] if it names nothing, is not downloaded, or gives no usable name.
@@ -70,37 +71,17 @@ impl ModelRef {
             Some((name, target)) if !name.contains(['/', '\\']) => (Some(name), target),
             _ => (None, value),
         };
-        let source = if let Some(builtin) = Builtin::find(target) {
-            ModelOrigin::Builtin(builtin)
+        let (own, source) = if let Some(builtin) = Builtin::find(target) {
+            (target.to_owned(), ModelOrigin::Builtin(builtin))
         } else if let Some(entry) = catalog.find(target) {
-            let store = store.ok_or_else(|| ModelError::NoStore(target.into()))?;
-            let path = store.path_of(entry);
-            if !path.is_file() {
-                return Err(ModelError::NotPulled {
-                    name: target.into(),
-                    path,
-                });
-            }
-            ModelOrigin::Catalog(Box::new(entry.clone()), path)
-        } else if let Some(directory) = version_in_store(target, store) {
-            return Ok(ModelRef {
-                name: checked(name.unwrap_or(target))?.to_owned(),
-                source: ModelOrigin::Directory(directory),
-            });
+            (target.to_owned(), pulled(target, entry, store)?)
         } else {
-            path_source(target, catalog)?
+            lying(target, catalog, store)?
         };
-        let name = match (name, &source) {
-            (Some(name), _) => name.to_owned(),
-            (None, ModelOrigin::File(path) | ModelOrigin::Directory(path)) => name_of(path),
-            (None, ModelOrigin::Builtin(_) | ModelOrigin::Catalog(..)) => target.to_owned(),
-        };
-        checked(&name)?;
-        Ok(ModelRef { name, source })
+        let name = checked(name.unwrap_or(&own))?.to_owned();
+        ModelRef { name, source }.of_versions()
     }
-}
 
-impl ModelRef {
     /// The model of a name that a client gives: built in, pulled, or a file or directory of that name in the store.
     ///
     /// # Errors
@@ -110,51 +91,127 @@ impl ModelRef {
         catalog: &Catalog,
         store: Option<&Store>,
     ) -> Result<ModelRef, ModelError> {
-        // No name holds a separator, so that what is joined stays in the directory.
         checked(name)?;
-        let named = |source| ModelRef {
-            name: name.into(),
-            source,
-        };
         if Builtin::find(name).is_some() || catalog.find(name).is_some() {
             return ModelRef::parse(name, catalog, store);
         }
-        let dir = store.ok_or_else(|| ModelError::NoStore(name.into()))?.dir();
-        let (directory, file) = (dir.join(name), dir.join(format!("{name}.onnx")));
-        if let Some(directory) = version_in_store(name, store) {
-            Ok(named(ModelOrigin::Directory(directory)))
-        } else if directory.is_dir() {
-            Ok(named(ModelOrigin::Directory(directory)))
-        } else if file.is_file() {
-            Ok(named(ModelOrigin::File(file)))
-        } else {
-            Err(ModelError::Unknown {
-                name: name.into(),
-                suggestion: catalog.suggest(name).map(str::to_owned),
-            })
-        }
+        let store = store.ok_or_else(|| ModelError::NoStore(name.into()))?;
+        let source = stored(name, store).ok_or_else(|| unknown(name, catalog))?;
+        let name = name.into();
+        ModelRef { name, source }.of_versions()
+    }
+
+    /// Of a directory that holds versions the one that the name asks for, else the newest; all else is what it is.
+    fn of_versions(self) -> Result<ModelRef, ModelError> {
+        let ModelOrigin::Directory(directory) = &self.source else {
+            return Ok(self);
+        };
+        let versions = versions::in_directory(directory);
+        let Some((newest, _)) = versions.last() else {
+            return Ok(self);
+        };
+        let (name, asked) = split_version(&self.name);
+        let version = asked.unwrap_or(*newest);
+        let found = versions.iter().find(|(number, _)| *number == version);
+        let Some((_, path)) = found else {
+            let numbers: Vec<String> = versions.iter().map(|(n, _)| n.to_string()).collect();
+            return Err(ModelError::Unreadable {
+                path: directory.clone(),
+                reason: format!("has no version {version}, but {}", numbers.join(", ")),
+            });
+        };
+        Ok(ModelRef {
+            name: format!("{name}@{version}"),
+            source: ModelOrigin::Directory(path.clone()),
+        })
     }
 }
 
-fn path_source(target: &str, catalog: &Catalog) -> Result<ModelOrigin, ModelError> {
-    let path = PathBuf::from(target);
-    let unreadable = |reason: String| {
-        Err(ModelError::Unreadable {
-            path: path.clone(),
-            reason,
-        })
+/// The file of a catalogue entry.
+fn pulled(
+    name: &str,
+    entry: &CatalogEntry,
+    store: Option<&Store>,
+) -> Result<ModelOrigin, ModelError> {
+    let store = store.ok_or_else(|| ModelError::NoStore(name.into()))?;
+    let path = store.path_of(entry);
+    match path.is_file() {
+        true => Ok(ModelOrigin::Catalog(Box::new(entry.clone()), path)),
+        false => Err(ModelError::NotPulled {
+            name: name.into(),
+            path,
+        }),
+    }
+}
+
+/// What lies at a place, under its own name: a version in the store, a path, a version of a directory, or what has the
+/// name in the store.
+fn lying(
+    target: &str,
+    catalog: &Catalog,
+    store: Option<&Store>,
+) -> Result<(String, ModelOrigin), ModelError> {
+    if let Some(directory) = store.and_then(|store| version_in(store, target)) {
+        return Ok((target.to_owned(), ModelOrigin::Directory(directory)));
+    }
+    let path = Path::new(target);
+    let unreadable = |reason: String| ModelError::Unreadable {
+        path: path.to_owned(),
+        reason,
     };
-    match std::fs::metadata(&path) {
-        Ok(meta) if meta.is_dir() => Ok(ModelOrigin::Directory(path)),
-        Ok(meta) if meta.is_file() => Ok(ModelOrigin::File(path)),
-        Ok(_) => unreadable("is neither a file nor a directory".into()),
-        Err(_) if !target.contains(['/', '\\']) && !target.ends_with(".onnx") => {
-            Err(ModelError::Unknown {
-                name: target.into(),
-                suggestion: catalog.suggest(target).map(str::to_owned),
-            })
+    let error = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            return Ok((name_of(path), ModelOrigin::Directory(path.into())));
         }
-        Err(e) => unreadable(format!("cannot be read: {e}")),
+        Ok(meta) if meta.is_file() => return Ok((name_of(path), ModelOrigin::File(path.into()))),
+        Ok(_) => return Err(unreadable("is neither a file nor a directory".into())),
+        Err(error) => error,
+    };
+    if let (directory, Some(version)) = split_version(target) {
+        let directory = Path::new(directory);
+        let versions = versions::in_directory(directory).into_iter();
+        if let Some((_, path)) = { versions }.find(|(number, _)| *number == version) {
+            let name = format!("{}@{version}", name_of(directory));
+            return Ok((name, ModelOrigin::Directory(path)));
+        }
+    }
+    if target.contains(['/', '\\']) || target.ends_with(".onnx") {
+        return Err(unreadable(format!("cannot be read: {error}")));
+    }
+    let source = store.and_then(|store| stored(target, store));
+    let source = source.ok_or_else(|| unknown(target, catalog))?;
+    Ok((target.to_owned(), source))
+}
+
+/// What has a name in the store: a version, a directory or a file. No name holds a separator, so that what is joined
+/// stays in the store.
+fn stored(name: &str, store: &Store) -> Option<ModelOrigin> {
+    checked(name).ok()?;
+    if let Some(directory) = version_in(store, name) {
+        return Some(ModelOrigin::Directory(directory));
+    }
+    let dir = store.dir();
+    let (directory, file) = (dir.join(name), dir.join(format!("{name}.onnx")));
+    if directory.is_dir() {
+        return Some(ModelOrigin::Directory(directory));
+    }
+    file.is_file().then_some(ModelOrigin::File(file))
+}
+
+/// The directory of a version that is named, `NAME/VERSION` in the store as repositories of Triton have it.
+fn version_in(store: &Store, served: &str) -> Option<PathBuf> {
+    let (name, version) = split_version(served);
+    let directory = store
+        .dir()
+        .join(checked(name).ok()?)
+        .join(version?.to_string());
+    directory.is_dir().then_some(directory)
+}
+
+fn unknown(name: &str, catalog: &Catalog) -> ModelError {
+    ModelError::Unknown {
+        name: name.into(),
+        suggestion: catalog.suggest(name).map(str::to_owned),
     }
 }
 
@@ -191,16 +248,6 @@ fn name_of(path: &Path) -> String {
 /// Whether a name is one that files and directories of any model have.
 fn is_common(name: &str) -> bool {
     matches!(name, "model" | "onnx")
-}
-
-/// The directory of a version that is named, `NAME/VERSION` in the store as repositories of Triton have it.
-fn version_in_store(served: &str, store: Option<&Store>) -> Option<PathBuf> {
-    let (name, version) = split_version(served);
-    let directory = store?
-        .dir()
-        .join(checked(name).ok()?)
-        .join(version?.to_string());
-    directory.is_dir().then_some(directory)
 }
 
 /// A name that can be part of a URL.

@@ -72,6 +72,121 @@ fn versions_lie_in_the_store_or_are_given_with_a_path() {
     }
 }
 
+/// Files below a directory.
+fn tree(files: &[&str]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a directory");
+    for file in files {
+        let path = root.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("below")).expect("writable");
+        std::fs::write(path, "x").expect("writable");
+    }
+    root
+}
+
+#[test]
+fn bare_name_is_the_newest_version_in_the_store() {
+    let root = tree(&[
+        "birds/1/model.onnx",
+        "birds/2/model.onnx",
+        "birds/10/model.onnx",
+        "birds/11/labels.txt",
+        "birds/012/model.onnx",
+        "birds/0/model.onnx",
+        "birds/next/model.onnx",
+        "birds/config.pbtxt",
+        "trees/1/model.onnx",
+        "trees/model.onnx",
+        "owls/1/labels.txt",
+        "flowers.onnx",
+    ]);
+    let store = Store::new(root.path());
+    let clients = |name: &str| ModelRef::in_store(name, &Catalog::builtin(), Some(&store));
+    let flag = |value: &str| parse(value, root.path());
+    let found = |reference: ModelRef| match reference.source {
+        ModelOrigin::Directory(path) | ModelOrigin::File(path) => {
+            let path = path.strip_prefix(root.path()).expect("in the store");
+            (reference.name, path.display().to_string())
+        }
+        other => panic!("{other:?}"),
+    };
+    for (value, name, path) in [
+        ("birds", "birds@10", "birds/10"),
+        ("birds@1", "birds@1", "birds/1"),
+        ("birds@2", "birds@2", "birds/2"),
+        // Whoever loads it says what it lacks.
+        ("birds@11", "birds@11", "birds/11"),
+        ("owls", "owls", "owls"),
+        // A directory with a model of its own is that model, as before it had versions.
+        ("trees", "trees", "trees"),
+        ("trees@1", "trees@1", "trees/1"),
+        ("flowers", "flowers", "flowers.onnx"),
+    ] {
+        let expected = (name.to_owned(), path.to_owned());
+        assert_eq!(
+            found(flag(value).expect(value)),
+            expected,
+            "--model {value}"
+        );
+        assert_eq!(found(clients(value).expect(value)), expected, "{value}");
+    }
+    for value in ["birds@3", "trees@2", "flowers@2", "resnet18-tiny@2"] {
+        for wrong in [flag(value), clients(value)] {
+            let is_unknown = matches!(wrong, Err(ModelError::Unknown { .. }));
+            assert!(is_unknown, "{value}: {wrong:?}");
+        }
+    }
+    let named = |value: &str| found(flag(value).expect(value));
+    assert_eq!(named("fowl=birds"), ("fowl@10".into(), "birds/10".into()));
+    assert_eq!(named("fowl@2=birds"), ("fowl@2".into(), "birds/2".into()));
+    assert_eq!(named("fowl@7=birds@2"), ("fowl@7".into(), "birds/2".into()));
+    let error = flag("fowl@3=birds").expect_err("it is not there");
+    let text = error.to_string();
+    assert!(
+        text.ends_with("birds: has no version 3, but 1, 2, 10"),
+        "{text}"
+    );
+}
+
+#[test]
+fn directory_of_versions_may_be_given_by_its_path() {
+    let root = tree(&[
+        "a/birds/1/model.onnx",
+        "a/birds/3/model.onnx",
+        "a/birds/4/labels.txt",
+        "a/plain/model.onnx",
+    ]);
+    let at = |path: &str| root.path().join(path).display().to_string();
+    let found = |value: &str| -> Result<(String, String), ModelError> {
+        let reference = parse(value, Path::new("/nonexistent"))?;
+        match reference.source {
+            ModelOrigin::Directory(path) => Ok((reference.name, path.display().to_string())),
+            other => panic!("{other:?}"),
+        }
+    };
+    let birds = at("a/birds");
+    for (value, name, path) in [
+        (birds.clone(), "birds@3", "a/birds/3"),
+        (format!("{birds}/"), "birds@3", "a/birds/3"),
+        (format!("{birds}@1"), "birds@1", "a/birds/1"),
+        (format!("owls={birds}"), "owls@3", "a/birds/3"),
+        (format!("owls@1={birds}"), "owls@1", "a/birds/1"),
+        // A version's own directory is a model as any other.
+        (format!("{birds}/1"), "1", "a/birds/1"),
+    ] {
+        let expected = (name.to_owned(), at(path));
+        assert_eq!(found(&value).expect(&value), expected, "{value}");
+    }
+    for value in [
+        format!("{birds}@2"),
+        format!("{birds}@4"),
+        format!("{}@1", at("a/plain")),
+    ] {
+        let error = found(&value).expect_err(&value);
+        let is_unreadable = matches!(error, ModelError::Unreadable { .. });
+        assert!(is_unreadable, "{value}: {error}");
+    }
+}
+
 #[test]
 fn clients_name_what_lies_in_the_store_and_nothing_else() {
     let root = tempfile::tempdir().expect("a directory");
