@@ -63,8 +63,8 @@ pub struct ServerConfig {
     #[arg(long, env = "RESNET_HTTP2", value_parser = parse_switch)]
     pub http2: bool,
 
-    /// Let clients load, reload and unload models by the calls of the Open Inference Protocol: those that are built in,
-    /// pulled, or lie in the models directory
+    /// Let clients load, reload and unload models by the calls of the Open Inference Protocol: those that --model named
+    /// at the start, are built in, pulled, or lie in the models directory
     #[arg(long, env = "RESNET_MODEL_CONTROL", value_parser = parse_switch)]
     pub model_control: bool,
 
