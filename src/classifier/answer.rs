@@ -91,6 +91,14 @@ pub enum ClassifyError {
     /// The image's fault.
     #[error(transparent)]
     Image(#[from] PreprocessError),
+    /// Its header says that it has more pixels than [`ClassifyOptions`](super::ClassifyOptions) allow.
+    #[error("the image has {got} pixels, allowed for what is wanted of it are {max}")]
+    TooManyPixels {
+        /// Width times height.
+        got: u64,
+        /// The limit.
+        max: u64,
+    },
     /// Decoding panicked; the text of the panic is in the log.
     #[error("decoding panicked")]
     DecodePanicked,

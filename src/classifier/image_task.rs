@@ -41,6 +41,7 @@ pub(super) struct ImageTask {
     pub(super) image: Source,
     pub(super) exif: ExifMode,
     pub(super) wish: Wish,
+    pub(super) max_pixels: Option<u64>,
     pub(super) permit: Permit,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
     pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
@@ -73,6 +74,8 @@ struct OneImage<'a> {
     job: &'a ImageTask,
     may_run_large: &'a dyn Fn() -> bool,
     postponed: Cell<bool>,
+    /// Pixels of an image that has too many, and the limit.
+    too_many: Cell<Option<(u64, u64)>>,
     memory_wait: Cell<Duration>,
 }
 
@@ -82,6 +85,10 @@ impl Interest for OneImage<'_> {
     }
 
     fn may_decode(&self, pixels: u64) -> bool {
+        if let Some(max) = self.job.max_pixels.filter(|max| pixels > *max) {
+            self.too_many.set(Some((pixels, max)));
+            return false;
+        }
         let may = pixels < LARGE_PIXELS || (self.may_run_large)();
         self.postponed.set(!may);
         may
@@ -108,10 +115,17 @@ impl ImageTask {
             job: &self,
             may_run_large,
             postponed: Cell::new(false),
+            too_many: Cell::new(None),
             memory_wait: Cell::new(Duration::ZERO),
         };
         let taken = self.model.take(&self.image, self.exif, &interest);
         let (postponed, memory_wait) = (interest.postponed.get(), interest.memory_wait.get());
+        if let Some((got, max)) = interest.too_many.get() {
+            let now = Instant::now();
+            self.permit.wasted(now - start, now);
+            self.refuse(ClassifyError::TooManyPixels { got, max });
+            return None;
+        }
         match taken {
             Err(PreprocessError::Canceled) if postponed => return Some(self),
             Ok(taken) => self.queue(start, memory_wait, taken, under_way),

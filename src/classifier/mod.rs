@@ -67,6 +67,8 @@ pub struct ClassifyOptions {
     pub exif: ExifMode,
     /// What is wanted beside the classes; of a model that has it.
     pub wish: Wish,
+    /// Pixels above which the image is refused by its header, where what is wanted has such a limit.
+    pub max_pixels: Option<u64>,
     /// When the answer is no longer wanted.
     pub deadline: Option<Instant>,
 }
@@ -78,6 +80,7 @@ impl Default for ClassifyOptions {
             top_k: 5,
             exif: ExifMode::Apply,
             wish: Wish::default(),
+            max_pixels: None,
             deadline: None,
         }
     }
@@ -389,6 +392,7 @@ impl Classifier {
             image,
             exif: options.exif,
             wish: options.wish,
+            max_pixels: options.max_pixels,
             permit,
             prepared: prepared_to,
             answer: answer_to,

@@ -148,6 +148,26 @@ impl Destination {
     }
 }
 
+/// Refuses an output whose name is that of another format; pipes and devices are called whatever they are.
+///
+/// # Errors
+/// A usage error with the `endings` that are allowed, in any case of letters.
+pub(crate) fn check_name(flag: &str, path: &Path, endings: &[&str]) -> Result<(), UsageError> {
+    let ending = path.extension().unwrap_or_default();
+    let is_right = |allowed: &&str| ending.eq_ignore_ascii_case(allowed);
+    let found = path.metadata();
+    let is_device = found.is_ok_and(|found| !found.is_file() && !found.is_dir());
+    if path == Path::new("-") || is_device || endings.iter().any(is_right) {
+        return Ok(());
+    }
+    let allowed: Vec<String> = endings.iter().map(|ending| format!(".{ending}")).collect();
+    Err(UsageError(format!(
+        "{flag} is {}, allowed are names that end in {}",
+        path.display(),
+        allowed.join(", ")
+    )))
+}
+
 /// Refuses an `output` that is one of the `inputs`, by whatever links; `-` is none.
 ///
 /// # Errors

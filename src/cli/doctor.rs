@@ -13,7 +13,7 @@ use super::load::millis;
 use super::output::print;
 use super::show::operators;
 use crate::classifier::ImageSize;
-use crate::config::{CpuBudget, EngineConfig, ThreadPlan, memory_limit};
+use crate::config::{CpuBudget, EngineConfig, MemoryRoom, ThreadPlan};
 use crate::engine::EngineOptions;
 use crate::registry::{self, Catalog, LoadedModel, ModelState, Store};
 use crate::server::OpenFiles;
@@ -54,9 +54,11 @@ struct Findings {
     cpus_reason: String,
     /// The cgroup's limit; `null` without one.
     memory_limit_bytes: Option<u64>,
+    /// The machine's memory; `null` where the system does not tell.
+    machine_memory_bytes: Option<u64>,
     /// Most that `serve` would hold with these flags; `null` if a model cannot be served.
     memory_bound_bytes: Option<u64>,
-    /// The two, for people.
+    /// The three, for people.
     #[serde(skip)]
     memory: Option<String>,
     /// The limits of open files; `null` without one. `serve` raises the soft one to the hard one.
@@ -146,7 +148,8 @@ impl Findings {
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
         let sizes: Vec<ImageSize> = models.iter().map(|model| model.images).collect();
-        let memory = args.limits.memory(&sizes, &args.engine, threads);
+        let room = MemoryRoom::detect();
+        let memory = args.limits.memory(&sizes, &args.engine, threads, room);
         let memory = error.is_none().then_some(memory);
         let files = OpenFiles::limits();
         Ok(Findings {
@@ -160,7 +163,8 @@ impl Findings {
             engine: engine_words(&options),
             cpus: budget.cpus,
             cpus_reason: budget.reason(),
-            memory_limit_bytes: memory_limit(),
+            memory_limit_bytes: room.cgroup,
+            machine_memory_bytes: room.machine,
             memory_bound_bytes: memory.as_ref().map(|memory| memory.bound),
             memory: memory.map(|memory| memory.to_string()),
             open_files_soft: files.soft,

@@ -1,4 +1,4 @@
-//! What the limits of `serve` come to on this machine: memory beside the cgroup's, connections beside open files.
+//! What the limits of `serve` come to on this machine: memory beside what there is, connections beside open files.
 //!
 //! Told by `doctor`, which takes the flags of `serve` for it.
 
@@ -7,7 +7,9 @@ use clap::Args;
 use super::memory_bound::{MemoryBound, MemoryLimits};
 use crate::batcher::BatchPolicy;
 use crate::classifier::{ImageSize, images_memory_bound};
-use crate::config::{EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan};
+use crate::config::{
+    EngineConfig, ImageConfig, MemoryRoom, RequestConfig, ServerConfig, ThreadPlan,
+};
 use crate::server::OpenFiles;
 
 /// The flags of `serve` that limit what it takes.
@@ -22,12 +24,13 @@ pub(super) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// The bound of the memory with these models.
+    /// The bound of the memory with these models, beside what there is.
     pub(super) fn memory(
         &self,
         models: &[ImageSize],
         engine: &EngineConfig,
         threads: ThreadPlan,
+        room: MemoryRoom,
     ) -> MemoryBound {
         let batching = BatchPolicy {
             max_batch_size: engine.max_batch_size,
@@ -36,7 +39,7 @@ impl LimitArgs {
         };
         let images = images_memory_bound(models, self.requests.queue_capacity, &batching);
         let limits = MemoryLimits::new(&self.server, &self.images, &self.requests);
-        limits.bound(images)
+        limits.bound(images, room)
     }
 
     /// The most connections under these limits of open files: as many as the flags ask for, or fewer.

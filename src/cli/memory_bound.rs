@@ -2,7 +2,7 @@
 //!
 //! Told by `serve` in the log, and by `doctor`; `docs/RELIABILITY.md` has the formula.
 
-use crate::config::{ImageConfig, RequestConfig, ServerConfig, memory_limit};
+use crate::config::{ImageConfig, MemoryLimit, MemoryRoom, RequestConfig, ServerConfig};
 use crate::metrics::resident_memory;
 use crate::server::GRPC_CONNECTIONS;
 use crate::traces::ExportOptions;
@@ -89,17 +89,27 @@ impl MemoryLimits {
         .fold(connections, u64::saturating_add)
     }
 
-    /// The bound, with `images` bytes for what is `classifier`'s.
-    pub(super) fn bound(&self, images: u64) -> MemoryBound {
+    /// The bound, with `images` bytes for what is `classifier`'s, beside what there is.
+    pub(super) fn bound(&self, images: u64, room: MemoryRoom) -> MemoryBound {
         let base = resident_memory();
         let growth = self.growth(images);
         let bound = base.unwrap_or(0).saturating_add(growth);
-        let limit = memory_limit();
-        let excess = limit.filter(|limit| *limit < bound).map(|limit| {
+        let limit = room.limit();
+        let excess = limit.filter(|limit| limit.bytes() < bound).map(|limit| {
+            let mib = limit.bytes() >> 20;
+            let (limit, remedy) = match limit {
+                MemoryLimit::Cgroup(_) => (
+                    format!("the cgroup's memory limit is {mib} MiB"),
+                    "Raise the limit",
+                ),
+                MemoryLimit::Machine(_) => (
+                    format!("this machine has {mib} MiB of memory"),
+                    "Take a machine with more",
+                ),
+            };
             format!(
-                "the cgroup's memory limit is {} MiB, below the bound of {} MiB: under full load the kernel would end \
-                 the server. Raise the limit, or lower {}",
-                limit >> 20,
+                "{limit}, below the bound of {} MiB: under full load the kernel would end the server. {remedy}, or \
+                 lower {}",
                 bound >> 20,
                 self.largest_parts(images)
             )
@@ -136,14 +146,14 @@ pub(super) struct MemoryBound {
     growth: u64,
     /// All of it.
     pub(super) bound: u64,
-    /// Bytes that the cgroup allows, if it has a limit.
-    limit: Option<u64>,
+    /// What there is, where that is known.
+    limit: Option<MemoryLimit>,
     /// What to do if that is less.
     excess: Option<String>,
 }
 
 impl MemoryBound {
-    /// Writes it to the log, and warns if the cgroup allows less.
+    /// Writes it to the log, and warns if there is less.
     pub(super) fn announce(&self) {
         let growth = self.growth >> 20;
         match self.base {
@@ -159,7 +169,7 @@ impl MemoryBound {
         if let Some(excess) = &self.excess {
             tracing::warn!(
                 memory_bound_bytes = self.bound,
-                memory_limit_bytes = self.limit,
+                memory_limit_bytes = self.limit.map(MemoryLimit::bytes),
                 "{excess}"
             );
         }
@@ -172,8 +182,13 @@ impl std::fmt::Display for MemoryBound {
         write!(f, "at most {} MiB; ", self.bound >> 20)?;
         match (self.limit, &self.excess) {
             (_, Some(excess)) => write!(f, "TOO LITTLE: {excess}"),
-            (Some(limit), None) => write!(f, "the cgroup allows {} MiB", limit >> 20),
-            (None, None) => f.write_str("the cgroup has no limit"),
+            (Some(MemoryLimit::Cgroup(bytes)), None) => {
+                write!(f, "the cgroup allows {} MiB", bytes >> 20)
+            }
+            (Some(MemoryLimit::Machine(bytes)), None) => {
+                write!(f, "this machine has {} MiB", bytes >> 20)
+            }
+            (None, None) => f.write_str("how much there is, the system does not tell"),
         }
     }
 }
@@ -200,5 +215,43 @@ mod tests {
         let flags = Flags::try_parse_from(flags).expect("flags");
         let limits = MemoryLimits::new(&flags.server, &flags.images, &flags.requests);
         assert_eq!(limits.bodies, 4 << 20);
+    }
+
+    #[test]
+    fn bound_is_compared_with_the_cgroups_limit_and_with_the_machines_memory() {
+        let flags = Flags::try_parse_from([""]).expect("flags");
+        let limits = MemoryLimits::new(&flags.server, &flags.images, &flags.requests);
+        let told = |cgroup, machine| limits.bound(0, MemoryRoom { cgroup, machine }).to_string();
+        let (little, much) = (Some(64 << 20), Some(1 << 50));
+        for (cgroup, machine, words) in [
+            (
+                little,
+                much,
+                "; TOO LITTLE: the cgroup's memory limit is 64 MiB, below the bound of ",
+            ),
+            (
+                little,
+                None,
+                "; TOO LITTLE: the cgroup's memory limit is 64 MiB, below the bound of ",
+            ),
+            (
+                None,
+                little,
+                "; TOO LITTLE: this machine has 64 MiB of memory, below the bound of ",
+            ),
+            (
+                much,
+                little,
+                "; TOO LITTLE: this machine has 64 MiB of memory, below the bound of ",
+            ),
+            (much, None, "; the cgroup allows 1073741824 MiB"),
+            (None, much, "; this machine has 1073741824 MiB"),
+            (None, None, "; how much there is, the system does not tell"),
+        ] {
+            let told = told(cgroup, machine);
+            assert!(told.contains(words), "{told}");
+            let advises = told.contains("or lower --max-connections (1280 MiB)");
+            assert_eq!(advises, words.contains("TOO LITTLE"), "{told}");
+        }
     }
 }

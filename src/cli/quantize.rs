@@ -44,9 +44,10 @@ Examples:
   resnet quantize resnet50 --data photos
   resnet quantize model.onnx --data photos --out fast/model.onnx
 
-Exit code 0: written. 1: it cannot be quantized, or not well enough. 2: wrong usage, or labels that do not fit.")]
+Exit code 0: written. 1: it cannot be quantized, or not well enough, or the photos or their labels are not there or do \
+not fit. 2: wrong usage.")]
 pub(crate) struct QuantizeArgs {
-    /// Catalogue name, .onnx file or directory with model.onnx
+    /// Catalogue name, .onnx file, directory with model.onnx or with versions of it, or name of one in --models-dir
     #[arg(value_name = "MODEL")]
     model: String,
 
@@ -161,8 +162,7 @@ fn photos(args: &QuantizeArgs, model: &LoadedModel) -> anyhow::Result<Vec<Photo>
             };
             return Ok(labelled.photos.into_iter().map(photo).collect());
         }
-        Err(reason) if named => return Err(UsageError(reason).into()),
-        Err(reason) if !args.data.is_dir() => return Err(UsageError(reason).into()),
+        Err(reason) if named || !args.data.is_dir() => bail!(reason),
         Err(reason) => complain(&format!(
             "no labels ({reason}): the answers are compared with those of the model as it is"
         )),
@@ -172,7 +172,7 @@ fn photos(args: &QuantizeArgs, model: &LoadedModel) -> anyhow::Result<Vec<Photo>
         .follow_links(true)
         .sort_by_file_name()
     {
-        let entry = entry.map_err(|e| UsageError(e.to_string()))?;
+        let entry = entry?;
         if entry.file_type().is_file() && named_as_image(entry.path()) {
             photos.push(Photo {
                 path: entry.into_path(),
@@ -181,8 +181,7 @@ fn photos(args: &QuantizeArgs, model: &LoadedModel) -> anyhow::Result<Vec<Photo>
         }
     }
     if photos.is_empty() {
-        let text = format!("{}: no photos in it", args.data.display());
-        return Err(UsageError(text).into());
+        bail!("{}: no photos in it", args.data.display());
     }
     Ok(photos)
 }
@@ -197,7 +196,7 @@ struct Files {
 
 impl Files {
     /// # Errors
-    /// A usage error if the name is not that of a model, or something has one of the names.
+    /// A usage error if the name is not that of a model, or something has one of the names; if there is no such directory.
     fn beside(out: &Path) -> anyhow::Result<Files> {
         if out.extension().is_none_or(|extension| extension != "onnx") {
             let text = format!(
@@ -221,10 +220,7 @@ impl Files {
         }
         let folder = out.parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            bail!(UsageError(format!(
-                "{}: no such directory",
-                folder.display()
-            )));
+            bail!("{}: no such directory", folder.display());
         }
         Ok(files)
     }

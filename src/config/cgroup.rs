@@ -1,6 +1,6 @@
 //! What the cgroup allows this process: CPUs and memory; cgroup v2 and v1.
 //!
-//! Called by `cli`. The lowest limit on the way from the process's group to the root counts, as the kernel enforces
+//! Asked by `threads` and `memory`. The lowest limit on the way from the process's group to the root counts, as the kernel enforces
 //! each of them.
 
 use std::path::Path;
@@ -15,8 +15,7 @@ pub(super) fn cpu_quota() -> Option<f64> {
 }
 
 /// Bytes of memory that the group may use, if there is a limit.
-#[must_use]
-pub fn memory_limit() -> Option<u64> {
+pub(super) fn memory_limit() -> Option<u64> {
     let (groups, mount) = here()?;
     lowest(&groups, mount, "memory", (memory_v2, memory_v1))
 }

@@ -5,6 +5,7 @@
 mod access;
 mod arithmetic;
 mod cgroup;
+mod memory;
 mod threads;
 mod units;
 
@@ -16,7 +17,7 @@ use clap::builder::BoolishValueParser;
 
 pub use self::access::{API_KEYS_VARIABLE, AccessConfig, api_keys_variable};
 pub use self::arithmetic::{ArithmeticConfig, IsaChoice, PrecisionChoice};
-pub use self::cgroup::memory_limit;
+pub use self::memory::{MemoryLimit, MemoryRoom};
 pub use self::threads::{CpuBudget, ThreadPlan};
 pub use self::units::{parse_bytes, parse_duration, parse_timeout, whole_number};
 
@@ -62,8 +63,8 @@ pub struct ServerConfig {
     #[arg(long, env = "RESNET_HTTP2", value_parser = parse_switch)]
     pub http2: bool,
 
-    /// Let clients load, reload and unload models by the calls of the Open Inference Protocol: those that are built in,
-    /// pulled, or lie in the models directory
+    /// Let clients load, reload and unload models by the calls of the Open Inference Protocol: those that --model named
+    /// at the start, are built in, pulled, or lie in the models directory
     #[arg(long, env = "RESNET_MODEL_CONTROL", value_parser = parse_switch)]
     pub model_control: bool,
 

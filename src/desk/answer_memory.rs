@@ -27,6 +27,12 @@ impl Desk {
     ) -> Result<AnswerMemory, DeskError> {
         AnswerMemory::take(&self.body_memory, client, images, bytes_of_image)
     }
+
+    /// Most bytes that an answer may take.
+    #[must_use]
+    pub fn most_for_answer(&self) -> usize {
+        self.body_memory.most_of_one_client()
+    }
 }
 
 impl AnswerMemory {

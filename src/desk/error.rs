@@ -124,9 +124,10 @@ const INTERNAL: &str =
 fn public_text(error: &ClassifyError) -> String {
     match error {
         ClassifyError::Image(e) => e.to_string(),
-        ClassifyError::ShuttingDown | ClassifyError::Expired | ClassifyError::Values(_) => {
-            error.to_string()
-        }
+        ClassifyError::TooManyPixels { .. }
+        | ClassifyError::ShuttingDown
+        | ClassifyError::Expired
+        | ClassifyError::Values(_) => error.to_string(),
         ClassifyError::DecodePanicked
         | ClassifyError::Engine(_)
         | ClassifyError::WorkerDied
@@ -168,6 +169,7 @@ impl DeskError {
             DeskError::Classify(ClassifyError::Expired) => Code::DeadlineExceeded,
             DeskError::Classify(ClassifyError::Values(_)) => Code::BadValues,
             DeskError::Classify(ClassifyError::Image(e)) => image_code(e),
+            DeskError::Classify(ClassifyError::TooManyPixels { .. }) => Code::ImageTooManyPixels,
             DeskError::Classify(_) | DeskError::Panicked => Code::Internal,
         }
     }

@@ -14,7 +14,7 @@ use super::upload::UploadError;
 use crate::classifier::ClassifyError;
 use crate::desk::{Code, DeskError};
 use crate::oip::OipError;
-use crate::overlay::TooLarge;
+use crate::overlay::{self, TooLarge};
 use crate::registry::NoFeatures;
 
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
@@ -95,7 +95,20 @@ pub enum ApiError {
 
 impl From<ClassifyError> for ApiError {
     fn from(error: ClassifyError) -> ApiError {
-        DeskError::from(error).into()
+        match error {
+            // Overlays alone have such a limit: of what is drawn, or of the memory for it, a byte a pixel.
+            ClassifyError::TooManyPixels { got, .. } if got > overlay::MAX_PIXELS => {
+                TooLarge { got }.into()
+            }
+            ClassifyError::TooManyPixels { got, max } => DeskError::AnswerTooLarge {
+                images: 1,
+                bytes: usize::try_from(got).unwrap_or(usize::MAX),
+                max: usize::try_from(max).unwrap_or(usize::MAX),
+                most: 0,
+            }
+            .into(),
+            other => DeskError::from(other).into(),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::metrics::{Metrics, TextFormat};
 const FREQUENT_CLASSES: usize = 20;
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    let format = match accept::names(&headers, "application/openmetrics-text") {
+    let format = match accept::prefers(&headers, "application/openmetrics-text", "text/plain") {
         true => TextFormat::OpenMetrics,
         false => TextFormat::Prometheus,
     };
@@ -27,7 +27,8 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>, headers: HeaderMap) -
             refresh(metrics, &classifier);
         }
     });
-    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    (accept::VARIES, kind, text).into_response()
 }
 
 /// Sets what a classifier has at the moment.

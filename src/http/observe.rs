@@ -97,6 +97,7 @@ async fn observe_in(
     let trace_id = trace.map(|trace| trace.trace_id());
     let logged = tracing::info_span!("request", request_id = %id, trace_id);
     let mut record = Record::begin(desk.metrics(), &id, &request, client, span);
+    let is_head = request.method() == Method::HEAD;
     request.extensions_mut().insert(RequestId(id.clone()));
 
     let mut response = next.run(request).instrument(logged).await;
@@ -138,9 +139,14 @@ async fn observe_in(
         response.headers_mut().insert(SERVER_TIMING, timing);
     }
     let key = response.extensions_mut().remove::<KeyName>();
+    // The router takes the body off on its way out.
+    let bytes = match is_head {
+        true => Some(0),
+        false => response.body().size_hint().exact(),
+    };
     record.finish(&Outcome {
         status,
-        bytes: response.body().size_hint().exact(),
+        bytes,
         key: key.as_ref().map(|name| &*name.0),
         problem: problem.as_ref(),
         rpc,

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::layers::layered;
 use super::openapi::{self, operations as told};
 use super::route::{Purpose, Purposes, READ_METHODS, Route, allowed};
-use super::{classify, health, metrics, models, oip, page, predictions};
+use super::{accept, classify, health, metrics, models, oip, page, predictions};
 use crate::desk::{Desk, RequestLimits, cut};
 
 /// Those of all paths.
@@ -128,10 +128,11 @@ fn page_routes() -> Vec<Route> {
 
 /// The page for browsers, else the index.
 async fn home(headers: HeaderMap, published: Extension<Published>) -> Response {
-    match page::is_wanted(&headers) {
+    let answer = match page::is_wanted(&headers) {
         true => page::page(),
         false => health::index(published).await,
-    }
+    };
+    (accept::VARIES, answer).into_response()
 }
 
 /// The routes as a service; `methods` are those that some of them has.

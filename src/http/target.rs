@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::wishes::{Wanted, Wishes};
 use crate::classifier::ClassifyOptions;
 use crate::desk::{Deadline, Desk, InferRequest, cut};
+use crate::overlay;
 use crate::preprocess::ExifMode;
 
 /// Query parameters as they came; unknown ones are refused, so that a typo is not a silent default.
@@ -125,11 +126,17 @@ pub(super) fn resolve(
             top_k,
             exif,
             wish: wishes.of_classifier(),
+            max_pixels: wishes.is_overlay.then(|| most_of_overlay(desk)),
             deadline: None,
         },
         deadline: Deadline::new(arrived, desk.limits().request_timeout, patience),
     };
     Ok(Resolved { request, wishes })
+}
+
+/// Most pixels of a photo with an overlay: what is more is refused before the network runs for nothing.
+fn most_of_overlay(desk: &Desk) -> u64 {
+    overlay::MAX_PIXELS.min(desk.most_for_answer() as u64)
 }
 
 /// The refusal of a parameter's value.

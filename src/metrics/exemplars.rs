@@ -33,12 +33,15 @@ impl Exemplar {
 const REQUEST_ID: &str = "request_id";
 const TRACE_ID: &str = "trace_id";
 
-/// Exemplars of a histogram, by the values of its labels.
+/// Exemplars of a histogram, by the values of its two labels.
 #[derive(Debug)]
 pub(super) struct Exemplars {
     bounds: Vec<f64>,
-    last: Mutex<HashMap<Vec<String>, Vec<Option<Exemplar>>>>,
+    last: Mutex<ByLabels>,
 }
+
+/// A place a bucket, one label's value below the other's: so they are found without a copy of them.
+type ByLabels = HashMap<String, HashMap<String, Vec<Option<Exemplar>>>>;
 
 impl Exemplars {
     /// None, of a histogram with these bounds.
@@ -52,7 +55,7 @@ impl Exemplars {
     /// A request was observed. Of an id that is too long nothing is told.
     pub(super) fn keep(
         &self,
-        labels: &[&str],
+        [outer, inner]: [&str; 2],
         value: f64,
         (request_id, trace_id): (&str, Option<&str>),
         time: Duration,
@@ -69,17 +72,24 @@ impl Exemplars {
         if exemplar.labels().next().is_none() {
             return;
         }
-        let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let buckets = last.entry(key);
-        buckets.or_insert_with(|| vec![None; self.bounds.len() + 1])[place] = Some(exemplar);
+        let known = last.get_mut(outer).and_then(|below| below.get_mut(inner));
+        let buckets = match known {
+            Some(buckets) => buckets,
+            None => {
+                let below = last.entry(outer.to_owned()).or_default();
+                let buckets = below.entry(inner.to_owned());
+                buckets.or_insert_with(|| vec![None; self.bounds.len() + 1])
+            }
+        };
+        buckets[place] = Some(exemplar);
     }
 
     /// Those of these labels, a place a bucket; nothing if there is none.
-    pub(super) fn of(&self, labels: &[&str]) -> Vec<Option<Exemplar>> {
-        let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+    pub(super) fn of(&self, [outer, inner]: [&str; 2]) -> Vec<Option<Exemplar>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.get(&key).cloned().unwrap_or_default()
+        let known = last.get(outer).and_then(|below| below.get(inner));
+        known.cloned().unwrap_or_default()
     }
 }
 
@@ -91,12 +101,13 @@ mod tests {
     fn last_request_of_each_bucket_is_kept() {
         let exemplars = Exemplars::new(vec![0.5, 1.0]);
         let keep = |value, id: &str, trace| {
-            exemplars.keep(&["a"], value, (id, trace), Duration::from_secs(1));
+            exemplars.keep(["a", "b"], value, (id, trace), Duration::from_secs(1));
         };
         keep(0.5, "first", None);
         keep(0.4, "second", None);
         keep(9.0, "third", Some("t"));
-        let found = exemplars.of(&["a"]);
+        exemplars.keep(["a", "c"], 0.1, ("other", None), Duration::from_secs(1));
+        let found = exemplars.of(["a", "b"]);
         let labels = |place: usize| {
             let exemplar = found[place].as_ref();
             exemplar.map(|e| e.labels().collect::<Vec<_>>())
@@ -107,7 +118,9 @@ mod tests {
             labels(2),
             Some(vec![(REQUEST_ID, "third"), (TRACE_ID, "t")])
         );
-        assert_eq!(exemplars.of(&["b"]), []);
+        for unknown in [["a", "a"], ["b", "a"]] {
+            assert_eq!(exemplars.of(unknown), []);
+        }
     }
 
     #[test]
@@ -125,8 +138,8 @@ mod tests {
             } else {
                 &exemplars
             };
-            exemplars.keep(&[], 1.0, (&"x".repeat(id), trace), Duration::ZERO);
-            let found = exemplars.of(&[]);
+            exemplars.keep(["", ""], 1.0, (&"x".repeat(id), trace), Duration::ZERO);
+            let found = exemplars.of(["", ""]);
             let names = found.iter().flatten().flat_map(Exemplar::labels);
             let names: Vec<&str> = names.map(|(name, _)| name).collect();
             assert_eq!(names, told, "{id}");

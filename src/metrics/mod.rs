@@ -310,7 +310,7 @@ impl Metrics {
         let now = now.unwrap_or_default();
         // In the order of the labels' names, as a histogram tells them.
         self.request_exemplars
-            .keep(&[outcome, route], seconds, ids, now);
+            .keep([outcome, route], seconds, ids, now);
     }
 
     /// Every instrument as text, once `refresh` has set those that are read when they are asked for. One at a time: what

@@ -60,8 +60,10 @@ fn write_histogram(
     exemplars: Option<&Exemplars>,
 ) {
     let histogram = metric.get_histogram();
-    let values: Vec<&str> = metric.get_label().iter().map(|l| l.value()).collect();
-    let exemplars = exemplars.map_or_else(Vec::new, |all| all.of(&values));
+    let exemplars = match (exemplars, metric.get_label()) {
+        (Some(all), [first, second]) => all.of([first.value(), second.value()]),
+        _ => Vec::new(),
+    };
     let bounds = histogram.get_bucket().iter();
     let counts = bounds.map(|b| (b.upper_bound(), b.cumulative_count()));
     let all = (f64::INFINITY, histogram.get_sample_count());
@@ -148,7 +150,7 @@ mod tests {
             histogram.with_label_values(&["1", "2"]).observe(value);
         }
         let exemplars = Exemplars::new(vec![0.5, 1.0]);
-        exemplars.keep(&["1", "2"], 0.75, ("id", None), Duration::from_millis(1500));
+        exemplars.keep(["1", "2"], 0.75, ("id", None), Duration::from_millis(1500));
         let families = [counter.collect(), gauge.collect(), histogram.collect()].concat();
         let want = r##"# TYPE a counter
 # HELP a Of \"a\\b\".

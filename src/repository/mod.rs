@@ -7,11 +7,13 @@
 mod error;
 mod stamp;
 
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::metrics::Metrics;
-use crate::registry::{LoadedModel, ModelError, ModelOrigin, ModelRef, is_same_model};
+use crate::registry::{
+    LoadedModel, ModelError, ModelOrigin, ModelRef, is_same_model, split_version,
+};
 
 pub use self::error::RepositoryError;
 
@@ -25,7 +27,8 @@ pub type Load = dyn Fn(&ModelRef) -> Result<LoadedModel, ModelError> + Send + Sy
 
 /// How models are found and loaded, as the flags say.
 pub struct Source {
-    /// The model of a name that a client gives: from the catalogue and the models directory alone, never by a path.
+    /// The model of a name that a client gives and that was not given at the start: from the catalogue and the models
+    /// directory alone, never by a path.
     pub find: Box<Find>,
     /// Loads it.
     pub load: Box<Load>,
@@ -64,6 +67,8 @@ pub struct Repository {
     source: Source,
     options: ClassifierOptions,
     metrics: Arc<Metrics>,
+    /// What was given at the start, which is loaded again by its name wherever it lies.
+    given: OnceLock<Vec<ModelRef>>,
     /// Locked for all of a change: there is one at a time.
     served: Mutex<Vec<Served>>,
 }
@@ -76,6 +81,7 @@ impl Repository {
             source,
             options,
             metrics,
+            given: OnceLock::new(),
             served: Mutex::new(Vec::new()),
         }
     }
@@ -86,6 +92,7 @@ impl Repository {
     /// That of the first model that cannot be served; then none is.
     pub fn start(&self, references: Vec<ModelRef>) -> Result<Classifier, RepositoryError> {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.given.set(references.clone()); // a server starts once
         let loaded = references.into_iter().map(|reference| self.load(reference));
         let first = loaded.collect::<Result<Vec<_>, _>>()?;
         first.iter().for_each(|s| (self.source.announce)(&s.model));
@@ -135,19 +142,28 @@ impl Repository {
         served: &[Served],
         change: &Change,
     ) -> Result<Option<Vec<Served>>, RepositoryError> {
-        let is_called = |s: &Served, name: &str| is_same_model(&s.model.name, name);
+        let is_called = |s: &Served, name: &str| is_same_model(&s.reference.name, name);
         let position = |name: &str| served.iter().position(|s| is_called(s, name));
+        let references = || served.iter().map(|s| &s.reference);
         let mut next = served.to_vec();
         match change {
-            Change::Load(name) => match position(name) {
-                Some(at) => next[at] = self.load(served[at].reference.clone())?,
-                None => {
-                    let found = (self.source.find)(name);
-                    next.push(self.load(found.map_err(RepositoryError::NotFound)?)?);
+            Change::Load(name) => {
+                let reference = match position(name) {
+                    Some(at) => served[at].reference.clone(),
+                    None => self.find(name, references())?,
+                };
+                // A name without a version may have been found to be that of one that is served.
+                let at = position(&reference.name);
+                let loaded = self.load(reference)?;
+                match at {
+                    Some(at) => next[at] = loaded,
+                    None => next.push(loaded),
                 }
-            },
+            }
             Change::Unload(name) => {
-                let at = position(name).ok_or_else(|| RepositoryError::NotServed(name.clone()))?;
+                let of_newest = || position(&newest(name, references())?.name);
+                let at = position(name).or_else(of_newest);
+                let at = at.ok_or_else(|| RepositoryError::NotServed(name.clone()))?;
                 if served.len() == 1 {
                     return Err(RepositoryError::LastModel(name.clone()));
                 }
@@ -175,6 +191,23 @@ impl Repository {
         Ok(Some(next))
     }
 
+    /// The model of a name that is not served: as it was given at the start, else what clients may name, else the
+    /// newest version of it that is known.
+    fn find<'a>(
+        &'a self,
+        name: &str,
+        served: impl Iterator<Item = &'a ModelRef>,
+    ) -> Result<ModelRef, RepositoryError> {
+        let given = self.given.get().map_or(&[][..], Vec::as_slice);
+        if let Some(same) = given.iter().find(|g| is_same_model(&g.name, name)) {
+            return Ok(same.clone());
+        }
+        (self.source.find)(name).or_else(|error| {
+            let known = newest(name, served.chain(given));
+            known.cloned().ok_or(RepositoryError::NotFound(error))
+        })
+    }
+
     fn load(&self, reference: ModelRef) -> Result<Served, RepositoryError> {
         let stamp = Stamp::of(&reference.source);
         let model = (self.source.load)(&reference).map_err(RepositoryError::Refused)?;
@@ -195,6 +228,15 @@ impl Repository {
         let options = self.options.clone();
         Ok(Classifier::start_after(before, models, options, metrics)?)
     }
+}
+
+/// The newest version of a name without one.
+fn newest<'a>(name: &str, known: impl Iterator<Item = &'a ModelRef>) -> Option<&'a ModelRef> {
+    let (name, None) = split_version(name) else {
+        return None;
+    };
+    let versions = known.filter(|reference| split_version(&reference.name).0 == name);
+    versions.max_by_key(|reference| split_version(&reference.name).1.unwrap_or(1))
 }
 
 impl std::fmt::Debug for Repository {

@@ -188,6 +188,80 @@ fn clients_reach_no_file_outside_of_the_models_directory() {
 }
 
 #[test]
+fn model_that_was_given_at_the_start_is_loaded_again_from_where_it_lies() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("trees.onnx");
+    fs::copy(fixture("models/opset13.onnx"), &file).unwrap();
+    for version in ["1", "2"] {
+        let place = elsewhere.path().join("owls").join(version);
+        fs::create_dir_all(&place).unwrap();
+        fs::copy(&file, place.join("model.onnx")).unwrap();
+    }
+    let trees = format!("woods={}", file.display());
+    let owls = elsewhere.path().join("owls").display().to_string();
+    let place = Exchanging::start(&[
+        "--model",
+        "resnet18-tiny",
+        "--model",
+        &trees,
+        "--model",
+        &owls,
+        "--model",
+        "small=resnet18-tiny",
+        "--model-control",
+    ]);
+    let all = ["resnet18-tiny", "woods", "owls@2", "small"];
+    assert_eq!(place.served(), all);
+    let before = place.digest("woods");
+    for name in ["woods", "owls", "small"] {
+        place.change("unload", name).ok();
+    }
+    assert_eq!(place.served(), ["resnet18-tiny"]);
+
+    let moved = elsewhere.path().join("moved.onnx");
+    fs::rename(&file, &moved).unwrap();
+    let text = error(&place.change("load", "woods"), 400);
+    assert!(text.contains("trees.onnx"), "{text}");
+    fs::rename(&moved, &file).unwrap();
+    for name in ["woods", "owls", "small"] {
+        place.change("load", name).ok();
+        // Again: it is served now, and read anew.
+        place.change("load", name).ok();
+    }
+    assert_eq!(place.served(), all);
+    assert_eq!(place.digest("woods"), before);
+    // The name of its file was never its own.
+    error(&place.change("load", "trees"), 404);
+}
+
+#[test]
+fn bare_name_is_loaded_and_unloaded_as_the_newest_version() {
+    let place = Exchanging::start(&["--model-control"]);
+    let version = |number: &str| {
+        let dir = place.models.path().join("owls").join(number);
+        fs::create_dir_all(&dir).unwrap();
+        fs::copy(fixture("models/opset13.onnx"), dir.join("model.onnx")).unwrap();
+    };
+    version("2");
+    version("3");
+    place.change("load", "owls").ok();
+    place.change("load", "owls").ok();
+    assert_eq!(place.served(), ["resnet18-tiny", "owls@3"]);
+    version("10");
+    place.change("load", "owls").ok();
+    assert_eq!(place.served(), ["resnet18-tiny", "owls@3", "owls@10"]);
+    let metadata = place.get("/v2/models/owls").ok();
+    assert_eq!(metadata["versions"], json!(["3", "10"]));
+    place.change("unload", "owls").ok();
+    assert_eq!(place.served(), ["resnet18-tiny", "owls@3"]);
+    // A name with a version means that one alone.
+    error(&place.change("unload", "owls@2"), 404);
+    place.change("unload", "owls").ok();
+    error(&place.change("unload", "owls"), 404);
+    assert_eq!(place.served(), ["resnet18-tiny"]);
+}
+
+#[test]
 fn without_the_flag_no_client_changes_anything() {
     let place = Exchanging::start(&[]);
     for what in ["load", "unload"] {

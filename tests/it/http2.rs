@@ -253,6 +253,43 @@ async fn headers_over_16_kibibytes_are_431_and_the_next_request_is_answered() {
     golden.assert_unharmed("large headers");
 }
 
+/// RFC 9113 section 8.1.1: a request that is malformed, as by a path that no URI has, is a stream's error.
+#[test]
+fn path_that_is_none_costs_its_stream_alone() {
+    let golden = http2();
+    let mut stream = connect(golden.server.address);
+    for (id, path) in [
+        (1, "/a.B/<x>"),
+        (3, "/a b"),
+        (5, "a"),
+        (7, "/a\u{7f}"),
+        (9, "/livez"),
+    ] {
+        let get = frame(HEADERS, END_STREAM | END_HEADERS, id, &head(false, path));
+        stream.write_all(&get).unwrap();
+    }
+    let mut reset = Vec::new();
+    loop {
+        let mut header = [0; 9];
+        stream.read_exact(&mut header).unwrap();
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).unwrap();
+        let id = u32::from_be_bytes(header[5..].try_into().unwrap());
+        match header[3] {
+            RST_STREAM => reset.push((id, u32::from_be_bytes(payload.try_into().unwrap()))),
+            HEADERS => {
+                assert_eq!(id, 9);
+                break;
+            }
+            kind => assert_ne!(kind, GOAWAY),
+        }
+    }
+    const PROTOCOL_ERROR: u32 = 1;
+    assert_eq!(reset, [1, 3, 5, 7].map(|id| (id, PROTOCOL_ERROR)));
+    golden.assert_unharmed("malformed paths");
+}
+
 #[tokio::test]
 async fn server_tells_how_many_requests_it_takes_at_a_time() {
     let golden = http2();

@@ -138,6 +138,12 @@ fn lines_have_the_documented_fields_and_no_others() {
     assert_eq!(line(&server, "/models", 204)["level"], "DEBUG");
     post("/nope", "image/png", b"");
     assert_eq!(line(&server, "/nope", 404)["level"], "INFO");
+    for (path, status) in [("/openapi.json", 200), ("/nowhere", 404)] {
+        let answer = Answer::of(agent().head(url(path)).header("X-API-Key", KEY).call());
+        assert_eq!((answer.status, answer.body.len()), (status, 0));
+        assert_ne!(answer.header("content-length"), Some("0"));
+        assert_eq!(line(&server, path, status)["bytes_out"], 0, "{path}");
+    }
 
     server.signal("TERM");
     server.child.wait().unwrap();

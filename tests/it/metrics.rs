@@ -163,8 +163,14 @@ fn who_asks_for_openmetrics_gets_exemplars() {
         ),
         "{line}"
     );
-    for accept in ["*/*", "text/plain", "application/openmetrics-text;q=0"] {
+    for accept in [
+        "*/*",
+        "text/plain",
+        "application/openmetrics-text;q=0",
+        "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1",
+    ] {
         let answer = scrape(accept);
+        assert_eq!(answer.header("vary"), Some("Accept"));
         let kind = answer.header("content-type");
         assert_eq!(kind, Some("text/plain; version=0.0.4"), "{accept}");
     }

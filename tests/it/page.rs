@@ -33,7 +33,11 @@ fn browsers_get_a_page_that_may_load_only_its_own_files() {
     let html = String::from_utf8(page.body.clone()).unwrap();
     // Scripts and styles in the text would break that policy.
     assert!(!html.contains("<style") && !html.contains(" style=") && !html.contains(" onclick="));
-    assert_eq!(get("/", "*/*").json()["name"], "resnet");
+    let index = get("/", "*/*");
+    assert_eq!(index.header("vary"), Some("Accept"));
+    assert_eq!(index.json()["name"], "resnet");
+    let index = get("/", "application/json, text/html;q=0.5");
+    assert_eq!(index.json()["name"], "resnet");
     assert_eq!(
         get("/", "application/json").json()["usage"],
         "POST or PUT an image to /classify"
@@ -70,7 +74,7 @@ fn every_file_that_the_page_names_is_there() {
             }
         }
     }
-    assert_eq!(files.iter().filter(|name| name.ends_with(".js")).count(), 7);
+    assert_eq!(files.iter().filter(|name| name.ends_with(".js")).count(), 8);
 }
 
 #[test]

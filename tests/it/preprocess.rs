@@ -302,6 +302,11 @@ fn wrong_use_and_wrong_files_are_told_in_one_line() {
             "cannot write /nonexistent/a.npy",
         ),
         (
+            vec![&*file, "--npy", "/nonexistent/a.png"],
+            2,
+            "--npy is /nonexistent/a.png, allowed are names that end in .npy",
+        ),
+        (
             vec![&*file, "--compare", "/nonexistent.npy"],
             1,
             "/nonexistent.npy: cannot be read",

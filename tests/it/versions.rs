@@ -163,6 +163,25 @@ fn what_is_served_is_told_with_its_versions() {
     }
 }
 
+#[test]
+fn bare_name_of_a_directory_of_versions_is_served_as_the_newest() {
+    let dir = versions();
+    fs::create_dir_all(dir.path().join("birds/3")).unwrap();
+    let models = dir.path().display().to_string();
+    let path = dir.path().join("birds").display().to_string();
+    let named = format!("owls={path}");
+    for (value, name) in [
+        ("birds", "birds@2"),
+        (path.as_str(), "birds@2"),
+        (&named, "owls@2"),
+    ] {
+        let server = Process::start(&["--models-dir", &models, "--model", value]);
+        let url = format!("http://{}/models", server.address);
+        let served = Answer::of(agent().get(url).call()).ok();
+        assert_eq!(served["default"], name, "{value}");
+    }
+}
+
 /// A directory with versions 1 and 2 of `birds`.
 fn versions() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

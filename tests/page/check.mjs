@@ -303,6 +303,33 @@ await check("labels that are HTML are shown as text", server, {
   assert.equal((await answered(page, 1))[0].classes[0], "<img src=x onerror=alert(1)>");
 });
 
+const TURNED = "photo\u202egpj.\u2066exe";
+const TURNED_SHOWN = "photo\\u202egpj.\\u2066exe";
+
+await check("names that turn the direction of writing are shown as they are", server, {
+  before: (page) =>
+    page.route("**/classify", async (route) => {
+      const answer = await route.fetch();
+      const json = await answer.json();
+      Object.assign(json.predictions[0], { label: TURNED, synset: TURNED });
+      await route.fulfill({ response: answer, json });
+    }),
+}, async (page) => {
+  const buffer = await readFile(photo("espresso"));
+  await page.setInputFiles("#files", { name: `it's ${TURNED}.png`, mimeType: "image/png", buffer });
+  const [card] = await answered(page, 1);
+  assert.equal(card.name, `it's ${TURNED_SHOWN}.png`);
+  assert.equal(card.classes[0], TURNED_SHOWN);
+  assert.match(card.curl, /^curl -T \$'it\\'s photo\\342\\200\\256gpj\.\\342\\201\\246exe\.png' 'http/);
+  assert.ok((await page.textContent("#status")).startsWith(`it's ${TURNED_SHOWN}.png: ${TURNED_SHOWN}, `));
+  // The JSON means the same as before.
+  assert.equal(JSON.parse(await page.textContent("article .json")).predictions[0].label, TURNED);
+  await page.selectOption("article .why select", { label: TURNED_SHOWN });
+  await heatAt(page, 0.5, 0.5);
+  const whole = await page.evaluate(() => document.documentElement.outerHTML);
+  assert.doesNotMatch(whole, /[\u202a-\u202e\u2066-\u2069]/);
+});
+
 await check("a server without room: the page waits as long as it says", server, {
   expected: REFUSED,
   before: async (page) => {

@@ -12,7 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{LogSample, log_text};
+use super::{LogSample, log_json, log_text};
 use crate::engine::is_expected_panic;
 
 /// How the log looks.
@@ -117,7 +117,8 @@ impl LogArgs {
             // A log that cannot be written (full disk, dead collector) must not end the server.
             .log_internal_errors(false);
         if self.is_json() {
-            let log = log.json().flatten_event(true).with_span_list(false);
+            let log = log.with_writer(log_json::Shown::stderr).json();
+            let log = log.flatten_event(true).with_span_list(false);
             log.finish().with(sample).init();
         } else {
             // set, and not empty, is how no-color.org wants it

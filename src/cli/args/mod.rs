@@ -5,6 +5,7 @@
 pub(crate) mod arithmetic;
 mod exif;
 mod log;
+mod log_json;
 mod log_sample;
 mod log_text;
 mod model;

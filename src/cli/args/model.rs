@@ -14,9 +14,9 @@ use crate::registry::{self, Catalog, ModelError, ModelRef};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Catalogue name, .onnx file or directory with model.onnx; NAME=PATH names it, NAME@2 is version 2 of a name.
-    /// `serve` takes more of them, repeated or separated by commas, the first is its default [default: the built-in
-    /// efficientnet-lite0]
+    /// Catalogue name, .onnx file, directory with model.onnx or with versions of it, or name of one in --models-dir;
+    /// NAME=PATH names it, NAME@2 is version 2 of a name. `serve` takes more of them, repeated or separated by commas,
+    /// the first is its default [default: the built-in efficientnet-lite0]
     #[arg(
         long,
         env = "RESNET_MODEL",

@@ -19,7 +19,7 @@ use self::files::{Files, Skipped};
 use self::form::Form;
 use self::kept::{Kept, Run};
 use self::summary::Summary;
-use super::destination::Destination;
+use super::destination::{Destination, check_name};
 use super::offline::OfflineArgs;
 use super::output::{UsageError, complain};
 use super::progress::Progress;
@@ -109,6 +109,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     if args.resume && form == Form::Table {
         return Err(UsageError("--resume needs --format csv or jsonl".into()).into());
     }
+    if let Some(path) = &args.explain {
+        check_name("--explain", path, &["png"])?;
+    }
     let mut destination = match (&args.output, args.resume) {
         (Some(path), true) => Destination::reopen(path)?,
         (output, _) => Destination::open(output.as_deref())?,
@@ -131,7 +134,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
             explain,
             ..Wish::default()
         },
-        deadline: None,
+        ..ClassifyOptions::default()
     };
     let run = Run {
         form,

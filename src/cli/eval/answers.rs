@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::classifier::Classification;
 use crate::cli::classify::form::Form;
-use crate::cli::destination::Destination;
+use crate::cli::destination::{Destination, check_name};
 use crate::cli::offline::NoAnswer;
 use crate::cli::one_answer::{Outcome, csv_line, error_text};
 use crate::cli::output::UsageError;
@@ -58,8 +58,9 @@ impl Answers {
     /// Opens the file and leaves its content, until the photos are known to be right.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written; a usage error if its name is that of another format.
     pub(super) fn open(path: &Path) -> anyhow::Result<Answers> {
+        check_name("--answers", path, &["csv", "jsonl", "ndjson"])?;
         Ok(Answers {
             output: Destination::open(Some(path))?,
             is_csv: Form::of_name(path) == Some(Form::Csv),

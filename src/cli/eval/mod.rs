@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Error;
 use clap::Args;
 
 use self::answers::Answers;
 use super::image_file::read_image;
 use super::offline::{Offline, OfflineArgs};
-use super::output::{UsageError, print};
+use super::output::print;
 use super::progress::Progress;
 use super::signals::Stop;
 use crate::classifier::ClassifyOptions;
@@ -38,8 +39,8 @@ Examples:
   resnet eval --data photos --known-only --json
   resnet eval --data photos --answers answers.csv
 
-Exit code 0: every photo has an answer. 1: one has none, or the model failed. 2: wrong usage, or labels that do not fit. \
-130: ended by Ctrl-C, with the figures of the photos until then.")]
+Exit code 0: every photo has an answer. 1: one has none, the photos or their labels are not there or do not fit, or the \
+model failed. 2: wrong usage. 130: ended by Ctrl-C, with the figures of the photos until then.")]
 pub(crate) struct EvalArgs {
     /// Directory of labelled photos
     #[arg(long, value_name = "DIR")]
@@ -57,7 +58,8 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     json: bool,
 
-    /// Write a line for each photo, its class and the answer, into this file: CSV if its name ends in .csv, else JSON
+    /// Write a line for each photo, its class and the answer, into this file: CSV if its name ends in .csv, JSON if it
+    /// ends in .jsonl
     #[arg(long, value_name = "OUT")]
     answers: Option<PathBuf>,
 
@@ -70,13 +72,13 @@ pub(crate) struct EvalArgs {
 /// # Errors
 /// If the labels do not fit, the model cannot be served, or the output cannot be written.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
-    let listing = Listing::read(&args.data, args.labels.as_deref()).map_err(UsageError)?;
+    let listing = Listing::read(&args.data, args.labels.as_deref()).map_err(Error::msg)?;
     let answers = args.answers.as_deref().map(Answers::open).transpose()?;
     let offline = args.offline.start("eval")?;
     let info = &offline.model.info;
     let labelled = listing
         .resolve(&info.name, &info.labels, args.known_only)
-        .map_err(UsageError)?;
+        .map_err(Error::msg)?;
     if let Some(answers) = &answers {
         let photos = labelled.photos.iter().map(|photo| &*photo.path);
         let table = args.data.join("labels.tsv");

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 
 use self::compare::{Comparison, Layout};
 use super::args::{ExifArgs, ModelArgs};
-use super::destination::refuse_inputs;
+use super::destination::{check_name, refuse_inputs};
 use super::image_file::read_image;
 use super::load;
 use super::output::{complain, print, print_bytes};
@@ -113,6 +113,7 @@ pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     if let Some(out) = args.npy.as_deref().filter(|out| *out != Path::new("-")) {
         let inputs = [Some(&args.file), args.compare.as_ref()];
         refuse_inputs(out, inputs.into_iter().flatten().map(PathBuf::as_path))?;
+        check_name("--npy", out, &["npy"])?;
     }
     let reference = args.compare.as_deref().map(read_array).transpose()?;
     let (spec, form) = args.model.preprocess_spec("preprocess")?;

@@ -21,7 +21,8 @@ use super::load::{self, millis};
 use super::signals::{SAME_SIGNAL, Signals};
 use crate::classifier::Classifier;
 use crate::config::{
-    AccessConfig, CpuBudget, EngineConfig, ImageConfig, RequestConfig, ServerConfig, ThreadPlan,
+    AccessConfig, CpuBudget, EngineConfig, ImageConfig, MemoryRoom, RequestConfig, ServerConfig,
+    ThreadPlan,
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
@@ -185,7 +186,8 @@ async fn serve(
         loaded = load_models(load, &desk, &metrics) => loaded?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    memory.bound(classifier.images_memory()).announce();
+    let bound = memory.bound(classifier.images_memory(), MemoryRoom::detect());
+    bound.announce();
     desk.set_classifier(classifier);
     tracing::info!(
         address = %format_args!("{scheme}://{address}"),

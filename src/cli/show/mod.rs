@@ -21,7 +21,7 @@ use crate::table::Table;
 /// The flags of `resnet show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Catalogue name, .onnx file or directory with model.onnx
+    /// Catalogue name, .onnx file, directory with model.onnx or with versions of it, or name of one in --models-dir
     #[arg(value_name = "MODEL")]
     model: String,
     /// Print one JSON object

@@ -120,7 +120,7 @@ fn check_change(body: &[u8], change: &Change) -> Result<(), OipError> {
             value: crate::desk::cut(&value.to_string()),
             allowed: match change {
                 Change::Unload(_) => "unload_dependents alone, true or false".into(),
-                _ => "none: a model is loaded as it lies in the models directory".into(),
+                _ => "none: a model is loaded as it lies on the server".into(),
             },
         }),
     }

@@ -5,13 +5,14 @@ import { Card } from "./card.js";
 import { showModels, chosenModel } from "./model.js";
 import { Queue } from "./queue.js";
 import { watchServer } from "./live.js";
+import { visible } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const results = $("results");
 const queue = new Queue(run);
 
 function say(text) {
-  $("status").textContent = text;
+  $("status").textContent = visible(text);
 }
 
 function add(files) {

@@ -2,6 +2,7 @@
 
 import { Key, pathOf } from "./api.js";
 import { chosenModel } from "./model.js";
+import { shellWord, visible, visibleLines } from "./text.js";
 import { Why } from "./why.js";
 
 const TEMPLATE = document.getElementById("result");
@@ -14,9 +15,9 @@ export class Card {
   constructor(file, actions) {
     this.file = file;
     this.element = TEMPLATE.content.firstElementChild.cloneNode(true);
-    this.part("h2").textContent = file.name;
+    this.part("h2").textContent = visible(file.name);
     this.part(".remove").addEventListener("click", () => actions.remove(this));
-    this.part(".remove").setAttribute("aria-label", `Remove ${file.name}`);
+    this.part(".remove").setAttribute("aria-label", `Remove ${visible(file.name)}`);
     this.part(".again").addEventListener("click", () => actions.again(this));
     for (const button of this.element.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", () => this.copy(button));
@@ -62,12 +63,12 @@ export class Card {
   answered({ json, text, timing }) {
     this.state("", false);
     const { image, model } = json;
-    this.part(".preview").alt = `The photo, which ${model} takes for ${json.predictions[0].label}`;
+    this.part(".preview").alt = `The photo, which ${model} takes for ${visible(json.predictions[0].label)}`;
     this.part(".meta").textContent = `${image.format.toUpperCase()}, ${image.width} × ${image.height}, by ${model}`;
     this.part(".classes").replaceChildren(...json.predictions.map((p) => this.row(p, json.output_kind)));
     this.why.offer(json);
     this.timing(timing);
-    this.part(".json").textContent = JSON.stringify(JSON.parse(text), null, 2);
+    this.part(".json").textContent = visibleLines(JSON.stringify(JSON.parse(text), null, 2));
     this.part(".curl").textContent = curl(this.file.name);
     this.part(".more").hidden = false;
   }
@@ -82,7 +83,7 @@ export class Card {
 
   state(text, isProblem) {
     const state = this.part(".state");
-    state.textContent = text;
+    state.textContent = visible(text);
     state.classList.toggle("problem", isProblem);
   }
 
@@ -103,8 +104,8 @@ export class Card {
     bar.style.width = `${Math.min(Math.max(probability, 0), 1) * 100}%`;
     const name = document.createElement("span");
     name.className = "name";
-    name.textContent = label;
-    name.title = synset;
+    name.textContent = visible(label);
+    name.title = visible(synset);
     const number = document.createElement("span");
     number.textContent = this.number(probability, kind);
     row.append(bar, name, number);
@@ -157,11 +158,10 @@ export class Card {
   }
 }
 
-/** The command that asks the same, quoted for a POSIX shell. */
+/** The command that asks the same. */
 function curl(name) {
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const key = Key.value ? ' -H "X-API-Key: $RESNET_API_KEY"' : "";
   // curl takes a name that begins with a minus for an option.
   const file = name.startsWith("-") ? `./${name}` : name;
-  return `curl${key} -T ${quoted(file)} ${quoted(new URL(pathOf(chosenModel()), document.baseURI).href)}`;
+  return `curl${key} -T ${shellWord(file)} ${shellWord(new URL(pathOf(chosenModel()), document.baseURI).href)}`;
 }

@@ -25,7 +25,7 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 pub(super) const FILE_PATH: &str = "/page/{file}";
 
 /// Name, media type and bytes of each.
-const FILES: [(&str, &str, &[u8]); 13] = {
+const FILES: [(&str, &str, &[u8]); 14] = {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     const JPEG: &str = "image/jpeg";
     [
@@ -36,6 +36,7 @@ const FILES: [(&str, &str, &[u8]); 13] = {
         ("live.js", SCRIPT, include_bytes!("live.js")),
         ("model.js", SCRIPT, include_bytes!("model.js")),
         ("queue.js", SCRIPT, include_bytes!("queue.js")),
+        ("text.js", SCRIPT, include_bytes!("text.js")),
         ("why.js", SCRIPT, include_bytes!("why.js")),
         (
             "style.css",
@@ -49,10 +50,9 @@ const FILES: [(&str, &str, &[u8]); 13] = {
     ]
 };
 
-/// The page; the same path has something else for programs.
+/// The page.
 pub(super) fn page() -> Response {
-    let vary = [(header::VARY, HeaderValue::from_static("Accept"))];
-    (vary, html(include_str!("index.html"))).into_response()
+    html(include_str!("index.html"))
 }
 
 /// The page that shows what `/openapi.json` tells.
@@ -81,14 +81,38 @@ pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Re
     Ok((headers, *bytes).into_response())
 }
 
-/// Whether what asks is a browser: programs that say what they take do not name HTML.
+/// Whether what asks is a browser: programs that say what they take do not name HTML, or want JSON more.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    accept::names(headers, "text/html")
+    accept::prefers(headers, "text/html", "application/json")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::visible::is_obeyed;
+
+    #[test]
+    fn page_shows_the_characters_that_no_terminal_may_obey() {
+        let script = include_str!("text.js");
+        let (_, class) = script
+            .split_once("/[\\p{Cc}")
+            .expect("a class of characters");
+        let (class, _) = class.split_once("]/gu").expect("its end");
+        let mut told = Vec::new();
+        for range in class
+            .replace("-\\u", "-")
+            .split("\\u")
+            .filter(|r| !r.is_empty())
+        {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let code = |hex| u32::from_str_radix(hex, 16).expect("a code point");
+            told.extend(code(first)..=code(last));
+        }
+        let beside_controls = |c: &char| is_obeyed(*c) && !c.is_control();
+        let all = (0..=0x10_ffff).filter_map(char::from_u32);
+        let expected: Vec<u32> = all.filter(beside_controls).map(u32::from).collect();
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn page_and_scripts_load_nothing_from_elsewhere_and_are_small() {

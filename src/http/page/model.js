@@ -1,6 +1,7 @@
 // The picker of models, and what there is to know of the one that is chosen.
 
 import { model } from "./api.js";
+import { visible } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const picker = $("model");
@@ -79,7 +80,7 @@ async function find() {
     classes.set(name, answer.json.classes);
   }
   const hits = classes.get(name).filter(({ synset }) => synset.toLowerCase().includes(words));
-  const some = hits.slice(0, 8).map(({ label }) => label);
+  const some = hits.slice(0, 8).map(({ label }) => visible(label));
   const more = hits.length > some.length ? ` and ${hits.length - some.length} more` : "";
   // Another letter may have been typed meanwhile.
   if ($("find").value.trim().toLowerCase() === words) {

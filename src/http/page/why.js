@@ -2,6 +2,7 @@
 
 import { overlay } from "./api.js";
 import { hasNoFeatures } from "./model.js";
+import { visible } from "./text.js";
 
 export class Why {
   #element;
@@ -33,8 +34,8 @@ export class Why {
       return;
     }
     this.#model = model;
-    this.#labels = new Map(predictions.map(({ class_index, label }) => [String(class_index), label]));
-    const options = predictions.map(({ class_index, label }) => new Option(label, class_index));
+    this.#labels = new Map(predictions.map(({ class_index, label }) => [String(class_index), visible(label)]));
+    const options = [...this.#labels].map(([index, label]) => new Option(label, index));
     this.#part(".why select").replaceChildren(new Option("…", ""), ...options);
     this.#part(".why").hidden = false;
   }
@@ -81,7 +82,7 @@ export class Why {
         }
         if (!answer.picture) {
           const again = answer.retryAfter === undefined ? "" : `; try again in ${answer.retryAfter} s`;
-          state.textContent = [`${answer.title}: ${answer.detail}${again}.`, answer.hint].filter(Boolean).join(" ");
+          state.textContent = [visible(`${answer.title}: ${answer.detail}${again}.`), answer.hint].filter(Boolean).join(" ");
           this.#part(".why select").value = "";
           return;
         }

@@ -158,6 +158,22 @@ fn explain_writes_the_servers_picture_of_one_photo() {
     }
     let (code, _, stderr) = run(&["classify", "--explain", "-", &espresso]);
     assert!(code == 2 && stderr.contains("not -"), "{stderr}");
+    for name in ["why.jpg", "why", "why.png.txt"] {
+        let other = dir.path().join(name);
+        let named = other.display().to_string();
+        let answers = dir.path().join("answers.csv");
+        let into = answers.display().to_string();
+        let (code, _, stderr) = run(&["classify", "--explain", &named, "-o", &into, &espresso]);
+        let words = format!("--explain is {named}, allowed are names that end in .png");
+        assert!(code == 2 && stderr.contains(&words), "{stderr}");
+        assert!(!other.exists() && !answers.exists());
+    }
+    // What is no file is called whatever it is.
+    for name in ["WHY.PNG", "/dev/null"] {
+        let other = dir.path().join(name).display().to_string();
+        let args = [&["classify", "--explain", &other], &exact[..], &[&espresso]];
+        assert_eq!(run(&args.concat()).0, 0, "{name}");
+    }
     // One file under two names.
     let link = dir.path().join("answers.txt");
     std::os::unix::fs::symlink(&why, &link).unwrap();

@@ -94,6 +94,7 @@ fn doctor_has_the_same_facts_for_programs() {
             "cpus_reason",
             "error",
             "instructions",
+            "machine_memory_bytes",
             "memory_bound_bytes",
             "memory_limit_bytes",
             "models",
@@ -111,6 +112,7 @@ fn doctor_has_the_same_facts_for_programs() {
     assert!(found["cpus"].as_u64().unwrap() > 0);
     assert!(found["threads"]["prep"].as_u64().unwrap() > 0);
     assert!(found["connections_allowed"].as_u64().unwrap() > 0);
+    assert!(found["machine_memory_bytes"].as_u64().unwrap() > 64 << 20);
     assert_eq!(found["models"][0]["name"], "efficientnet-lite0");
     assert_eq!(found["models"][0]["classes"], 1000);
     let (code, found) = json(&["doctor", "--json", "--model", "resnet50", "--isa", "scalar"]);

@@ -165,11 +165,11 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
             1,
             "at least 32 are needed",
         ),
-        (&["--data", &empty, "--out", &file], 2, "no photos in it"),
-        (&["--data", &missing, "--out", &file], 2, "cannot be read"),
+        (&["--data", &empty, "--out", &file], 1, "no photos in it"),
+        (&["--data", &missing, "--out", &file], 1, "cannot be read"),
         (
             &["--data", &enough, "--labels", &wrong, "--out", &file],
-            2,
+            1,
             "class_index is 4711",
         ),
         (
@@ -179,7 +179,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
         ),
         (
             &["--data", &enough, "--out", &format!("{missing}/m.onnx")],
-            2,
+            1,
             "no such directory",
         ),
         (

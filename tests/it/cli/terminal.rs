@@ -7,11 +7,17 @@ use std::process::{Command, Stdio};
 use super::{run, text_of};
 use crate::harness::{fixture, resnet};
 
-/// Clears the screen, sets a title, and forges a line.
-const NAME: &str = "x\u{1b}[2J\u{1b}]0;owned\u{7}\nerror: all is well\u{9b}31m";
+/// Clears the screen, sets a title, forges a line, and turns the direction of writing.
+const NAME: &str = "x\u{1b}[2J\u{1b}]0;owned\u{7}\nerror: all is well\u{9b}31m\u{202e}gpj";
 
 /// The same as people may see it.
-const SHOWN: &str = "x\\u001b[2J\\u001b]0;owned\\u0007\\u000aerror: all is well\\u009b31m";
+const SHOWN: &str =
+    "x\\u001b[2J\\u001b]0;owned\\u0007\\u000aerror: all is well\\u009b31m\\u202egpj";
+
+/// What a terminal does, instead of to show it.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
 
 /// What a command prints on a terminal, both streams together; `script` is the terminal.
 pub(super) fn on_a_terminal(command: &Command) -> String {
@@ -34,7 +40,7 @@ pub(super) fn on_a_terminal(command: &Command) -> String {
 }
 
 fn assert_shown(text: &str, what: &str) {
-    let obeyed = |c: char| c.is_control() && c != '\n';
+    let obeyed = |c: char| is_obeyed(c) && c != '\n';
     assert!(!text.contains(obeyed), "{what}: {text:?}");
     // Where Rust quotes a name, it has a form of its own.
     let is_shown = text.contains("\\u001b[2J") || text.contains("\\u{1b}[2J");
@@ -94,7 +100,7 @@ fn values_of_variables_are_shown() {
         let on_a_terminal = on_a_terminal(&command).replace("\r\n", "\n");
         let (_, stdout, stderr) = text_of(&command.output().unwrap());
         for text in [on_a_terminal, stdout + &stderr] {
-            let obeyed = |c: char| c.is_control() && c != '\n';
+            let obeyed = |c: char| is_obeyed(c) && c != '\n';
             assert!(!text.contains(obeyed), "{variable}: {text:?}");
             let is_shown = text.contains("\\u001b[2J") || text.contains("\\u{1b}[2J");
             assert!(is_shown, "{variable}: {text:?}");
@@ -153,25 +159,30 @@ fn labels_and_names_of_a_model_are_shown() {
 }
 
 #[test]
-fn log_for_people_shows_names() {
+fn log_shows_names() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join(format!("{NAME}.onnx"));
     fs::copy(fixture("models/opset13.onnx"), &model).unwrap();
     let photo = fixture("photos/plate.png").display().to_string();
-    let mut command = resnet();
-    command.args([
-        "classify",
-        "--log-level",
-        "debug",
-        "--log-format",
-        "text",
-        &photo,
-    ]);
-    command.args(["--model", &format!("m={}", model.display())]);
+    let logging_as = |format: &str| {
+        let mut command = resnet();
+        command.args(["classify", "--log-level", "debug", "--log-format", format]);
+        command.args(["--model", &format!("m={}", model.display()), &photo]);
+        command
+    };
+    let (code, _, stderr) = text_of(&logging_as("json").output().unwrap());
+    assert_eq!(code, 0, "{stderr}");
+    let line = stderr.lines().find(|line| line.contains("model loaded"));
+    let line = line.unwrap_or_else(|| panic!("{stderr}"));
+    assert!(!line.contains(is_obeyed), "{line:?}");
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["origin"], model.display().to_string());
+
+    let mut command = logging_as("text");
     let (code, _, stderr) = text_of(&command.output().unwrap());
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("model loaded"), "{stderr}");
-    let obeyed = |c: char| c.is_control() && c != '\n';
+    let obeyed = |c: char| is_obeyed(c) && c != '\n';
     assert!(!stderr.contains(obeyed), "{stderr:?}");
     assert!(!stderr.contains("\nerror: all is well"), "{stderr:?}");
     // On a terminal the log has colours of its own, and nothing of the name's.

@@ -201,6 +201,12 @@ fn each_photos_answer_is_written_with_the_truth_beside_it() {
     );
     let (code, _, stderr) = eval(dir.path(), &["--answers", &out("no/where.csv")]);
     assert!(code == 1 && stderr.contains("cannot write"), "{stderr}");
+    for name in ["answers.json", "answers.xlsx", "answers"] {
+        let (code, stdout, stderr) = eval(dir.path(), &["--answers", &out(name)]);
+        let words = format!("{name}, allowed are names that end in .csv, .jsonl, .ndjson");
+        assert!(code == 2 && stderr.contains(&words), "{stderr}");
+        assert!(stdout.is_empty() && !dir.path().join(name).exists());
+    }
 }
 
 #[test]
@@ -248,12 +254,11 @@ fn signal_leaves_the_figures_of_the_photos_until_then() {
 }
 
 #[test]
-fn wrong_use_is_exit_code_2() {
+fn what_is_not_there_or_does_not_fit_is_exit_code_1_and_wrong_use_2() {
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().display().to_string();
     let text = fixture("README.md").display().to_string();
     for (args, words) in [
-        (vec!["eval"], "--data <DIR>"),
         (
             vec!["eval", "--data", "/nonexistent"],
             "/nonexistent: cannot be read",
@@ -273,12 +278,14 @@ fn wrong_use_is_exit_code_2() {
         ),
     ] {
         let (code, stdout, stderr) = run(&args);
-        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}: {stderr}");
         assert!(
             stderr.contains(words),
             "{args:?}: {words} is not in {stderr}"
         );
     }
+    let (code, _, stderr) = run(&["eval"]);
+    assert!(code == 2 && stderr.contains("--data <DIR>"), "{stderr}");
     let dir = data(&good_table());
     let models = ["--model", "resnet18-tiny", "--model", "b=resnet18-tiny"];
     let (code, _, stderr) = eval(dir.path(), &models);

@@ -147,6 +147,43 @@ fn overlay_shows_the_cup_where_it_is_in_photos_of_any_orientation_and_proportion
     }
 }
 
+/// A black photo of 100 megapixels.
+fn giant() -> Vec<u8> {
+    let mut giant = Vec::new();
+    let mut encoder = png::Encoder::new(&mut giant, 10_000, 10_000);
+    encoder.set_depth(png::BitDepth::One);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&vec![0; 1250 * 10_000]).unwrap();
+    writer.finish().unwrap();
+    giant
+}
+
+/// Images that the network of a server has seen.
+fn inferences(server: &TestServer) -> u64 {
+    let stats = server.get("/v2/models/resnet18-tiny/stats").ok();
+    let stats = &stats["model_stats"][0];
+    stats["inference_count"].as_u64().unwrap()
+}
+
+#[test]
+fn photo_too_large_for_an_overlay_is_refused_by_its_header() {
+    let server = TestServer::start(vec![tiny()], &Settings::default());
+    let mut head = giant();
+    // What is left of it says how large it is, and nothing that could be decoded.
+    head.truncate(60);
+    let answer = server.post("/classify?explain_image=png", &head);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (422, "overlay_too_large")
+    );
+    let answer = server.post("/classify", &head);
+    assert_eq!(answer.code(), "image_truncated");
+    assert_eq!(inferences(&server), 0);
+    let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
+    let counted = "resnet_image_problems_total{code=\"overlay_too_large\"} 1\n";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
 #[test]
 fn overlay_is_of_one_image_and_of_no_giant() {
     let (form, body) = multipart(&[("file", &ESPRESSO), ("file", &ESPRESSO)]);
@@ -160,12 +197,7 @@ fn overlay_is_of_one_image_and_of_no_giant() {
     let plain = SERVER.post("/classify?explain_image=png", &ESPRESSO);
     assert!(answer.status == 200 && answer.body == plain.body);
 
-    let mut giant = Vec::new();
-    let mut encoder = png::Encoder::new(&mut giant, 10_000, 10_000);
-    encoder.set_depth(png::BitDepth::One);
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(&vec![0; 1250 * 10_000]).unwrap();
-    writer.finish().unwrap();
+    let giant = giant();
     let answer = SERVER.post("/classify?explain_image=png", &giant);
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -201,4 +233,5 @@ fn overlay_larger_than_the_memory_for_answers_is_refused() {
         detail.contains("810000 bytes, allowed are 786432"),
         "{detail}"
     );
+    assert_eq!(inferences(&server), 1, "the one that had its overlay");
 }

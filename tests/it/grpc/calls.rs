@@ -163,6 +163,40 @@ fn what_is_wrong_has_its_status_and_the_next_call_is_served() {
 }
 
 #[test]
+fn any_other_path_is_a_method_that_is_not_there() {
+    let (server, _) = start(Settings::default());
+    let long = format!("/{}", "x".repeat(12 << 10));
+    for path in [
+        "/",
+        "/a",
+        "//",
+        "///",
+        "/a.B/",
+        "/a.B/c?d",
+        "/a.B/{x}",
+        "/a.B/%3Cx%3E",
+        "/%ff%fe",
+        "/%",
+        "/%00",
+        "/é",
+        "/../..",
+        "/inference.GRPCInferenceService",
+        "/inference.GRPCInferenceService/",
+        "/inference.GRPCInferenceService/modelInfer",
+        "/inference.GRPCInferenceService/ModelInfer/",
+        "//inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/Model%49nfer",
+        "/grpc.health.v1.Health/Chec",
+        "/grpc.reflection.v1.ServerReflection/",
+        &long,
+    ] {
+        let called = call_raw(server.grpc(), path, &[], b"\0\0\0\0\0");
+        assert_eq!(called.status, UNIMPLEMENTED, "{path}: {called:?}");
+    }
+    assert_eq!(logits(&call(server.grpc(), &fp32(&[0.0; 12]))), [0.0; 2]);
+}
+
+#[test]
 fn client_of_another_protocol_is_told_what_is_spoken() {
     let (server, _) = start(Settings::default());
     let answer = raw(

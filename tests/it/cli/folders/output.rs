@@ -128,9 +128,15 @@ fn other_commands_do_not_write_what_they_read_either() {
     place.photo("espresso.png", "data/193/e.png");
     place.file("table.tsv", b"file\tclass_index\n193/e.png\t193\n");
     let (photo, table) = ("data/193/e.png", "table.tsv");
+    for (file, link) in [(photo, "photo.csv"), (table, "table.jsonl")] {
+        std::os::unix::fs::symlink(file, place.path(link)).unwrap();
+    }
     for (args, out) in [
         (vec!["preprocess", photo, "--npy", photo], photo),
-        (vec!["eval", "--data", "data", "--answers", photo], photo),
+        (
+            vec!["eval", "--data", "data", "--answers", "photo.csv"],
+            photo,
+        ),
         (
             vec![
                 "eval",
@@ -139,7 +145,7 @@ fn other_commands_do_not_write_what_they_read_either() {
                 "--labels",
                 table,
                 "--answers",
-                table,
+                "table.jsonl",
             ],
             table,
         ),

@@ -1,0 +1,99 @@
+//! A directory that holds a model's versions, each in a directory that its number names, as repositories of Triton have
+//! it: `birds/1/model.onnx`, `birds/2/model.onnx`.
+//!
+//! Asked by `reference` of every directory. What has no version's name is not looked at, `0` and numbers with zeros in
+//! front among it, and neither is a version without a model: it may be on its way.
+
+use std::path::{Path, PathBuf};
+
+use crate::registry::beside::model_in;
+use crate::registry::version::version_of;
+
+/// The versions, the oldest first; none of a directory that has a model of its own.
+pub(super) fn in_directory(directory: &Path) -> Vec<(u32, PathBuf)> {
+    if has_model(directory) {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let version = |entry: std::fs::DirEntry| {
+        let version = version_of(entry.file_name().to_str()?)?;
+        let path = entry.path();
+        (path.is_dir() && has_model(&path)).then_some((version, path))
+    };
+    let mut versions: Vec<(u32, PathBuf)> = entries.filter_map(version).collect();
+    versions.sort();
+    versions
+}
+
+/// Whether there is one, or a choice; a link that leads nowhere is there too: whoever reads it says why it cannot.
+fn has_model(directory: &Path) -> bool {
+    model_in(directory).map_or(true, |model| model.symlink_metadata().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(files: &[&str]) -> Vec<u32> {
+        let root = tempfile::tempdir().expect("a directory");
+        for file in files {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("below")).expect("writable");
+            std::fs::write(path, "x").expect("writable");
+        }
+        let found = in_directory(root.path());
+        for (version, path) in &found {
+            assert_eq!(path, &root.path().join(version.to_string()));
+        }
+        found.into_iter().map(|(version, _)| version).collect()
+    }
+
+    #[test]
+    fn versions_are_directories_with_a_number_and_a_model() {
+        let files = [
+            "10/model.onnx",
+            "9/resnet.onnx",
+            "2/onnx/model.onnx",
+            "11/model.onnx.part",
+            "12/labels.txt",
+            "3/a.onnx",
+            "3/b.onnx",
+            "0/model.onnx",
+            "04/model.onnx",
+            "+5/model.onnx",
+            "v6/model.onnx",
+            "7 /model.onnx",
+            "4294967296/model.onnx",
+            "old/model.onnx",
+            ".8/model.onnx",
+            "config.pbtxt",
+            "13",
+        ];
+        assert_eq!(versions(&files), [2, 3, 9, 10]);
+        assert_eq!(versions(&["4294967295/model.onnx"]), [u32::MAX]);
+        assert_eq!(versions(&["config.pbtxt"]), [0; 0]);
+    }
+
+    #[test]
+    fn directory_with_a_model_of_its_own_is_that_model() {
+        for own in ["model.onnx", "birds.onnx", "onnx/model.onnx"] {
+            assert_eq!(versions(&["1/model.onnx", own]), [0; 0], "{own}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_one_that_leads_nowhere_is_told_by_whoever_loads_it() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir_all(at("releases/a")).expect("writable");
+        std::fs::create_dir_all(at("birds/2")).expect("writable");
+        std::fs::write(at("releases/a/model.onnx"), "x").expect("writable");
+        symlink("../releases/a", at("birds/1")).expect("writable");
+        symlink("gone.onnx", at("birds/2/model.onnx")).expect("writable");
+        let found = in_directory(&at("birds"));
+        let numbers: Vec<u32> = found.into_iter().map(|(version, _)| version).collect();
+        assert_eq!(numbers, [1, 2]);
+    }
+}
