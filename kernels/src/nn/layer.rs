@@ -28,6 +28,15 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
+    /// Its size and steps, for reports: "3×3/2", or "3×3/2×1" where steps differ.
+    pub(crate) fn name(&self) -> String {
+        let ([rows, columns], [down, right]) = (self.kernel, self.stride);
+        match down == right {
+            true => format!("{rows}×{columns}/{down}"),
+            false => format!("{rows}×{columns}/{down}×{right}"),
+        }
+    }
+
     /// Whether every window of a pool has a pixel of an image of this size.
     pub(crate) fn check_pool(&self, image: [usize; 2]) -> Result<(), Unsupported> {
         let is_outside = |axis: usize| {

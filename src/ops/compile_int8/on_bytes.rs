@@ -104,12 +104,10 @@ impl<'g> OnBytes<'g> {
 
     /// Whether a convolution has bytes to multiply, and a kernel that does.
     fn convolves(&self, conv: &Conv) -> bool {
-        let [rows, columns] = conv.window.stride;
         conv.weights.as_int8().is_some()
             && self.quantization(conv.input).is_ok()
             && conv.groups == 1
             && conv.residual.is_none()
-            && rows == columns
     }
 
     /// Whether an output is the numbers of a convolution on bytes.

@@ -20,11 +20,12 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// The calls for all pixels of the output. Both strides are the same.
+    /// The calls for all pixels of the output.
     pub(crate) fn new(shape: ConvShape, about: ConvUse) -> Calls {
-        match about.output.width > GROUP {
-            true => Calls::of_parts_of_rows(shape, about),
-            false => Calls::of_rows(shape, about),
+        let [down, right] = shape.stride;
+        match down == right && about.output.width <= GROUP {
+            true => Calls::of_rows(shape, about),
+            false => Calls::of_parts_of_rows(shape, about),
         }
     }
 
@@ -57,7 +58,7 @@ impl Calls {
         let lines = width.div_ceil(parts);
         let step = shape.stride[1] * size_of::<Line>();
         let mut calls = Calls::none(Groups {
-            rows: [GROUP, lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
+            rows: [lines.min(GROUP), lines.saturating_sub(GROUP).max(1)].map(|n| n as u8),
             step,
             second: GROUP * step,
         });
@@ -73,7 +74,7 @@ impl Calls {
     /// Whole rows, in each group as many as it holds together with the lines between them.
     fn of_rows(shape: ConvShape, about: ConvUse) -> Calls {
         let Plane { height, width, .. } = about.output;
-        // The stride is the same in both directions, so rows are as many steps apart as lines are in a row.
+        // The stride is the same in both directions here, so rows are as many steps apart as lines are in a row.
         let pitch = about.input.pitch();
         let most = 1 + (GROUP - width) / pitch;
         let parts = height.div_ceil(2 * most);
@@ -159,7 +160,7 @@ mod tests {
     fn convolution(
         size: [usize; 2],
         kernel: [usize; 2],
-        stride: usize,
+        stride: [usize; 2],
         [pad, after]: [[usize; 2]; 2],
         borders: [usize; 3],
     ) -> (ConvShape, ConvUse) {
@@ -168,11 +169,11 @@ mod tests {
             inputs: 32,
             groups: 1,
             kernel,
-            stride: [stride; 2],
+            stride,
             pad,
         };
         let image = [0, 1].map(|axis| {
-            let span = (size[axis] - 1) * stride + kernel[axis];
+            let span = (size[axis] - 1) * stride[axis] + kernel[axis];
             span.saturating_sub(pad[axis] + after[axis]).max(1)
         });
         let about = ConvUse {
@@ -196,7 +197,7 @@ mod tests {
         (
             size,
             [1..8_usize, 1..8],
-            1..3_usize,
+            [1..4_usize, 1..4],
             border,
             [0..4_usize, 0..4],
         )
@@ -286,7 +287,7 @@ mod tests {
         #[test]
         fn each_image_of_a_row_is_computed_once(capacity in 1..140_usize, images in 1..140_usize) {
             let images = images.min(capacity);
-            let (shape, about) = convolution([1, capacity], [1, 1], 1, [[0; 2]; 2], [0; 3]);
+            let (shape, about) = convolution([1, capacity], [1, 1], [1, 1], [[0; 2]; 2], [0; 3]);
             let calls = Calls::new(shape, about);
             let mut computed = Vec::new();
             for call in &calls.calls {
@@ -309,7 +310,7 @@ mod tests {
         let calls = |side, kernel: usize, stride, flat| {
             let pad = [[kernel / 2; 2]; 2];
             let (shape, about) =
-                convolution([side; 2], [kernel; 2], stride, pad, [kernel / 2, 0, 0]);
+                convolution([side; 2], [kernel; 2], [stride; 2], pad, [kernel / 2, 0, 0]);
             let row = plane([1, side * side], 0);
             let about = match flat {
                 true => ConvUse {

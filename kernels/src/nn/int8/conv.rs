@@ -34,7 +34,7 @@ impl Conv {
     /// Packs the weights.
     ///
     /// # Errors
-    /// [`Unsupported`]: groups, unequal strides, sums too large to be exact.
+    /// [`Unsupported`]: groups, sums too large to be exact.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -44,9 +44,6 @@ impl Conv {
     ) -> Result<Conv, Unsupported> {
         if shape.groups != 1 {
             return Err(Unsupported("bytes in groups".into()));
-        }
-        if shape.stride[0] != shape.stride[1] {
-            return Err(Unsupported("unequal strides".into()));
         }
         let window = shape.kernel[0] * shape.kernel[1];
         let order = ByChannels {

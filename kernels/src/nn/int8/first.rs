@@ -67,8 +67,8 @@ impl FirstConv {
     /// Packs the weights; `quantization` is that of the image.
     ///
     /// # Errors
-    /// [`Unsupported`]: groups, unequal strides, more than [`MAX_CHANNELS`], a kernel row of more than 64 numbers, sums too
-    /// large to be exact.
+    /// [`Unsupported`]: groups, more than [`MAX_CHANNELS`], a kernel row of more than 64 numbers, sums too large to be
+    /// exact.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -78,7 +78,7 @@ impl FirstConv {
     ) -> Result<FirstConv, Unsupported> {
         let run = shape.inputs * shape.kernel[1];
         let few = shape.inputs <= MAX_CHANNELS && run <= 64;
-        if shape.groups != 1 || shape.stride[0] != shape.stride[1] || !few {
+        if shape.groups != 1 || !few {
             return Err(Unsupported("no kernel reads it from images".into()));
         }
         let order = ByRows {

@@ -73,7 +73,7 @@ impl Builder {
             None => first,
         };
         self.scratch = self.scratch.max(first.scratch_lines(self.threads));
-        let kind = format!("conv {}×{}/{} of images", kernel[0], kernel[1], stride[0]);
+        let kind = format!("conv {} of images", layer.moving.name());
         let flops = layer.flops();
         let work = Work::First(input, Box::new(first));
         Ok(self.step(name, kind, flops, work, &[], Some(to)))
@@ -156,9 +156,9 @@ impl Builder {
         };
         let Some((work, algorithm)) = self.convolution(shape, about, layer.weights, layer.bias)
         else {
-            return refuse("no kernel has its stride or groups");
+            return refuse("no kernel has its groups");
         };
-        let kind = format!("conv {}×{}/{}{algorithm}", kernel[0], kernel[1], stride[0]);
+        let kind = format!("conv {}{algorithm}", layer.moving.name());
         let reads: Vec<Value> = [Some(from), layer.residual].into_iter().flatten().collect();
         Ok(self.step(name, kind, layer.flops(), work, &reads, Some(to)))
     }

@@ -52,17 +52,12 @@ impl Builder {
                 pad_before: moving.pad_before,
             },
         };
-        let text = format!(
-            "{} pool {}×{}/{}",
-            if pooling == Pooling::Max {
-                "max"
-            } else {
-                "mean"
-            },
-            moving.kernel[0],
-            moving.kernel[1],
-            moving.stride[0]
-        );
+        let of = if pooling == Pooling::Max {
+            "max"
+        } else {
+            "mean"
+        };
+        let text = format!("{of} pool {}", moving.name());
         Ok(self.step(name, text, 0, Work::Pool(pool), &[input], Some(to)))
     }
 

@@ -251,8 +251,7 @@ impl Builder {
                 pad_before: moving.pad_before,
             },
         };
-        let [rows, columns] = moving.kernel;
-        let text = format!("max pool {rows}×{columns}/{} int8", moving.stride[0]);
+        let text = format!("max pool {} int8", moving.name());
         let to = (to, Some(quantization));
         Ok(self.int8_step(name, text, 0, Int8Work::MaxPool(pool), &[input], to))
     }
@@ -473,7 +472,6 @@ impl<'a> Int8Conv<'a> {
     }
 
     fn text(&self) -> String {
-        let [rows, columns] = self.moving.kernel;
-        format!("conv {rows}×{columns}/{} int8", self.moving.stride[0])
+        format!("conv {} int8", self.moving.name())
     }
 }

@@ -82,16 +82,16 @@ impl Layer {
         [inputs, height, width]: [usize; 3],
         outputs: usize,
         size: usize,
-        stride: usize,
+        stride: [usize; 2],
     ) -> Layer {
         let kernel = [height, width].map(|side| if size <= side { size } else { 1 });
         let pad = [kernel[0] / 2, kernel[1] / 2];
-        let output = [0, 1].map(|d| ([height, width][d] + 2 * pad[d] - kernel[d]) / stride + 1);
+        let output = [0, 1].map(|d| ([height, width][d] + 2 * pad[d] - kernel[d]) / stride[d] + 1);
         let numbers = inputs * kernel[0] * kernel[1];
         Layer {
             moving: SlidingWindow {
                 kernel,
-                stride: [stride; 2],
+                stride,
                 pad_before: pad,
                 output,
             },
@@ -242,7 +242,8 @@ impl Network {
     pub(super) fn new(seed: u64) -> Network {
         let random = &mut Random(seed | 1);
         let image = [3, 9 + random.below(40), 9 + random.below(40)];
-        let (first_size, first_stride) = (1 + random.below(7), 1 + random.below(3));
+        let first_size = 1 + random.below(7);
+        let first_stride = [1 + random.below(3), 1 + random.below(3)];
         let outputs = 1 + random.below(130);
         let first = Layer::new(random, image, outputs, first_size, first_stride);
         let [height, width] = first.moving.output;
@@ -254,12 +255,16 @@ impl Network {
             output: [(height - 1) / stride + 1, (width - 1) / stride + 1],
         };
         let shape = [outputs, pool.output[0], pool.output[1]];
-        let (wide, stride) = (1 + random.below(200), 1 + random.below(2));
+        let wide = 1 + random.below(200);
+        let stride = match random.below(3) {
+            0 => [1 + random.below(4), 1 + random.below(4)],
+            _ => [1 + random.below(2); 2],
+        };
         let beside = Layer::new(random, shape, wide, 1, stride);
         let narrow = 1 + random.below(100);
         let inner = Layer::new(random, shape, narrow, 3, stride);
         let [height, width] = inner.moving.output;
-        let last = Layer::new(random, [narrow, height, width], wide, 1, 1);
+        let last = Layer::new(random, [narrow, height, width], wide, 1, [1, 1]);
         let count = 2 + random.below(90);
         Network {
             image,
@@ -273,7 +278,7 @@ impl Network {
             sum: random.quantization(),
             other: random.quantization(),
             mean: random.quantization(),
-            classes: Layer::new(random, [wide, 1, 1], count, 1, 1),
+            classes: Layer::new(random, [wide, 1, 1], count, 1, [1, 1]),
             exact: random.below(2) == 0,
         }
     }
