@@ -210,6 +210,7 @@ impl DirectConv {
         unsafe {
             Tile {
                 a: views.input.start.add(input),
+                step: self.shape.stride[1],
                 k: &self.k[panel.vectors - 1],
                 b: self.weights.lines.as_ptr().add(panel.weights),
                 bias: self.weights.bias.as_ptr().add(panel.first),

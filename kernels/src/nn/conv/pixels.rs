@@ -42,14 +42,9 @@ impl Pixels {
         if series[vectors - 1].is_some() {
             return Some(Pixels::Calls(Calls::new(shape, flat), series));
         }
-        // Neighbours are one or two lines apart; pixels that are further apart are computed one by one.
-        let (stride, max_pixels) = match shape.stride[1] {
-            stride @ 1..=2 => (stride, kernel.max_pixels),
-            _ => (1, 1),
-        };
         let kernels = [1, 2].map(|vectors| {
-            (1..=max_pixels)
-                .map_while(|pixels| kernel.function(pixels, stride, vectors))
+            (1..=kernel.max_pixels)
+                .map_while(|pixels| kernel.function(pixels, shape.stride[1], vectors))
                 .collect::<Vec<_>>()
         });
         if kernels[vectors - 1].is_empty() {
@@ -57,7 +52,7 @@ impl Pixels {
         }
         Some(Pixels::Neighbours(Neighbours {
             kernels,
-            max_pixels,
+            max_pixels: kernel.max_pixels,
             rows: flat.output.height,
             width: flat.output.width,
         }))

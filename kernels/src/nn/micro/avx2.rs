@@ -2,16 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{RowFn, Tile, TileFn, by_pixels};
+use super::tile::{ANY, RowFn, Tile, TileFn, by_pixels};
 
 /// Most pixels of one call.
 pub(crate) const MAX_PIXELS: usize = 6;
 
-/// The function for a tile of `pixels` (1 to 6), `stride` lines apart (1 or 2), of one vector of 16 outputs.
+/// The function for a tile of `pixels` (1 to 6), `stride` lines apart, of one vector of 16 outputs.
 pub(crate) fn kernel(pixels: usize, stride: usize, vectors: usize) -> Option<TileFn> {
     match (stride, vectors) {
         (1, 1) => by_pixels!(TileFn; pixels, f32_tile, 1, 1, [1 2 3 4 5 6]),
-        (2, 1) => by_pixels!(TileFn; pixels, f32_tile, 2, 1, [1 2 3 4 5 6]),
+        (_, 1) => by_pixels!(TileFn; pixels, f32_tile, ANY, 1, [1 2 3 4 5 6]),
         _ => None,
     }
 }
@@ -33,6 +33,7 @@ pub(crate) fn row_kernel(pixels: usize, distance: usize, vectors: usize) -> Opti
 unsafe fn f32_tile<const P: usize, const S: usize, const V: usize>(tile: &Tile<'_>) {
     // SAFETY: every access below is to a line that the caller promises.
     unsafe {
+        let step = if S == ANY { tile.step } else { S };
         let mut sums = [bias::<V>(tile); P];
         for block in tile.k {
             let a = tile.a.add(block.a as usize).cast::<f32>();
@@ -43,7 +44,7 @@ unsafe fn f32_tile<const P: usize, const S: usize, const V: usize>(tile: &Tile<'
                     *weights = halves(b.add((k * V + v) * 16));
                 }
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm256_broadcast_ss(&*a.add(p * S * 16 + k));
+                    let x = _mm256_broadcast_ss(&*a.add(p * step * 16 + k));
                     for (sums, weights) in sums.iter_mut().zip(weights) {
                         sums[0] = _mm256_fmadd_ps(x, weights[0], sums[0]);
                         sums[1] = _mm256_fmadd_ps(x, weights[1], sums[1]);

@@ -5,18 +5,18 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{RowFn, Tile, TileFn, by_pixels};
+use super::tile::{ANY, RowFn, Tile, TileFn, by_pixels};
 
 /// Most pixels of one call.
 pub(crate) const MAX_PIXELS: usize = 14;
 
-/// The function for a tile of `pixels` (1 to 14), `stride` lines apart (1 or 2), and `vectors` of outputs (1 or 2).
+/// The function for a tile of `pixels` (1 to 14), `stride` lines apart, and `vectors` of outputs (1 or 2).
 pub(crate) fn kernel(pixels: usize, stride: usize, vectors: usize) -> Option<TileFn> {
     match (stride, vectors) {
         (1, 1) => by_pixels!(TileFn; pixels, f32_tile, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         (1, 2) => by_pixels!(TileFn; pixels, f32_tile, 1, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
-        (2, 1) => by_pixels!(TileFn; pixels, f32_tile, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
-        (2, 2) => by_pixels!(TileFn; pixels, f32_tile, 2, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+        (_, 1) => by_pixels!(TileFn; pixels, f32_tile, ANY, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+        (_, 2) => by_pixels!(TileFn; pixels, f32_tile, ANY, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         _ => None,
     }
 }
@@ -44,6 +44,7 @@ const AHEAD: usize = 32;
 unsafe fn f32_tile<const P: usize, const S: usize, const V: usize>(tile: &Tile<'_>) {
     // SAFETY: every access below is to a line that the caller promises; a prefetch is only a hint.
     unsafe {
+        let step = if S == ANY { tile.step } else { S };
         let mut sums = [bias::<V>(tile); P];
         for (i, block) in tile.k.iter().enumerate() {
             let a = tile.a.add(block.a as usize).cast::<f32>();
@@ -58,10 +59,10 @@ unsafe fn f32_tile<const P: usize, const S: usize, const V: usize>(tile: &Tile<'
                     *weights = _mm512_load_ps(line);
                 }
                 if k < P {
-                    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(k * S).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(k * step).cast());
                 }
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(*a.add(p * S * 16 + k));
+                    let x = _mm512_set1_ps(*a.add(p * step * 16 + k));
                     for (sum, weights) in sums.iter_mut().zip(weights) {
                         *sum = _mm512_fmadd_ps(x, weights, *sum);
                     }

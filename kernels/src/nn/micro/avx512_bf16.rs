@@ -12,7 +12,7 @@ use core::arch::x86_64::{
 };
 use std::mem::transmute;
 
-use super::tile::{Tile, TileFn};
+use super::tile::{ANY, Tile, TileFn};
 use crate::nn::layout::line::Line;
 use crate::nn::layout::store::Store;
 
@@ -23,30 +23,30 @@ const F32: u8 = Store::F32 as u8;
 const BF16: u8 = Store::Bf16 as u8;
 const SPLIT: u8 = Store::Split as u8;
 
-/// The kernel for `pixels` (1 to [`MAX_PIXELS`]) that lie `stride` (1 or 2) lines apart, and `vectors` (1 or 2) of 16
+/// The kernel for `pixels` (1 to [`MAX_PIXELS`]) that lie `stride` lines apart, and `vectors` (1 or 2) of 16
 /// outputs; bfloat16 can only be stored with 2.
 ///
 /// It wants AVX-512 F, BW and VL and AVX512-BF16: whoever calls it has [`Bf16Unit::Avx512`](crate::Bf16Unit).
 pub(crate) fn kernel(pixels: usize, stride: usize, vectors: usize, store: Store) -> Option<TileFn> {
     macro_rules! each {
-        ($stride:literal, $vectors:literal, $store:expr; $($pixels:literal)*) => {
-            [$(tile::<$pixels, $stride, $vectors, $store> as TileFn),*].as_slice()
+        ($stride:expr, $vectors:literal, $store:expr; $($pixels:literal)*) => {
+            [$(tile::<$pixels, { $stride }, $vectors, $store> as TileFn),*].as_slice()
         };
     }
     macro_rules! table {
-        ($stride:literal, $vectors:literal, $store:expr) => {
+        ($stride:expr, $vectors:literal, $store:expr) => {
             each!($stride, $vectors, $store; 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
         };
     }
     let table = match (stride, vectors, store) {
         (1, 1, Store::F32) => table!(1, 1, F32),
-        (2, 1, Store::F32) => table!(2, 1, F32),
         (1, 2, Store::F32) => table!(1, 2, F32),
-        (2, 2, Store::F32) => table!(2, 2, F32),
         (1, 2, Store::Bf16) => table!(1, 2, BF16),
-        (2, 2, Store::Bf16) => table!(2, 2, BF16),
         (1, 2, Store::Split) => table!(1, 2, SPLIT),
-        (2, 2, Store::Split) => table!(2, 2, SPLIT),
+        (_, 1, Store::F32) => table!(ANY, 1, F32),
+        (_, 2, Store::F32) => table!(ANY, 2, F32),
+        (_, 2, Store::Bf16) => table!(ANY, 2, BF16),
+        (_, 2, Store::Split) => table!(ANY, 2, SPLIT),
         _ => return None,
     };
     table.get(pixels.checked_sub(1)?).copied()
@@ -66,6 +66,7 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
             sum[v] = bias;
         }
     }
+    let step = if STRIDE == ANY { tile.step } else { STRIDE };
     for k in tile.k {
         // SAFETY: a block's lines are there by the caller's promise.
         let (a, b) = unsafe { (tile.a.add(k.a as usize), tile.b.add(k.b as usize)) };
@@ -78,7 +79,7 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
             }
             for (p, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the pixel's line holds 16 pairs.
-                let a = unsafe { broadcast_pair(a.add(p * STRIDE), i) };
+                let a = unsafe { broadcast_pair(a.add(p * step), i) };
                 for (sum, w) in sums.iter_mut().zip(weights) {
                     *sum = _mm512_dpbf16_ps(*sum, a, w);
                 }
@@ -267,7 +268,7 @@ mod tests {
     fn kernels_exist_for_what_they_are_written_for() {
         for store in [Store::F32, Store::Bf16, Store::Split] {
             for pixels in 1..=MAX_PIXELS {
-                for stride in [1, 2] {
+                for stride in [1, 2, 3, 9] {
                     assert!(kernel(pixels, stride, 2, store).is_some());
                     assert_eq!(
                         kernel(pixels, stride, 1, store).is_some(),
@@ -277,7 +278,6 @@ mod tests {
             }
             assert!(kernel(0, 1, 2, store).is_none());
             assert!(kernel(MAX_PIXELS + 1, 1, 2, store).is_none());
-            assert!(kernel(1, 3, 2, store).is_none());
             assert!(kernel(1, 1, 3, store).is_none());
         }
     }
@@ -305,6 +305,7 @@ mod tests {
                     let mut out = [Line::ZERO; 2];
                     compute(&Tile {
                         a: bias.as_ptr(),
+                        step: 1,
                         k: &[],
                         b: bias.as_ptr(),
                         bias: bias.as_ptr(),

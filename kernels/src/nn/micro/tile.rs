@@ -20,6 +20,8 @@ pub(crate) struct KBlock {
 pub(crate) struct Tile<'a> {
     /// The input's line that `KBlock::a` counts from, of the first pixel.
     pub(crate) a: *const Line,
+    /// Lines from one pixel's window to the next in the input, for kernels that are made for [`ANY`] distance.
+    pub(crate) step: usize,
     /// The sum.
     pub(crate) k: &'a [KBlock],
     /// The panel's weights.
@@ -40,6 +42,10 @@ pub(crate) struct Tile<'a> {
     pub(crate) most: f32,
 }
 
+/// A kernel's distance between pixels that is [`Tile::step`], whatever that is. With a distance of 2 it is as fast as one
+/// made for it.
+pub(crate) const ANY: usize = 0;
+
 /// A micro-kernel for one number of pixels, distance between them and number of vectors of outputs.
 ///
 /// # Safety
@@ -56,9 +62,9 @@ pub(crate) type RowFn = unsafe fn(&Tile<'_>, usize);
 
 /// The instance of a micro-kernel for a number of pixels that is known only at run time.
 macro_rules! by_pixels {
-    ($function:ty; $pixels:expr, $kernel:ident, $stride:literal, $vectors:literal, [$($p:literal)+]) => {
+    ($function:ty; $pixels:expr, $kernel:ident, $stride:expr, $vectors:literal, [$($p:literal)+]) => {
         match $pixels {
-            $($p => Some($kernel::<$p, $stride, $vectors> as $function),)+
+            $($p => Some($kernel::<$p, { $stride }, $vectors> as $function),)+
             _ => None,
         }
     };

@@ -211,6 +211,7 @@ impl OutputRow {
         unsafe {
             Tile {
                 a: std::ptr::null(),
+                step: 1,
                 k: &[],
                 b: weights.lines.as_ptr().add(panel.weights),
                 bias: weights.bias.as_ptr().add(panel.first),

@@ -38,6 +38,7 @@ impl Winograd {
             unsafe {
                 let tile = Tile {
                     a: chunk.v.add(position * chunk.v_pitch + tiles.start),
+                    step: 1,
                     k: k[panel.vectors - 1],
                     b: self.weights.as_ptr().add(weights),
                     bias: ZEROS.as_ptr(),

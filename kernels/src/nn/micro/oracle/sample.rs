@@ -31,7 +31,7 @@ const UNWRITTEN: Line = Line::from_f32([12345.678; 16]);
 impl Sample {
     /// Any tile of up to so many pixels.
     pub(crate) fn any(pixels: usize) -> impl Strategy<Value = Sample> {
-        let shape = (1..=pixels, 1..=2_usize, 1..=2_usize, 0..4_usize);
+        let shape = (1..=pixels, 1..=4_usize, 1..=2_usize, 0..4_usize);
         let k = prop::collection::vec((0..4_u8, 0..4_u8), 0..6);
         let rest = ([0..3_usize, 0..3, 0..3], any::<[bool; 2]>(), any::<u64>());
         (shape, k, rest).prop_map(
@@ -79,6 +79,7 @@ impl Sample {
         let mut out = vec![UNWRITTEN; 2 * out_stride + 2];
         kernel(&Tile {
             a: a.as_ptr(),
+            step: self.stride,
             k: &k,
             b: b.as_ptr(),
             bias: bias.as_ptr(),

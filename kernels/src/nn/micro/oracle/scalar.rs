@@ -107,17 +107,18 @@ mod tests {
             seed in any::<u64>(),
             blocks in 1_usize..6,
             pixels in 1_usize..=14,
-            stride in 1_usize..=2,
+            stride in 1_usize..=4,
             vectors in 1_usize..=2,
             residual in any::<bool>(),
             relu in any::<bool>(),
         ) {
-            let plane = 32;
+            let plane = 64;
             let around = surroundings(seed, blocks, plane, vectors);
             let run = |kernel: &dyn Fn(&Tile<'_>)| {
                 let mut out = vec![Line::from_f32([7.0; 16]); 2 * plane];
                 kernel(&Tile {
                     a: around.input.as_ptr(),
+                    step: stride,
                     k: &around.k,
                     b: around.weights.as_ptr(),
                     bias: around.bias.as_ptr(),
@@ -130,7 +131,7 @@ mod tests {
                 });
                 out
             };
-            // SAFETY: the slices are as long as a tile of 14 pixels, two lines apart, and two vectors asks for.
+            // SAFETY: the slices are as long as a tile of 14 pixels, four lines apart, and two vectors asks for.
             let expected = run(&|tile| unsafe { tile_f32(tile, pixels, stride, vectors) });
             for isa in [Isa::Avx2, Isa::Avx512] {
                 let features = Features::vectors(isa);
