@@ -431,6 +431,61 @@ proptest! {
     }
 }
 
+/// Groups that end between the channels of a line, as RegNets have them.
+#[test]
+fn groups_of_any_width_are_computed() {
+    for (groups, inputs, outputs) in [
+        (3, 10, 10),
+        (3, 56, 56),
+        (7, 24, 24),
+        (2, 24, 48),
+        (5, 7, 3),
+        (12, 1, 2),
+        (6, 33, 1),
+    ] {
+        let n = &mut Numbers(7);
+        let shape = |channels| Shape {
+            channels,
+            height: 5,
+            width: 6,
+        };
+        let mut graph = Graph::default();
+        let input = push(&mut graph, Op::Input(0), shape(groups * inputs));
+        let op = Op::Conv(Conv {
+            input,
+            outputs: groups * outputs,
+            groups,
+            weights: n.values(groups * outputs * inputs * 9, 0.5).into(),
+            bias: n.values(groups * outputs, 1.0),
+            window: Window {
+                kernel: [3, 3],
+                stride: [1, 1],
+                pad_before: [1, 1],
+                pad_after: [1, 1],
+            },
+            residual: None,
+            relu: false,
+            most: f32::INFINITY,
+        });
+        let conv = push(&mut graph, op, shape(groups * outputs));
+        graph.outputs = vec![conv];
+        let image = n.values(groups * inputs * 30, 1.0);
+        let expected = oracle::evaluate(&graph, std::slice::from_ref(&image)).concat();
+        for (arithmetic, tolerance) in arithmetics() {
+            let program = compile(&graph, arithmetic, 1, 1, None).expect("kernels for it");
+            let got = run(&program, &graph, 1, std::slice::from_ref(&image)).concat();
+            let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            for (got, expected) in got.iter().zip(&expected) {
+                let apart = (got - expected).abs();
+                assert!(
+                    apart <= tolerance * largest,
+                    "{groups} of {inputs} in {arithmetic:?}"
+                );
+            }
+        }
+    }
+}
+
 /// A convolution as wide as its input, from images of one channel to one channel.
 fn point(input: ValueId, residual: Option<ValueId>, pad: usize, stride: usize) -> Op {
     Op::Conv(Conv {

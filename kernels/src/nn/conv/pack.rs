@@ -1,8 +1,10 @@
 //! Weights in the order in which the micro-kernels read them.
 //!
 //! A panel is one or two vectors of 16 outputs; its weights are the K-blocks in the order of the sum, each 16 lines a
-//! vector. Groups narrower than a block of channels are joined until they fill one, with zeros between what does not
-//! belong together.
+//! vector. A panel of a convolution in groups sees the blocks of input channels that its own groups lie in, with zeros
+//! between what does not belong together.
+
+use std::ops::Range;
 
 use super::shape::ConvShape;
 use crate::nn::arena::memory::Lines;
@@ -15,8 +17,8 @@ use crate::nn::micro::tile::KBlock;
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 100_000;
 
-/// Groups are joined as long as the products with zeros are at most so many times the others.
-const MAX_JOINED: usize = 16;
+/// Products of a convolution in groups at most, those with zeros included, for each of its own.
+const MOST_PRODUCTS: usize = 32;
 
 /// A few neighbouring vectors of outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(crate) struct Panel {
     pub(crate) first: usize,
     /// Vectors of 16 outputs: 1 or 2.
     pub(crate) vectors: usize,
-    /// First block of the input that its group sees, counted in planes.
+    /// First block of the input that its groups see, counted in planes.
     pub(crate) input: usize,
     /// Lines before its weights.
     pub(crate) weights: usize,
@@ -40,7 +42,7 @@ pub(crate) struct Packed {
     pub(crate) bias: Box<[Line]>,
     /// Planes of the input of all groups.
     pub(crate) input_blocks: usize,
-    /// Blocks of input channels that a panel sees.
+    /// Blocks of input channels that each panel sees.
     blocks: usize,
     precision: Precision,
 }
@@ -57,41 +59,35 @@ impl Packed {
     ) -> Option<Packed> {
         let arithmetic = kernel.arithmetic;
         let lanes = arithmetic.lanes();
-        let narrow = [shape.inputs / shape.groups, shape.outputs / shape.groups];
-        let joined = match shape.groups {
-            1 => 1,
-            groups => (1..=groups.min(MAX_JOINED)).find(|m| {
-                groups % m == 0 && narrow.iter().all(|n| (n * m).is_multiple_of(lanes))
-            })?,
-        };
-        let groups = shape.groups / joined;
-        let [inputs, outputs] = narrow.map(|n| n * joined);
-        let blocks = inputs.div_ceil(lanes);
-        let per_group = outputs.next_multiple_of(kernel.output_lanes()) / 16;
-        let out_vectors = per_group * groups;
+        let group = [shape.inputs / shape.groups, shape.outputs / shape.groups];
+        let spans = spans(kernel, shape);
+        let blocks = spans.iter().map(|span| span.blocks.len()).max()?;
+        if shape.groups > 1 && blocks * lanes > MOST_PRODUCTS * group[0] {
+            return None;
+        }
         let window = shape.kernel[0] * shape.kernel[1];
         let planes = arithmetic.planes();
-        let mut panels = Vec::new();
+        let input_blocks = shape.inputs.div_ceil(lanes);
         let mut used = 0;
-        for group in 0..groups {
-            let mut first = group * per_group;
-            while first < (group + 1) * per_group {
-                let vectors = kernel.vectors.min((group + 1) * per_group - first);
-                panels.push(Panel {
-                    first,
-                    vectors,
-                    input: group * blocks * planes,
-                    weights: used,
-                });
-                used += blocks * window * 16 * vectors * planes;
-                first += vectors;
+        let panels = spans.iter().map(|span| {
+            let vectors = span.vectors.len();
+            let weights = used;
+            used += blocks * window * 16 * vectors * planes;
+            Panel {
+                first: span.vectors.start,
+                vectors,
+                // All see as many, so the last ones begin early.
+                input: span.blocks.start.min(input_blocks - blocks) * planes,
+                weights,
             }
-        }
+        });
+        let panels: Vec<Panel> = panels.collect();
+        let out_vectors = panels.last().map_or(0, |panel| panel.first + panel.vectors);
         let mut packed = Packed {
             panels,
             lines: Lines::zeros(used),
             bias: vec![Line::ZERO; out_vectors].into_boxed_slice(),
-            input_blocks: groups * blocks * planes,
+            input_blocks: input_blocks * planes,
             blocks,
             precision: arithmetic.precision(),
         };
@@ -101,9 +97,8 @@ impl Packed {
         packed.fill(
             ConvWeights {
                 weights,
-                group: narrow,
-                inputs,
-                outputs: per_group * 16,
+                group,
+                blocks,
                 window,
             },
             arithmetic,
@@ -181,16 +176,61 @@ impl Packed {
     }
 }
 
-/// Weights as they come, `[outputs, inputs of a narrow group, window]`.
+/// Neighbouring vectors of 16 outputs, and the blocks of input channels that they see.
+#[derive(Debug)]
+struct Span {
+    vectors: Range<usize>,
+    blocks: Range<usize>,
+}
+
+impl Span {
+    fn with(&self, next: &Span) -> Span {
+        Span {
+            vectors: self.vectors.start..next.vectors.end,
+            blocks: self.blocks.start..self.blocks.end.max(next.blocks.end),
+        }
+    }
+}
+
+/// All outputs, as many together as the kernel takes, unless they would see more than any of them alone.
+fn spans(kernel: MicroKernels, shape: ConvShape) -> Vec<Span> {
+    let lanes = kernel.arithmetic.lanes();
+    let [group_inputs, group_outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
+    // What is stored together.
+    let unit = kernel.output_lanes();
+    let alone = |first: usize| {
+        let last = (first + unit).min(shape.outputs) - 1;
+        let (from, to) = (first / group_outputs, last / group_outputs + 1);
+        Span {
+            vectors: first / 16..(first + unit) / 16,
+            blocks: from * group_inputs / lanes..(to * group_inputs).div_ceil(lanes),
+        }
+    };
+    let units: Vec<Span> = (0..shape.outputs).step_by(unit).map(alone).collect();
+    let most = units.iter().map(|unit| unit.blocks.len()).max();
+    let mut spans: Vec<Span> = Vec::new();
+    for unit in units {
+        let joined = spans.last().map(|span| span.with(&unit));
+        match (joined, spans.last_mut()) {
+            (Some(joined), Some(span))
+                if joined.vectors.len() <= kernel.vectors && Some(joined.blocks.len()) <= most =>
+            {
+                *span = joined;
+            }
+            _ => spans.push(unit),
+        }
+    }
+    spans
+}
+
+/// Weights as they come, `[outputs, inputs of a group, window]`.
 #[derive(Clone, Copy)]
 struct ConvWeights<'a> {
     weights: &'a [f32],
-    /// Inputs and outputs of a narrow group.
+    /// Inputs and outputs of a group.
     group: [usize; 2],
-    /// Inputs of a joined group.
-    inputs: usize,
-    /// Outputs of a joined group, with those that fill its last block.
-    outputs: usize,
+    /// Blocks of input channels that a panel sees.
+    blocks: usize,
     /// Positions of the window.
     window: usize,
 }
@@ -198,7 +238,7 @@ struct ConvWeights<'a> {
 impl ConvWeights<'_> {
     /// Lines of a panel of so many vectors.
     fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
-        self.inputs.div_ceil(arithmetic.lanes()) * self.window * 16 * vectors * arithmetic.planes()
+        self.blocks * self.window * 16 * vectors * arithmetic.planes()
     }
 
     /// Fills `lines`, which are those of `panels`.
@@ -212,19 +252,22 @@ impl ConvWeights<'_> {
                 std::mem::take(&mut rest).split_at_mut(self.lines_of(panel.vectors, arithmetic));
             rest = behind;
             for v in 0..panel.vectors {
-                // Of each lane: where its weights begin, and the first of the group's inputs that it sees.
+                // Of each lane: where its weights begin, and the first of the inputs that its group sees.
                 let rows: [(usize, usize); 16] = std::array::from_fn(|lane| {
                     let output = (panel.first + v) * 16 + lane;
-                    let first = output % self.outputs / group_outputs * group_inputs;
                     match output < total {
-                        true => (output * group_inputs * window, first),
+                        true => (
+                            output * group_inputs * window,
+                            output / group_outputs * group_inputs,
+                        ),
                         false => (0, usize::MAX / 2),
                     }
                 });
-                for channel in 0..self.inputs {
+                let before = panel.input / arithmetic.planes() * lanes;
+                for channel in 0..self.blocks * lanes {
                     for tap in 0..window {
                         let values = rows.map(|(row, first)| {
-                            let i = channel.wrapping_sub(first);
+                            let i = (before + channel).wrapping_sub(first);
                             match i < group_inputs {
                                 true => self.weights[row + i * window + tap],
                                 false => 0.0,
