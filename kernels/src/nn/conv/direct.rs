@@ -142,12 +142,14 @@ impl DirectConv {
     fn prefetch(&self, number: usize, calls: usize, first: usize) -> Prefetch {
         let panel = &self.weights.panels[number];
         match self.weights.panels.get(number + 1) {
-            Some(next) if next.vectors == panel.vectors => Prefetch {
-                b: self.weights.lines[next.weights..].as_ptr(),
-                lines: next.weights - panel.weights,
-                calls,
-                first,
-            },
+            Some(next) if (next.vectors, next.blocks) == (panel.vectors, panel.blocks) => {
+                Prefetch {
+                    b: self.weights.lines[next.weights..].as_ptr(),
+                    lines: next.weights - panel.weights,
+                    calls,
+                    first,
+                }
+            }
             _ => Prefetch::NONE,
         }
     }
@@ -206,12 +208,14 @@ impl DirectConv {
     unsafe fn panel(&self, panel: &Panel, image: usize, input: usize, views: Views) -> Tile<'_> {
         let per_block = self.about.store.vectors_per_block();
         let block = panel.first / per_block * self.about.store.planes_per_block();
+        let window = self.shape.kernel[0] * self.shape.kernel[1];
+        let k = self.weights.k_len(panel, window);
         // SAFETY: inside of the values by the geometry that `new` was given.
         unsafe {
             Tile {
                 a: views.input.start.add(input),
                 step: self.shape.stride[1],
-                k: &self.k[panel.vectors - 1],
+                k: &self.k[panel.vectors - 1][..k],
                 b: self.weights.lines.as_ptr().add(panel.weights),
                 bias: self.weights.bias.as_ptr().add(panel.first),
                 residual: (views.residual).map_or(std::ptr::null(), |r| {

@@ -29,6 +29,8 @@ pub(crate) struct Panel {
     pub(crate) vectors: usize,
     /// First block of the input that its groups see, counted in planes.
     pub(crate) input: usize,
+    /// Blocks of input channels that they see.
+    pub(crate) blocks: usize,
     /// Lines before its weights.
     pub(crate) weights: usize,
 }
@@ -42,8 +44,6 @@ pub(crate) struct Packed {
     pub(crate) bias: Box<[Line]>,
     /// Planes of the input of all groups.
     pub(crate) input_blocks: usize,
-    /// Blocks of input channels that each panel sees.
-    blocks: usize,
     precision: Precision,
 }
 
@@ -67,17 +67,16 @@ impl Packed {
         }
         let window = shape.kernel[0] * shape.kernel[1];
         let planes = arithmetic.planes();
-        let input_blocks = shape.inputs.div_ceil(lanes);
         let mut used = 0;
         let panels = spans.iter().map(|span| {
-            let vectors = span.vectors.len();
+            let (vectors, blocks) = (span.vectors.len(), span.blocks.len());
             let weights = used;
             used += blocks * window * 16 * vectors * planes;
             Panel {
                 first: span.vectors.start,
                 vectors,
-                // All see as many, so the last ones begin early.
-                input: span.blocks.start.min(input_blocks - blocks) * planes,
+                input: span.blocks.start * planes,
+                blocks,
                 weights,
             }
         });
@@ -87,8 +86,7 @@ impl Packed {
             panels,
             lines: Lines::zeros(used),
             bias: vec![Line::ZERO; out_vectors].into_boxed_slice(),
-            input_blocks: input_blocks * planes,
-            blocks,
+            input_blocks: shape.inputs.div_ceil(lanes) * planes,
             precision: arithmetic.precision(),
         };
         for (i, b) in bias.iter().enumerate() {
@@ -98,7 +96,6 @@ impl Packed {
             ConvWeights {
                 weights,
                 group,
-                blocks,
                 window,
             },
             arithmetic,
@@ -118,7 +115,7 @@ impl Packed {
         std::thread::scope(|scope| {
             for panels in self.panels.chunks(each) {
                 let end = panels.last().map_or(used, |last| {
-                    last.weights + source.lines_of(last.vectors, arithmetic)
+                    last.weights + source.lines_of(last, arithmetic)
                 });
                 let (part, behind) = std::mem::take(&mut rest).split_at_mut(end - used);
                 (rest, used) = (behind, end);
@@ -131,14 +128,16 @@ impl Packed {
         });
     }
 
-    /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window.
+    /// The sum's K-blocks for panels of `vectors`: for each block of channels all positions of the window. A panel that
+    /// sees fewer blocks than others has as many [fewer](Packed::k_len), from the same first one on.
     pub(crate) fn k_blocks(&self, kernel: [usize; 2], input: Plane, vectors: usize) -> Vec<KBlock> {
         let planes = match self.precision {
             Precision::F32 | Precision::Bf16 | Precision::Int8 => 1,
             Precision::Bf16x3 => 2,
         };
         let [rows, columns] = kernel;
-        let starts = (0..self.blocks).flat_map(|block| {
+        let most = self.panels.iter().map(|panel| panel.blocks).max();
+        let starts = (0..most.unwrap_or(0)).flat_map(|block| {
             (0..rows).flat_map(move |row| {
                 (0..columns).map(move |column| {
                     (block * planes * input.lines() + row * input.pitch() + column) as u32
@@ -146,6 +145,15 @@ impl Packed {
             })
         });
         self.sum(starts, input.lines() as u32, vectors)
+    }
+
+    /// How many K-blocks a panel's sum has, with a window of so many positions.
+    pub(crate) fn k_len(&self, panel: &Panel, window: usize) -> usize {
+        let products = match self.precision {
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => 1,
+            Precision::Bf16x3 => 3,
+        };
+        panel.blocks * window * products
     }
 
     /// The sum's K-blocks for panels of `vectors`, whose weights lie in the order of the blocks, from where each begins in
@@ -229,16 +237,14 @@ struct ConvWeights<'a> {
     weights: &'a [f32],
     /// Inputs and outputs of a group.
     group: [usize; 2],
-    /// Blocks of input channels that a panel sees.
-    blocks: usize,
     /// Positions of the window.
     window: usize,
 }
 
 impl ConvWeights<'_> {
-    /// Lines of a panel of so many vectors.
-    fn lines_of(self, vectors: usize, arithmetic: Arithmetic) -> usize {
-        self.blocks * self.window * 16 * vectors * arithmetic.planes()
+    /// Lines of a panel.
+    fn lines_of(self, panel: &Panel, arithmetic: Arithmetic) -> usize {
+        panel.blocks * self.window * 16 * panel.vectors * arithmetic.planes()
     }
 
     /// Fills `lines`, which are those of `panels`.
@@ -249,7 +255,7 @@ impl ConvWeights<'_> {
         let mut rest = lines;
         for panel in panels {
             let (lines, behind) =
-                std::mem::take(&mut rest).split_at_mut(self.lines_of(panel.vectors, arithmetic));
+                std::mem::take(&mut rest).split_at_mut(self.lines_of(panel, arithmetic));
             rest = behind;
             for v in 0..panel.vectors {
                 // Of each lane: where its weights begin, and the first of the inputs that its group sees.
@@ -264,7 +270,7 @@ impl ConvWeights<'_> {
                     }
                 });
                 let before = panel.input / arithmetic.planes() * lanes;
-                for channel in 0..self.blocks * lanes {
+                for channel in 0..panel.blocks * lanes {
                     for tap in 0..window {
                         let values = rows.map(|(row, first)| {
                             let i = (before + channel).wrapping_sub(first);
