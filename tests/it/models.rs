@@ -233,6 +233,14 @@ fn precision_and_instructions_are_in_the_answer_the_metrics_and_the_log() {
             .lines()
             .find(|l| l.starts_with("resnet_model_info{"))
             .unwrap();
+        let layers = format!(
+            "resnet_model_layers{{model=\"resnet18-tiny\",precision=\"{}\"}} 21",
+            match &*word("instructions") {
+                "tract" => "tract".to_owned(),
+                _ => word("precision"),
+            }
+        );
+        assert!(metrics.lines().any(|l| l == layers), "{layers}: {metrics}");
         let loaded = server.log.message("model loaded");
         for key in ["precision", "instructions", "runtime"] {
             let label = format!("{key}=\"{}\"", word(key));
