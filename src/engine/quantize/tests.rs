@@ -31,12 +31,12 @@ fn numbers(image: &Image) -> &[f32] {
     }
 }
 
-fn observed(file: &Quantizable, size: Size) -> Observer {
+fn observed(file: &Quantizable, size: Size) -> Observed {
     let mut observer = file.observer(size).unwrap();
     for image in photos(size) {
         observer.see(numbers(&image)).unwrap();
     }
-    observer
+    observer.observed()
 }
 
 fn load(onnx: &[u8], size: Size, precision: Option<Precision>) -> TractModel {
