@@ -103,7 +103,7 @@ impl Words<'_> {
         }
     }
 
-    /// `x · sigmoid(alpha · x)`. With a factor of one it is what every exporter writes for SiLU, and kernels have that.
+    /// `x · sigmoid(alpha · x)`. With a factor of one it is what every exporter writes for `SiLU`, and kernels have that.
     pub(super) fn quick_gelu(&mut self) {
         if one(self.node, "alpha") != Some(1.0) {
             return;
