@@ -200,6 +200,24 @@ fn batch_normalization_is_folded_and_groups_stay_numbers() {
     }
 }
 
+/// Of a network in several parts, because tract computes what is between them, one may be on numbers altogether.
+#[test]
+fn layers_on_numbers_are_named_in_whatever_part_they_are() {
+    let mut model = small(13);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[7] = node("Gemm", &["t", "wf", "bf"], "y");
+    graph.node.insert(7, node("Tanh", &["f"], "t"));
+    let file = Quantizable::read(model.encode_to_vec().into(), None).unwrap();
+    assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node", "y_node"]);
+    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::from([1]), &[]);
+    let model = load(&onnx, SMALL, None);
+    if computes_bytes() {
+        let spec = model.spec();
+        assert!(spec.precision_reason.contains("y_node"), "{spec:?}");
+        assert!(spec.lowering.layers.contains(&("f32", 2)), "{spec:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_quantized_is_refused_with_the_reason() {
     type Change = fn(&mut ModelProto);
