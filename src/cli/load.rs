@@ -90,6 +90,11 @@ fn announce(model: &LoadedModel, engine: &EngineOptions, metrics: &Metrics) {
         &spec.instructions,
     ];
     metrics.model_info.with_label_values(&labels).set(1);
+    for (precision, layers) in &spec.lowering.layers {
+        let labels = [model.name.as_str(), precision];
+        let layers = i64::try_from(*layers).unwrap_or(i64::MAX);
+        metrics.model_layers.with_label_values(&labels).set(layers);
+    }
     metrics
         .model_load_duration
         .with_label_values(&[&model.name])

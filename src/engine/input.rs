@@ -43,7 +43,7 @@ pub(super) fn classifier_input(
     if dtype.is_some_and(|d| d != DatumType::F32) {
         return refuse(format!(
             "input \"{name}\" is {}, expected float32, float16, double or uint8",
-            dtype_name(dtype)
+            dtype.map_or_else(|| "of unknown type".into(), type_name)
         ));
     }
     let dims: Vec<Option<usize>> = fact
@@ -91,8 +91,15 @@ pub(super) fn classifier_input(
     }
 }
 
-fn dtype_name(dtype: Option<DatumType>) -> String {
-    dtype.map_or_else(|| "of unknown type".into(), |d| format!("{d:?}"))
+/// A type as ONNX calls it: int64, uint8, bool.
+pub(super) fn type_name(kind: DatumType) -> String {
+    let name = format!("{kind:?}").to_lowercase();
+    match name.split_at_checked(1) {
+        Some(("i", bits)) => format!("int{bits}"),
+        Some(("u", bits)) => format!("uint{bits}"),
+        Some(("f", bits)) => format!("float{bits}"),
+        _ => name,
+    }
 }
 
 fn refuse<T>(reason: String) -> Result<T, LoadError> {

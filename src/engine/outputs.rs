@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, ToDim};
 
+use super::input::type_name;
 use super::{Ending, LoadError};
 
 /// Most outputs that are looked at where none is named: the graph is typed for each. The largest detectors have some ten.
@@ -82,7 +83,13 @@ pub(super) enum Numbers {
 /// What it is instead, behind "its output".
 pub(super) fn numbers(fact: &TypedFact, batch: &TDim) -> Result<Numbers, String> {
     if fact.datum_type != f32::datum_type() {
-        return Err(format!("is {:?}, expected float32", fact.datum_type));
+        let kind = type_name(fact.datum_type);
+        let whole = fact.datum_type.is_integer();
+        let what_to_do = match whole {
+            true => ": export the scores as they are before they become whole numbers",
+            false => "",
+        };
+        return Err(format!("is {kind}, expected float32{what_to_do}"));
     }
     let is_batch = |dims: &[TDim]| dims.first().is_some_and(|n| n == batch);
     let rest = match &fact.shape[..] {
@@ -187,10 +194,10 @@ fn accept<T>(output: Output<T>, wish: &OutputWish, reason: String) -> Result<Cho
         ending,
         typed,
     } = output;
-    let (typed, numbers) = typed?;
-    if let Some(fault) = ending.fault() {
+    if let Some(fault) = ending.fault().filter(|_| is_known(&typed)) {
         return refuse(format!("its output \"{name}\" {fault}"));
     }
+    let (typed, numbers) = typed?;
     let (classes, single) = match (numbers, wish.single, ending) {
         (Numbers::Classes(classes), ..) => (classes, None),
         (Numbers::One, Some(single), _) => (2, Some(single)),
@@ -212,14 +219,23 @@ fn accept<T>(output: Output<T>, wish: &OutputWish, reason: String) -> Result<Cho
     })
 }
 
+/// Whether type and shape of an output are known, fitting or not: how it ends then says more than these.
+fn is_known<T>(typed: &Result<T, LoadError>) -> bool {
+    matches!(typed, Ok(_) | Err(LoadError::NotAClassifier(_)))
+}
+
 fn listed<T>(output: &Output<T>) -> String {
     let name = &output.name;
+    let short = match output.ending {
+        Ending::Sorted => Some("is sorted"),
+        Ending::Winner => Some("says only which class is the most probable"),
+        Ending::NegatedLogSoftmax => Some("is a LogSoftmax with its sign changed"),
+        _ => None,
+    };
+    if let Some(short) = short.filter(|_| is_known(&output.typed)) {
+        return format!("\"{name}\" {short}");
+    }
     match &output.typed {
-        Ok(_) if output.ending == Ending::Sorted => format!("\"{name}\" is sorted"),
-        Ok(_) if output.ending == Ending::Winner => format!("\"{name}\" names only one class"),
-        Ok(_) if output.ending == Ending::NegatedLogSoftmax => {
-            format!("\"{name}\" is a LogSoftmax with its sign changed")
-        }
         Ok((_, Numbers::Classes(classes))) => format!("\"{name}\" is [N, {classes}]"),
         Ok((_, Numbers::One)) => format!("\"{name}\" is [N, 1]"),
         Err(LoadError::NotAClassifier(reason)) => {

@@ -125,11 +125,12 @@ impl TractModel {
         programs.any(|program| program.arithmetic().precision() == precision)
     }
 
-    /// The layers that are computed on numbers although the network is one of bytes.
+    /// The layers of ours that are computed on numbers, as some may be although the network is one of bytes.
     pub(super) fn layers_on_numbers(&self) -> Vec<&str> {
-        let programs = self.programs.iter();
-        programs
-            .flat_map(|program| program.layers_on_numbers())
+        let layers = self.programs.iter().flat_map(|program| program.layers());
+        layers
+            .filter(|(_, precision)| *precision != Precision::Int8)
+            .map(|(name, _)| name)
             .collect()
     }
 

@@ -5,15 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+use super::onnx::{self, is_elsewhere};
 
 /// Puts an `f32` weight in the place of every `DequantizeLinear` of a constant.
 ///
-/// Numbers are those of the ONNX specification: `(x - zero_point) * scale`, in `f32`. What is stored otherwise than as
-/// raw bytes of the file, in other types than int8 and uint8, or with scales for blocks, stays as it is. So does the
-/// whole of a file whose activations are quantized too, because what computes in integers needs the weights as such, and
-/// of one with graphs inside of nodes, which read constants from outside.
+/// Numbers are those of the ONNX specification: `(x - zero_point) * scale`, in `f32`. What lies in another file, is of
+/// other types than int8 and uint8, or has scales for blocks, stays as it is. So does the whole of a file whose
+/// activations are quantized too, because what computes in integers needs the weights as such, and of one with graphs
+/// inside of nodes, which read constants from outside.
 pub(super) fn widen_weights(graph: &mut GraphProto) {
     let leave = |node: &NodeProto| {
         let quantizes = node.op_type == "QuantizeLinear" || node.op_type.starts_with("QLinear");
@@ -68,7 +70,7 @@ fn widened(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<
         _ => None,
     };
     let values = small_integers(x)?;
-    let scales = floats(scales)?;
+    let scales = onnx::floats(scales)?;
     let sizes: Option<Vec<usize>> = x.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
     let sizes = sizes?;
     // One scale for all numbers, or one for each place along the axis; behind it lies a run of numbers for each place.
@@ -109,35 +111,31 @@ fn product(sizes: &[usize]) -> Option<usize> {
     sizes.try_fold(1, |product: usize, size| product.checked_mul(*size))
 }
 
-/// The numbers of an int8 or uint8 tensor.
+/// The numbers of an int8 or uint8 tensor: its bytes, or one number each as some exporters write them.
 fn small_integers(tensor: &TensorProto) -> Option<Vec<f32>> {
-    let bytes = raw(tensor)?.iter().copied();
-    match DataType::try_from(tensor.data_type).ok()? {
-        DataType::Int8 => Some(bytes.map(|b| f32::from(b.cast_signed())).collect()),
-        DataType::Uint8 => Some(bytes.map(f32::from).collect()),
-        _ => None,
-    }
-}
-
-/// The numbers of an `f32` tensor.
-fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
-    if tensor.data_type != i32::from(DataType::Float) {
+    if is_elsewhere(tensor) {
         return None;
     }
-    let (numbers, rest) = raw(tensor)?.as_chunks::<4>();
-    let floats = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    rest.is_empty().then(|| floats.collect())
-}
-
-/// What the file holds of the tensor as bytes, little-endian.
-fn raw(tensor: &TensorProto) -> Option<&[u8]> {
-    let is_here = tensor.data_location.unwrap_or_default() == i32::from(DataLocation::Default);
-    (is_here && !tensor.raw_data.is_empty()).then_some(&tensor.raw_data)
+    let bytes = tensor.raw_data.iter().copied();
+    let apart = tensor.int32_data.iter();
+    let in_bytes = !tensor.raw_data.is_empty();
+    match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Int8 if in_bytes => Some(bytes.map(|b| f32::from(b.cast_signed())).collect()),
+        DataType::Uint8 if in_bytes => Some(bytes.map(f32::from).collect()),
+        DataType::Int8 => apart
+            .map(|n| i8::try_from(*n).ok().map(f32::from))
+            .collect(),
+        DataType::Uint8 => apart
+            .map(|n| u8::try_from(*n).ok().map(f32::from))
+            .collect(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use tract_onnx::pb::AttributeProto;
+    use tract_onnx::pb::tensor_proto::DataLocation;
 
     use super::super::proto::{float_tensor, int8_tensor, linear, node, value};
     use super::*;
@@ -167,7 +165,7 @@ mod tests {
         };
         assert_eq!((weight.name.as_str(), &weight.dims[..]), ("W", &[2, 3][..]));
         assert_eq!(graph.node.len(), 1);
-        floats(weight).unwrap()
+        onnx::floats(weight).unwrap()
     }
 
     #[test]
@@ -191,6 +189,40 @@ mod tests {
         graph.initializer.pop();
         graph.node[0].input.pop();
         assert_eq!(weight(graph), [1.0, 2.0, 3.0, 255.0, 128.0, 127.0]);
+    }
+
+    #[test]
+    fn numbers_may_be_stored_apart() {
+        let apart = |kind: DataType, numbers: [i32; 6]| {
+            let mut graph = graph(None, &[0.5], &[1]);
+            graph.initializer[0] = TensorProto {
+                data_type: kind.into(),
+                int32_data: numbers.to_vec(),
+                raw_data: Vec::new(),
+                ..graph.initializer[0].clone()
+            };
+            graph.initializer[1] = TensorProto {
+                float_data: vec![0.5],
+                raw_data: Vec::new(),
+                ..graph.initializer[1].clone()
+            };
+            graph.initializer[2] = TensorProto {
+                int32_data: vec![1],
+                raw_data: Vec::new(),
+                ..graph.initializer[2].clone()
+            };
+            graph
+        };
+        let signed = weight(apart(DataType::Int8, [1, 2, 3, -1, -128, 127]));
+        assert_eq!(signed, [0.0, 0.5, 1.0, -1.0, -64.5, 63.0]);
+        let unsigned = weight(apart(DataType::Uint8, [1, 2, 3, 0, 128, 255]));
+        assert_eq!(unsigned, [0.0, 0.5, 1.0, -0.5, 63.5, 127.0]);
+        for (kind, number) in [(DataType::Int8, 128), (DataType::Uint8, -1)] {
+            let beyond = apart(kind, [1, 2, 3, 4, 5, number]);
+            let mut widened = beyond.clone();
+            widen_weights(&mut widened);
+            assert_eq!(widened, beyond);
+        }
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub recent_predictions: IntGaugeVec,
     /// One per served model, with its digest and how it is computed.
     pub model_info: IntGaugeVec,
+    /// Layers of a served model, by how they are computed.
+    pub model_layers: IntGaugeVec,
     /// Time a model took from file to warm.
     pub model_load_duration: prometheus::GaugeVec,
     /// The running build.
@@ -279,6 +281,11 @@ impl Metrics {
                 "resnet_model_info",
                 "Always 1; a served model, the SHA-256 of its file, what runs it, its precision and the instructions.",
                 &["model", "sha256", "runtime", "precision", "instructions"],
+            ),
+            model_layers: made.gauge(
+                "resnet_model_layers",
+                "Convolutions and fully connected layers of a served model, by the precision that they are computed in, or tract.",
+                &["model", "precision"],
             ),
             model_load_duration: made.register(
                 prometheus::GaugeVec::new(

@@ -72,12 +72,15 @@ impl Metrics {
             .model_info
             .collect()
             .into_iter()
+            .chain(self.model_layers.collect())
             .chain(self.queue_depth.collect());
         for labels in series.flat_map(|family| family.get_metric().to_vec()) {
             let labels = labels.get_label().iter().map(|l| (l.name(), l.value()));
             let labels: std::collections::HashMap<&str, &str> = labels.collect();
             if labels.get("model") == Some(&model) {
-                let _ = self.model_info.remove(&labels); // of one of the two
+                // Of one of the three.
+                let _ = self.model_info.remove(&labels);
+                let _ = self.model_layers.remove(&labels);
                 let _ = self.queue_depth.remove(&labels);
             }
         }

@@ -195,6 +195,7 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
             first,
         });
     }
+    let observed = observer.observed();
     let before = Answers::of(job.model, job, &image)?;
     if let Some(first) = &before.first_unread {
         let unread = job.photos.len() - before.photos();
@@ -203,12 +204,12 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
             job.photos.len()
         ));
     }
-    let order = job.file.by_noise(&observer);
+    let order = job.file.by_noise(&observed);
     let layers = order.len();
     let mut kept = 0;
     loop {
         let left: HashSet<usize> = order[..kept].iter().copied().collect();
-        let onnx = job.file.quantized(&observer, &left, &[]);
+        let onnx = job.file.quantized(&observed, &left, &[]);
         let options = EngineOptions {
             precision: Some(Precision::Int8),
             ..job.options.clone()
@@ -240,7 +241,7 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
             let report = Report::new(job, seen, (&before, &after), (layers, kept), share);
             let metadata = [(METADATA_KEY.to_owned(), report.json())];
             return Ok(Quantized {
-                onnx: job.file.quantized(&observer, &left, &metadata),
+                onnx: job.file.quantized(&observed, &left, &metadata),
                 report,
             });
         }

@@ -16,6 +16,7 @@ mod load;
 mod output_kind;
 mod part;
 mod parts;
+mod python_json;
 mod recipe;
 mod reference;
 mod rounded_softmax;

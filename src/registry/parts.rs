@@ -12,6 +12,7 @@ use super::builtin::Builtin;
 use super::exporters::{self, Metadata, Table};
 use super::hashed::read_hashed;
 use super::labels::Labels;
+use super::python_json;
 use super::recipe::{Recipe, Recipes};
 use super::spec::ModelSpec;
 use super::text::read_text;
@@ -200,7 +201,7 @@ fn read_table(path: Option<&Path>) -> Result<Option<Table>, ModelError> {
         path: path.to_owned(),
         reason,
     };
-    match serde_json::from_str(&read_text(path)?) {
+    match python_json::read(&read_text(path)?) {
         Ok(Value::Object(table)) => Ok(Some(table)),
         Ok(_) => Err(refuse("is no JSON object".into())),
         Err(e) => Err(refuse(format!("is damaged JSON: {e}"))),

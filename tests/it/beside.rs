@@ -127,6 +127,16 @@ fn labels_that_do_not_fit_are_refused_with_their_file() {
         ),
         ("config.json", "{", "config.json: is damaged JSON"),
         (
+            "config.json",
+            "{\n\"a\": NaN,\n\"b\": nan}",
+            "config.json: is damaged JSON: expected ident at line 3 column 7",
+        ),
+        (
+            "config.json",
+            r#"{"id2label": {"0": "a", "1": NaN}}"#,
+            "config.json: the labels call class 1 NaN, expected a name",
+        ),
+        (
             "preprocessor_config.json",
             "[]",
             "preprocessor_config.json: is no JSON object",
@@ -225,6 +235,39 @@ fn what_cannot_be_honoured_is_refused_unless_the_toml_says_otherwise() {
     let raw = VIT.replace("\"do_rescale\": true", "\"do_rescale\": false");
     let error = loaded(&[("preprocessor_config.json", &raw)]).expect_err("0.4 of 255");
     assert!(error.contains("but pixels are 0 to 255"), "{error}");
+}
+
+/// Python's `json` writes `NaN` and `Infinity`, which JSON does not have.
+#[test]
+fn number_that_is_none_does_harm_only_where_it_is_asked_for() {
+    let more = "{\"_loss\": NaN, \"_bound\": [-Infinity, Infinity], ";
+    let harmless = VIT.replacen('{', more, 1);
+    let found = loaded(&[("preprocessor_config.json", &harmless)]).unwrap();
+    assert_eq!(found.preprocess.mean, [0.4, 0.5, 0.6]);
+    let note = "_bound is [-Infinity,Infinity], _loss is NaN";
+    assert!(found.notes[0].ends_with(note), "{:?}", found.notes);
+    loaded(&[("config.json", r#"{"layer_norm_eps": NaN}"#)]).unwrap();
+
+    for (name, text, words) in [
+        (
+            "preprocessor_config.json",
+            VIT.replace("[0.4, 0.5, 0.6]", "[0.4, NaN, 0.6]"),
+            "image_mean is [0.4,NaN,0.6], expected three numbers",
+        ),
+        (
+            "preprocessor_config.json",
+            VIT.replace("\"do_resize\": true", "\"do_resize\": -Infinity"),
+            "do_resize is -Infinity, expected true or false",
+        ),
+        (
+            "config.json",
+            TIMM.replace("0.9", "Infinity"),
+            "crop_pct is Infinity, expected a number above 0",
+        ),
+    ] {
+        let error = loaded(&[(name, &text)]).expect_err(words);
+        assert!(error.contains(&format!("{name}: {words}")), "{error}");
+    }
 }
 
 #[test]

@@ -108,10 +108,12 @@ fn model_is_loaded_read_again_and_unloaded_and_a_bad_one_changes_nothing() {
     );
     let metrics = String::from_utf8(place.get("/metrics").body).unwrap();
     assert!(!metrics.contains("resnet_model_info{instructions=\"avx2\",model=\"birds\""));
-    assert!(
-        !metrics.contains("resnet_queue_depth{model=\"birds\""),
-        "{metrics}"
-    );
+    for name in ["queue_depth", "model_layers"] {
+        assert!(
+            !metrics.contains(&format!("resnet_{name}{{model=\"birds\"")),
+            "{metrics}"
+        );
+    }
 }
 
 #[test]

@@ -114,11 +114,14 @@ fn bad_models_are_refused_with_one_line_naming_file_node_and_reason() {
             "node \"block/fancy\" uses the operator FancyConv",
         ),
         ("detector.onnx", "its output is [1, 100, 4]"),
-        ("text.onnx", "input \"tokens\" is I64"),
+        ("text.onnx", "input \"tokens\" is int64"),
         ("grey.onnx", "its input \"data\" is grey, of one channel"),
         ("two_inputs.onnx", "it has 2 inputs (data, mask)"),
         ("no_output.onnx", "it has no output"),
-        ("class_number.onnx", "its output is I64"),
+        (
+            "class_number.onnx",
+            "its output \"label\" says only which class is the most probable",
+        ),
         ("one_class.onnx", "its output has 1 class"),
         (
             "bad_edge.onnx",
@@ -230,6 +233,14 @@ fn precision_and_instructions_are_in_the_answer_the_metrics_and_the_log() {
             .lines()
             .find(|l| l.starts_with("resnet_model_info{"))
             .unwrap();
+        let layers = format!(
+            "resnet_model_layers{{model=\"resnet18-tiny\",precision=\"{}\"}} 21",
+            match &*word("instructions") {
+                "tract" => "tract".to_owned(),
+                _ => word("precision"),
+            }
+        );
+        assert!(metrics.lines().any(|l| l == layers), "{layers}: {metrics}");
         let loaded = server.log.message("model loaded");
         for key in ["precision", "instructions", "runtime"] {
             let label = format!("{key}=\"{}\"", word(key));

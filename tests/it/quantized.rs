@@ -4,7 +4,8 @@
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Features, Isa};
 use resnet::engine::{
-    ColorValues, EngineOptions, LoadError, Model, ModelSource, Network, OutputWish, TractModel,
+    ColorValues, EngineOptions, LoadError, Lowering, Model, ModelSource, Network, OutputWish,
+    TractModel,
 };
 use resnet::tensor::{Image, Size, Tensor};
 
@@ -113,6 +114,18 @@ fn whole_quantized_networks_are_ours_and_say_so() {
             assert_eq!(spec.precision_reason, reason, "{file}");
             assert_eq!(spec.plan_batch, None, "{file}");
         }
+        let layers = |wish: Option<Precision>| {
+            let model = load(file, &options(Features::detect(), wish)).unwrap();
+            model.spec().lowering.layers.clone()
+        };
+        let [(Lowering::TRACT, all)] = layers(Some(Precision::F32))[..] else {
+            panic!("{file}: tract computes all of it");
+        };
+        let expected = match file {
+            "qdq_float_head.onnx" => vec![("f32", 1), ("int8", all - 1)],
+            _ => vec![("int8", all)],
+        };
+        assert_eq!(layers(None), expected, "{file}");
         let model = load(file, &options(Features::detect(), Some(Precision::F32))).unwrap();
         assert_eq!(model.spec().lowering.steps, 0, "{file}");
         assert_eq!(model.spec().instructions, "tract", "{file}");

@@ -103,6 +103,7 @@ impl<'a> Operators<'a> {
         let Lowering {
             steps,
             replaced,
+            layers: _,
             left,
             refused,
         } = lowering;

@@ -37,10 +37,18 @@ pub struct Lowering {
     pub steps: usize,
     /// Nodes of tract's graph in whose place they stand.
     pub replaced: usize,
+    /// Layers, which are convolutions and what is fully connected, by the precision that they are computed in, and those
+    /// that stay [tract's](Lowering::TRACT): name and count.
+    pub layers: Vec<(&'static str, usize)>,
     /// Operators that stay tract's: name and count, the most frequent first.
     pub left: Vec<(String, usize)>,
     /// Nodes that could be ours and are not.
     pub refused: Vec<RefusedNode>,
+}
+
+impl Lowering {
+    /// What stands in [`Lowering::layers`] in place of a precision.
+    pub const TRACT: &str = "tract";
 }
 
 /// A node of tract's graph that no kernel of ours computes.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, TypedOp};
+use tract_onnx::tract_core::ops::cnn::Conv as TractConv;
+use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
@@ -66,13 +68,21 @@ impl Found {
             ..Lowering::default()
         };
         let programs = regions.values().filter_map(|(region, _)| region.program());
-        let programs = programs.collect();
+        let programs: Vec<Arc<Program>> = programs.collect();
         let mut left = BTreeMap::<String, usize>::new();
+        let mut layers = BTreeMap::<&str, usize>::new();
+        for (_, precision) in programs.iter().flat_map(|program| program.layers()) {
+            *layers.entry(precision.name()).or_default() += 1;
+        }
         let mut elementwise_rest = true;
         for node in self.left(&model) {
             *left.entry(node.op.name().into_owned()).or_default() += 1;
+            if node.op_is::<TractConv>() || node.op_is::<EinSum>() {
+                *layers.entry(Lowering::TRACT).or_default() += 1;
+            }
             elementwise_rest &= is_elementwise(node);
         }
+        lowering.layers = layers.into_iter().collect();
         lowering.left = left.into_iter().collect();
         lowering.left.sort_by_key(|(_, count)| usize::MAX - count);
         quantized::fold_weights(&mut model, |id| self.words.contains_key(&id))?;

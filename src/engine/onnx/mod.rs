@@ -9,6 +9,7 @@ mod channels;
 mod ending;
 mod floats;
 mod functions;
+mod fused;
 mod inner_outputs;
 mod input;
 mod log_softmax;
@@ -42,7 +43,7 @@ pub(super) use self::floats::widen;
 pub use self::input::InputForm;
 pub(super) use self::names::{fresh, names};
 pub use self::pixels::Pixels;
-pub(super) use self::tensors::floats;
+pub(super) use self::tensors::{floats, is_elsewhere};
 
 /// A file as the importer gets it, and what its operators say of the outputs.
 #[derive(Debug)]

@@ -1,13 +1,12 @@
 //! Operators that the importer lacks, or computes otherwise than ONNX says, in those that it computes right.
 //!
-//! Called by `onnx` on the decoded file. What each means is ONNX's own definition, and ONNX Runtime's where it is from
-//! there.
+//! Called by `onnx` on the decoded file. What each means is ONNX's own definition; ONNX Runtime's own are in `fused`.
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
-use super::super::proto::{float, integer, integers, text};
+use super::super::proto::{integer, integers, text};
 use super::names::names;
 use super::numbers::{Constants, numbers_of, one};
 use super::windows::MAX_STEPS;
@@ -21,7 +20,10 @@ pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
         (
             "",
             "Celu" | "ConvInteger" | "GlobalLpPool" | "LpPool" | "Upsample"
-        ) | ("com.microsoft", "FusedConv")
+        ) | (
+            "com.microsoft",
+            "FusedConv" | "FusedGemm" | "FusedMatMul" | "QuickGelu" | "SkipLayerNormalization"
+        )
     )
 }
 
@@ -68,10 +70,14 @@ impl Words<'_> {
             "Celu" => self.celu()?,
             "ConvInteger" => self.conv_integer(constants)?,
             "FusedConv" => self.fused_conv()?,
+            "FusedGemm" => self.fused_gemm()?,
+            "FusedMatMul" => self.fused_mat_mul(),
             "GlobalLpPool" => self.global_lp_pool(),
             "LpPool" => self.lp_pool()?,
             "Pad" => self.pad(constants)?,
+            "QuickGelu" => self.quick_gelu(),
             "Resize" => self.resize(constants),
+            "SkipLayerNormalization" => self.skip_layer_norm(),
             "Upsample" => self.upsample(),
             _ => {}
         }
@@ -102,7 +108,7 @@ impl Words<'_> {
             name.map(String::as_str)
         };
         let images = self.last.clone();
-        // Said as weights of bytes are, which become numbers when the file is read.
+        // Said as weights of bytes are, which `widen` makes numbers.
         let shape = |zero: &str| constants.get(zero).map(|numbers| numbers.dims);
         let dims = match input(3) {
             None => Vec::new(),
@@ -132,48 +138,6 @@ impl Words<'_> {
         }
         self.push("Conv", &[&weights], node.attribute.clone());
         self.push("Cast", &[], vec![integer("to", DataType::Int32 as i64)]);
-        Ok(())
-    }
-
-    /// ONNX Runtime's convolution, sum and activation in one.
-    fn fused_conv(&mut self) -> Result<(), String> {
-        let node = self.node;
-        let text = |name: &str| {
-            let attribute = node.attribute.iter().find(|a| a.name == name);
-            attribute.map(|a| String::from_utf8_lossy(&a.s).into_owned())
-        };
-        let input = |i: usize| node.input.get(i).filter(|name| !name.is_empty());
-        let of_conv = (node.attribute.iter()).filter(|a| !a.name.starts_with("activation"));
-        let more: Vec<&str> = [input(1), input(2)]
-            .into_iter()
-            .flatten()
-            .map(|s| &**s)
-            .collect();
-        self.push("Conv", &more, of_conv.cloned().collect());
-        if let Some(other) = input(3) {
-            self.push("Add", &[other], Vec::new());
-        }
-        let numbers = numbers_of(node, "activation_params").unwrap_or_default();
-        let number = |i: usize, default: f32| numbers.get(i).map_or(default, |n| *n as f32);
-        match text("activation").unwrap_or_default().as_str() {
-            "" => {}
-            op @ ("Relu" | "Sigmoid" | "Tanh" | "HardSwish") => self.push(op, &[], Vec::new()),
-            "LeakyRelu" => self.push("LeakyRelu", &[], vec![float("alpha", number(0, 0.01))]),
-            "HardSigmoid" => {
-                let numbers = vec![
-                    float("alpha", number(0, 0.2)),
-                    float("beta", number(1, 0.5)),
-                ];
-                self.push("HardSigmoid", &[], numbers);
-            }
-            "Clip" => {
-                let [least, most] = [number(0, f32::MIN), number(1, f32::MAX)];
-                let (least, most) = (self.floats(&[], &[least]), self.floats(&[], &[most]));
-                self.push("Max", &[&least], Vec::new());
-                self.push("Min", &[&most], Vec::new());
-            }
-            other => return Err(format!("its activation \"{other}\" is not known here")),
-        }
         Ok(())
     }
 

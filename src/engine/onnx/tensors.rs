@@ -28,6 +28,6 @@ pub(super) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
 }
 
 /// Whether a tensor lies in another file.
-pub(super) fn is_elsewhere(tensor: &TensorProto) -> bool {
+pub(in crate::engine) fn is_elsewhere(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(DataLocation::External as i32)
 }

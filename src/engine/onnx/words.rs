@@ -1,13 +1,12 @@
 //! Nodes behind one another that stand in the place of one, while they are written down.
 //!
-//! Filled by `synonyms` and `weight_norms`.
+//! Filled by `synonyms`, `fused` and `weight_norms`.
 
 use std::collections::HashSet;
 
-use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-use super::super::proto::{self, int64_row};
+use super::super::proto::{self, float_tensor, int64_row};
 use super::names::fresh;
 use super::node_name;
 
@@ -73,13 +72,7 @@ impl<'g> Words<'g> {
 
     /// A constant of numbers; its name.
     pub(super) fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
-        // Not as raw bytes: in those `widen` takes scales for the file's own.
-        self.constant(TensorProto {
-            dims: dims.to_vec(),
-            data_type: DataType::Float as i32,
-            float_data: numbers.to_vec(),
-            ..TensorProto::default()
-        })
+        self.constant(float_tensor("", dims, numbers))
     }
 
     /// A constant of whole numbers; its name.

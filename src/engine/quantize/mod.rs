@@ -16,7 +16,7 @@ use prost::Message;
 use tract_onnx::pb::ModelProto;
 
 use self::network::{Network, values};
-pub use self::observe::Observer;
+pub use self::observe::{Observed, Observer};
 use super::caught::catch;
 use super::external::{self, WeightsDir};
 use super::widen::widen_weights;
@@ -39,8 +39,9 @@ impl Quantizable {
     }
 
     fn of(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
-        let decoded = onnx::decode(&bytes, dir, &onnx::importer())?;
-        if decoded.form != InputForm::default() {
+        // Its weights are gone before they are decoded once more.
+        let form = onnx::decode(&bytes, dir, &onnx::importer())?.form;
+        if form != InputForm::default() {
             return Err(LoadError::NotQuantizable(
                 "its input is not float32 [N, 3, height, width]".into(),
             ));
@@ -74,15 +75,17 @@ impl Quantizable {
     /// The layers by what bytes cost them, the costliest first: the squared error of input and weights over what is
     /// there.
     #[must_use]
-    pub fn by_noise(&self, observer: &Observer) -> Vec<usize> {
+    pub fn by_noise(&self, observed: &Observed) -> Vec<usize> {
         let all = (0..self.network.layers.len()).collect();
-        let statistics = observer.statistics();
+        let statistics = observed.statistics();
         let quantizations =
             write::quantizations(&self.network, statistics, &values(&self.network, &all));
         let noise = |layer: &network::Layer| {
             let input = &self.network.graph().node[layer.node].input[0];
             let seen = write::statistics_of(&self.network, statistics, input)?;
-            Some(write::noise(layer, seen, *quantizations.get(input)?))
+            let weights = self.network.weights(layer);
+            let of_input = *quantizations.get(input)?;
+            Some(write::noise(layer, &weights, seen, of_input))
         };
         let noises = self
             .network
@@ -98,12 +101,12 @@ impl Quantizable {
     #[must_use]
     pub fn quantized(
         &self,
-        observer: &Observer,
+        observed: &Observed,
         kept: &HashSet<usize>,
         metadata: &[(String, String)],
     ) -> Vec<u8> {
         let on_bytes = (0..self.network.layers.len()).filter(|layer| !kept.contains(layer));
-        let statistics = observer.statistics();
+        let statistics = observed.statistics();
         let proto = write::written(&self.network, statistics, &on_bytes.collect(), metadata);
         proto.encode_to_vec()
     }

@@ -50,8 +50,8 @@ pub(super) struct Layer {
     pub(super) node: usize,
     /// Its name, for people.
     pub(super) name: String,
-    /// `[outputs, inputs, positions of the window]`.
-    pub(super) weights: Vec<f32>,
+    /// The name of its weights, which stay where they are; [`Network::weights`] has their numbers.
+    weights: String,
     pub(super) outputs: usize,
     pub(super) inputs: usize,
     /// One an output.
@@ -121,6 +121,18 @@ impl Network {
 
     pub(super) fn graph(&self) -> &GraphProto {
         self.proto.graph.as_ref().expect("seen by `of`")
+    }
+
+    /// A copy of a layer's weights, `[outputs, inputs, positions of the window]`.
+    pub(super) fn weights(&self, layer: &Layer) -> Vec<f32> {
+        let constants = constants(self.graph());
+        let tensor = constants.get(layer.weights.as_str());
+        let numbers = tensor.and_then(|tensor| floats(tensor));
+        let numbers = numbers.expect("`layers` has read them");
+        match layer.axis {
+            0 => numbers,
+            _ => transposed(&numbers, layer.inputs, layer.outputs),
+        }
     }
 
     /// The layer of a node.
@@ -227,15 +239,11 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
             None => vec![0.0; outputs],
             Some(name) => floats(constants.get(name.as_str())?)?,
         };
-        let weights = match axis {
-            0 => numbers,
-            _ => transposed(&numbers, inputs, outputs),
-        };
         let fits = bias.len() == outputs && bias.iter().all(|b| b.is_finite());
         fits.then(|| Layer {
             node: i,
             name: node_name(node),
-            weights,
+            weights: node.input[1].clone(),
             outputs,
             inputs,
             bias,

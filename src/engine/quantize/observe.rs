@@ -90,10 +90,8 @@ impl Observer {
         graph.output = values.iter().map(|name| proto::value(name)).collect();
         let plan = catch(|| {
             let refuse = |e: TractError| graph_error(&e);
-            let mut model = importer
-                .parse(&proto, None)
-                .map_err(|e| graph_error(&e))?
-                .model;
+            let mut model = importer.parse(&proto, None).map_err(refuse)?.model;
+            drop(proto); // the model has a copy of its weights, and packs another
             let [channels, height, width] = size.shape();
             let fact =
                 InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width));
@@ -141,7 +139,19 @@ impl Observer {
         Ok(())
     }
 
+    /// What it has seen; the network it saw that in is as large as the file, and goes.
+    #[must_use]
+    pub fn observed(self) -> Observed {
+        Observed(self.statistics)
+    }
+}
+
+/// What a network's values were on some photos.
+#[derive(Debug)]
+pub struct Observed(Statistics);
+
+impl Observed {
     pub(super) fn statistics(&self) -> &Statistics {
-        &self.statistics
+        &self.0
     }
 }

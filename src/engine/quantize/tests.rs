@@ -31,12 +31,12 @@ fn numbers(image: &Image) -> &[f32] {
     }
 }
 
-fn observed(file: &Quantizable, size: Size) -> Observer {
+fn observed(file: &Quantizable, size: Size) -> Observed {
     let mut observer = file.observer(size).unwrap();
     for image in photos(size) {
         observer.see(numbers(&image)).unwrap();
     }
-    observer
+    observer.observed()
 }
 
 fn load(onnx: &[u8], size: Size, precision: Option<Precision>) -> TractModel {
@@ -197,6 +197,24 @@ fn batch_normalization_is_folded_and_groups_stay_numbers() {
             proto.opset_import[0].version >= 13,
             "scales by channel need it"
         );
+    }
+}
+
+/// Of a network in several parts, because tract computes what is between them, one may be on numbers altogether.
+#[test]
+fn layers_on_numbers_are_named_in_whatever_part_they_are() {
+    let mut model = small(13);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[7] = node("Gemm", &["t", "wf", "bf"], "y");
+    graph.node.insert(7, node("Tanh", &["f"], "t"));
+    let file = Quantizable::read(model.encode_to_vec().into(), None).unwrap();
+    assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node", "y_node"]);
+    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::from([1]), &[]);
+    let model = load(&onnx, SMALL, None);
+    if computes_bytes() {
+        let spec = model.spec();
+        assert!(spec.precision_reason.contains("y_node"), "{spec:?}");
+        assert!(spec.lowering.layers.contains(&("f32", 2)), "{spec:?}");
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::{ModelProto, NodeProto, StringStringEntryProto, TensorProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 
 use super::super::onnx::{fresh, names};
 use super::super::proto::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
@@ -47,10 +47,10 @@ pub(super) fn quantizations(
 }
 
 /// What bytes cost a layer: the squared error of its input and of its weights, each over what is there.
-pub(super) fn noise(layer: &Layer, seen: &Seen, of_input: Quantization) -> f64 {
-    let each = layer.weights.len() / layer.outputs;
+pub(super) fn noise(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) -> f64 {
+    let each = weights.len() / layer.outputs;
     let (mut error, mut all) = (0.0, 0.0);
-    for weights in layer.weights.chunks(each) {
+    for weights in weights.chunks(each) {
         let scale = weight_scale(weights);
         for weight in weights {
             error += f64::from(weight - f32::from(to_byte(*weight, scale)) * scale).powi(2);
@@ -80,18 +80,18 @@ fn to_byte(weight: f32, scale: f32) -> i8 {
 /// each channel that it reads, is taken off the bias: without it the logits of ResNet-50 are 0.255 off instead of 0.233.
 ///
 /// Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2.
-fn bytes(layer: &Layer, seen: &Seen, of_input: Quantization) -> Bytes {
+fn bytes(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) -> Bytes {
     let means = seen
         .means(layer.inputs)
         .unwrap_or_else(|| vec![0.0; layer.inputs]);
-    let each = layer.weights.len() / layer.outputs;
+    let each = weights.len() / layer.outputs;
     let window = each / layer.inputs;
     let mut bytes = Bytes {
-        weights: Vec::with_capacity(layer.weights.len()),
+        weights: Vec::with_capacity(weights.len()),
         scales: Vec::with_capacity(layer.outputs),
         bias: Vec::with_capacity(layer.outputs),
     };
-    for (weights, bias) in layer.weights.chunks(each).zip(&layer.bias) {
+    for (weights, bias) in weights.chunks(each).zip(&layer.bias) {
         // Where weights are next to nothing beside their bias, its integer decides what a step is.
         let least = f64::from(bias.abs()) / (f64::from(of_input.scale) * MOST_BIAS_STEPS);
         let scale = weight_scale(weights).max(least as f32);
@@ -117,8 +117,7 @@ pub(super) fn written(
     metadata: &[(String, String)],
 ) -> ModelProto {
     let quantizations = quantizations(network, statistics, &values(network, on_bytes));
-    let mut proto = network.proto.clone();
-    let graph = proto.graph.as_mut().expect("seen by `Network::of`");
+    let graph = network.graph();
     let mut writer = Writer {
         nodes: Vec::new(),
         tensors: Vec::new(),
@@ -126,12 +125,10 @@ pub(super) fn written(
         dequantized: HashMap::new(),
         taken: names(graph),
     };
-    let inputs: Vec<String> = graph.input.iter().map(|i| i.name.clone()).collect();
-    for input in &inputs {
-        writer.pair(input);
+    for input in &graph.input {
+        writer.pair(&input.name);
     }
-    for (i, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
-        let outputs = node.output.clone();
+    for (i, node) in graph.node.iter().enumerate() {
         let layer = network.layer_of(i).filter(|layer| on_bytes.contains(layer));
         let layer = layer.map(|layer| &network.layers[layer]);
         let read = node.input.first().map_or("", String::as_str);
@@ -143,46 +140,72 @@ pub(super) fn written(
         let inputs = node.input.iter().map(|input| writer.read(input)).collect();
         let mut node = NodeProto {
             input: inputs,
-            ..node
+            ..node.clone()
         };
         if let (Some(layer), Some((of_input, seen))) = (layer, of_input) {
-            writer.weights(&mut node, layer, seen, of_input);
+            let bytes = bytes(layer, &network.weights(layer), seen, of_input);
+            writer.weights(&mut node, layer, bytes, of_input);
         }
+        let outputs = node.output.clone();
         writer.nodes.push(node);
         for output in &outputs {
             writer.pair(output);
         }
     }
-    graph.node = writer.nodes;
-    graph.initializer.extend(writer.tensors);
-    let read: HashSet<&String> = graph.node.iter().flat_map(|n| &n.input).collect();
+    let Writer { nodes, tensors, .. } = writer;
+    let read: HashSet<&String> = nodes.iter().flat_map(|n| &n.input).collect();
     let outputs: HashSet<&String> = graph.output.iter().map(|o| &o.name).collect();
     let is_used = |name: &String| read.contains(name) || outputs.contains(name);
-    let used: Vec<bool> = graph.initializer.iter().map(|t| is_used(&t.name)).collect();
-    let computed: Vec<bool> = graph
-        .node
+    // Of the file's weights those alone are copied that stay numbers.
+    let kept = graph.initializer.iter().filter(|t| is_used(&t.name));
+    let initializer = kept.cloned().chain(tensors).collect();
+    let fed = graph.input.iter().filter(|i| is_used(&i.name));
+    let input = fed.cloned().collect();
+    let computes: Vec<bool> = nodes
         .iter()
         .map(|n| n.op_type != "Constant" || n.output.iter().any(is_used))
         .collect();
-    let fed: Vec<bool> = graph.input.iter().map(|i| is_used(&i.name)).collect();
-    retain(&mut graph.initializer, &used);
-    retain(&mut graph.node, &computed);
-    retain(&mut graph.input, &fed);
-    // Shapes of values that are no longer there.
-    graph.value_info.clear();
-    for (key, value) in metadata {
-        proto.metadata_props.retain(|pair| pair.key != *key);
-        proto.metadata_props.push(StringStringEntryProto {
-            key: key.clone(),
-            value: value.clone(),
-        });
-    }
-    proto
+    let nodes = nodes.into_iter().zip(computes);
+    let graph = GraphProto {
+        node: nodes.filter_map(|(n, kept)| kept.then_some(n)).collect(),
+        name: graph.name.clone(),
+        initializer,
+        sparse_initializer: graph.sparse_initializer.clone(),
+        doc_string: graph.doc_string.clone(),
+        input,
+        output: graph.output.clone(),
+        // Without the shapes of values that are no longer there.
+        ..GraphProto::default()
+    };
+    with_metadata(&network.proto, graph, metadata)
 }
 
-fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
-    let mut keep = keep.iter();
-    items.retain(|_| *keep.next().unwrap_or(&true));
+/// The file with another graph and some metadata more.
+fn with_metadata(
+    file: &ModelProto,
+    graph: GraphProto,
+    metadata: &[(String, String)],
+) -> ModelProto {
+    let is_other =
+        |pair: &&StringStringEntryProto| metadata.iter().all(|(key, _)| pair.key != *key);
+    let others = file.metadata_props.iter().filter(is_other).cloned();
+    let more = metadata.iter().map(|(key, value)| StringStringEntryProto {
+        key: key.clone(),
+        value: value.clone(),
+    });
+    ModelProto {
+        ir_version: file.ir_version,
+        opset_import: file.opset_import.clone(),
+        producer_name: file.producer_name.clone(),
+        producer_version: file.producer_version.clone(),
+        domain: file.domain.clone(),
+        model_version: file.model_version,
+        doc_string: file.doc_string.clone(),
+        graph: Some(graph),
+        metadata_props: others.chain(more).collect(),
+        training_info: file.training_info.clone(),
+        ..ModelProto::default()
+    }
 }
 
 /// What was seen of a value, or of the one whose numbers it has.
@@ -240,14 +263,14 @@ impl Writer {
         &mut self,
         node: &mut NodeProto,
         layer: &Layer,
-        seen: &Seen,
+        bytes: Bytes,
         of_input: Quantization,
     ) {
         let Bytes {
             weights,
             scales,
             bias,
-        } = bytes(layer, seen, of_input);
+        } = bytes;
         let name = &layer.name;
         let outputs = layer.outputs as i64;
         let weights = match layer.axis {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{FILTERS, interpolation, per_channel, refused, sides, size};
 use crate::preprocess::{Channels, Interpolation, ResizeMode};
 use crate::registry::labels::{Labels, LabelsError};
+use crate::registry::python_json;
 use crate::registry::recipe::{Recipe, Resize, Setting};
 
 /// The metadata of one file.
@@ -70,14 +71,16 @@ impl Metadata {
     pub(in crate::registry) fn recipe(&self, source: String) -> Recipe {
         let mut recipe = Recipe {
             source,
-            crop: self.value("crop_size").as_ref().and_then(size).into(),
+            crop: self.numbers("crop_size", size),
             interpolation: self.setting("interpolation", interpolation, FILTERS),
             mean: self.setting("mean", per_channel, "expected three numbers"),
             std: self.setting("std", per_channel, "expected three numbers"),
             ..Recipe::default()
         };
-        if let Some(sides) = self.value("resize_size").as_ref().and_then(sides) {
-            recipe.set_resize(sides);
+        match self.numbers("resize_size", sides) {
+            Setting::Silent => {}
+            Setting::Said(sides) => recipe.set_resize(sides),
+            Setting::Refused(reason) => recipe.resize = Setting::Refused(reason),
         }
         if recipe.mean != Setting::Silent {
             recipe.scale = Setting::Said(1.0);
@@ -139,13 +142,25 @@ impl Metadata {
         }
     }
 
+    /// What numbers under a key say; anybody's words there say nothing.
+    fn numbers<T>(&self, key: &str, read: fn(&Value) -> Option<T>) -> Setting<T> {
+        let is_word = |value: &Value| value.is_string() || value.is_boolean() || value.is_null();
+        match self.value(key).filter(|value| !is_word(value)) {
+            None => Setting::Silent,
+            Some(value) => read(&value).map_or_else(
+                || refused(key, &value, "expected one side, or height and width"),
+                Setting::Said,
+            ),
+        }
+    }
+
     /// A value under its own key, or inside of a pipeline.
     fn value(&self, key: &str) -> Option<Value> {
         if let Some(text) = self.get(key) {
             return Some(value_of(text));
         }
         let pipeline = TRANSFORMS.iter().find_map(|key| self.get(key))?;
-        if let Ok(Value::Object(table)) = serde_json::from_str(pipeline) {
+        if let Ok(Value::Object(table)) = python_json::read(pipeline) {
             return table.get(key).cloned();
         }
         let (_, rest) = pipeline.split_once(&format!("{key}="))?;
@@ -172,7 +187,7 @@ fn set_range(recipe: &mut Recipe, scale: f32, mean: f32, std: f32) {
 /// Numbers and lists of numbers, Python's tuples too; anything else is text.
 fn value_of(text: &str) -> Value {
     let json = text.replace('(', "[").replace(')', "]");
-    serde_json::from_str(&json).unwrap_or_else(|_| Value::from(text))
+    python_json::read(&json).unwrap_or_else(|_| Value::from(text))
 }
 
 #[cfg(test)]
@@ -229,6 +244,32 @@ mod tests {
         let recipe = metadata(&pairs).recipe("metadata".into());
         let (spec, _) = Recipes(vec![recipe]).whole(tall, None).expect("honoured");
         assert_eq!((spec.resize, spec.resize_mode), (tall, ResizeMode::Stretch));
+        for (key, value, words) in [
+            (
+                "preprocess",
+                r#"{"crop_size": 224, "mean": [NaN, 0.5, 0.5]}"#,
+                "metadata: mean is [NaN,0.5,0.5], expected three numbers",
+            ),
+            (
+                "std",
+                "(Infinity, 1, 1)",
+                "metadata: std is [Infinity,1,1], expected three numbers",
+            ),
+            (
+                "crop_size",
+                "[NaN]",
+                "metadata: crop_size is [NaN], expected one side",
+            ),
+            (
+                "resize_size",
+                "-1",
+                "metadata: resize_size is -1, expected one side",
+            ),
+        ] {
+            let error = whole(&[(key, value)], 224).expect_err(words);
+            assert!(error.starts_with(words), "{error}");
+        }
+        whole(&[("crop_size", "as the network")], 224).expect("words say nothing");
         let error = whole(&[("interpolation", "lanczos")], 224).expect_err("no such filter");
         assert!(
             error.starts_with("metadata: interpolation is \"lanczos\""),

@@ -10,6 +10,7 @@ mod timm;
 
 use serde_json::{Map, Value};
 
+use super::python_json;
 use super::recipe::Setting;
 use crate::preprocess::Interpolation;
 use crate::tensor::{Sides, Size};
@@ -58,11 +59,7 @@ fn refused<T>(key: &str, value: &Value, expected: &str) -> Setting<T> {
 
 /// The first characters of a value.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    python_json::shown(value, 80)
 }
 
 fn side(value: &Value) -> Option<u32> {

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{FILTERS, Table, interpolation, per_channel, refused, setting, size};
+use super::{FILTERS, Table, interpolation, per_channel, refused, setting, shown, size};
 use crate::preprocess::{CropRounding, ResizeMode};
 use crate::registry::recipe::{Recipe, Resize, Setting};
 
@@ -18,24 +18,37 @@ pub(in crate::registry) fn config_recipe(source: String, config: &Table) -> Reci
         None => Recipe {
             input: config.get("image_size").and_then(size),
             source,
+            unread: no_sizes(config, &["image_size"]),
             ..Recipe::default()
         },
     }
 }
 
+/// Those of some keys whose values are no sizes, with these.
+fn no_sizes(config: &Table, keys: &[&str]) -> Vec<String> {
+    let said = keys.iter().filter_map(|key| Some((key, config.get(*key)?)));
+    said.filter(|(_, value)| !value.is_null() && size(value).is_none())
+        .map(|(key, value)| format!("{key} is {}", shown(value)))
+        .collect()
+}
+
 /// What a `pretrained_cfg` says.
 pub(super) fn recipe(source: String, config: &Table) -> Recipe {
     let input = |key: &str| config.get(key).and_then(size);
-    let share = |key: &str| config.get(key).and_then(Value::as_f64);
     let positive = |value: &Value| value.as_f64().filter(|share| *share > 0.0);
-    let test = input("test_input_size").map(|test| {
-        let share = share("test_crop_pct").or(share("crop_pct"));
-        (test, share.unwrap_or(DEFAULT_CROP_PCT))
-    });
-    let resize = match setting(config, "crop_pct", positive, "expected a number above 0") {
-        Setting::Silent => Setting::Said(Resize::Share(DEFAULT_CROP_PCT, test)),
-        Setting::Said(share) => Setting::Said(Resize::Share(share, test)),
-        Setting::Refused(reason) => Setting::Refused(reason),
+    let share = |key: &str| setting(config, key, positive, "expected a number above 0");
+    let resize = match (share("crop_pct"), share("test_crop_pct")) {
+        (Setting::Refused(reason), _) | (_, Setting::Refused(reason)) => Setting::Refused(reason),
+        (usual, of_test) => {
+            let said = |share| match share {
+                Setting::Said(share) => Some(share),
+                _ => None,
+            };
+            let usual = said(usual).unwrap_or(DEFAULT_CROP_PCT);
+            let of_test = said(of_test).unwrap_or(usual);
+            let test = input("test_input_size").map(|test| (test, of_test));
+            Setting::Said(Resize::Share(usual, test))
+        }
     };
     Recipe {
         source,
@@ -56,7 +69,7 @@ pub(super) fn recipe(source: String, config: &Table) -> Recipe {
         mean: setting(config, "mean", per_channel, "expected three numbers"),
         std: setting(config, "std", per_channel, "expected three numbers"),
         input: input("input_size"),
-        unread: Vec::new(),
+        unread: no_sizes(config, &["input_size", "test_input_size"]),
     }
 }
 
@@ -168,6 +181,7 @@ mod tests {
                 "mean is [0.5,0.5], expected three numbers",
             ),
             ("crop_pct", json!(0), "crop_pct is 0"),
+            ("test_crop_pct", json!("x"), "test_crop_pct is \"x\""),
         ] {
             let mut config = resnet50();
             config["pretrained_cfg"][key] = value;

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::{Label, LabelsError, is_wnid, literal, unique};
+use crate::registry::python_json::{self, is_no_number};
 
 /// Whether a text is meant as JSON, or as the same in Python: a bracket, and behind it the start of a value.
 pub(super) fn is_meant(text: &str) -> bool {
@@ -48,7 +49,7 @@ const KEYS: [&str; 8] = [
 pub(super) fn labels(value: &Value) -> Result<Vec<Label>, String> {
     match value {
         Value::Array(items) => of_list(items),
-        Value::Object(table) => {
+        Value::Object(table) if !is_no_number(value) => {
             let holds_more = |key: &&str| table.get(*key).is_some_and(is_container);
             match KEYS.iter().find(|key| holds_more(key)) {
                 Some(key) => labels(&table[*key]),
@@ -100,7 +101,9 @@ fn of_table(table: &Map<String, Value>) -> Result<Vec<Label>, String> {
     if let Some(classes) = by_name(|number| number.as_str()?.trim().parse().ok()) {
         return in_order(classes);
     }
-    let (key, value) = table.iter().next().ok_or("are an empty table")?;
+    let is_neither = |(_, value): &(&String, &Value)| !value.is_u64() && !value.is_string();
+    let entry = table.iter().find(is_neither).or(table.iter().next());
+    let (key, value) = entry.ok_or("are an empty table")?;
     Err(format!(
         "have \"{key}\": {}: expected a table from class number to name, or from name to number",
         shown(value)
@@ -156,11 +159,7 @@ pub(super) fn fault(numbers: impl ExactSizeIterator<Item = u64>) -> Option<Strin
 
 /// The first characters of a value, for messages.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    python_json::shown(value, 60)
 }
 
 #[cfg(test)]
@@ -233,6 +232,21 @@ mod tests {
                 "call class 1 \"\", expected a name",
             ),
             (r#"["cat", null]"#, "call class 1 null"),
+            ("['cat', None]", "call class 1 null"),
+            (r#"["cat", NaN]"#, "call class 1 NaN, expected a name"),
+            ("{0: 'cat', 1: nan}", "call class 1 NaN, expected a name"),
+            (
+                r#"{"cat": 0, "owl": -Infinity}"#,
+                "have \"owl\": -Infinity: expected a table",
+            ),
+            (
+                r#"{"0": "cat", "1": NaN, "2": ?}"#,
+                "are damaged JSON: expected value at line 1 column 29",
+            ),
+            (
+                r#"{"id2label": NaN}"#,
+                "are NaN, expected a list or a table",
+            ),
             (r#"["cat", ["x", "y"]]"#, "call class 1 [\"x\",\"y\"]"),
             (
                 r#"{"zero": "cat"}"#,

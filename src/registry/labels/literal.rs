@@ -6,7 +6,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Rewrites dictionaries, lists, tuples, text and whole numbers; none if a text does not end.
+/// Rewrites dictionaries, lists, tuples, text, numbers and Python's words; none if a text does not end.
 pub(super) fn to_json(text: &str) -> Option<String> {
     let mut json = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -30,6 +30,20 @@ pub(super) fn to_json(text: &str) -> Option<String> {
                     json.pop();
                 }
                 json.push(if c == '}' { '}' } else { ']' });
+            }
+            c if c.is_ascii_alphabetic() => {
+                let mut word = String::from(c);
+                while let Some(letter) = chars.next_if(char::is_ascii_alphabetic) {
+                    word.push(letter);
+                }
+                json.push_str(match &*word {
+                    "None" => "null",
+                    "True" => "true",
+                    "False" => "false",
+                    "nan" => "NaN",
+                    "inf" => "Infinity",
+                    other => other,
+                });
             }
             c if c.is_whitespace() => {}
             c => json.push(c),
@@ -80,6 +94,8 @@ mod tests {
             ("['a', 'b',]", r#"["a","b"]"#),
             ("('a', ('b', 1),)", r#"["a",["b",1]]"#),
             ("{'a' : 0}", r#"{"a":0}"#),
+            ("[None, True, False]", "[null,true,false]"),
+            ("[nan, -inf]", "[NaN,-Infinity]"),
             (r"['it\'s \xe9 \u00e9 \\ ']", r#"["it's é é \\ "]"#),
         ] {
             assert_eq!(to_json(python).as_deref(), Some(json), "{python}");

@@ -5,12 +5,14 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::registry::python_json;
+
 /// Parses a text.
 ///
 /// # Errors
 /// Where it is no JSON, or a key is repeated.
 pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text).map(|Unique(value)| value)
+    python_json::read(text).map(|Unique(value)| value)
 }
 
 /// A value whose tables have each key once.

@@ -66,6 +66,11 @@ impl Int8Work {
         matches!(self, Int8Work::Conv(_))
     }
 
+    /// Whether it is a layer, with weights.
+    pub(crate) fn is_layer(&self) -> bool {
+        matches!(self, Int8Work::First(..) | Int8Work::Conv(_))
+    }
+
     /// How the work is ordered and cut, for people; empty where there is nothing to choose.
     pub(crate) fn plan(&self) -> String {
         match self {

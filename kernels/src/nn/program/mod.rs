@@ -136,17 +136,22 @@ struct Images {
 }
 
 impl Program {
-    /// The names of layers that are computed on numbers in a program of bytes.
-    pub fn layers_on_numbers(&self) -> impl Iterator<Item = &str> {
-        let is_of_bytes = self.arithmetic.precision() == Precision::Int8;
-        let layers = self.steps.iter().filter(move |step| {
-            let on_numbers = matches!(
-                step.work,
-                Work::First(..) | Work::Depthwise(_) | Work::Conv(_) | Work::Winograd(_)
-            );
-            is_of_bytes && on_numbers
-        });
-        layers.map(|step| step.name.as_str())
+    /// The names of its layers, convolutions and what is fully connected, and the precision that each is computed in.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, Precision)> {
+        let of_numbers = match self.arithmetic.precision() {
+            Precision::Int8 => Precision::F32, // between bytes
+            other => other,
+        };
+        self.steps.iter().filter_map(move |step| {
+            let precision = match &step.work {
+                Work::First(..) | Work::Depthwise(_) | Work::Conv(_) | Work::Winograd(_) => {
+                    of_numbers
+                }
+                Work::Int8(work) if work.is_layer() => Precision::Int8,
+                _ => return None,
+            };
+            Some((step.name.as_str(), precision))
+        })
     }
 
     /// One worker's memory.

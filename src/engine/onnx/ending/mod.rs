@@ -25,7 +25,7 @@ pub enum Ending {
     Sigmoid,
     /// The largest numbers in their order, which is not that of the classes.
     Sorted,
-    /// Which class has the largest number, and nothing of the others.
+    /// Which classes have the largest numbers, and nothing of the others.
     Winner,
     /// The logarithm of a softmax with its sign changed, as a loss has it: the largest is that of the least probable class.
     NegatedLogSoftmax,
@@ -42,7 +42,8 @@ impl Ending {
                 without TopK",
             ),
             Ending::Winner => Some(
-                "gives only the most probable class, expected a number for each: export it without ArgMax, OneHot or Hardmax",
+                "says only which class is the most probable, expected a number for each: make what its ArgMax, TopK, OneHot \
+                or Hardmax reads the output of the file",
             ),
             Ending::NegatedLogSoftmax => Some(
                 "is a LogSoftmax with its sign changed, as a loss has it, so that the largest number is that of the least \
@@ -153,7 +154,12 @@ impl<'g> Walk<'g> {
         if let Some(known) = self.known.get(&(value, steps)) {
             return *known;
         }
-        let end = self.of_node(node, left);
+        let end = match &*node.op_type {
+            "TopK" if node.output.get(1).is_some_and(|places| places == value) => {
+                End::of(Ending::Winner)
+            }
+            _ => self.of_node(node, left),
+        };
         self.known.insert((value, steps), end);
         end
     }
@@ -172,11 +178,19 @@ impl<'g> Walk<'g> {
             "Sigmoid" | "HardSigmoid" => End::of(Ending::Sigmoid),
             "TopK" => End::of(Ending::Sorted),
             "ArgMax" | "ArgMin" | "Hardmax" | "OneHot" => End::of(Ending::Winner),
+            // A table, of names or numbers, at the place of a class.
+            "Gather" if !self.is_computed(first) => match node.input.get(1) {
+                Some(places) => End::of(self.end(places, steps).ending),
+                None => End::of(Ending::Other),
+            },
             "Gemm" | "MatMul" | "Conv" | "Einsum" | "BatchNormalization" => End::of(Ending::Linear),
             // The same numbers, or some of them, or the same but for rounding.
             "Cast" | "DequantizeLinear" | "Dropout" | "Flatten" | "Gather" | "Identity"
             | "QuantizeLinear" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose"
             | "Unsqueeze" => self.end(first, steps),
+            "Ceil" => self.end(first, steps).map(f32::ceil),
+            "Floor" => self.end(first, steps).map(f32::floor),
+            "Round" => self.end(first, steps).map(f32::round_ties_even),
             // Means and largest of the same.
             "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "MaxPool" | "ReduceMax"
             | "ReduceMean" => self.end(first, steps),

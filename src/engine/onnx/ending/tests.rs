@@ -36,17 +36,24 @@ fn function_is_found_behind_what_moves_rounds_and_scales() {
             ]),
             ending(&[
                 first,
+                ("Mul", &["a", "k"], "b"),
+                ("Round", &["b"], "c"),
+                ("Div", &["c", "k"], "y"),
+            ]),
+            ending(&[first, ("Floor", &["a"], "b"), ("Ceil", &["b"], "y")]),
+            ending(&[
+                first,
                 ("Sub", &["k", "a"], "b"),
                 ("Concat", &["a", "b"], "y"),
             ]),
         ]
     };
-    assert_eq!(of("Softmax"), [Ending::Softmax; 5]);
-    assert_eq!(of("LogSoftmax"), [Ending::LogSoftmax; 5]);
-    assert_eq!(of("Sigmoid"), [Ending::Sigmoid; 5]);
-    assert_eq!(of("HardSigmoid"), [Ending::Sigmoid; 5]);
-    assert_eq!(of("Gemm"), [Ending::Linear; 5]);
-    assert_eq!(of("Erf"), [Ending::Other; 5]);
+    assert_eq!(of("Softmax"), [Ending::Softmax; 7]);
+    assert_eq!(of("LogSoftmax"), [Ending::LogSoftmax; 7]);
+    assert_eq!(of("Sigmoid"), [Ending::Sigmoid; 7]);
+    assert_eq!(of("HardSigmoid"), [Ending::Sigmoid; 7]);
+    assert_eq!(of("Gemm"), [Ending::Linear; 7]);
+    assert_eq!(of("Erf"), [Ending::Other; 7]);
 }
 
 #[test]
@@ -161,6 +168,7 @@ fn sum_cut_to_what_a_share_can_be_is_a_hard_sigmoid() {
             ("Mul", &[100.0]),
         ],
         &[("Clip", &[-1.0, 0.0]), ("Mul", &[-1.0])],
+        &[("Clip", &[0.0, 1.0]), ("Round", &[])],
     ] {
         assert_eq!(after_sum(shares), Ending::Sigmoid, "{shares:?}");
     }
@@ -244,4 +252,41 @@ fn what_names_only_the_largest_is_no_score() {
         assert_eq!(got, Ending::Winner, "{op}");
         assert!(got.fault().unwrap().contains(op), "{op}");
     }
+    let argmax = ("ArgMax", &["x"][..], "a");
+    for way in [
+        &[argmax, ("Squeeze", &["a"], "b"), ("Cast", &["b"], "y")][..],
+        &[argmax, ("Add", &["a", "k"], "y")],
+        &[argmax, ("Gather", &["k", "a"], "y")],
+    ] {
+        assert_eq!(ending(way), Ending::Winner, "{way:?}");
+    }
+    assert_eq!(ending(&[("Gather", &["k", "x"], "y")]), Ending::Other);
+    assert_eq!(
+        ending(&[("Softmax", &["x"], "a"), ("Gather", &["a", "k"], "y")]),
+        Ending::Softmax
+    );
+}
+
+#[test]
+fn largest_numbers_are_sorted_and_their_places_name_classes() {
+    let graph = GraphProto {
+        node: vec![
+            node("Softmax", &["x"], &["s"]),
+            node("TopK", &["s", "k"], &["values", "places"]),
+            node("Cast", &["places"], &["numbers"]),
+        ],
+        output: ["s", "values", "places", "numbers"].map(value).into(),
+        ..GraphProto::default()
+    };
+    let endings = endings(&graph);
+    let of = |name: &str| endings[name];
+    assert_eq!(
+        ["s", "values", "places", "numbers"].map(of),
+        [
+            Ending::Softmax,
+            Ending::Sorted,
+            Ending::Winner,
+            Ending::Winner
+        ]
+    );
 }

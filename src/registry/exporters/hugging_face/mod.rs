@@ -37,7 +37,8 @@ pub(in crate::registry) fn preprocessor_recipe(source: String, config: &Table) -
         recipe.resize = refused(key, value, "which is not done here");
     }
     let is_no_flag = |(key, value): &(&String, &Value)| {
-        key.starts_with("do_") && !value.is_boolean() && !value.is_null()
+        let is_flag = key.starts_with("do_") || FLAGS.contains(&key.as_str());
+        is_flag && !value.is_boolean() && !value.is_null()
     };
     if let Some((key, value)) = config.iter().find(is_no_flag) {
         recipe.resize = refused(key, value, "expected true or false");
@@ -92,6 +93,14 @@ fn is_class(config: &Table, names: &[&str]) -> bool {
 }
 
 const RESAMPLE: &str = "allowed are 2 (bilinear) and 3 (bicubic)";
+
+/// Keys that switch something on or off and do not say so by their name.
+const FLAGS: [&str; 4] = [
+    "default_to_square",
+    "include_top",
+    "offset",
+    "rescale_offset",
+];
 
 /// Keys that are read, or that change no pixel.
 const KNOWN: [&str; 32] = [
@@ -290,6 +299,11 @@ mod tests {
             ),
             ("include_top", json!(true), "include_top is true"),
             ("rescale_factor", json!("x"), "rescale_factor is \"x\""),
+            (
+                "offset",
+                json!("yes"),
+                "offset is \"yes\", expected true or false",
+            ),
         ] {
             let error = whole(&with(vit(), &[(key, value)]), 224).expect_err(words);
             assert!(error.starts_with("preprocessor_config.json: "), "{error}");

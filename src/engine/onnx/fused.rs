@@ -1,0 +1,205 @@
+//! Operators of ONNX Runtime's own in those of ONNX that its optimizer has put together in them.
+//!
+//! Called by `synonyms`. What each means is ONNX Runtime's definition, `ContribOperators.md`.
+
+use tract_onnx::pb::{AttributeProto, NodeProto};
+
+use super::super::proto::{float, text};
+use super::numbers::{numbers_of, one};
+use super::words::Words;
+
+/// How the attributes of the activation begin, where it is part of another operator.
+const OF_ACTIVATION: &str = "activation";
+
+impl Words<'_> {
+    /// A convolution, a sum and an activation in one.
+    pub(super) fn fused_conv(&mut self) -> Result<(), String> {
+        let node = self.node;
+        let input = |i: usize| node.input.get(i).filter(|name| !name.is_empty());
+        let more: Vec<&str> = [input(1), input(2)]
+            .into_iter()
+            .flatten()
+            .map(|s| &**s)
+            .collect();
+        self.push("Conv", &more, own_attributes(node));
+        if let Some(other) = input(3) {
+            self.push("Add", &[other], Vec::new());
+        }
+        let numbers = numbers_of(node, "activation_params").unwrap_or_default();
+        let number = |i: usize, default: f32| numbers.get(i).map_or(default, |n| *n as f32);
+        match activation(node).as_str() {
+            "" => {}
+            op @ ("Relu" | "Sigmoid" | "Tanh" | "HardSwish") => self.push(op, &[], Vec::new()),
+            "LeakyRelu" => self.push("LeakyRelu", &[], vec![float("alpha", number(0, 0.01))]),
+            "HardSigmoid" => {
+                let numbers = vec![
+                    float("alpha", number(0, 0.2)),
+                    float("beta", number(1, 0.5)),
+                ];
+                self.push("HardSigmoid", &[], numbers);
+            }
+            "Clip" => {
+                let [least, most] = [number(0, f32::MIN), number(1, f32::MAX)];
+                let (least, most) = (self.floats(&[], &[least]), self.floats(&[], &[most]));
+                self.push("Max", &[&least], Vec::new());
+                self.push("Min", &[&most], Vec::new());
+            }
+            other => return Err(unknown(other)),
+        }
+        Ok(())
+    }
+
+    /// A fully connected layer and an activation, whose attributes have names of their own here.
+    pub(super) fn fused_gemm(&mut self) -> Result<(), String> {
+        let node = self.node;
+        self.copy("Gemm", own_attributes(node));
+        let numbers = node.attribute.iter().filter_map(|attribute| {
+            let name = attribute.name.strip_prefix("activation_")?;
+            Some(AttributeProto {
+                name: name.into(),
+                ..attribute.clone()
+            })
+        });
+        match activation(node).as_str() {
+            "" => {}
+            op @ ("HardSwish" | "Relu" | "Sigmoid" | "Softplus" | "Softsign" | "Tanh") => {
+                self.push(op, &[], Vec::new())
+            }
+            op @ ("Elu" | "HardSigmoid" | "LeakyRelu" | "Selu" | "ThresholdedRelu") => {
+                self.push(op, &[], numbers.collect())
+            }
+            other => return Err(unknown(other)),
+        }
+        Ok(())
+    }
+
+    /// A product of matrices, each of which may have its axes turned round before, times a factor.
+    pub(super) fn fused_mat_mul(&mut self) {
+        let node = self.node;
+        let is_set = |name: &str| one(node, name).is_some_and(|flag| flag != 0.0);
+        let left = turned(["m", "k"], is_set("transA"), is_set("transBatchA"));
+        let right = turned(["k", "n"], is_set("transB"), is_set("transBatchB"));
+        match (&*left, &*right) {
+            ("...mk", "...kn") => self.copy("MatMul", Vec::new()),
+            _ => self.copy(
+                "Einsum",
+                vec![text("equation", &format!("{left},{right}->...mn"))],
+            ),
+        }
+        let alpha = one(node, "alpha").unwrap_or(1.0) as f32;
+        if alpha != 1.0 {
+            let alpha = self.floats(&[], &[alpha]);
+            self.push("Mul", &[&alpha], Vec::new());
+        }
+    }
+
+    /// The importer's, whose epsilon is another where none is said.
+    pub(super) fn skip_layer_norm(&mut self) {
+        let node = self.node;
+        if one(node, "epsilon").is_none() {
+            let epsilon = std::iter::once(float("epsilon", 1e-12));
+            let attributes = node.attribute.iter().cloned().chain(epsilon);
+            self.copy("SkipLayerNormalization", attributes.collect());
+        }
+    }
+
+    /// `x · sigmoid(alpha · x)`. With a factor of one it is what every exporter writes for `SiLU`, and kernels have that.
+    pub(super) fn quick_gelu(&mut self) {
+        if one(self.node, "alpha") != Some(1.0) {
+            return;
+        }
+        let value = self.last.clone();
+        self.push("Sigmoid", &[], Vec::new());
+        self.push("Mul", &[&value], Vec::new());
+    }
+}
+
+/// The axes of a matrix: `batch` moves the first behind those of the batch, `last` then turns the last two round.
+fn turned([row, column]: [&str; 2], last: bool, batch: bool) -> String {
+    match (last, batch) {
+        (false, false) => format!("...{row}{column}"),
+        (true, false) => format!("...{column}{row}"),
+        (false, true) => format!("{row}...{column}"),
+        (true, true) => format!("{column}...{row}"),
+    }
+}
+
+/// The activation that is part of an operator; empty if none is.
+fn activation(node: &NodeProto) -> String {
+    let attribute = node.attribute.iter().find(|a| a.name == OF_ACTIVATION);
+    attribute.map_or_else(String::new, |a| String::from_utf8_lossy(&a.s).into_owned())
+}
+
+/// An operator's attributes without its activation's.
+fn own_attributes(node: &NodeProto) -> Vec<AttributeProto> {
+    let own = |a: &&AttributeProto| !a.name.starts_with(OF_ACTIVATION);
+    node.attribute.iter().filter(own).cloned().collect()
+}
+
+fn unknown(activation: &str) -> String {
+    format!("its activation \"{activation}\" is not known here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synonyms::rewrite;
+    use super::*;
+    use crate::engine::proto::{integer, node};
+    use tract_onnx::pb::GraphProto;
+
+    /// What an operator is said by: name and equation of each, or why not.
+    fn said(op: &str, attribute: Vec<AttributeProto>) -> Result<Vec<String>, String> {
+        let call = NodeProto {
+            domain: "com.microsoft".into(),
+            name: "a".into(),
+            attribute,
+            ..node(op, &["x", "w"], &["y"])
+        };
+        let mut graph = GraphProto {
+            node: vec![call],
+            ..GraphProto::default()
+        };
+        rewrite(&mut graph, 17).map_err(|e| e.to_string())?;
+        assert_eq!(graph.node.last().expect("some").output, ["y"]);
+        let word = |node: &NodeProto| {
+            let equation = node.attribute.iter().find(|a| a.name == "equation");
+            let equation = equation.map_or(String::new(), |a| {
+                format!(" {}", String::from_utf8_lossy(&a.s))
+            });
+            node.op_type.clone() + &equation
+        };
+        Ok(graph.node.iter().map(word).collect())
+    }
+
+    #[test]
+    fn axes_of_a_product_are_turned_as_they_are_said() {
+        let product = |flags: &[&str]| {
+            let flags = flags.iter().map(|flag| integer(flag, 1)).collect();
+            said("FusedMatMul", flags).expect("said").join(", ")
+        };
+        assert_eq!(product(&[]), "MatMul");
+        for (flags, equation) in [
+            (&["transA"][..], "...km,...kn->...mn"),
+            (&["transB"], "...mk,...nk->...mn"),
+            (&["transA", "transB"], "...km,...nk->...mn"),
+            (&["transBatchA"], "m...k,...kn->...mn"),
+            (&["transBatchA", "transA"], "k...m,...kn->...mn"),
+            (&["transBatchB", "transB"], "...mk,n...k->...mn"),
+        ] {
+            assert_eq!(product(flags), format!("Einsum {equation}"));
+        }
+        let scaled = said("FusedMatMul", vec![float("alpha", 0.5)]);
+        assert_eq!(scaled.expect("said"), ["MatMul", "Mul"]);
+    }
+
+    #[test]
+    fn activation_that_is_not_known_is_named() {
+        for op in ["FusedConv", "FusedGemm"] {
+            let error = said(op, vec![text("activation", "Mish")]).expect_err(op);
+            let reason = "node \"a\": its activation \"Mish\" is not known here";
+            assert_eq!(error, reason);
+            let known = said(op, vec![text("activation", "Relu")]).expect(op);
+            assert_eq!(known.last().map(String::as_str), Some("Relu"));
+        }
+    }
+}
