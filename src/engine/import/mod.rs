@@ -299,6 +299,7 @@ fn typed_for(
     let mut model = model.into_typed().map_err(refuse)?;
     sizes::check(&model).map_err(refuse)?;
     strides::keep_offsets(&mut model).map_err(refuse)?;
+    strides::keep_strides(&mut model);
     let fact = model.output_fact(0).map_err(refuse)?;
     match outputs::numbers(fact, &batch) {
         Ok(numbers) => Ok((model, numbers)),
