@@ -12,7 +12,7 @@ use super::super::quantized::constants;
 use super::tensors::is_elsewhere;
 
 /// A constant.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Numbers {
     pub(super) dims: Vec<usize>,
     pub(super) values: Vec<f64>,
@@ -43,9 +43,8 @@ impl<'g> Constants<'g> {
         for node in &graph.node {
             let steps = match &*node.op_type {
                 "Constant" => Some(0),
-                "Cast" | "Expand" | "Identity" | "Neg" | "Reciprocal" | "Sqrt" => {
-                    all.steps(node).filter(|steps| *steps <= MAX_STEPS)
-                }
+                "Cast" | "DequantizeLinear" | "Expand" | "Identity" | "Neg" | "Reciprocal"
+                | "Sqrt" => all.steps(node).filter(|steps| *steps <= MAX_STEPS),
                 _ => None,
             };
             if let (Some(steps), Some(output)) = (steps, node.output.first()) {
@@ -66,6 +65,11 @@ impl<'g> Constants<'g> {
 
     pub(super) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.nodes.contains_key(name)
+    }
+
+    /// Whether an operator makes the constant of others: most readers want one that is there.
+    pub(super) fn is_made(&self, name: &str) -> bool {
+        self.nodes.get(name).is_some_and(|(_, steps)| *steps > 0)
     }
 
     /// The numbers of a constant, if it is a small one.
@@ -91,6 +95,20 @@ impl<'g> Constants<'g> {
                     }
                     _ => Some(each(f64::trunc)),
                 }
+            }
+            "DequantizeLinear" => {
+                let single = |input: usize| match node.input.get(input).map(String::as_str) {
+                    None | Some("") => Some(None),
+                    Some(name) => self.get(name).filter(|n| n.values.len() == 1).map(Some),
+                };
+                let [scale, zero] = [single(1)??, single(2)?.unwrap_or_default()];
+                let zero = zero.values.first().copied().unwrap_or(0.0);
+                let values = numbers.values.iter().map(|v| (v - zero) * scale.values[0]);
+                Some(Numbers {
+                    dims: numbers.dims,
+                    values: values.collect(),
+                    is_signed: true,
+                })
             }
             // Whatever it meets repeats it as far as it must.
             "Expand" | "Identity" => Some(numbers),

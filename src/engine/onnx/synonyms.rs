@@ -203,12 +203,15 @@ impl Words<'_> {
         }
     }
 
-    /// Negative numbers of a padding cut off.
+    /// Negative numbers of a padding cut off; a value that operators make, as quantizers leave it, as a constant.
     fn pad(&mut self, constants: &Constants<'_>) -> Result<(), String> {
         let node = self.node;
         let constant = |i: usize| node.input.get(i).and_then(|name| constants.get(name));
         let given = numbers_of(node, "pads").or_else(|| constant(1).map(|c| c.values));
-        let Some(pads) = given.filter(|pads| pads.iter().any(|p| *p < 0.0)) else {
+        let made = |i: usize| (node.input.get(i).filter(|name| constants.is_made(name))).is_some();
+        let value = constant(2).filter(|value| made(2) && value.values.len() == 1);
+        let cuts = |pads: &[f64]| pads.iter().any(|p| *p < 0.0);
+        let Some(pads) = given.filter(|pads| cuts(pads) || value.is_some()) else {
             return Ok(());
         };
         let is_beyond = |p: &&f64| !(-MAX_STEPS as f64..=MAX_STEPS as f64).contains(*p);
@@ -241,6 +244,7 @@ impl Words<'_> {
             .map(|c| if *c == 0 { i64::MAX } else { -c });
         let (starts, ends) = (cut[..count].to_vec(), ends.collect::<Vec<_>>());
         match self.version {
+            _ if !cuts(&pads) => {}
             10.. => {
                 let inputs = [&starts, &ends, &axes].map(|all| self.integers(all));
                 self.push("Slice", &inputs.each_ref().map(|i| &**i), Vec::new());
@@ -260,8 +264,12 @@ impl Words<'_> {
         match self.version {
             11.. => {
                 let pads = self.integers(&left);
-                let more = node.input.iter().skip(2).map(String::as_str);
-                let more: Vec<&str> = std::iter::once(&*pads).chain(more).collect();
+                let value = value.map(|value| self.floats(&[], &[value.values[0] as f32]));
+                let mut more: Vec<&str> = node.input.iter().skip(1).map(String::as_str).collect();
+                more[0] = &pads;
+                if let Some(value) = &value {
+                    more[1] = value;
+                }
                 self.push("Pad", &more, attributes);
             }
             _ => {

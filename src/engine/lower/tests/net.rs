@@ -4,7 +4,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 
 use crate::engine::proto::{
-    self, float, float_tensor, float_value, int64_row, integer, integers, value,
+    self, float, float_tensor, float_value, int64_row, integer, integers, uint8_scalar, value,
 };
 
 /// Side of the input.
@@ -58,6 +58,12 @@ impl Net {
     pub(super) fn integers(&mut self, values: &[i64]) -> String {
         let name = format!("w{}", self.graph.initializer.len());
         self.graph.initializer.push(int64_row(&name, values));
+        name
+    }
+
+    pub(super) fn byte(&mut self, value: u8) -> String {
+        let name = format!("w{}", self.graph.initializer.len());
+        self.graph.initializer.push(uint8_scalar(&name, value));
         name
     }
 

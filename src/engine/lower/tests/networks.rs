@@ -92,6 +92,17 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
         let w = net.kernel(8, 8, 3, 1);
         (net.node("Conv", &[&x, &w], &[]), 8)
     });
+    // As ONNX Runtime's quantizer writes it.
+    let pad_with_a_dequantized_value = around(|net, x| {
+        let pads = net.integers(&[0, 0, 1, 1, 0, 0, 2, 0]);
+        let byte = net.byte(1);
+        let scale = net.tensor(&[], &[0.25]);
+        let zero = net.byte(1);
+        let value = net.node("DequantizeLinear", &[&byte, &scale, &zero], &[]);
+        let x = net.node("Pad", &[x, &pads, &value], &[]);
+        let w = net.kernel(8, 8, 3, 1);
+        (net.node("Conv", &[&x, &w], &[]), 8)
+    });
     let with_bias = around(|net, x| {
         let x = net.conv_bias(x, 8, 12, 3, [2, 1]);
         (net.relu(&x), 12)
@@ -217,6 +228,11 @@ pub(super) fn families() -> Vec<(&'static str, Network, [usize; 5])> {
         ),
         ("same padding", same_padding, [3, 0, 0, 2, 0]),
         ("padding apart", pad_apart, [3, 0, 0, 2, 0]),
+        (
+            "padding with a dequantized value",
+            pad_with_a_dequantized_value,
+            [3, 0, 0, 2, 0],
+        ),
         ("convolution with bias", with_bias, [3, 0, 0, 2, 0]),
         ("clip", clip, [3, 0, 0, 2, 0]),
         ("inverted residual", inverted_residual, [5, 0, 0, 2, 0]),
