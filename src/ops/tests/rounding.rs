@@ -4,10 +4,15 @@ use super::super::graph::{Graph, Node, Op, ValueId};
 use super::super::oracle;
 use kernels::nn::Activation;
 
-/// What the roundings of Winograd's transform F(2×2, 3×3) come to, as a multiple of `unit · Σ|w| · max|x|`: an output is a
-/// sum over nine positions, at which transformed inputs are at most four of the largest one and transformed weights
-/// together at most four times the weights, and both factors are rounded. A direct sum has 2 in place of 32.
-const TRANSFORMED: f64 = 32.0;
+/// What roundings come to, as a multiple of `unit · Σ|w| · max|x|`, by a window's size. In a direct sum both factors of a
+/// product are rounded. By Winograd's transform F(2×2, 3×3) an output is a sum over nine positions, at which transformed
+/// inputs are at most four of the largest one and transformed weights together at most four times the weights.
+fn roundings(kernel: [usize; 2]) -> f64 {
+    match kernel {
+        [3, 3] => 32.0,
+        _ => 2.0,
+    }
+}
 
 /// For each output of the graph and each of its channels: how far off the program's value may be, where every value and
 /// weight is rounded by at most `unit` of itself. Of first order in `unit`.
@@ -57,7 +62,9 @@ fn before_rounding<'a>(
                     channels
                         .map(|(i, weights)| {
                             let weights: f64 = weights.iter().map(|w| f64::from(w.abs())).sum();
-                            weights * (errors[first + i] + TRANSFORMED * unit * largest[first + i])
+                            weights
+                                * (errors[first + i]
+                                    + roundings(conv.window.kernel) * unit * largest[first + i])
                         })
                         .sum()
                 })
