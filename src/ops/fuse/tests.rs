@@ -374,7 +374,7 @@ fn windows_keep_what_sees_the_image() {
     ];
     let result = fused(&graph(ops, &[3]));
     let windows = result.nodes.iter().filter_map(|node| match &node.op {
-        Op::Conv(conv) => Some((conv.window.clone(), conv.weights.len())),
+        Op::Conv(conv) => Some((conv.window, conv.weights.len())),
         _ => None,
     });
     let expected = [

@@ -354,7 +354,8 @@ fn check(seed: u64, fused: bool) -> Result<(), TestCaseError> {
         for (output, (got, expected)) in got.iter().zip(&expected).enumerate() {
             let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
             let apart = |i: &usize| (got[*i] - expected[*i]).abs();
-            let Some(i) = (0..got.len()).find(|i| !(apart(i) <= tolerance * largest)) else {
+            let is_near = |i: &usize| apart(i) <= tolerance * largest;
+            let Some(i) = (0..got.len()).find(|i| !is_near(i)) else {
                 continue;
             };
             // Rare: terms that cancel each other, or the steep middle of a sigmoid behind large numbers.
@@ -431,7 +432,7 @@ proptest! {
     }
 }
 
-/// Groups that end between the channels of a line, as RegNets have them.
+/// Groups that end between the channels of a line, as those of some `RegNet`s do.
 #[test]
 fn groups_of_any_width_are_computed() {
     for (groups, inputs, outputs) in [
