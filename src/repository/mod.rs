@@ -67,7 +67,8 @@ pub struct Repository {
     source: Source,
     options: ClassifierOptions,
     metrics: Arc<Metrics>,
-    /// What was given at the start, which is loaded again by its name wherever it lies.
+    /// What was given at the start, which is loaded again by its name wherever it lies; of a directory of versions the
+    /// newest as of then.
     given: OnceLock<Vec<ModelRef>>,
     /// Locked for all of a change: there is one at a time.
     served: Mutex<Vec<Served>>,
@@ -148,9 +149,12 @@ impl Repository {
         let mut next = served.to_vec();
         match change {
             Change::Load(name) => {
-                let reference = match position(name) {
-                    Some(at) => served[at].reference.clone(),
-                    None => self.find(name, references())?,
+                let reference = match self.of_versions(name, references())? {
+                    Some(reference) => reference,
+                    None => match position(name) {
+                        Some(at) => served[at].reference.clone(),
+                        None => self.find(name, references())?,
+                    },
                 };
                 // A name without a version may have been found to be that of one that is served.
                 let at = position(&reference.name);
@@ -198,7 +202,7 @@ impl Repository {
         name: &str,
         served: impl Iterator<Item = &'a ModelRef>,
     ) -> Result<ModelRef, RepositoryError> {
-        let given = self.given.get().map_or(&[][..], Vec::as_slice);
+        let given = self.given();
         if let Some(same) = given.iter().find(|g| is_same_model(&g.name, name)) {
             return Ok(same.clone());
         }
@@ -216,6 +220,37 @@ impl Repository {
             stamp,
             model,
         })
+    }
+
+    /// What a directory of versions holds now under a name, if one was given at the start or is served by the name: the
+    /// newest version, whichever is served, or the one that is asked for. None of a version that a directory does not
+    /// have; it may lie elsewhere.
+    fn of_versions<'a>(
+        &'a self,
+        name: &str,
+        served: impl Iterator<Item = &'a ModelRef>,
+    ) -> Result<Option<ModelRef>, RepositoryError> {
+        let (base, number) = split_version(name);
+        let is_given = |g: &ModelRef| g.versions.is_none() && is_same_model(&g.name, name);
+        if number.is_some() && self.given().iter().any(is_given) {
+            return Ok(None); // this very version was given otherwise
+        }
+        let mut known = self.given().iter().chain(served);
+        let Some(of_name) = known.find_map(|reference| {
+            let is_called = split_version(&reference.name).0 == base;
+            reference.version(number).filter(|_| is_called)
+        }) else {
+            return Ok(None);
+        };
+        match of_name {
+            Ok(reference) => Ok(Some(reference)),
+            Err(_) if number.is_some() => Ok(None),
+            Err(error) => Err(RepositoryError::Refused(error)),
+        }
+    }
+
+    fn given(&self) -> &[ModelRef] {
+        self.given.get().map_or(&[], Vec::as_slice)
     }
 
     fn classifier(

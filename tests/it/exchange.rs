@@ -1,6 +1,7 @@
 //! Models that are loaded, read again and unloaded while the real binary serves.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -266,6 +267,63 @@ fn bare_name_is_loaded_and_unloaded_as_the_newest_version() {
 #[test]
 fn without_the_flag_no_client_changes_anything() {
     let place = Exchanging::start(&[]);
+/// Puts a model into a version's directory.
+fn put_version(directory: &Path, number: &str) {
+    let directory = directory.join(number);
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(fixture("models/opset13.onnx"), directory.join("model.onnx")).unwrap();
+}
+
+#[test]
+fn directory_of_versions_given_by_its_path_is_looked_into_at_each_load() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let fowl = elsewhere.path().join("fowl");
+    put_version(&fowl, "1");
+    let given = format!("fowl={}", fowl.display());
+    let other = elsewhere.path().join("other.onnx");
+    fs::copy(fixture("models/opset12.onnx"), &other).unwrap();
+    let fourth = format!("fowl@4={}", other.display());
+    let args = ["--model", "resnet18-tiny", "--model", &given];
+    let more = ["--model", &fourth, "--model-control"];
+    let place = Exchanging::start(&[&args[..], &more].concat());
+    let at_start = ["resnet18-tiny", "fowl@1", "fowl@4"];
+    assert_eq!(place.served(), at_start);
+    // What has the same name in the models directory is another model.
+    let unrelated = place.models.path().join("fowl.onnx");
+    fs::copy(fixture("models/opset12.onnx"), unrelated).unwrap();
+    place.change("load", "fowl").ok();
+    assert_eq!(place.served(), at_start);
+    put_version(&fowl, "2");
+    put_version(&fowl, "3");
+    place.change("load", "fowl").ok();
+    let served = ["resnet18-tiny", "fowl@1", "fowl@4", "fowl@3"];
+    assert_eq!(place.served(), served);
+    place.change("load", "fowl@2").ok();
+    place.change("unload", "fowl@1").ok();
+    let served = ["resnet18-tiny", "fowl@4", "fowl@3", "fowl@2"];
+    assert_eq!(place.served(), served);
+    // A version that has a flag of its own is what that says.
+    let before = place.digest("fowl@4");
+    put_version(&fowl, "4");
+    place.change("load", "fowl@4").ok();
+    assert_eq!(place.digest("fowl@4"), before);
+    let text = error(&place.change("load", "fowl@9"), 404);
+    assert!(
+        text.contains("\"fowl@9\"") && !text.contains("path"),
+        "{text}"
+    );
+    // The newest of the models directory is looked for whichever is served, too.
+    let owls = place.models.path().join("owls");
+    put_version(&owls, "1");
+    place.change("load", "owls").ok();
+    put_version(&owls, "2");
+    place.change("load", "owls").ok();
+    assert_eq!(
+        place.served(),
+        [&served[..], &["owls@1", "owls@2"]].concat()
+    );
+}
+
     for what in ["load", "unload"] {
         let text = error(&place.change(what, "birds"), 501);
         assert!(text.contains("--model-control"), "{text}");
