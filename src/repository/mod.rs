@@ -49,8 +49,30 @@ pub enum Change {
     Load(String),
     /// It is to be served no more.
     Unload(String),
-    /// Files that have changed are to be read again; what is built in, or of the catalogue, cannot change.
+    /// Files that have changed are to be read again; what is built in, or of the catalogue, cannot change. A model that
+    /// cannot be read stays as it is served, and keeps no other from being read.
     Reload,
+}
+
+impl Change {
+    /// What is done, for the log.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Change::Load(_) => "load",
+            Change::Unload(_) => "unload",
+            Change::Reload => "reload",
+        }
+    }
+
+    /// The model that is named.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Change::Load(name) | Change::Unload(name) => Some(name),
+            Change::Reload => None,
+        }
+    }
 }
 
 /// A model that is served, and where it came from.
@@ -178,48 +200,26 @@ impl Repository {
                     let origin = &s.reference.source;
                     matches!(origin, ModelOrigin::File(_) | ModelOrigin::Directory(_))
                 };
-                let mut any = false;
+                let (mut any, mut refused) = (false, Vec::new());
                 let changed = |s: &&mut Served| {
                     let now = Stamp::of(&s.reference.source);
                     now.is_none() || now != s.stamp
                 };
                 for old in next.iter_mut().filter(is_file).filter(changed) {
-                    *old = self.load(old.reference.clone())?;
-                    any = true;
+                    match self.load(old.reference.clone()) {
+                        Ok(new) => (*old, any) = (new, true),
+                        Err(error) => refused.push((old.reference.name.clone(), error)),
+                    }
                 }
                 if !any {
-                    return Ok(None);
+                    let first = (!refused.is_empty()).then(|| refused.remove(0).1);
+                    tell(&refused);
+                    return first.map_or(Ok(None), Err);
                 }
+                tell(&refused);
             }
         }
         Ok(Some(next))
-    }
-
-    /// The model of a name that is not served: as it was given at the start, else what clients may name, else the
-    /// newest version of it that is known.
-    fn find<'a>(
-        &'a self,
-        name: &str,
-        served: impl Iterator<Item = &'a ModelRef>,
-    ) -> Result<ModelRef, RepositoryError> {
-        let given = self.given();
-        if let Some(same) = given.iter().find(|g| is_same_model(&g.name, name)) {
-            return Ok(same.clone());
-        }
-        (self.source.find)(name).or_else(|error| {
-            let known = newest(name, served.chain(given));
-            known.cloned().ok_or(RepositoryError::NotFound(error))
-        })
-    }
-
-    fn load(&self, reference: ModelRef) -> Result<Served, RepositoryError> {
-        let stamp = Stamp::of(&reference.source);
-        let model = (self.source.load)(&reference).map_err(RepositoryError::Refused)?;
-        Ok(Served {
-            reference,
-            stamp,
-            model,
-        })
     }
 
     /// What a directory of versions holds now under a name, if one was given at the start or is served by the name: the
@@ -253,6 +253,33 @@ impl Repository {
         self.given.get().map_or(&[], Vec::as_slice)
     }
 
+    /// The model of a name that is not served: as it was given at the start, else what clients may name, else the
+    /// newest version of it that is known.
+    fn find<'a>(
+        &'a self,
+        name: &str,
+        served: impl Iterator<Item = &'a ModelRef>,
+    ) -> Result<ModelRef, RepositoryError> {
+        let given = self.given();
+        if let Some(same) = given.iter().find(|g| is_same_model(&g.name, name)) {
+            return Ok(same.clone());
+        }
+        (self.source.find)(name).or_else(|error| {
+            let known = newest(name, served.chain(given));
+            known.cloned().ok_or(RepositoryError::NotFound(error))
+        })
+    }
+
+    fn load(&self, reference: ModelRef) -> Result<Served, RepositoryError> {
+        let stamp = Stamp::of(&reference.source);
+        let model = (self.source.load)(&reference).map_err(RepositoryError::Refused)?;
+        Ok(Served {
+            reference,
+            stamp,
+            model,
+        })
+    }
+
     fn classifier(
         &self,
         before: Option<&Classifier>,
@@ -262,6 +289,13 @@ impl Repository {
         let metrics = Arc::clone(&self.metrics);
         let options = self.options.clone();
         Ok(Classifier::start_after(before, models, options, metrics)?)
+    }
+}
+
+/// Logs why models stay as they are served while others are read again.
+fn tell(refused: &[(String, RepositoryError)]) {
+    for (model, error) in refused {
+        tracing::error!(model, %error, "the model stays as it is served");
     }
 }
 

@@ -75,6 +75,9 @@ fn model_is_loaded_read_again_and_unloaded_and_a_bad_one_changes_nothing() {
     );
     assert_eq!(place.served(), ["resnet18-tiny", "birds"]);
     assert_eq!(classify().ok()["model"], "birds");
+    let told = place.server.log.message("models exchanged");
+    let words = (&told["change"], &told["model"]);
+    assert_eq!(words, (&json!("load"), &json!("birds")), "{told}");
     let before = place.digest("birds");
 
     let file = place.models.path().join("birds/model.onnx");
@@ -264,9 +267,6 @@ fn bare_name_is_loaded_and_unloaded_as_the_newest_version() {
     assert_eq!(place.served(), ["resnet18-tiny"]);
 }
 
-#[test]
-fn without_the_flag_no_client_changes_anything() {
-    let place = Exchanging::start(&[]);
 /// Puts a model into a version's directory.
 fn put_version(directory: &Path, number: &str) {
     let directory = directory.join(number);
@@ -324,6 +324,9 @@ fn directory_of_versions_given_by_its_path_is_looked_into_at_each_load() {
     );
 }
 
+#[test]
+fn without_the_flag_no_client_changes_anything() {
+    let place = Exchanging::start(&[]);
     for what in ["load", "unload"] {
         let text = error(&place.change(what, "birds"), 501);
         assert!(text.contains("--model-control"), "{text}");
@@ -357,9 +360,38 @@ fn hangup_reads_model_files_again_and_a_bad_one_changes_nothing() {
     place
         .server
         .log
-        .message("SIGHUP: there is no file to read again");
+        .message("SIGHUP: no file of a served model has changed");
     // The health of the models that are in charge now is what counts.
     assert_eq!(place.get("/readyz").status, 200);
+}
+
+#[test]
+fn hangup_reads_the_other_models_again_where_one_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).join("model.onnx");
+    for name in ["birds", "trees"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::copy(fixture("models/opset13.onnx"), at(name)).unwrap();
+    }
+    let of = |name: &str| dir.path().join(name).display().to_string();
+    let place = Exchanging::start(&["--model", &of("birds"), "--model", &of("trees")]);
+    let before = place.digest("birds");
+    fs::remove_file(at("birds")).unwrap();
+    fs::copy(fixture("models/opset12.onnx"), at("trees")).unwrap();
+    place.server.signal("HUP");
+    let told = place.server.log.message("the model stays as it is served");
+    assert_eq!(told["model"], "birds", "{told}");
+    let text = told["error"].as_str().unwrap();
+    assert!(text.contains("model.onnx"), "{told}");
+    place
+        .server
+        .log
+        .message("SIGHUP: the models are read again");
+    assert_eq!(place.digest("birds"), before);
+    assert_ne!(place.digest("trees"), before);
+    assert_eq!(place.served(), ["birds", "trees"]);
+    let photo = fixture_bytes("photos/espresso.png");
+    assert_eq!(place.post("/models/birds/classify", &photo).status, 200);
 }
 
 #[test]
