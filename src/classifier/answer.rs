@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::MaxPixels;
 use crate::batcher::BatchError;
 use crate::engine::{EngineError, Further};
 use crate::metrics::Metrics;
@@ -92,12 +93,12 @@ pub enum ClassifyError {
     #[error(transparent)]
     Image(#[from] PreprocessError),
     /// Its header says that it has more pixels than [`ClassifyOptions`](super::ClassifyOptions) allow.
-    #[error("the image has {got} pixels, allowed for what is wanted of it are {max}")]
+    #[error("the image has {got} pixels, allowed for what is wanted of it are {}", max.number())]
     TooManyPixels {
         /// Width times height.
         got: u64,
         /// The limit.
-        max: u64,
+        max: MaxPixels,
     },
     /// Decoding panicked; the text of the panic is in the log.
     #[error("decoding panicked")]

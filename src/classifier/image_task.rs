@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::served_model::TakenImage;
-use super::{ClassifyError, ServedModel};
+use super::{ClassifyError, MaxPixels, ServedModel};
 use crate::batcher::{BatchAnswer, BatchError, Batcher, Entry, Permit};
 use crate::engine::Wish;
 use crate::fair_queue::ClientId;
@@ -41,7 +41,7 @@ pub(super) struct ImageTask {
     pub(super) image: Source,
     pub(super) exif: ExifMode,
     pub(super) wish: Wish,
-    pub(super) max_pixels: Option<u64>,
+    pub(super) max_pixels: Option<MaxPixels>,
     pub(super) permit: Permit,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
     pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
@@ -75,7 +75,7 @@ struct OneImage<'a> {
     may_run_large: &'a dyn Fn() -> bool,
     postponed: Cell<bool>,
     /// Pixels of an image that has too many, and the limit.
-    too_many: Cell<Option<(u64, u64)>>,
+    too_many: Cell<Option<(u64, MaxPixels)>>,
     memory_wait: Cell<Duration>,
 }
 
@@ -85,7 +85,7 @@ impl Interest for OneImage<'_> {
     }
 
     fn may_decode(&self, pixels: u64) -> bool {
-        if let Some(max) = self.job.max_pixels.filter(|max| pixels > *max) {
+        if let Some(max) = self.job.max_pixels.filter(|max| pixels > max.number()) {
             self.too_many.set(Some((pixels, max)));
             return false;
         }

@@ -68,9 +68,28 @@ pub struct ClassifyOptions {
     /// What is wanted beside the classes; of a model that has it.
     pub wish: Wish,
     /// Pixels above which the image is refused by its header, where what is wanted has such a limit.
-    pub max_pixels: Option<u64>,
+    pub max_pixels: Option<MaxPixels>,
     /// When the answer is no longer wanted.
     pub deadline: Option<Instant>,
+}
+
+/// A limit for an image's pixels, and what it is the limit of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxPixels {
+    /// What is drawn of the image.
+    OfDrawing(u64),
+    /// The memory for its answer.
+    OfMemory(u64),
+}
+
+impl MaxPixels {
+    /// The number of pixels.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match self {
+            MaxPixels::OfDrawing(max) | MaxPixels::OfMemory(max) => max,
+        }
+    }
 }
 
 impl Default for ClassifyOptions {

@@ -3,14 +3,16 @@
 //! Opened before the model is loaded, so that a wrong path is told at once; what a file holds is replaced after that.
 //! Used by the commands that classify files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::output::{UsageError, print_bytes};
-use crate::visible::visible_lines;
+use crate::visible::{visible, visible_lines};
 
 /// Where answers go.
 pub(crate) enum Destination {
@@ -91,6 +93,25 @@ impl Destination {
         }
     }
 
+    /// Whether both are one file or pipe, in which the bytes of the two would stand among one another.
+    pub(crate) fn is_same(&self, other: &Destination) -> bool {
+        let place = |destination: &Destination| {
+            let found = destination.metadata().ok()?;
+            let holds = found.is_file() || found.file_type().is_fifo();
+            holds.then(|| (found.dev(), found.ino()))
+        };
+        place(self).is_some_and(|own| place(other) == Some(own))
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        match self {
+            Destination::Stdout => {
+                File::from(io::stdout().as_fd().try_clone_to_owned()?).metadata()
+            }
+            Destination::File { file, .. } => file.metadata(),
+        }
+    }
+
     /// Whether somebody sees the answers as they come.
     pub(crate) fn is_terminal(&self) -> bool {
         match self {
@@ -129,7 +150,7 @@ impl Destination {
     /// If it cannot be written.
     pub(crate) fn write_csv(&mut self, text: &str) -> anyhow::Result<()> {
         match self.is_terminal() {
-            true => self.write(text),
+            true => self.write_bytes(visible_csv(text).as_bytes()),
             false => self.write_bytes(text.as_bytes()),
         }
     }
@@ -148,7 +169,8 @@ impl Destination {
     }
 }
 
-/// Refuses an output whose name is that of another format; pipes and devices are called whatever they are.
+/// Refuses an output whose name is that of another format; pipes, devices, and what a process has open under a name of
+/// the system's, such as `/dev/stdout`, are called whatever they are.
 ///
 /// # Errors
 /// A usage error with the `endings` that are allowed, in any case of letters.
@@ -157,7 +179,10 @@ pub(crate) fn check_name(flag: &str, path: &Path, endings: &[&str]) -> Result<()
     let is_right = |allowed: &&str| ending.eq_ignore_ascii_case(allowed);
     let found = path.metadata();
     let is_device = found.is_ok_and(|found| !found.is_file() && !found.is_dir());
-    if path == Path::new("-") || is_device || endings.iter().any(is_right) {
+    let is_of_system = ["/dev", "/proc/self/fd"]
+        .iter()
+        .any(|place| path.starts_with(place));
+    if path == Path::new("-") || is_device || is_of_system || endings.iter().any(is_right) {
         return Ok(());
     }
     let allowed: Vec<String> = endings.iter().map(|ending| format!(".{ending}")).collect();
@@ -189,6 +214,56 @@ pub(crate) fn refuse_inputs<'a>(
     }
 }
 
+/// CSV as people are shown it: line ends within a field, too, are said, not obeyed.
+fn visible_csv(text: &str) -> String {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text.as_bytes());
+    let mut writer = csv::WriterBuilder::new()
+        .flexible(true)
+        .from_writer(Vec::new());
+    for record in reader.records().flatten() {
+        let fields = record.iter().map(|field| visible(field).to_string());
+        let fields: Vec<String> = fields.collect();
+        writer
+            .write_record(fields)
+            .expect("a vector takes every record");
+    }
+    let written = writer.into_inner().expect("a vector takes every record");
+    String::from_utf8(written).expect("text stays text")
+}
+
 fn cannot_write(path: &Path) -> String {
     format!("cannot write {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::one_answer::csv_line;
+
+    #[test]
+    fn csv_on_a_terminal_has_a_line_for_each_record() {
+        let records = csv_line(["a\nb\u{1b}\"c\"", "", "x,y"]) + &csv_line(["d", "", ""]);
+        let shown = visible_csv(&records);
+        assert_eq!(shown, "\"a\\u000ab\\u001b\"\"c\"\"\",,\"x,y\"\nd,,\n");
+    }
+
+    #[test]
+    fn names_of_the_system_are_called_whatever_they_are() {
+        let allowed = ["csv"];
+        for name in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-", "a.CSV"] {
+            assert!(
+                check_name("--output", Path::new(name), &allowed).is_ok(),
+                "{name}"
+            );
+        }
+        for name in ["device", "/deva/stdout", "dev/stdout", "a.txt"] {
+            assert!(
+                check_name("--output", Path::new(name), &allowed).is_err(),
+                "{name}"
+            );
+        }
+    }
 }

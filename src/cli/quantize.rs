@@ -195,8 +195,10 @@ struct Files {
 }
 
 impl Files {
+    /// The names beside `out`, which are still free.
+    ///
     /// # Errors
-    /// A usage error if the name is not that of a model, or something has one of the names; if there is no such directory.
+    /// If there is no such directory; a usage error if the name is not that of a model, or something has one of the names.
     fn beside(out: &Path) -> anyhow::Result<Files> {
         if out.extension().is_none_or(|extension| extension != "onnx") {
             let text = format!(

@@ -1,7 +1,7 @@
 //! What the cgroup allows this process: CPUs and memory; cgroup v2 and v1.
 //!
-//! Asked by `threads` and `memory`. The lowest limit on the way from the process's group to the root counts, as the kernel enforces
-//! each of them.
+//! Asked by `threads` and `memory`. The lowest limit on the way from the process's group to the root counts, as the
+//! kernel enforces each of them.
 
 use std::path::Path;
 

@@ -180,9 +180,12 @@ impl Desk {
         let span = tracing::Span::current();
         let exchange = move || {
             let changed = span.in_scope(|| desk.change_models(&change));
+            let (model, change) = (change.model(), change.verb());
             match &changed {
-                Ok(_) => tracing::info!(?change, "models exchanged"),
-                Err(error) => tracing::warn!(?change, %error, "the models stay what they are"),
+                Ok(_) => tracing::info!(change, model, "models exchanged"),
+                Err(error) => {
+                    tracing::warn!(change, model, %error, "the models stay what they are");
+                }
             }
             let _ = tell.send(changed); // fails if the client has gone
         };

@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::kind::{self, Kind};
 use super::upload::UploadError;
-use crate::classifier::ClassifyError;
+use crate::classifier::{ClassifyError, MaxPixels};
 use crate::desk::{Code, DeskError};
 use crate::oip::OipError;
-use crate::overlay::{self, TooLarge};
+use crate::overlay::TooLarge;
 use crate::registry::NoFeatures;
 
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
@@ -68,6 +68,16 @@ pub enum ApiError {
     /// The photo has more pixels than an overlay may have.
     #[error("{0}; explain=cam gives the map and the rectangle of any photo")]
     OverlayTooLarge(#[from] TooLarge),
+    /// The photo has more pixels than an overlay has memory for.
+    #[error(
+        "an overlay of {got} pixels takes more memory than a request may have for its answer, allowed are {max} pixels; explain=cam gives the map and the rectangle of any photo"
+    )]
+    OverlayOverMemory {
+        /// Pixels of the photo.
+        got: u64,
+        /// Pixels that there is memory for.
+        max: u64,
+    },
     /// The path or query is no UTF-8, or its escapes are wrong.
     #[error("the URL is wrong: its escapes (%xx) do not give UTF-8 text")]
     BadUrl,
@@ -96,17 +106,11 @@ pub enum ApiError {
 impl From<ClassifyError> for ApiError {
     fn from(error: ClassifyError) -> ApiError {
         match error {
-            // Overlays alone have such a limit: of what is drawn, or of the memory for it, a byte a pixel.
-            ClassifyError::TooManyPixels { got, .. } if got > overlay::MAX_PIXELS => {
-                TooLarge { got }.into()
-            }
-            ClassifyError::TooManyPixels { got, max } => DeskError::AnswerTooLarge {
-                images: 1,
-                bytes: usize::try_from(got).unwrap_or(usize::MAX),
-                max: usize::try_from(max).unwrap_or(usize::MAX),
-                most: 0,
-            }
-            .into(),
+            // Overlays alone have such limits.
+            ClassifyError::TooManyPixels { got, max } => match max {
+                MaxPixels::OfDrawing(_) => TooLarge { got }.into(),
+                MaxPixels::OfMemory(max) => ApiError::OverlayOverMemory { got, max },
+            },
             other => DeskError::from(other).into(),
         }
     }
@@ -137,6 +141,7 @@ impl ApiError {
             ApiError::NoFeatures(_) => kind::NO_FEATURES,
             ApiError::OverlayOfSeveral(_) => kind::OVERLAY_OF_SEVERAL,
             ApiError::OverlayTooLarge(_) => kind::OVERLAY_TOO_LARGE,
+            ApiError::OverlayOverMemory { .. } => Kind::of(Code::AnswerTooLarge),
             ApiError::BadUrl => kind::BAD_URL,
             ApiError::BadHead(_) => kind::BAD_HEAD,
             ApiError::Upload(e) => upload_kind(e),

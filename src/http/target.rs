@@ -12,7 +12,7 @@ use super::client::client_id;
 use super::deadline::patience;
 use super::error::ApiError;
 use super::wishes::{Wanted, Wishes};
-use crate::classifier::ClassifyOptions;
+use crate::classifier::{ClassifyOptions, MaxPixels};
 use crate::desk::{Deadline, Desk, InferRequest, cut};
 use crate::overlay;
 use crate::preprocess::ExifMode;
@@ -134,9 +134,14 @@ pub(super) fn resolve(
     Ok(Resolved { request, wishes })
 }
 
-/// Most pixels of a photo with an overlay: what is more is refused before the network runs for nothing.
-fn most_of_overlay(desk: &Desk) -> u64 {
-    overlay::MAX_PIXELS.min(desk.most_for_answer() as u64)
+/// Most pixels of a photo with an overlay, which takes a byte of memory for each while it is drawn: what is more is
+/// refused before the network runs for nothing.
+fn most_of_overlay(desk: &Desk) -> MaxPixels {
+    let of_memory = desk.most_for_answer() as u64;
+    match of_memory < overlay::MAX_PIXELS {
+        true => MaxPixels::OfMemory(of_memory),
+        false => MaxPixels::OfDrawing(overlay::MAX_PIXELS),
+    }
 }
 
 /// The refusal of a parameter's value.

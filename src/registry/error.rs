@@ -10,16 +10,27 @@ use crate::visible::visible;
 /// A model cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// No catalogue name and no path.
+    /// No catalogue name, no path, and nothing in the models directory.
     #[error(
-        "unknown model \"{name}\"{}: give a name from `resnet ls`, a path to an .onnx file or a directory with a model.onnx",
-        suggestion.as_ref().map(|s| format!(", did you mean \"{s}\"?")).unwrap_or_default()
+        "unknown model \"{name}\"{}: give a name from `resnet ls` or of what lies in the models directory, or a path to an .onnx file, a directory with a model.onnx or one with versions of it",
+        hint.as_ref().map(|hint| format!(", {hint}")).unwrap_or_default()
     )]
     Unknown {
         /// What was asked for.
         name: String,
-        /// The catalogue name that is closest.
-        suggestion: Option<String>,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
+    /// The same for a client, who names no path.
+    #[error(
+        "unknown model \"{name}\"{}: what can be loaded is what the server was started with, what is built in or pulled, and what has that name in its models directory",
+        hint.as_ref().map(|hint| format!(", {hint}")).unwrap_or_default()
+    )]
+    NotInStore {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        hint: Option<String>,
     },
     /// In the catalogue, but not on disk.
     #[error("{name} is not downloaded ({} does not exist): run `resnet pull {name}`", path.display())]

@@ -49,8 +49,30 @@ pub enum Change {
     Load(String),
     /// It is to be served no more.
     Unload(String),
-    /// Files that have changed are to be read again; what is built in, or of the catalogue, cannot change.
+    /// Files that have changed are to be read again; what is built in, or of the catalogue, cannot change. A model that
+    /// cannot be read stays as it is served, and keeps no other from being read.
     Reload,
+}
+
+impl Change {
+    /// What is done, for the log.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Change::Load(_) => "load",
+            Change::Unload(_) => "unload",
+            Change::Reload => "reload",
+        }
+    }
+
+    /// The model that is named.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Change::Load(name) | Change::Unload(name) => Some(name),
+            Change::Reload => None,
+        }
+    }
 }
 
 /// A model that is served, and where it came from.
@@ -67,7 +89,8 @@ pub struct Repository {
     source: Source,
     options: ClassifierOptions,
     metrics: Arc<Metrics>,
-    /// What was given at the start, which is loaded again by its name wherever it lies.
+    /// What was given at the start, which is loaded again by its name wherever it lies; of a directory of versions the
+    /// newest as of then.
     given: OnceLock<Vec<ModelRef>>,
     /// Locked for all of a change: there is one at a time.
     served: Mutex<Vec<Served>>,
@@ -148,9 +171,12 @@ impl Repository {
         let mut next = served.to_vec();
         match change {
             Change::Load(name) => {
-                let reference = match position(name) {
-                    Some(at) => served[at].reference.clone(),
-                    None => self.find(name, references())?,
+                let reference = match self.of_versions(name, references())? {
+                    Some(reference) => reference,
+                    None => match position(name) {
+                        Some(at) => served[at].reference.clone(),
+                        None => self.find(name, references())?,
+                    },
                 };
                 // A name without a version may have been found to be that of one that is served.
                 let at = position(&reference.name);
@@ -174,21 +200,57 @@ impl Repository {
                     let origin = &s.reference.source;
                     matches!(origin, ModelOrigin::File(_) | ModelOrigin::Directory(_))
                 };
-                let mut any = false;
+                let (mut any, mut refused) = (false, Vec::new());
                 let changed = |s: &&mut Served| {
                     let now = Stamp::of(&s.reference.source);
                     now.is_none() || now != s.stamp
                 };
                 for old in next.iter_mut().filter(is_file).filter(changed) {
-                    *old = self.load(old.reference.clone())?;
-                    any = true;
+                    match self.load(old.reference.clone()) {
+                        Ok(new) => (*old, any) = (new, true),
+                        Err(error) => refused.push((old.reference.name.clone(), error)),
+                    }
                 }
                 if !any {
-                    return Ok(None);
+                    let first = (!refused.is_empty()).then(|| refused.remove(0).1);
+                    tell(&refused);
+                    return first.map_or(Ok(None), Err);
                 }
+                tell(&refused);
             }
         }
         Ok(Some(next))
+    }
+
+    /// What a directory of versions holds now under a name, if one was given at the start or is served by the name: the
+    /// newest version, whichever is served, or the one that is asked for. None of a version that a directory does not
+    /// have; it may lie elsewhere.
+    fn of_versions<'a>(
+        &'a self,
+        name: &str,
+        served: impl Iterator<Item = &'a ModelRef>,
+    ) -> Result<Option<ModelRef>, RepositoryError> {
+        let (base, number) = split_version(name);
+        let is_given = |g: &ModelRef| g.versions.is_none() && is_same_model(&g.name, name);
+        if number.is_some() && self.given().iter().any(is_given) {
+            return Ok(None); // this very version was given otherwise
+        }
+        let mut known = self.given().iter().chain(served);
+        let Some(of_name) = known.find_map(|reference| {
+            let is_called = split_version(&reference.name).0 == base;
+            reference.version(number).filter(|_| is_called)
+        }) else {
+            return Ok(None);
+        };
+        match of_name {
+            Ok(reference) => Ok(Some(reference)),
+            Err(_) if number.is_some() => Ok(None),
+            Err(error) => Err(RepositoryError::Refused(error)),
+        }
+    }
+
+    fn given(&self) -> &[ModelRef] {
+        self.given.get().map_or(&[], Vec::as_slice)
     }
 
     /// The model of a name that is not served: as it was given at the start, else what clients may name, else the
@@ -198,7 +260,7 @@ impl Repository {
         name: &str,
         served: impl Iterator<Item = &'a ModelRef>,
     ) -> Result<ModelRef, RepositoryError> {
-        let given = self.given.get().map_or(&[][..], Vec::as_slice);
+        let given = self.given();
         if let Some(same) = given.iter().find(|g| is_same_model(&g.name, name)) {
             return Ok(same.clone());
         }
@@ -227,6 +289,13 @@ impl Repository {
         let metrics = Arc::clone(&self.metrics);
         let options = self.options.clone();
         Ok(Classifier::start_after(before, models, options, metrics)?)
+    }
+}
+
+/// Logs why models stay as they are served while others are read again.
+fn tell(refused: &[(String, RepositoryError)]) {
+    for (model, error) in refused {
+        tracing::error!(model, %error, "the model stays as it is served");
     }
 }
 

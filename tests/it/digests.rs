@@ -27,6 +27,7 @@ fn pulled(path: &Path) -> ModelRef {
     ModelRef {
         name: "small".into(),
         source: ModelOrigin::Catalog(Box::new(entry), path.to_owned()),
+        versions: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Models that are loaded, read again and unloaded while the real binary serves.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -74,6 +75,9 @@ fn model_is_loaded_read_again_and_unloaded_and_a_bad_one_changes_nothing() {
     );
     assert_eq!(place.served(), ["resnet18-tiny", "birds"]);
     assert_eq!(classify().ok()["model"], "birds");
+    let told = place.server.log.message("models exchanged");
+    let words = (&told["change"], &told["model"]);
+    assert_eq!(words, (&json!("load"), &json!("birds")), "{told}");
     let before = place.digest("birds");
 
     let file = place.models.path().join("birds/model.onnx");
@@ -263,6 +267,63 @@ fn bare_name_is_loaded_and_unloaded_as_the_newest_version() {
     assert_eq!(place.served(), ["resnet18-tiny"]);
 }
 
+/// Puts a model into a version's directory.
+fn put_version(directory: &Path, number: &str) {
+    let directory = directory.join(number);
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(fixture("models/opset13.onnx"), directory.join("model.onnx")).unwrap();
+}
+
+#[test]
+fn directory_of_versions_given_by_its_path_is_looked_into_at_each_load() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let fowl = elsewhere.path().join("fowl");
+    put_version(&fowl, "1");
+    let given = format!("fowl={}", fowl.display());
+    let other = elsewhere.path().join("other.onnx");
+    fs::copy(fixture("models/opset12.onnx"), &other).unwrap();
+    let fourth = format!("fowl@4={}", other.display());
+    let args = ["--model", "resnet18-tiny", "--model", &given];
+    let more = ["--model", &fourth, "--model-control"];
+    let place = Exchanging::start(&[&args[..], &more].concat());
+    let at_start = ["resnet18-tiny", "fowl@1", "fowl@4"];
+    assert_eq!(place.served(), at_start);
+    // What has the same name in the models directory is another model.
+    let unrelated = place.models.path().join("fowl.onnx");
+    fs::copy(fixture("models/opset12.onnx"), unrelated).unwrap();
+    place.change("load", "fowl").ok();
+    assert_eq!(place.served(), at_start);
+    put_version(&fowl, "2");
+    put_version(&fowl, "3");
+    place.change("load", "fowl").ok();
+    let served = ["resnet18-tiny", "fowl@1", "fowl@4", "fowl@3"];
+    assert_eq!(place.served(), served);
+    place.change("load", "fowl@2").ok();
+    place.change("unload", "fowl@1").ok();
+    let served = ["resnet18-tiny", "fowl@4", "fowl@3", "fowl@2"];
+    assert_eq!(place.served(), served);
+    // A version that has a flag of its own is what that says.
+    let before = place.digest("fowl@4");
+    put_version(&fowl, "4");
+    place.change("load", "fowl@4").ok();
+    assert_eq!(place.digest("fowl@4"), before);
+    let text = error(&place.change("load", "fowl@9"), 404);
+    assert!(
+        text.contains("\"fowl@9\"") && !text.contains("path"),
+        "{text}"
+    );
+    // The newest of the models directory is looked for whichever is served, too.
+    let owls = place.models.path().join("owls");
+    put_version(&owls, "1");
+    place.change("load", "owls").ok();
+    put_version(&owls, "2");
+    place.change("load", "owls").ok();
+    assert_eq!(
+        place.served(),
+        [&served[..], &["owls@1", "owls@2"]].concat()
+    );
+}
+
 #[test]
 fn without_the_flag_no_client_changes_anything() {
     let place = Exchanging::start(&[]);
@@ -299,9 +360,38 @@ fn hangup_reads_model_files_again_and_a_bad_one_changes_nothing() {
     place
         .server
         .log
-        .message("SIGHUP: there is no file to read again");
+        .message("SIGHUP: no file of a served model has changed");
     // The health of the models that are in charge now is what counts.
     assert_eq!(place.get("/readyz").status, 200);
+}
+
+#[test]
+fn hangup_reads_the_other_models_again_where_one_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).join("model.onnx");
+    for name in ["birds", "trees"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::copy(fixture("models/opset13.onnx"), at(name)).unwrap();
+    }
+    let of = |name: &str| dir.path().join(name).display().to_string();
+    let place = Exchanging::start(&["--model", &of("birds"), "--model", &of("trees")]);
+    let before = place.digest("birds");
+    fs::remove_file(at("birds")).unwrap();
+    fs::copy(fixture("models/opset12.onnx"), at("trees")).unwrap();
+    place.server.signal("HUP");
+    let told = place.server.log.message("the model stays as it is served");
+    assert_eq!(told["model"], "birds", "{told}");
+    let text = told["error"].as_str().unwrap();
+    assert!(text.contains("model.onnx"), "{told}");
+    place
+        .server
+        .log
+        .message("SIGHUP: the models are read again");
+    assert_eq!(place.digest("birds"), before);
+    assert_ne!(place.digest("trees"), before);
+    assert_eq!(place.served(), ["birds", "trees"]);
+    let photo = fixture_bytes("photos/espresso.png");
+    assert_eq!(place.post("/models/birds/classify", &photo).status, 200);
 }
 
 #[test]

@@ -267,6 +267,11 @@ fn wrong_use_and_wrong_files_are_told_in_one_line() {
             "decoded, resized, cropped, tensor",
         ),
         (
+            vec![&*file, "--npy", &*file],
+            2,
+            "allowed are names that end in .npy",
+        ),
+        (
             vec![&*file, "--npy", "-", "--tolerance", "1"],
             2,
             "--compare <REF>",

@@ -10,7 +10,8 @@ use crate::registry::{Builtin, Catalog, CatalogEntry, Store};
 /// Where models lie.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StoreArgs {
-    /// Directory of pulled models, and of others that are named [default: the platform's cache directory, ~/.cache/resnet/models on Linux]
+    /// Directory of pulled models, and of others that are named [default: the platform's cache directory,
+    /// ~/.cache/resnet/models on Linux]
     #[arg(long, env = "RESNET_MODELS_DIR", value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
 }

@@ -47,6 +47,10 @@ impl Picture {
             let text = format!("{path} is the file of both --output and --explain: name two");
             return Err(UsageError(text));
         }
+        if matches!(answers, Destination::Stdout) && self.destination.is_same(answers) {
+            let text = "--explain is standard output, where the answers go: name a file in --output for them";
+            return Err(UsageError(text.into()));
+        }
         let inputs = files.iter().map(PathBuf::as_path);
         self.destination.refuse_inputs(inputs)
     }

@@ -55,12 +55,19 @@ struct TrueClass<'a> {
 }
 
 impl Answers {
-    /// Opens the file and leaves its content, until the photos are known to be right.
+    /// Refuses a name that is that of another format.
     ///
     /// # Errors
-    /// If it cannot be written; a usage error if its name is that of another format.
+    /// A usage error.
+    pub(super) fn check(path: &Path) -> Result<(), UsageError> {
+        check_name("--answers", path, &["csv", "jsonl", "ndjson"])
+    }
+
+    /// Opens the file of a right name and leaves its content, until the photos are known to be right.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub(super) fn open(path: &Path) -> anyhow::Result<Answers> {
-        check_name("--answers", path, &["csv", "jsonl", "ndjson"])?;
         Ok(Answers {
             output: Destination::open(Some(path))?,
             is_csv: Form::of_name(path) == Some(Form::Csv),

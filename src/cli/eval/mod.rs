@@ -72,6 +72,9 @@ pub(crate) struct EvalArgs {
 /// # Errors
 /// If the labels do not fit, the model cannot be served, or the output cannot be written.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.answers {
+        Answers::check(path)?;
+    }
     let listing = Listing::read(&args.data, args.labels.as_deref()).map_err(Error::msg)?;
     let answers = args.answers.as_deref().map(Answers::open).transpose()?;
     let offline = args.offline.start("eval")?;

@@ -111,9 +111,9 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 /// If model, image or reference cannot be used, or the output cannot be written.
 pub(crate) fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     if let Some(out) = args.npy.as_deref().filter(|out| *out != Path::new("-")) {
+        check_name("--npy", out, &["npy"])?;
         let inputs = [Some(&args.file), args.compare.as_ref()];
         refuse_inputs(out, inputs.into_iter().flatten().map(PathBuf::as_path))?;
-        check_name("--npy", out, &["npy"])?;
     }
     let reference = args.compare.as_deref().map(read_array).transpose()?;
     let (spec, form) = args.model.preprocess_spec("preprocess")?;

@@ -134,7 +134,7 @@ impl Access {
         match desk.change_models(&Change::Reload) {
             Ok(true) => tracing::info!("SIGHUP: the models are read again"),
             Ok(false) if self.keys_file.is_none() && self.certificate.is_none() => {
-                tracing::info!("SIGHUP: there is no file to read again");
+                tracing::info!("SIGHUP: no file of a served model has changed");
             }
             Ok(false) => {}
             Err(error) => tracing::error!("SIGHUP: the models stay what they were: {error}"),

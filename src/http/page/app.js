@@ -67,10 +67,10 @@ async function loadModels() {
     $("key-field").hidden = false;
     $("can").textContent = "This server asks for an API key.";
   } else if (answer.retryAfter !== undefined) {
-    $("can").textContent = `${answer.title}: ${answer.detail}`;
+    $("can").textContent = visible(`${answer.title}: ${answer.detail}`);
     setTimeout(loadModels, answer.retryAfter * 1000);
   } else if (answer.code) {
-    $("can").textContent = `${answer.title}: ${answer.detail}`;
+    $("can").textContent = visible(`${answer.title}: ${answer.detail}`);
   } else {
     showModels(answer.json);
   }

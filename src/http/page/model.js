@@ -74,7 +74,7 @@ async function find() {
   if (!classes.has(name)) {
     const answer = await model(name);
     if (answer.code) {
-      $("found").textContent = `${answer.title}: ${answer.detail}`;
+      $("found").textContent = visible(`${answer.title}: ${answer.detail}`);
       return;
     }
     classes.set(name, answer.json.classes);

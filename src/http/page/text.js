@@ -3,7 +3,7 @@
 /** Control characters, separators of lines, and the controls of Unicode's bidirectional algorithm, as in visible.rs. */
 const OBEYED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
-/** The text with each of them as \u202e, which in JSON means the character itself. */
+/** The text with the number of each in its place, as JSON has it: \u202e for the override to the left. */
 export function visible(text) {
   return text.replace(OBEYED, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -82,7 +82,8 @@ export class Why {
         }
         if (!answer.picture) {
           const again = answer.retryAfter === undefined ? "" : `; try again in ${answer.retryAfter} s`;
-          state.textContent = [visible(`${answer.title}: ${answer.detail}${again}.`), answer.hint].filter(Boolean).join(" ");
+          const said = [`${answer.title}: ${answer.detail}${again}.`, answer.hint];
+          state.textContent = visible(said.filter(Boolean).join(" "));
           this.#part(".why select").value = "";
           return;
         }

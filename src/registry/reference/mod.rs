@@ -21,6 +21,8 @@ pub struct ModelRef {
     pub name: String,
     /// Where it comes from.
     pub source: ModelOrigin,
+    /// The directory of versions that was named without a version, of which it was the newest.
+    pub versions: Option<PathBuf>,
 }
 
 /// Where a model comes from.
@@ -52,6 +54,7 @@ impl ModelRef {
         ModelRef {
             name: model.name.into(),
             source: ModelOrigin::Builtin(model),
+            versions: None,
         }
     }
 
@@ -79,7 +82,7 @@ impl ModelRef {
             lying(target, catalog, store)?
         };
         let name = checked(name.unwrap_or(&own))?.to_owned();
-        ModelRef { name, source }.of_versions()
+        ModelRef::found(name, source).of_versions()
     }
 
     /// The model of a name that a client gives: built in, pulled, or a file or directory of that name in the store.
@@ -96,9 +99,31 @@ impl ModelRef {
             return ModelRef::parse(name, catalog, store);
         }
         let store = store.ok_or_else(|| ModelError::NoStore(name.into()))?;
-        let source = stored(name, store).ok_or_else(|| unknown(name, catalog))?;
-        let name = name.into();
-        ModelRef { name, source }.of_versions()
+        let source = stored(name, store).ok_or_else(|| not_in_store(name, catalog, store))?;
+        ModelRef::found(name.into(), source).of_versions()
+    }
+
+    /// What the directory of versions that it was given by holds now: the version of this number, else the newest. None
+    /// of what was given otherwise.
+    ///
+    /// # Errors
+    /// [`ModelError`] if there is no such version, or the directory cannot be read.
+    pub fn version(&self, number: Option<u32>) -> Option<Result<ModelRef, ModelError>> {
+        let directory = self.versions.clone()?;
+        let name = split_version(&self.name).0;
+        let name = match number {
+            Some(number) => format!("{name}@{number}"),
+            None => name.to_owned(),
+        };
+        Some(ModelRef::found(name, ModelOrigin::Directory(directory)).of_versions())
+    }
+
+    fn found(name: String, source: ModelOrigin) -> ModelRef {
+        ModelRef {
+            name,
+            source,
+            versions: None,
+        }
     }
 
     /// Of a directory that holds versions the one that the name asks for, else the newest; all else is what it is.
@@ -106,23 +131,17 @@ impl ModelRef {
         let ModelOrigin::Directory(directory) = &self.source else {
             return Ok(self);
         };
-        let versions = versions::in_directory(directory);
+        let versions = versions::in_directory(directory)?;
         let Some((newest, _)) = versions.last() else {
             return Ok(self);
         };
         let (name, asked) = split_version(&self.name);
         let version = asked.unwrap_or(*newest);
-        let found = versions.iter().find(|(number, _)| *number == version);
-        let Some((_, path)) = found else {
-            let numbers: Vec<String> = versions.iter().map(|(n, _)| n.to_string()).collect();
-            return Err(ModelError::Unreadable {
-                path: directory.clone(),
-                reason: format!("has no version {version}, but {}", numbers.join(", ")),
-            });
-        };
+        let path = versions::one_of(&versions, version, directory)?;
         Ok(ModelRef {
             name: format!("{name}@{version}"),
-            source: ModelOrigin::Directory(path.clone()),
+            source: ModelOrigin::Directory(path),
+            versions: asked.is_none().then(|| directory.clone()),
         })
     }
 }
@@ -144,16 +163,13 @@ fn pulled(
     }
 }
 
-/// What lies at a place, under its own name: a version in the store, a path, a version of a directory, or what has the
-/// name in the store.
+/// What lies at a place, under its own name: a path, a version of the directory at a path, or what has the name in the
+/// store. With a version or without one, a name means the same directory.
 fn lying(
     target: &str,
     catalog: &Catalog,
     store: Option<&Store>,
 ) -> Result<(String, ModelOrigin), ModelError> {
-    if let Some(directory) = store.and_then(|store| version_in(store, target)) {
-        return Ok((target.to_owned(), ModelOrigin::Directory(directory)));
-    }
     let path = Path::new(target);
     let unreadable = |reason: String| ModelError::Unreadable {
         path: path.to_owned(),
@@ -169,8 +185,9 @@ fn lying(
     };
     if let (directory, Some(version)) = split_version(target) {
         let directory = Path::new(directory);
-        let versions = versions::in_directory(directory).into_iter();
-        if let Some((_, path)) = { versions }.find(|(number, _)| *number == version) {
+        let versions = versions::in_directory(directory)?;
+        if !versions.is_empty() {
+            let path = versions::one_of(&versions, version, directory)?;
             let name = format!("{}@{version}", name_of(directory));
             return Ok((name, ModelOrigin::Directory(path)));
         }
@@ -179,7 +196,7 @@ fn lying(
         return Err(unreadable(format!("cannot be read: {error}")));
     }
     let source = store.and_then(|store| stored(target, store));
-    let source = source.ok_or_else(|| unknown(target, catalog))?;
+    let source = source.ok_or_else(|| unknown(target, catalog, store))?;
     Ok((target.to_owned(), source))
 }
 
@@ -208,11 +225,32 @@ fn version_in(store: &Store, served: &str) -> Option<PathBuf> {
     directory.is_dir().then_some(directory)
 }
 
-fn unknown(name: &str, catalog: &Catalog) -> ModelError {
+fn unknown(name: &str, catalog: &Catalog, store: Option<&Store>) -> ModelError {
     ModelError::Unknown {
         name: name.into(),
-        suggestion: catalog.suggest(name).map(str::to_owned),
+        hint: hint(name, catalog, store),
     }
+}
+
+fn not_in_store(name: &str, catalog: &Catalog, store: &Store) -> ModelError {
+    ModelError::NotInStore {
+        name: name.into(),
+        hint: hint(name, catalog, Some(store)),
+    }
+}
+
+/// What may have been meant: a version that there is of this name, or a name of the catalogue.
+fn hint(name: &str, catalog: &Catalog, store: Option<&Store>) -> Option<String> {
+    if let (name, Some(_)) = split_version(name) {
+        let directory = checked(name).ok().and(store).map(|s| s.dir().join(name));
+        let versions = directory.and_then(|d| versions::in_directory(&d).ok());
+        if let Some(versions) = versions.filter(|versions| !versions.is_empty()) {
+            let numbers = versions::numbers(&versions);
+            return Some(format!("versions of {name} are {numbers}"));
+        }
+    }
+    let close = catalog.suggest(name);
+    close.map(|close| format!("did you mean \"{close}\"?"))
 }
 
 /// The file's stem, or the directory's name, as they were written: links are not followed.

@@ -56,7 +56,7 @@ fn versions_lie_in_the_store_or_are_given_with_a_path() {
     assert_eq!(named.name, "trees@3");
     for name in ["birds@3", "trees@2", "resnet18-tiny@2"] {
         assert!(
-            matches!(in_store(name), Err(ModelError::Unknown { .. })),
+            matches!(in_store(name), Err(ModelError::NotInStore { .. })),
             "{name}"
         );
         assert!(
@@ -130,11 +130,20 @@ fn bare_name_is_the_newest_version_in_the_store() {
         assert_eq!(found(clients(value).expect(value)), expected, "{value}");
     }
     for value in ["birds@3", "trees@2", "flowers@2", "resnet18-tiny@2"] {
-        for wrong in [flag(value), clients(value)] {
-            let is_unknown = matches!(wrong, Err(ModelError::Unknown { .. }));
-            assert!(is_unknown, "{value}: {wrong:?}");
-        }
+        let (wrong, of_client) = (flag(value), clients(value));
+        let is_unknown = matches!(wrong, Err(ModelError::Unknown { .. }));
+        assert!(is_unknown, "{value}: {wrong:?}");
+        let is_unknown = matches!(of_client, Err(ModelError::NotInStore { .. }));
+        assert!(is_unknown, "{value}: {of_client:?}");
     }
+    for wrong in [flag("birds@3"), clients("birds@3")] {
+        let text = wrong.expect_err("it is not there").to_string();
+        let begin = "unknown model \"birds@3\", versions of birds are 1, 2, 10: ";
+        assert!(text.starts_with(begin), "{text}");
+        assert!(text.contains("models directory"), "{text}");
+    }
+    let text = clients("owl").expect_err("it is not there").to_string();
+    assert!(!text.contains("path"), "{text}");
     let named = |value: &str| found(flag(value).expect(value));
     assert_eq!(named("fowl=birds"), ("fowl@10".into(), "birds/10".into()));
     assert_eq!(named("fowl@2=birds"), ("fowl@2".into(), "birds/2".into()));
@@ -188,6 +197,76 @@ fn directory_of_versions_may_be_given_by_its_path() {
 }
 
 #[test]
+fn version_that_a_directory_does_not_have_is_refused_with_those_that_it_has() {
+    let root = tree(&["birds/1/model.onnx", "birds/3/model.onnx"]);
+    let birds = root.path().join("birds").display().to_string();
+    for value in [
+        format!("{birds}@7"),
+        format!("birds@7={birds}"),
+        format!("owls@3={birds}@7"),
+    ] {
+        let error = parse(&value, Path::new("/nonexistent")).expect_err(&value);
+        let text = error.to_string();
+        let expected = format!("{birds}: has no version 7, but 1, 3");
+        assert_eq!(text, expected, "{value}");
+    }
+}
+
+#[test]
+fn name_means_the_same_directory_with_a_version_and_without() {
+    // A word is a path below the crate's root, where tests run; the name is one that nothing there has.
+    let made = tempfile::Builder::new()
+        .prefix("birds-")
+        .tempdir_in(".")
+        .expect("writable");
+    let name = made
+        .path()
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let here = Path::new(&name);
+    for version in ["1", "2"] {
+        std::fs::create_dir_all(here.join(version)).expect("writable");
+        std::fs::write(here.join(version).join("model.onnx"), "x").expect("writable");
+    }
+    let store = tree(&[
+        &format!("{name}/1/model.onnx"),
+        &format!("{name}/3/model.onnx"),
+    ]);
+    let path = |value: &str| match parse(value, store.path()).expect(value).source {
+        ModelOrigin::Directory(path) => path,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(path(&name), here.join("2"));
+    assert_eq!(path(&format!("{name}@1")), here.join("1"));
+    let text = parse(&format!("{name}@3"), store.path());
+    let text = text.expect_err("./birds has no such version").to_string();
+    assert!(text.ends_with("has no version 3, but 1, 2"), "{text}");
+}
+
+#[test]
+fn newest_of_a_directory_is_looked_for_again() {
+    let root = tree(&["birds/1/model.onnx"]);
+    let birds = root.path().join("birds");
+    let given = parse(&format!("fowl={}", birds.display()), root.path()).expect("a version");
+    assert_eq!(given.name, "fowl@1");
+    std::fs::create_dir_all(birds.join("3")).expect("writable");
+    std::fs::write(birds.join("3/model.onnx"), "x").expect("writable");
+    let name = |number| {
+        let found = given.version(number).expect("versions");
+        found.map(|found| found.name).map_err(|e| e.to_string())
+    };
+    assert_eq!(name(None), Ok("fowl@3".to_owned()));
+    assert_eq!(name(Some(1)), Ok("fowl@1".to_owned()));
+    let text = name(Some(2)).expect_err("it is not there");
+    assert!(text.ends_with("has no version 2, but 1, 3"), "{text}");
+    // Who names a version means that one.
+    let given = parse(&format!("fowl@1={}", birds.display()), root.path()).expect("a version");
+    assert!(given.version(None).is_none());
+}
+
+#[test]
 fn clients_name_what_lies_in_the_store_and_nothing_else() {
     let root = tempfile::tempdir().expect("a directory");
     let store = root.path().join("models");
@@ -216,7 +295,7 @@ fn clients_name_what_lies_in_the_store_and_nothing_else() {
     assert!(matches!(of("resnet50"), Err(ModelError::NotPulled { .. })));
     for name in ["secret", "owls"] {
         assert!(
-            matches!(of(name), Err(ModelError::Unknown { .. })),
+            matches!(of(name), Err(ModelError::NotInStore { .. })),
             "{name}"
         );
     }

@@ -4,17 +4,33 @@
 //! Asked by `reference` of every directory. What has no version's name is not looked at, `0` and numbers with zeros in
 //! front among it, and neither is a version without a model: it may be on its way.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::registry::ModelError;
 use crate::registry::beside::model_in;
 use crate::registry::version::version_of;
 
-/// The versions, the oldest first; none of a directory that has a model of its own.
-pub(super) fn in_directory(directory: &Path) -> Vec<(u32, PathBuf)> {
+/// The versions, the oldest first; none of a directory that has a model of its own, and of what is no directory.
+///
+/// # Errors
+/// [`ModelError::Unreadable`] of a directory that cannot be listed: whether it holds versions is not known then.
+pub(super) fn in_directory(directory: &Path) -> Result<Vec<(u32, PathBuf)>, ModelError> {
     if has_model(directory) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries.flatten(),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => {
+            return Err(ModelError::Unreadable {
+                path: directory.into(),
+                reason: format!("cannot be read: {error}"),
+            });
+        }
+    };
     let version = |entry: std::fs::DirEntry| {
         let version = version_of(entry.file_name().to_str()?)?;
         let path = entry.path();
@@ -22,7 +38,30 @@ pub(super) fn in_directory(directory: &Path) -> Vec<(u32, PathBuf)> {
     };
     let mut versions: Vec<(u32, PathBuf)> = entries.filter_map(version).collect();
     versions.sort();
-    versions
+    Ok(versions)
+}
+
+/// The one of this number among the `versions` of a directory.
+///
+/// # Errors
+/// [`ModelError::Unreadable`] with those that there are.
+pub(super) fn one_of(
+    versions: &[(u32, PathBuf)],
+    number: u32,
+    directory: &Path,
+) -> Result<PathBuf, ModelError> {
+    let found = versions.iter().find(|(version, _)| *version == number);
+    let path = found.map(|(_, path)| path.clone());
+    path.ok_or_else(|| ModelError::Unreadable {
+        path: directory.into(),
+        reason: format!("has no version {number}, but {}", numbers(versions)),
+    })
+}
+
+/// The numbers of versions, for people.
+pub(super) fn numbers(versions: &[(u32, PathBuf)]) -> String {
+    let numbers: Vec<String> = versions.iter().map(|(n, _)| n.to_string()).collect();
+    numbers.join(", ")
 }
 
 /// Whether there is one, or a choice; a link that leads nowhere is there too: whoever reads it says why it cannot.
@@ -41,7 +80,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("below")).expect("writable");
             std::fs::write(path, "x").expect("writable");
         }
-        let found = in_directory(root.path());
+        let found = in_directory(root.path()).expect("readable");
         for (version, path) in &found {
             assert_eq!(path, &root.path().join(version.to_string()));
         }
@@ -92,7 +131,7 @@ mod tests {
         std::fs::write(at("releases/a/model.onnx"), "x").expect("writable");
         symlink("../releases/a", at("birds/1")).expect("writable");
         symlink("gone.onnx", at("birds/2/model.onnx")).expect("writable");
-        let found = in_directory(&at("birds"));
+        let found = in_directory(&at("birds")).expect("readable");
         let numbers: Vec<u32> = found.into_iter().map(|(version, _)| version).collect();
         assert_eq!(numbers, [1, 2]);
     }

@@ -174,6 +174,22 @@ fn explain_writes_the_servers_picture_of_one_photo() {
         let args = [&["classify", "--explain", &other], &exact[..], &[&espresso]];
         assert_eq!(run(&args.concat()).0, 0, "{name}");
     }
+    // Standard output by its name: a file of its own, unless the answers go there too.
+    let redirected = dir.path().join("redirected");
+    let answers = dir.path().join("answers.csv").display().to_string();
+    for (rest, code) in [(&["--output", &*answers][..], 0), (&[], 2)] {
+        let mut command = resnet();
+        command.args(["classify", "--explain", "/dev/stdout", &espresso]);
+        command.args(exact).args(rest);
+        command.stdout(std::fs::File::create(&redirected).unwrap());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        let written = std::fs::read(&redirected).unwrap();
+        assert_eq!(written.starts_with(b"\x89PNG"), code == 0);
+        let words = "--explain is standard output, where the answers go";
+        assert_eq!(stderr.contains(words), code == 2, "{stderr}");
+    }
     // One file under two names.
     let link = dir.path().join("answers.txt");
     std::os::unix::fs::symlink(&why, &link).unwrap();

@@ -207,6 +207,9 @@ fn each_photos_answer_is_written_with_the_truth_beside_it() {
         assert!(code == 2 && stderr.contains(&words), "{stderr}");
         assert!(stdout.is_empty() && !dir.path().join(name).exists());
     }
+    // Before anything is read.
+    let (code, _, stderr) = eval(&dir.path().join("nowhere"), &["--answers", &out("a.txt")]);
+    assert!(code == 2 && stderr.contains("--answers is"), "{stderr}");
 }
 
 #[test]

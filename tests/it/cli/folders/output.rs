@@ -131,8 +131,10 @@ fn other_commands_do_not_write_what_they_read_either() {
     for (file, link) in [(photo, "photo.csv"), (table, "table.jsonl")] {
         std::os::unix::fs::symlink(file, place.path(link)).unwrap();
     }
+    std::os::unix::fs::symlink("e.png", place.path("data/193/e.npy")).unwrap();
+    let array = "data/193/e.npy";
     for (args, out) in [
-        (vec!["preprocess", photo, "--npy", photo], photo),
+        (vec!["preprocess", array, "--npy", array], array),
         (
             vec!["eval", "--data", "data", "--answers", "photo.csv"],
             photo,
