@@ -165,11 +165,9 @@ fn workers_that_die_one_after_the_other_end_the_server_with_code_70() {
         }
     };
     assert_eq!(status.code(), Some(70));
-    assert_eq!(
-        answers.iter().filter(|&&s| s == 500).count(),
-        6,
-        "{answers:?}"
-    );
+    // One may still be taken in before the sixth death is noticed.
+    let failed = answers.iter().filter(|&&s| s == 500).count();
+    assert!((6..=7).contains(&failed), "{answers:?}");
     assert!(
         answers.iter().all(|s| [500, 503].contains(s)),
         "{answers:?}"
