@@ -180,7 +180,7 @@ pub fn check(format: Format, bytes: &[u8]) -> Corpus {
         return Corpus::Keep;
     }
 
-    let (result, peak) = peak_of(|| in_time(|| way.run(bytes, isa, needed)));
+    let (result, peak) = in_time(|| peak_of(|| way.run(bytes, isa, needed)));
     let resizing = match &result {
         Ok(done) => way.resizing(done.info.width.into(), done.info.height.into()),
         // Of a damaged image no size is told, and a strip counts most: 4 bytes of height, 1 of width.

@@ -326,7 +326,9 @@ fn file_is_read_again_on_sighup_and_a_bad_one_changes_nothing() {
 fn sighup_without_files_is_survived() {
     let server = Process::start(&[]);
     server.signal("HUP");
-    server.log.message("SIGHUP: no file of a served model has changed");
+    server
+        .log
+        .message("SIGHUP: no file of a served model has changed");
     assert_eq!(asked_with(&server, "any"), 200);
     log_text(server);
 }
