@@ -116,7 +116,7 @@ fn bare_name_is_the_newest_version_in_the_store() {
         // Whoever loads it says what it lacks.
         ("birds@11", "birds@11", "birds/11"),
         ("owls", "owls", "owls"),
-        // A directory with a model of its own is that model, as before it had versions.
+        // A directory with a model of its own is that model, whatever else lies in it.
         ("trees", "trees", "trees"),
         ("trees@1", "trees@1", "trees/1"),
         ("flowers", "flowers", "flowers.onnx"),
