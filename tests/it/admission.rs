@@ -314,7 +314,6 @@ pub(crate) fn flood_waits_behind_itself(
     let (server, gate) = start(Settings {
         queue_capacity: 45,
         max_queue_wait: Duration::from_secs(3600),
-        request_timeout: Duration::from_secs(60),
         ..settings
     });
     let Some(address) = door(server.address) else {

@@ -171,6 +171,7 @@ fn nginx(dir: &str, address: SocketAddr, upstream: SocketAddr) -> String {
              location / {{
                proxy_pass http://resnet;
                proxy_http_version 1.1;
+               proxy_read_timeout 300s;
                proxy_set_header Connection \"\";
                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                proxy_set_header Forwarded \"\";
@@ -188,8 +189,8 @@ fn haproxy(socket: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
          defaults
            mode http
            timeout connect 5s
-           timeout client 60s
-           timeout server 60s
+           timeout client 300s
+           timeout server 300s
          listen proxy
            bind {address}
            option forwardfor
@@ -211,8 +212,8 @@ fn haproxy_for_grpc(address: SocketAddr, upstream: SocketAddr) -> String {
         "defaults
            mode http
            timeout connect 5s
-           timeout client 60s
-           timeout server 60s
+           timeout client 300s
+           timeout server 300s
          listen grpc
            bind {address} proto h2
            server resnet {upstream} proto h2
