@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::super::graph::{Graph, Op, Shape, ValueId};
 use super::super::weights::Weights;
 use super::super::{CompileError, compile, fuse, oracle};
-use super::{Numbers, network, push, run};
+use super::networks::{Numbers, network, push};
+use super::run;
 use kernels::Features;
 use kernels::nn::{Arithmetic, Precision, Quantization};
 

@@ -31,12 +31,7 @@ fn values_name_catalogue_entries_files_and_directories() {
 
 #[test]
 fn versions_lie_in_the_store_or_are_given_with_a_path() {
-    let root = tempfile::tempdir().expect("a directory");
-    for file in ["birds/2/model.onnx", "birds.onnx", "trees.onnx"] {
-        let path = root.path().join(file);
-        std::fs::create_dir_all(path.parent().expect("below")).expect("writable");
-        std::fs::write(path, "x").expect("writable");
-    }
+    let root = tree(&["birds/2/model.onnx", "birds.onnx", "trees.onnx"]);
     let store = Store::new(root.path());
     let directory = |reference: ModelRef| match reference.source {
         ModelOrigin::Directory(path) => (reference.name, path),
