@@ -34,13 +34,15 @@ impl Metrics {
             self.requests_canceled.with_label_values(&[stage]);
             self.requests_expired.with_label_values(&[stage]);
         }
-        for format in [
-            "jpeg", "png", "webp", "gif", "bmp", "tiff", "pnm", "ico", "qoi", "tga", "heic",
-        ] {
-            self.decode_panics.with_label_values(&[format]);
-        }
         for reason in REFUSALS {
             self.requests_rejected.with_label_values(&[reason, ""]);
+        }
+    }
+
+    /// The same for each format that is decoded, by its name.
+    pub fn decode(&self, formats: impl Iterator<Item = &'static str>) {
+        for format in formats {
+            self.decode_panics.with_label_values(&[format]);
         }
     }
 

@@ -52,6 +52,33 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them.
+    const ALL: [Format; 13] = [
+        Format::Jpeg,
+        Format::Png,
+        Format::WebP,
+        Format::Gif,
+        Format::Bmp,
+        Format::Tiff,
+        Format::Pnm,
+        Format::Ico,
+        Format::Qoi,
+        Format::Tga,
+        Format::Heic,
+        Format::Avif,
+        Format::Jxl,
+    ];
+
+    /// Those that this build decodes.
+    pub fn built_in() -> impl Iterator<Item = Format> {
+        Self::ALL.into_iter().filter(|format| match format {
+            Format::Heic => cfg!(feature = "heic"),
+            Format::Avif => cfg!(feature = "avif"),
+            Format::Jxl => cfg!(feature = "jxl"),
+            _ => true,
+        })
+    }
+
     /// The lower-case name used in answers and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -196,15 +223,10 @@ fn is_tga(bytes: &[u8]) -> bool {
 
 /// The format of those that are not in every build.
 fn optional(bytes: &[u8]) -> Option<Format> {
-    let formats = [
-        (cfg!(feature = "heic"), Format::Heic),
-        (cfg!(feature = "avif"), Format::Avif),
-        (cfg!(feature = "jxl"), Format::Jxl),
-    ];
     let name = looks_like(bytes)?;
-    let mut built_in = formats.into_iter().filter(|(is_built_in, _)| *is_built_in);
-    let found = built_in.find(|(_, format)| name.starts_with(&format.to_string()));
-    found.map(|(_, format)| format)
+    let mut optional = Format::built_in()
+        .filter(|format| matches!(format, Format::Heic | Format::Avif | Format::Jxl));
+    optional.find(|format| name.starts_with(&format.to_string()))
 }
 
 /// [`sniff`], or an error that names what the bytes look like instead.

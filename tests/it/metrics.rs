@@ -46,6 +46,7 @@ fn every_documented_instrument_is_there_and_counts_add_up() {
         r#"resnet_requests_total{model="resnet18-tiny",route="/inference.GRPCInferenceService/ModelInfer",status="500"} 0"#,
         r#"resnet_requests_total{model="resnet18-tiny",route="/v2/models/{model}/versions/{version}/infer",status="504"} 0"#,
         r#"resnet_decode_panics_total{format="webp"} 0"#,
+        r#"resnet_decode_panics_total{format="tga"} 0"#,
         r#"resnet_requests_canceled_total{stage="decode"} 0"#,
         "resnet_body_memory_bytes 0",
         "resnet_queue_max 256",

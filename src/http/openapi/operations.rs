@@ -155,8 +155,8 @@ fn images(limits: &RequestLimits) -> Value {
     json!({
         "required": true,
         "description": format!(
-            "An image is told by its first bytes: JPEG, PNG, WebP, GIF, TIFF, BMP, PNM, ICO, QOI, TGA. At most \
-             {max_body_bytes} bytes and {max_images} images."
+            "An image is told by its first bytes: JPEG, PNG, WebP, GIF, TIFF, BMP, PNM, ICO, QOI, TGA, and \
+             HEIC, AVIF and JPEG XL where the build has them. At most {max_body_bytes} bytes and {max_images} images."
         ),
         "content": {
             "application/octet-stream": {"schema": image},
