@@ -22,7 +22,7 @@ use crate::batcher::{
 };
 use crate::fair_queue::ClientId;
 use crate::metrics::Metrics;
-use crate::preprocess::{ExifMode, ImageOptions, Pool, Preprocessor, Source};
+use crate::preprocess::{ExifMode, Format, ImageOptions, Pool, Preprocessor, Source};
 use crate::registry::LoadedModel;
 
 pub use crate::batcher::{Health, Permit, Refusal, Runs};
@@ -192,6 +192,7 @@ impl Classifier {
             .set(gauge(options.batching.max_batch_size));
         let memory = i64::try_from(options.images.memory.total()).unwrap_or(i64::MAX);
         metrics.decode_memory_max.set(memory);
+        metrics.decode(Format::built_in().map(Format::name));
         models.iter().for_each(|model| metrics.serve(&model.name));
         let admission = Admission::new(
             models.len(),

@@ -26,7 +26,6 @@ use crate::config::{
 };
 use crate::desk::Desk;
 use crate::metrics::Metrics;
-use crate::preprocess::Format;
 use crate::registry::{ModelOrigin, ModelRef};
 use crate::server::{Drained, Server};
 
@@ -87,7 +86,6 @@ pub(crate) fn run(args: &ServeArgs, warnings: &[String]) -> anyhow::Result<ExitC
     step_back();
     let plan = ServePlan::resolve(args, &budget, threads)?;
     let metrics = Arc::new(Metrics::new());
-    metrics.decode(Format::built_in().map(Format::name));
     announce_threads(&budget, threads, &metrics);
     metrics
         .build_info
