@@ -19,6 +19,17 @@ pub enum LoadError {
         /// Operator type, with its domain unless it is ONNX's own.
         op: String,
     },
+    /// An operator on a layout that was chosen for the CPU on which the file was saved.
+    #[error(
+        "node \"{node}\" uses the operator {op}, whose layout ONNX Runtime's optimizer has chosen for the CPU that it ran \
+        on: save the file at level extended or basic, or serve the one that it was made of"
+    )]
+    LayoutOfOneCpu {
+        /// Name of the node in the file.
+        node: String,
+        /// Operator type, with its domain.
+        op: String,
+    },
     /// Weights that lie in another file cannot be read.
     #[error("tensor \"{tensor}\" has its weights in another file: {reason}")]
     ExternalData {

@@ -15,14 +15,12 @@ impl Words<'_> {
     /// A convolution, a sum and an activation in one.
     pub(super) fn fused_conv(&mut self) -> Result<(), String> {
         let node = self.node;
-        let input = |i: usize| node.input.get(i).filter(|name| !name.is_empty());
-        let more: Vec<&str> = [input(1), input(2)]
+        let more: Vec<&str> = [self.input(1), self.input(2)]
             .into_iter()
             .flatten()
-            .map(|s| &**s)
             .collect();
         self.push("Conv", &more, own_attributes(node));
-        if let Some(other) = input(3) {
+        if let Some(other) = self.input(3) {
             self.push("Add", &[other], Vec::new());
         }
         let numbers = numbers_of(node, "activation_params").unwrap_or_default();
@@ -93,14 +91,24 @@ impl Words<'_> {
         }
     }
 
-    /// The importer's, whose epsilon is another where none is said.
+    /// The norm of a sum of two values, and perhaps of a row of numbers; the sum may be read by others too.
     pub(super) fn skip_layer_norm(&mut self) {
         let node = self.node;
-        if one(node, "epsilon").is_none() {
-            let epsilon = std::iter::once(float("epsilon", 1e-12));
-            let attributes = node.attribute.iter().cloned().chain(epsilon);
-            self.copy("SkipLayerNormalization", attributes.collect());
+        let (norm, beta, bias) = match &*node.op_type {
+            "SkipSimplifiedLayerNormalization" => {
+                ("SimplifiedLayerNormalization", None, self.input(3))
+            }
+            _ => ("LayerNormalization", self.input(3), self.input(4)),
+        };
+        for other in [self.input(1), bias].into_iter().flatten() {
+            self.push("Add", &[other], Vec::new());
         }
+        if let Some(sum) = node.output.get(3).filter(|name| !name.is_empty()) {
+            self.call_last(sum);
+        }
+        let more: Vec<&str> = [self.input(2), beta].into_iter().flatten().collect();
+        let epsilon = one(node, "epsilon").unwrap_or(1e-12) as f32;
+        self.push(norm, &more, vec![float("epsilon", epsilon)]);
     }
 
     /// `x · sigmoid(alpha · x)`. With a factor of one it is what every exporter writes for `SiLU`, and kernels have that.

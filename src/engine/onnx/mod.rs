@@ -5,6 +5,7 @@
 //! [`decode`]; each has a file of its own.
 
 mod bounded;
+mod byte_products;
 mod channels;
 mod ending;
 mod floats;
@@ -105,7 +106,7 @@ pub(super) fn decode(
     floats::widen(graph)?;
     let training = training::settle(graph, version.unwrap_or(1))?;
     weight_norms::rewrite(graph, version.unwrap_or(1));
-    quantized::rewrite(graph)?;
+    quantized::rewrite(graph, version.unwrap_or(1))?;
     check_edges(graph)?;
     quantized::check(graph)?;
     widen_weights(graph);

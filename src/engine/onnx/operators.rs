@@ -5,13 +5,13 @@
 //! that anybody's `Relu` would be ONNX's.
 
 use tract_onnx::Onnx;
-use tract_onnx::pb::GraphProto;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
 use super::{domain, graphs, node_name, synonyms};
 
 /// ONNX Runtime's own operators that the importer has, or `quantized` says in ONNX's.
-const MICROSOFT: [&str; 15] = [
+const MICROSOFT: [&str; 18] = [
     "BiasGelu",
     "DequantizeLinear",
     "FastGelu",
@@ -22,8 +22,11 @@ const MICROSOFT: [&str; 15] = [
     "QLinearAveragePool",
     "QLinearConcat",
     "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu",
     "QLinearMul",
     "QLinearSigmoid",
+    "QLinearSoftmax",
+    "QLinearWhere",
     "QuantizeLinear",
     "QuickGelu",
     "SkipLayerNormalization",
@@ -63,20 +66,39 @@ pub(super) fn is_known(domain: &str, op_type: &str, onnx: &Onnx) -> bool {
     }
 }
 
+/// Whether ONNX Runtime's optimizer writes it where it has chosen a layout for the CPU that it runs on.
+fn has_layout_of_one_cpu(domain: &str, node: &NodeProto) -> bool {
+    match domain {
+        "com.microsoft.nchwc" | "com.ms.internal.nhwc" => true,
+        "com.microsoft" => {
+            let last = |a: &AttributeProto| a.name == "channels_last" && a.i != 0;
+            node.op_type.starts_with("Nhwc") || node.attribute.iter().any(last)
+        }
+        _ => false,
+    }
+}
+
 /// Looks at every node, those of graphs inside of nodes too.
 ///
 /// # Errors
-/// [`LoadError::UnsupportedOperator`], naming node, operator and domain.
+/// [`LoadError::UnsupportedOperator`] or [`LoadError::LayoutOfOneCpu`], naming node, operator and domain.
 pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
     for node in &graph.node {
         let of = domain(&node.domain);
+        let op = || match of {
+            "" => node.op_type.clone(),
+            of => format!("{} (domain {of})", node.op_type),
+        };
+        if has_layout_of_one_cpu(of, node) {
+            return Err(LoadError::LayoutOfOneCpu {
+                node: node_name(node),
+                op: op(),
+            });
+        }
         if !is_known(of, &node.op_type, onnx) {
             return Err(LoadError::UnsupportedOperator {
                 node: node_name(node),
-                op: match of {
-                    "" => node.op_type.clone(),
-                    of => format!("{} (domain {of})", node.op_type),
-                },
+                op: op(),
             });
         }
         for graph in node.attribute.iter().flat_map(graphs) {
@@ -91,12 +113,16 @@ mod tests {
     use super::super::importer;
     use super::*;
     use crate::engine::proto;
-    use tract_onnx::pb::NodeProto;
 
     fn refusal(domain: &str, op_type: &str) -> Option<String> {
+        refusal_with(domain, op_type, Vec::new())
+    }
+
+    fn refusal_with(domain: &str, op_type: &str, attribute: Vec<AttributeProto>) -> Option<String> {
         let node = NodeProto {
             name: "a".into(),
             domain: domain.into(),
+            attribute,
             ..proto::node(op_type, &[], &[])
         };
         let graph = GraphProto {
@@ -133,5 +159,29 @@ mod tests {
                 "{error}"
             );
         }
+    }
+    #[test]
+    fn layout_of_one_cpu_is_refused_with_the_level_to_save_at() {
+        let last = |is_last| vec![proto::integer("channels_last", is_last)];
+        for (domain, op, attributes) in [
+            ("com.microsoft.nchwc", "Conv", Vec::new()),
+            ("com.microsoft.nchwc", "ReorderInput", last(1)),
+            ("com.ms.internal.nhwc", "Conv", Vec::new()),
+            ("com.microsoft", "NhwcMaxPool", Vec::new()),
+            ("com.microsoft", "NhwcFusedConv", Vec::new()),
+            ("com.microsoft", "QLinearConv", last(1)),
+            ("com.microsoft", "QLinearGlobalAveragePool", last(1)),
+        ] {
+            let error = refusal_with(domain, op, attributes).expect(op);
+            let start =
+                format!("node \"a\" uses the operator {op} (domain {domain}), whose layout");
+            let advice = "save the file at level extended or basic";
+            assert!(
+                error.starts_with(&start) && error.contains(advice),
+                "{error}"
+            );
+        }
+        let first = refusal_with("com.microsoft", "QLinearGlobalAveragePool", last(0));
+        assert_eq!(first, None);
     }
 }

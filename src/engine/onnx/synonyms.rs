@@ -1,8 +1,8 @@
 //! Operators that the importer lacks, or computes otherwise than ONNX says, in those that it computes right.
 //!
-//! Called by `onnx` on the decoded file. What each means is ONNX's own definition; ONNX Runtime's own are in `fused`.
+//! Called by `onnx` on the decoded file. What each means is ONNX's own definition; those on bytes are in
+//! `byte_products`, ONNX Runtime's own in `fused`.
 
-use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
@@ -22,7 +22,14 @@ pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
             "Celu" | "ConvInteger" | "GlobalLpPool" | "LpPool" | "Upsample"
         ) | (
             "com.microsoft",
-            "FusedConv" | "FusedGemm" | "FusedMatMul" | "QuickGelu" | "SkipLayerNormalization"
+            "DynamicQuantizeMatMul"
+                | "FusedConv"
+                | "FusedGemm"
+                | "FusedMatMul"
+                | "MatMulIntegerToFloat"
+                | "QuickGelu"
+                | "SkipLayerNormalization"
+                | "SkipSimplifiedLayerNormalization"
         )
     )
 }
@@ -69,15 +76,17 @@ impl Words<'_> {
         match &*self.node.op_type {
             "Celu" => self.celu()?,
             "ConvInteger" => self.conv_integer(constants)?,
+            "DynamicQuantizeMatMul" => self.dynamic_quantize_mat_mul(constants)?,
             "FusedConv" => self.fused_conv()?,
             "FusedGemm" => self.fused_gemm()?,
             "FusedMatMul" => self.fused_mat_mul(),
             "GlobalLpPool" => self.global_lp_pool(),
             "LpPool" => self.lp_pool()?,
+            "MatMulIntegerToFloat" => self.mat_mul_integer_to_float(constants)?,
             "Pad" => self.pad(constants)?,
             "QuickGelu" => self.quick_gelu(),
             "Resize" => self.resize(constants),
-            "SkipLayerNormalization" => self.skip_layer_norm(),
+            "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => self.skip_layer_norm(),
             "Upsample" => self.upsample(),
             _ => {}
         }
@@ -96,48 +105,6 @@ impl Words<'_> {
         self.push("Div", &[&alpha], Vec::new());
         self.push("Elu", &[], Vec::new());
         self.push("Mul", &[&alpha], Vec::new());
-        Ok(())
-    }
-
-    /// A convolution of bytes, as of numbers: products of bytes and their sums are whole numbers there too, and the
-    /// importer's own takes a hundred times as long.
-    fn conv_integer(&mut self, constants: &Constants<'_>) -> Result<(), String> {
-        let node = self.node;
-        let input = |i: usize| {
-            let name = node.input.get(i).filter(|name| !name.is_empty());
-            name.map(String::as_str)
-        };
-        let images = self.last.clone();
-        // Said as weights of bytes are, which `widen` makes numbers.
-        let shape = |zero: &str| constants.get(zero).map(|numbers| numbers.dims);
-        let dims = match input(3) {
-            None => Vec::new(),
-            Some(zero) => shape(zero).ok_or_else(|| {
-                format!("the zero point of its weights, \"{zero}\", is no constant")
-            })?,
-        };
-        let count = dims.iter().product::<usize>();
-        let dims: Vec<i64> = dims.into_iter().map(|n| n as i64).collect();
-        let scale = self.floats(&dims, &vec![1.0; count]);
-        let more: Vec<&str> = std::iter::once(&*scale).chain(input(3)).collect();
-        let axis = (count > 1).then(|| integer("axis", 0));
-        input(1).unwrap_or_default().clone_into(&mut self.last);
-        self.push("DequantizeLinear", &more, axis.into_iter().collect());
-        let weights = self.last.clone();
-
-        let to_float = || vec![integer("to", DataType::Float as i64)];
-        let zero = input(2).map(|zero| {
-            zero.clone_into(&mut self.last);
-            self.push("Cast", &[], to_float());
-            self.last.clone()
-        });
-        self.last = images;
-        self.push("Cast", &[], to_float());
-        if let Some(zero) = zero {
-            self.push("Sub", &[&zero], Vec::new());
-        }
-        self.push("Conv", &[&weights], node.attribute.clone());
-        self.push("Cast", &[], vec![integer("to", DataType::Int32 as i64)]);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Nodes behind one another that stand in the place of one, while they are written down.
 //!
-//! Filled by `synonyms`, `fused` and `weight_norms`.
+//! Filled by `synonyms`, `byte_products`, `fused` and `weight_norms`.
 
 use std::collections::HashSet;
 
@@ -40,6 +40,12 @@ impl<'g> Words<'g> {
         }
     }
 
+    /// The node's input of this number, if it has one.
+    pub(super) fn input(&self, number: usize) -> Option<&'g str> {
+        let name = self.node.input.get(number).filter(|name| !name.is_empty());
+        name.map(String::as_str)
+    }
+
     /// The node with another operator and attributes.
     pub(super) fn copy(&mut self, op_type: &str, attribute: Vec<AttributeProto>) {
         let more: Vec<&str> = self.node.input.iter().skip(1).map(String::as_str).collect();
@@ -70,6 +76,21 @@ impl<'g> Words<'g> {
         });
     }
 
+    /// One more output of the operator before; its name.
+    pub(super) fn another_output(&mut self) -> String {
+        let name = fresh(self.names, self.last.clone());
+        let node = self.nodes.last_mut().expect("an operator was pushed");
+        node.output.push(name.clone());
+        name
+    }
+
+    /// Calls the value before as an output of the node is called, which others so read.
+    pub(super) fn call_last(&mut self, output: &str) {
+        let node = self.nodes.last_mut().expect("an operator was pushed");
+        node.output = vec![output.to_owned()];
+        output.clone_into(&mut self.last);
+    }
+
     /// A constant of numbers; its name.
     pub(super) fn floats(&mut self, dims: &[i64], numbers: &[f32]) -> String {
         self.constant(float_tensor("", dims, numbers))
@@ -91,8 +112,8 @@ impl<'g> Words<'g> {
     }
 }
 
-/// Puts what is said in place of the nodes of these numbers, which rise; the last of each has the old one's name and
-/// outputs. The constants come to the graph's.
+/// Puts what is said in place of the nodes of these numbers, which rise; the last of each has the old one's name, and
+/// those of its outputs that none before it has. The constants come to the graph's.
 pub(super) fn say_instead(
     graph: &mut GraphProto,
     said: Vec<(usize, Vec<NodeProto>)>,
@@ -100,9 +121,15 @@ pub(super) fn say_instead(
 ) {
     // From behind, so that places before stay.
     for (i, mut nodes) in said.into_iter().rev() {
-        if let Some(last) = nodes.last_mut() {
+        if let Some((last, before)) = nodes.split_last_mut() {
+            let is_given = |name: &String| before.iter().any(|node| node.output.contains(name));
+            let mut outputs = graph.node[i].output.clone();
+            outputs.retain(|name| name.is_empty() || !is_given(name));
+            while outputs.last().is_some_and(String::is_empty) {
+                outputs.pop();
+            }
             last.name.clone_from(&graph.node[i].name);
-            last.output.clone_from(&graph.node[i].output);
+            last.output = outputs;
         }
         graph.node.splice(i..=i, nodes);
     }

@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::super::LoadError;
 use super::super::onnx::{floats, node_name};
-use super::super::proto::{float_tensor, linear};
+use super::super::proto::{float_tensor, integer, linear};
 use super::check::constants;
 
 /// Operators that move bytes without looking at them, or choose among them: what they mean stays the same.
@@ -43,17 +43,20 @@ fn is_known(op_type: &str) -> bool {
             | "QLinearAveragePool"
             | "QLinearConcat"
             | "QLinearGlobalAveragePool"
+            | "QLinearLeakyRelu"
             | "QLinearMul"
             | "QLinearSigmoid"
+            | "QLinearSoftmax"
+            | "QLinearWhere"
             | "QGemm"
     )
 }
 
-/// Replaces the operators on bytes.
+/// Replaces the operators on bytes; `version` is that of the operator set.
 ///
 /// # Errors
 /// [`LoadError::BadNode`] where one lacks an operand, or its scales are no constants of numbers.
-pub(in crate::engine) fn rewrite(graph: &mut GraphProto) -> Result<(), LoadError> {
+pub(in crate::engine) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadError> {
     if !graph.node.iter().any(|n| is_known(&n.op_type)) {
         return Ok(());
     }
@@ -62,6 +65,7 @@ pub(in crate::engine) fn rewrite(graph: &mut GraphProto) -> Result<(), LoadError
         nodes: Vec::with_capacity(3 * graph.node.len()),
         meanings: HashMap::new(),
         biases,
+        version,
     };
     for node in std::mem::take(&mut graph.node) {
         let name = node_name(&node);
@@ -129,10 +133,12 @@ struct Rewriter {
     /// Of values of bytes.
     meanings: HashMap<String, Meaning>,
     biases: HashMap<String, TensorProto>,
+    /// Of the operator set.
+    version: i64,
 }
 
 impl Rewriter {
-    fn node(&mut self, node: NodeProto) -> Result<(), String> {
+    fn node(&mut self, mut node: NodeProto) -> Result<(), String> {
         match &*node.op_type {
             "QuantizeLinear" => {
                 if let ([_, scale, zero], [output]) = (&node.input[..], &node.output[..]) {
@@ -167,22 +173,49 @@ impl Rewriter {
                 let operands = operands.collect::<Result<_, String>>()?;
                 self.finish(node, "Concat", &["axis"], operands, 0)?;
             }
-            op @ ("QLinearAveragePool" | "QLinearGlobalAveragePool" | "QLinearSigmoid") => {
-                let op = op.trim_start_matches("QLinear").to_owned();
-                let last = node
-                    .attribute
-                    .iter()
-                    .any(|a| a.name == "channels_last" && a.i != 0);
-                if last {
-                    return Err("its channels come last".into());
-                }
+            op @ ("QLinearAveragePool"
+            | "QLinearGlobalAveragePool"
+            | "QLinearLeakyRelu"
+            | "QLinearSigmoid"
+            | "QLinearSoftmax") => {
+                let (op, attributes) = match op.trim_start_matches("QLinear") {
+                    "Softmax" => {
+                        self.check_softmax(&node)?;
+                        if !node.attribute.iter().any(|a| a.name == "axis") {
+                            node.attribute.push(integer("axis", -1)); // ONNX's default is another
+                        }
+                        ("Softmax", &["axis"][..])
+                    }
+                    "LeakyRelu" => ("LeakyRelu", &["alpha"][..]),
+                    op => (op, &POOL[..]),
+                };
+                let op = op.to_owned();
                 let operand = self.read(&node, 0, None)?;
-                self.finish(node, &op, &POOL, vec![operand], 3)?;
+                self.finish(node, &op, attributes, vec![operand], 3)?;
+            }
+            "QLinearWhere" => {
+                let condition = node.input.first().cloned().unwrap_or_default();
+                let operands = [self.read(&node, 1, None)?, self.read(&node, 4, None)?];
+                let operands = std::iter::once(condition).chain(operands).collect();
+                self.finish(node, "Where", &[], operands, 7)?;
             }
             op if CARRIERS.contains(&op) => self.carrier(node),
             _ => self.nodes.push(node),
         }
         Ok(())
+    }
+
+    /// Below operator set 13 a softmax is over its axis and all behind it, since then over its axis alone.
+    fn check_softmax(&self, node: &NodeProto) -> Result<(), String> {
+        let set = node.attribute.iter().find(|a| a.name == "opset");
+        let set = set.map(|a| a.i).ok_or("it does not say its opset")?;
+        match (set < 13) == (self.version < 13) {
+            true => Ok(()),
+            false => Err(format!(
+                "its opset is {set}, allowed is one that has the Softmax of the file's, which is {}",
+                self.version
+            )),
+        }
     }
 
     /// A convolution or product of matrices; its output's scale is operand number `output`, its bias number `bias`.
