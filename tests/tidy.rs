@@ -91,6 +91,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "preprocess",
             "postprocess",
             "registry",
+            "fair_queue",
             "base64",
             "tensor",
         ],

@@ -1,11 +1,13 @@
 //! What a `prep-N` thread does for one image: decode it and hand it to the batcher, if anybody still waits for it.
 //!
-//! Made by `Classifier::submit`.
+//! Made by `Classifier::submit`, which hands on itself what needs no thread: a network's own numbers.
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::served_model::TakenImage;
@@ -128,7 +130,7 @@ impl ImageTask {
         }
         match taken {
             Err(PreprocessError::Canceled) if postponed => return Some(self),
-            Ok(taken) => self.queue(start, memory_wait, taken, under_way),
+            Ok(taken) => self.queue(start, memory_wait, taken, Box::new(under_way)),
             Err(PreprocessError::Canceled) if self.is_late() => self.expire(),
             Err(PreprocessError::Canceled) => {
                 self.count_dropped(&self.metrics.requests_canceled);
@@ -147,6 +149,13 @@ impl ImageTask {
         None
     }
 
+    /// Hands the network's own numbers on. They wait in their body's memory, so that none of them is counted among the
+    /// images that are decoded ahead.
+    pub(super) fn pass_on(self, values: &Bytes) {
+        let taken = self.model.take_values(values);
+        self.queue(Instant::now(), Duration::ZERO, taken, Box::new(()));
+    }
+
     /// Hands a decoded image on. What it cost is what was done for it: while it waits for memory, its thread waits for
     /// other images' work, which is counted there.
     fn queue(
@@ -154,7 +163,7 @@ impl ImageTask {
         start: Instant,
         memory_wait: Duration,
         taken: TakenImage,
-        under_way: UnderWay,
+        until_run: Box<dyn fmt::Debug + Send>,
     ) {
         let now = Instant::now();
         self.permit
@@ -175,7 +184,7 @@ impl ImageTask {
             deadline: self.deadline,
             reply: self.answer,
             permit: self.permit,
-            until_run: Box::new(under_way),
+            until_run,
         };
         let prepared = Prepared {
             submitted: self.submitted,

@@ -418,8 +418,16 @@ impl Classifier {
             answer: answer_to,
             span: tracing::Span::current(),
         };
-        // A closed pool drops the job and with it the channels, which `wait` reports.
-        let _ = self.pool.submit(Task::Image(Box::new(job)));
+        match &job.image {
+            Source::Values(values) => {
+                let values = values.clone();
+                job.pass_on(&values);
+            }
+            Source::Encoded(_) | Source::Pixels(_) => {
+                // A closed pool drops the job and with it the channels, which `wait` reports.
+                let _ = self.pool.submit(Task::Image(Box::new(job)));
+            }
+        }
         Pending {
             model: Arc::clone(model),
             options,

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{RecentClasses, Statistics};
 use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Preprocessor, Source};
 use crate::registry::LoadedModel;
@@ -73,7 +75,7 @@ impl ServedModel {
                     false => preprocessor.normalize(&crop),
                 }
             }
-            Source::Values(bytes) => preprocessor.values(bytes).into(),
+            Source::Values(bytes) => return Ok(self.take_values(bytes)),
         };
         Ok(TakenImage {
             image,
@@ -81,5 +83,15 @@ impl ServedModel {
             decode: Duration::ZERO,
             preprocess: start.elapsed(),
         })
+    }
+
+    /// The network's own numbers, for which there is nothing to do.
+    pub(super) fn take_values(&self, values: &Bytes) -> TakenImage {
+        TakenImage {
+            image: self.preprocessor.values(values).into(),
+            info: None,
+            decode: Duration::ZERO,
+            preprocess: Duration::ZERO,
+        }
     }
 }

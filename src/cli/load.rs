@@ -13,19 +13,19 @@ use crate::engine::{EngineOptions, OutputWish};
 use crate::metrics::Metrics;
 use crate::preprocess::{DamagedImages, DecodeSize, ImageLimits, ImageOptions, MemoryBudget};
 use crate::registry::{self, LoadedModel};
-use crate::repository::{Find, Repository, Source};
+use crate::repository::{Names, Repository, Source};
 use kernels::Isa;
 
-/// A repository that loads and announces models as the flags say; `find` is for names that clients give.
+/// A repository that loads and announces models as the flags say; `names` are those that clients give.
 pub(crate) fn repository(
     engine: EngineOptions,
     options: ClassifierOptions,
-    find: Box<Find>,
+    names: Names,
     metrics: &Arc<Metrics>,
 ) -> Repository {
     let (engine, announced) = (engine.clone(), (engine, Arc::clone(metrics)));
     let source = Source {
-        find,
+        names,
         load: Box::new(move |reference| registry::load(reference, &engine)),
         announce: Box::new(move |model| announce(model, &announced.0, &announced.1)),
     };

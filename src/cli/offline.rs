@@ -20,6 +20,7 @@ use crate::config::{CpuBudget, EngineConfig, ImageConfig};
 use crate::http::ApiError;
 use crate::metrics::Metrics;
 use crate::registry::ModelError;
+use crate::repository::Names;
 
 /// Images on their way at once: enough to keep every thread busy, few enough not to hold a folder in memory.
 const AHEAD: usize = 64;
@@ -82,7 +83,10 @@ impl OfflineArgs {
             engine.features.isa,
         );
         let metrics = Arc::new(Metrics::new());
-        let nobody_asks = Box::new(|name: &str| Err(ModelError::NoStore(name.into())));
+        let nobody_asks = Names {
+            find: Box::new(|name: &str| Err(ModelError::NoStore(name.into()))),
+            list: Box::new(Vec::new),
+        };
         let repository = load::repository(engine, options, nobody_asks, &metrics);
         let classifier = repository.start(vec![reference])?;
         let model = Arc::clone(&classifier.models()[0]);

@@ -33,6 +33,8 @@ pub(super) struct BodyMemory {
 /// waiting, and gives everything back when its request is done. All bodies together hold the amount and one body more.
 #[derive(Debug)]
 struct Budget {
+    /// All of them.
+    total: usize,
     units: Arc<Semaphore>,
     overdraft: Arc<Semaphore>,
 }
@@ -124,6 +126,17 @@ impl BodyReservation {
         self.of_all.grow(units).await;
     }
 
+    /// Takes this many bytes into an empty share, before they are there, as long as half of everything stays free: whether
+    /// it got them. If not it stays empty.
+    pub(super) fn take_ahead(&mut self, bytes: usize) -> bool {
+        let units = bytes.div_ceil(UNIT);
+        let took = self.of_client.take_ahead(units) && self.of_all.take_ahead(units);
+        if !took {
+            self.shrink(0);
+        }
+        took
+    }
+
     /// Takes this many bytes into an empty share at once, and never exceeds anything: whether it got them. If not it is
     /// to be dropped.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
@@ -142,6 +155,7 @@ impl BodyReservation {
 impl Budget {
     fn new(units: usize) -> Arc<Budget> {
         Arc::new(Budget {
+            total: units,
             units: Arc::new(Semaphore::new(units)),
             overdraft: Arc::new(Semaphore::new(1)),
         })
@@ -172,6 +186,11 @@ impl Holding {
             .try_acquire_many_owned(wanted)
             .ok();
         self.units.is_some()
+    }
+
+    fn take_ahead(&mut self, units: usize) -> bool {
+        let free = self.budget.units.available_permits();
+        free >= units + self.budget.total / 2 && self.take(units)
     }
 
     fn shrink(&mut self, units: usize) {
@@ -235,6 +254,27 @@ mod tests {
         assert!(!grows(&mut next, 1).await);
         drop(flood);
         assert!(grows(&mut next, 50).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_taken_ahead_while_half_of_it_is_free() {
+        let memory = BodyMemory::new(400 << 10);
+        let ahead = |client, kib: usize| {
+            let mut share = memory.share(client);
+            let took = share.take_ahead(kib << 10);
+            assert!(took == share.covers(1), "all or nothing");
+            took.then_some(share)
+        };
+        assert!(ahead(FLOOD, 151).is_none(), "half of the client's part");
+        let first = ahead(FLOOD, 150).expect("it is free");
+        assert!(ahead(FLOOD, 1).is_none());
+        assert!(ahead(OTHER, 51).is_none(), "half of the whole");
+        let second = ahead(OTHER, 50).expect("it is free");
+        assert_eq!(memory.in_use(), 200 << 10);
+        let mut waiting = memory.share(OTHER);
+        assert!(grows(&mut waiting, 200).await, "what is there comes first");
+        drop((first, second, waiting));
+        assert_eq!(memory.in_use(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -194,6 +194,21 @@ impl Desk {
         told.await.map_err(|_| DeskError::Panicked)?
     }
 
+    /// The names of the models that can be loaded, whether they are served or not; some may be there twice. Directories
+    /// are read on a prep thread, in the turn of this client.
+    ///
+    /// # Errors
+    /// [`DeskError::NotReady`] until the models are loaded, [`DeskError::Panicked`].
+    pub async fn known_models(&self, client: ClientId) -> Result<Vec<String>, DeskError> {
+        let classifier = self.classifier()?;
+        let Some(Exchange { repository, .. }) = self.repository.get() else {
+            return Ok(Vec::new());
+        };
+        let repository = Arc::clone(repository);
+        let known = classifier.compute(client, move || repository.known());
+        known.await.map_err(|_| DeskError::Panicked)
+    }
+
     /// Waits until the engine threads of the models in charge have failed.
     pub async fn failed(&self) {
         loop {

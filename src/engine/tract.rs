@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::bail;
 
@@ -182,6 +183,9 @@ impl Model for TractModel {
 struct Running {
     plan: Arc<TypedRunnableModel>,
     state: Option<TypedSimpleState>,
+    /// The input of the last run: the next one of as many images is written over it. In fresh memory each of its pages
+    /// would cost a fault, 147 of them for an image of 224 × 224.
+    input: Option<Arc<Tensor>>,
 }
 
 impl Running {
@@ -189,17 +193,45 @@ impl Running {
         Running {
             plan: Arc::clone(plan),
             state: None,
+            input: None,
         }
     }
 
-    /// Runs the plan; of what leaves it on request only these `outputs` are there.
-    fn run(&mut self, input: Tensor, outputs: &[usize]) -> TractResult<TVec<TValue>> {
+    /// Writes the input of the next run: images one after the other by `write`, padded with zeros where the shape has
+    /// room for more.
+    fn fill<T: Datum + Copy + Default>(
+        &mut self,
+        shape: &[usize],
+        images: &[Image],
+        write: impl Fn(&Image, &mut [T]) -> TractResult<()>,
+    ) -> TractResult<()> {
+        // A run that failed may hold its input still.
+        let is_free = |last: &Arc<Tensor>| last.shape() == shape && Arc::strong_count(last) == 1;
+        let mut input = match self.input.take().filter(is_free) {
+            Some(last) => last,
+            None => Arc::new(Tensor::zero_dt(T::datum_type(), shape)?),
+        };
+        let tensor = Arc::get_mut(&mut input).context("the input has another owner")?;
+        let mut plain = tensor.try_as_plain_ram_mut()?;
+        let size = shape[1..].iter().product();
+        let (taken, padding) = plain.as_slice_mut::<T>()?.split_at_mut(images.len() * size);
+        for (to, image) in taken.chunks_exact_mut(size).zip(images) {
+            write(image, to)?;
+        }
+        padding.fill(T::default());
+        self.input = Some(input);
+        Ok(())
+    }
+
+    /// Runs the plan on what was filled in; of what leaves it on request only these `outputs` are there.
+    fn run(&mut self, outputs: &[usize]) -> TractResult<TVec<TValue>> {
+        let input = self.input.clone().context("there is no input")?;
         let state = match &mut self.state {
             Some(state) => state,
             none => none.insert(self.plan.spawn()?),
         };
         Region::ask(&mut state.op_states, outputs);
-        state.run(tvec!(input.into()))
+        state.run(tvec!(TValue::from_const(input)))
     }
 }
 
@@ -238,8 +270,7 @@ impl Engine for TractEngine {
             let text = format!("there is no output {output}, the network has {count}");
             return Err(EngineError::Failed(text));
         }
-        let kind = |image: &Image| std::mem::discriminant(image);
-        for alike in images.chunk_by(|a, b| kind(a) == kind(b)) {
+        for alike in images.chunk_by(|a, b| is_crop(a) == is_crop(b)) {
             for chunk in alike.chunks(self.spec.plan_batch.unwrap_or(self.max_batch)) {
                 let result = self.run_alike(chunk, outputs).map_err(failed)?;
                 let slices = outputs.iter().map(|&output| {
@@ -274,46 +305,56 @@ impl Engine for TractEngine {
 impl TractEngine {
     /// Runs the plan for the kind of image that all of the chunk are.
     fn run_alike(&mut self, chunk: &[Image], outputs: &[usize]) -> TractResult<TVec<TValue>> {
-        let (mut tensors, mut crops) = (Vec::new(), Vec::new());
-        for image in chunk {
-            match image {
-                Image::Tensor(tensor) => tensors.push(tensor.data()),
-                Image::Crop(crop) => crops.push(crop.bytes()),
-            }
-        }
         let [channels, height, width] = self.spec.size.shape();
         let batch = self.spec.plan_batch.unwrap_or(chunk.len());
-        if crops.is_empty() {
-            let input = stack(&[batch, channels, height, width], &tensors)?;
-            return self.tensors.run(input, outputs);
+        if !chunk.iter().any(is_crop) {
+            let shape = [batch, channels, height, width];
+            self.tensors.fill(&shape, chunk, write_numbers)?;
+            return self.tensors.run(outputs);
         }
-        let Some(plan) = &mut self.bytes else {
+        let Some(bytes) = &mut self.bytes else {
             bail!("the network takes no bytes");
         };
-        let input = stack(&[batch, height, channels, width], &crops)?;
-        plan.run(input, outputs)
+        bytes.fill(&[batch, height, channels, width], chunk, write_bytes)?;
+        bytes.run(outputs)
     }
 }
 
-/// Images as one tensor of tract's, padded with zeros where the shape has room for more.
-fn stack<T: Datum + Copy>(shape: &[usize], images: &[&[T]]) -> TractResult<Tensor> {
-    let size = shape[1..].iter().product();
-    if let Some(image) = images.iter().find(|image| image.len() != size) {
-        bail!("an image has {} values, expected {size}", image.len());
+fn is_crop(image: &Image) -> bool {
+    matches!(image, Image::Crop(_))
+}
+
+fn write_numbers(image: &Image, to: &mut [f32]) -> TractResult<()> {
+    match image {
+        Image::Tensor(tensor) => {
+            check_size(tensor.data().len(), to.len())?;
+            to.copy_from_slice(tensor.data());
+        }
+        Image::Values(values) => {
+            check_size(values.len(), to.len())?;
+            to.iter_mut()
+                .zip(values.iter())
+                .for_each(|(to, value)| *to = value);
+        }
+        Image::Crop(_) => bail!("a crop among numbers"),
     }
-    if let ([image], [1, ..]) = (images, shape) {
-        return Tensor::from_shape(shape, image);
+    Ok(())
+}
+
+fn write_bytes(image: &Image, to: &mut [u8]) -> TractResult<()> {
+    let Image::Crop(crop) = image else {
+        bail!("numbers among crops");
+    };
+    check_size(crop.bytes().len(), to.len())?;
+    to.copy_from_slice(crop.bytes());
+    Ok(())
+}
+
+fn check_size(got: usize, expected: usize) -> TractResult<()> {
+    if got != expected {
+        bail!("an image has {got} values, expected {expected}");
     }
-    let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
-    let mut plain = tensor.try_as_plain_ram_mut()?;
-    for (to, image) in plain
-        .as_slice_mut::<T>()?
-        .chunks_exact_mut(size)
-        .zip(images)
-    {
-        to.copy_from_slice(image);
-    }
-    Ok(tensor)
+    Ok(())
 }
 
 fn failed(e: impl std::fmt::Display) -> EngineError {

@@ -219,6 +219,13 @@ pub(super) struct AllStatistics {
     pub(super) model_stats: Vec<ModelStatistics>,
 }
 
+/// A request for the index; the repository's name, of which there is one, stands before.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct IndexRequest {
+    #[prost(bool, tag = "2")]
+    pub(super) ready: bool,
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct ModelIndex {
     #[prost(string, tag = "1")]

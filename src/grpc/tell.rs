@@ -9,15 +9,16 @@ use prost::Message;
 
 use super::frame::{self, Frames, Reader};
 use super::messages::{
-    AllStatistics, BatchStatistics, Counted, DynamicBatching, Empty, Index, InferStatistics,
-    ModelConfig, ModelConfigResponse, ModelIndex, ModelInput, ModelMetadata, ModelOutput,
-    ModelStatistics, OfModel, ServerMetadata, TYPE_FP32, TensorMetadata, VersionPolicy, Versions,
-    Yes,
+    AllStatistics, BatchStatistics, Counted, DynamicBatching, Empty, Index, IndexRequest,
+    InferStatistics, ModelConfig, ModelConfigResponse, ModelIndex, ModelInput, ModelMetadata,
+    ModelOutput, ModelStatistics, OfModel, ServerMetadata, TYPE_FP32, TensorMetadata,
+    VersionPolicy, Versions, Yes,
 };
 use crate::classifier::{ServedModel, SharedClassifier};
 use crate::desk::{Deadline, Desk, DeskError};
 use crate::http::{ApiError, client_id};
 use crate::oip::config::{self, Batching};
+use crate::oip::index::{self, IndexedModel};
 use crate::oip::{OipError, metadata, statistics};
 
 /// Most bytes of such a request: two names.
@@ -231,17 +232,25 @@ fn statistics_message(of: statistics::ModelStatistics) -> ModelStatistics {
 }
 
 pub(super) async fn repository_index(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    let answer = |_: Empty| {
-        let classifier = desk.classifier()?;
-        let model = |model: &Arc<ServedModel>| ModelIndex {
-            name: model.info.base_name().to_owned(),
-            version: model.info.version().to_string(),
-            state: "READY".into(),
-            reason: String::new(),
+    let client = client_id(&desk, request.extensions());
+    let answer = async {
+        let asked: IndexRequest = read(&desk, request).await?;
+        let models = match asked.ready {
+            true => index::ready(&desk)?,
+            false => index::all(&desk, client).await?,
         };
-        Ok(Index {
-            models: classifier.models().iter().map(model).collect(),
+        let model = |model: IndexedModel| ModelIndex {
+            name: model.name,
+            version: model.version.to_string(),
+            state: model.state.name().into(),
+            reason: model.state.reason().into(),
+        };
+        Ok::<_, ApiError>(Index {
+            models: models.into_iter().map(model).collect(),
         })
     };
-    unary(&desk, request, answer).await
+    match answer.await {
+        Ok(answer) => frame::answer(&answer),
+        Err(error) => error.into_response(),
+    }
 }

@@ -9,6 +9,7 @@ pub mod binary;
 pub mod config;
 mod datatype;
 mod error;
+pub mod index;
 pub mod json;
 pub mod metadata;
 mod model;

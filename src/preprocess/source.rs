@@ -1,11 +1,12 @@
 //! What a client sends of an image: the encoded file, or pixels or numbers that it has preprocessed itself.
 //!
-//! Given to `classifier`, which decodes the first and takes the others as they are, on the same threads.
+//! Given to `classifier`, which decodes the first and sorts the second on its `prep-N` threads; the numbers go to the
+//! network as they are.
 
 use bytes::Bytes;
 
 use super::{Channels, Preprocessor};
-use crate::tensor::{Crop, Image, Tensor};
+use crate::tensor::{Crop, Image, Values};
 
 /// One image as its client sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Preprocessor {
         self.normalizer.run(crop).into()
     }
 
-    /// Values that are the network's input already.
+    /// Values that are the network's input already; they stay where they are.
     ///
     /// # Shapes
     /// - `values`: `[3, height, width]` `f32`, little-endian, of the size of `crop`
@@ -84,11 +85,8 @@ impl Preprocessor {
     /// # Panics
     /// If there are not as many: whoever takes them from a client checks that.
     #[must_use]
-    pub fn values(&self, values: &[u8]) -> Tensor {
-        let (values, rest) = values.as_chunks::<4>();
-        assert!(rest.is_empty(), "whole values");
-        let data = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
-        Tensor::new(self.spec.crop.shape().to_vec(), data)
+    pub fn values(&self, values: &Bytes) -> Values {
+        Values::new(self.spec.crop, values.clone())
     }
 }
 
@@ -118,13 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn values_are_the_tensor_whatever_the_order() {
+    fn values_are_the_input_whatever_the_order_and_wherever_they_lie() {
         let values: Vec<f32> = (0..12_u8).map(|i| f32::from(i) / 7.0).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let tensor = preprocessor(Channels::Bgr).values(&bytes);
-        assert_eq!(
-            (tensor.shape(), tensor.data()),
-            (&[3, 2, 2][..], &values[..])
-        );
+        for before in 0..4 {
+            let body = [&vec![0; before], &bytes[..]].concat();
+            let body = Bytes::from(body).slice(before..);
+            let taken = preprocessor(Channels::Bgr).values(&body);
+            assert_eq!(taken.len(), 12);
+            assert!(taken.iter().eq(values.iter().copied()), "{before}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Which files beside a model belong to it.
 //!
 //! Called by `parts`. A directory that is named belongs to one model. A file that is named shares its directory with
-//! others: what lies there belongs to it under its own name, and else where it is the only model there.
+//! others: what lies there belongs to it under its own name, and else where it is the only model there. A directory of
+//! versions belongs to each of them: what a version has not for itself is read there.
 
 use std::path::{Path, PathBuf};
 
-use super::ModelError;
+use super::version::version_of;
+use super::{ModelError, ModelOrigin};
 
 /// Names of a list of labels, in the order in which they are looked for.
 const LABELS: [&str; 7] = [
@@ -31,6 +33,8 @@ pub(super) struct Beside {
     pub(super) config: Option<PathBuf>,
     /// What lies there and is not read, with the reason.
     pub(super) note: Option<String>,
+    /// The directory of versions above the model's.
+    versions: Option<PathBuf>,
 }
 
 impl Beside {
@@ -39,9 +43,8 @@ impl Beside {
     pub(super) fn of_directory(dir: &Path, model: &Path) -> Beside {
         let (own, named) = (Beside::by_name(model), Beside::in_directory(dir));
         let note = unread_spec(&own, &named);
-        let above = repository_of(dir).map(|repository| Beside::in_directory(&repository));
         let all = own.or(named).or(Beside::in_directory(&parent(model)));
-        let all = all.or(above.unwrap_or_default());
+        let all = all.or(Beside::above(dir));
         Beside { note, ..all }
     }
 
@@ -50,9 +53,7 @@ impl Beside {
         let dir = parent(model);
         let own = Beside::by_name(model);
         let shared = Beside::in_directory(&dir);
-        let above = repository_of(&dir).map_or_else(Beside::default, |repository| {
-            Beside::in_directory(&repository)
-        });
+        let above = Beside::above(&dir);
         let models = models_in(&dir);
         if models.len() <= 1 {
             let note = unread_spec(&own, &shared);
@@ -111,7 +112,27 @@ impl Beside {
             labels: existing(dir, &LABELS),
             preprocessor: existing(dir, &["preprocessor_config.json"]),
             config: existing(dir, &["config.json"]),
-            note: None,
+            ..Beside::default()
+        }
+    }
+
+    /// What lies above a directory with a model: in the hub's repository that it is of, and where it is a version of a
+    /// model, with the other versions.
+    fn above(dir: &Path) -> Beside {
+        let repository = repository_of(dir);
+        let versions = versions_of(repository.as_deref().unwrap_or(dir));
+        let read = |dir: &PathBuf| Beside::in_directory(dir);
+        let all = repository.as_ref().map(read).unwrap_or_default();
+        let all = all.or(versions.as_ref().map(read).unwrap_or_default());
+        Beside { versions, ..all }
+    }
+
+    /// What a file that belongs to the model is called, for people: one that lies with the versions is above them.
+    pub(super) fn name_of(&self, path: &Path) -> String {
+        let name = file_name(path);
+        match self.versions.is_some() && path.parent() == self.versions.as_deref() {
+            true => format!("../{name}"),
+            false => name,
         }
     }
 
@@ -122,6 +143,7 @@ impl Beside {
             preprocessor: self.preprocessor.or(other.preprocessor),
             config: self.config.or(other.config),
             note: self.note.or(other.note),
+            versions: self.versions.or(other.versions),
         }
     }
 }
@@ -222,6 +244,35 @@ fn models_in(dir: &Path) -> Vec<PathBuf> {
     let mut models: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_model).collect();
     models.sort();
     models
+}
+
+/// Whether a directory has a model, or a choice; a link that leads nowhere is there too: whoever reads it says why it
+/// cannot.
+pub(super) fn has_model(dir: &Path) -> bool {
+    model_in(dir).map_or(true, |model| model.symlink_metadata().is_ok())
+}
+
+/// The directories in which what belongs to a model may lie; none of what has no files of its own.
+#[must_use]
+pub fn directories_of(origin: &ModelOrigin) -> Vec<PathBuf> {
+    let (dir, nested) = match origin {
+        ModelOrigin::Directory(dir) => (dir.clone(), Some(dir.join("onnx"))),
+        ModelOrigin::File(path) => (parent(path), None),
+        ModelOrigin::Builtin(_) | ModelOrigin::Catalog(..) => return Vec::new(),
+    };
+    let repository = repository_of(&dir);
+    let versions = versions_of(repository.as_deref().unwrap_or(&dir));
+    let nested = nested.filter(|nested| nested.is_dir());
+    let others = [nested, repository, versions].into_iter().flatten();
+    std::iter::once(dir).chain(others).collect()
+}
+
+/// The directory above one that is a version's: its name is a number, and the other has no model of its own.
+fn versions_of(dir: &Path) -> Option<PathBuf> {
+    let full = std::path::absolute(dir).ok()?;
+    version_of(full.file_name()?.to_str()?)?;
+    let above = full.parent()?;
+    (!has_model(above)).then(|| above.to_owned())
 }
 
 /// The directory above one named `onnx`, in which hubs' repositories keep their models.
@@ -374,6 +425,50 @@ mod tests {
             model_in(dir.path()).expect("one"),
             dir.path().join("onnx/model.onnx")
         );
+    }
+
+    #[test]
+    fn version_has_what_lies_with_the_other_versions_unless_it_has_its_own() {
+        let dir = directory(&[
+            "birds/1/model.onnx",
+            "birds/1/labels.txt",
+            "birds/2/model.onnx",
+            "birds/3/onnx/model.onnx",
+            "birds/labels.txt",
+            "birds/model.toml",
+            "labels.csv",
+        ]);
+        let at = |path: &str| dir.path().join(path);
+        let told = |beside: &Beside| {
+            let files = [&beside.spec, &beside.labels].into_iter().flatten();
+            let names: Vec<String> = files.map(|path| beside.name_of(path)).collect();
+            names.join(" ")
+        };
+        for (version, expected) in [
+            ("birds/1", "../model.toml labels.txt"),
+            ("birds/2", "../model.toml ../labels.txt"),
+            ("birds/3", "../model.toml ../labels.txt"),
+        ] {
+            let model = model_in(&at(version)).expect("one");
+            let of_directory = Beside::of_directory(&at(version), &model);
+            assert_eq!(told(&of_directory), expected, "{version}");
+            assert_eq!(told(&Beside::of_file(&model)), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn directory_above_that_is_none_of_versions_is_not_looked_at() {
+        for files in [
+            ["v2/model.onnx", "labels.txt", "model.toml"],
+            ["02/model.onnx", "labels.txt", "model.toml"],
+            ["2/model.onnx", "labels.txt", "model.onnx"],
+        ] {
+            let dir = directory(&files);
+            let model = dir.path().join(files[0]);
+            let of_directory = Beside::of_directory(&parent(&model), &model);
+            assert_eq!(names(&of_directory), "", "{files:?}");
+            assert_eq!(names(&Beside::of_file(&model)), "", "{files:?}");
+        }
     }
 
     #[test]

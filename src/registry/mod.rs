@@ -26,6 +26,7 @@ mod target;
 mod text;
 mod version;
 
+pub use self::beside::directories_of;
 pub use self::builtin::{BUILTINS, Builtin};
 pub use self::catalog::{Catalog, CatalogEntry, CatalogError, LabelSet, nearest};
 pub use self::error::ModelError;

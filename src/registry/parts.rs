@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::beside::{self, Beside, file_name};
+use super::beside::{self, Beside};
 use super::builtin::Builtin;
 use super::exporters::{self, Metadata, Table};
 use super::hashed::read_hashed;
@@ -120,7 +120,7 @@ fn described_parts(path: &Path, beside: Beside) -> Result<Parts, ModelError> {
         .unwrap_or_default();
     let preprocessor = read_table(beside.preprocessor.as_deref())?;
     let config = read_table(beside.config.as_deref())?;
-    let listed = read_labels(beside.labels.as_deref())?;
+    let listed = read_labels(&beside)?;
     let mut parts = file_parts(path)?;
     if let Some(expected) = spec.sha256 {
         if !expected.eq_ignore_ascii_case(&parts.sha256) {
@@ -133,7 +133,10 @@ fn described_parts(path: &Path, beside: Beside) -> Result<Parts, ModelError> {
         parts.dir = None; // the digest covers one file
     }
     let metadata = Metadata(metadata_of(&parts.onnx));
-    let name = |path: &Option<PathBuf>| path.as_deref().map(file_name).unwrap_or_default();
+    let name = |path: &Option<PathBuf>| {
+        let name = path.as_deref().map(|path| beside.name_of(path));
+        name.unwrap_or_default()
+    };
     let mut recipes = Vec::new();
     if let Some(given) = &spec.preprocess {
         recipes.push(Recipe::of_given(name(&beside.spec), given));
@@ -155,7 +158,7 @@ fn described_parts(path: &Path, beside: Beside) -> Result<Parts, ModelError> {
         && let (Some(table), Some(path)) = (&config, &beside.config)
     {
         let found = exporters::labels(table).map_err(|e| bad_labels(path, &e))?;
-        labels = found.map(|labels| (labels, file_name(path)));
+        labels = found.map(|labels| (labels, beside.name_of(path)));
     }
     if labels.is_none() {
         let found = metadata.labels().map_err(|e| bad_labels(path, &e))?;
@@ -181,8 +184,8 @@ fn bad_labels(path: &Path, error: &LabelsError) -> ModelError {
     }
 }
 
-fn read_labels(path: Option<&Path>) -> Result<Option<(Labels, String)>, ModelError> {
-    let Some(path) = path else {
+fn read_labels(beside: &Beside) -> Result<Option<(Labels, String)>, ModelError> {
+    let Some(path) = &beside.labels else {
         return Ok(None);
     };
     let read = match path.extension().is_some_and(|e| e == "json") {
@@ -190,7 +193,7 @@ fn read_labels(path: Option<&Path>) -> Result<Option<(Labels, String)>, ModelErr
         false => Labels::parse,
     };
     let labels = read(&read_text(path)?).map_err(|e| bad_labels(path, &e))?;
-    Ok(Some((labels, file_name(path))))
+    Ok(Some((labels, beside.name_of(path))))
 }
 
 fn read_table(path: Option<&Path>) -> Result<Option<Table>, ModelError> {

@@ -22,18 +22,35 @@ use self::stamp::Stamp;
 /// Finds the model of a name.
 pub type Find = dyn Fn(&str) -> Result<ModelRef, ModelError> + Send + Sync;
 
+/// The names of the models that clients may load and that lie in the models directory.
+pub type List = dyn Fn() -> Vec<String> + Send + Sync;
+
 /// Loads a model.
 pub type Load = dyn Fn(&ModelRef) -> Result<LoadedModel, ModelError> + Send + Sync;
 
+/// What the names mean that clients give.
+pub struct Names {
+    /// The model of a name that was not given at the start: from the catalogue and the models directory alone, never by a
+    /// path.
+    pub find: Box<Find>,
+    /// What of these lies in the models directory.
+    pub list: Box<List>,
+}
+
 /// How models are found and loaded, as the flags say.
 pub struct Source {
-    /// The model of a name that a client gives and that was not given at the start: from the catalogue and the models
-    /// directory alone, never by a path.
-    pub find: Box<Find>,
+    /// What clients may name.
+    pub names: Names,
     /// Loads it.
     pub load: Box<Load>,
     /// Tells log and metrics of a model that is served from now on.
     pub announce: Box<dyn Fn(&LoadedModel) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Source {
@@ -249,6 +266,14 @@ impl Repository {
         }
     }
 
+    /// The names of the models that can be loaded: what was given at the start, and what lies in the models directory;
+    /// some may be there twice. Reads directories.
+    #[must_use]
+    pub fn known(&self) -> Vec<String> {
+        let given = self.given().iter().flat_map(ModelRef::names);
+        given.chain((self.source.names.list)()).collect()
+    }
+
     fn given(&self) -> &[ModelRef] {
         self.given.get().map_or(&[], Vec::as_slice)
     }
@@ -264,7 +289,7 @@ impl Repository {
         if let Some(same) = given.iter().find(|g| is_same_model(&g.name, name)) {
             return Ok(same.clone());
         }
-        (self.source.find)(name).or_else(|error| {
+        (self.source.names.find)(name).or_else(|error| {
             let known = newest(name, served.chain(given));
             known.cloned().ok_or(RepositoryError::NotFound(error))
         })

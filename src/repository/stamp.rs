@@ -2,34 +2,31 @@
 //!
 //! Asked by `Repository` on a reload: SIGHUP is sent for keys and certificates too.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::registry::ModelOrigin;
+use crate::registry::{ModelOrigin, directories_of};
 
-/// Names, sizes and times of the files beside a model, its own among them; links are followed.
+/// Paths, sizes and times of the files among which a model's are; links are followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<(OsString, u64, SystemTime)>);
+pub(super) struct Stamp(Vec<(PathBuf, u64, SystemTime)>);
 
 impl Stamp {
     /// That of now; none of what has no files of its own, or whose directory cannot be read.
     pub(super) fn of(origin: &ModelOrigin) -> Option<Stamp> {
-        let directory = match origin {
-            ModelOrigin::Directory(path) => path,
-            ModelOrigin::File(path) => match path.parent() {
-                Some(parent) if parent != Path::new("") => parent,
-                _ => Path::new("."),
-            },
-            ModelOrigin::Builtin(_) | ModelOrigin::Catalog(..) => return None,
-        };
+        let directories = directories_of(origin);
+        if directories.is_empty() {
+            return None;
+        }
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(directory).ok()?.flatten() {
-            let Ok(meta) = std::fs::metadata(entry.path()) else {
-                continue;
-            };
-            if let (true, Ok(time)) = (meta.is_file(), meta.modified()) {
-                files.push((entry.file_name(), meta.len(), time));
+        for directory in directories {
+            for entry in std::fs::read_dir(directory).ok()?.flatten() {
+                let Ok(meta) = std::fs::metadata(entry.path()) else {
+                    continue;
+                };
+                if let (true, Ok(time)) = (meta.is_file(), meta.modified()) {
+                    files.push((entry.path(), meta.len(), time));
+                }
             }
         }
         files.sort();

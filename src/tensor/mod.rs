@@ -1,8 +1,11 @@
-//! An image on its way to a network: a dense `f32` tensor, NCHW, or the crop's bytes; both owned.
+//! An image on its way to a network: a dense `f32` tensor, NCHW, a client's own numbers as they came, or the crop's
+//! bytes.
 //!
 //! Made by preprocess, carried by the batcher, stacked and run by the engine.
 
 mod size;
+
+use bytes::Bytes;
 
 pub use self::size::{Sides, Size};
 
@@ -101,11 +104,50 @@ impl Crop {
     }
 }
 
+/// A network's input as its client has sent it, part of the body that it came in: `[3, height, width]` `f32`,
+/// little-endian, at any alignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Values {
+    bytes: Bytes,
+}
+
+impl Values {
+    /// Wraps the numbers of an image of this size.
+    ///
+    /// # Panics
+    /// If there are not four bytes for each of its values: a caller's mistake, never a user's.
+    #[must_use]
+    pub fn new(size: Size, bytes: Bytes) -> Values {
+        assert_eq!(bytes.len(), 4 * size.values(), "values of {size}");
+        Values { bytes }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() / 4
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The numbers in row-major order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = f32> {
+        let (values, _) = self.bytes.as_chunks::<4>();
+        values.iter().map(|value| f32::from_le_bytes(*value))
+    }
+}
+
 /// An image on its way to a network.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Image {
     /// Normalized: `[3, height, width]`. Every network takes it.
     Tensor(Tensor),
+    /// The same as a client has sent it.
+    Values(Values),
     /// A quarter of the memory, for a network that normalizes it itself.
     Crop(Crop),
 }
@@ -113,6 +155,12 @@ pub enum Image {
 impl From<Tensor> for Image {
     fn from(tensor: Tensor) -> Image {
         Image::Tensor(tensor)
+    }
+}
+
+impl From<Values> for Image {
+    fn from(values: Values) -> Image {
+        Image::Values(values)
     }
 }
 

@@ -1,9 +1,11 @@
-//! Networks that take the bytes of a crop: the answers must be those for the normalized tensor, to the last bit.
+//! Networks that take the bytes of a crop, or a client's own numbers: the answers must be those for the normalized tensor,
+//! to the last bit.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kernels::nn::{Arithmetic, Precision};
 use kernels::{Features, Isa};
 use resnet::batcher::BatchPolicy;
@@ -12,7 +14,7 @@ use resnet::engine::{Engine, EngineError, EngineOptions, EngineSpec, Model};
 use resnet::metrics::Metrics;
 use resnet::preprocess::{ExifMode, ImageOptions, Preprocessor};
 use resnet::registry::{Catalog, LoadedModel, ModelRef, load};
-use resnet::tensor::Image;
+use resnet::tensor::{Image, Size, Tensor, Values};
 
 use crate::harness::{fixture, skipped, tiny_reference};
 
@@ -50,13 +52,20 @@ fn references(wide: &Path) -> Vec<ModelRef> {
     std::iter::once(tiny_reference()).chain(fixtures).collect()
 }
 
+/// A tensor as clients send it, in a body in which other bytes stand before it.
+fn as_sent(tensor: &Tensor, size: Size) -> Image {
+    let bytes = tensor.data().iter().flat_map(|v| v.to_le_bytes());
+    let body = Bytes::from_iter([0].into_iter().chain(bytes));
+    Values::new(size, body.slice(1..)).into()
+}
+
 fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
     let bits = |output: &Vec<f32>| output.iter().map(|v| v.to_bits()).collect();
     outputs.iter().map(bits).collect()
 }
 
 #[test]
-fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
+fn crop_and_values_give_the_bits_of_their_tensor_in_every_precision_and_company() {
     let wide = tempfile::tempdir().unwrap();
     let avx2 = Features::vectors(Isa::Avx2);
     let precisions = Precision::FLOATS.map(|precision| (precision, Features::detect()));
@@ -78,11 +87,17 @@ fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
             assert!(loaded.model.spec().takes_bytes, "{name}");
             let preprocessor =
                 Preprocessor::new(loaded.preprocess.clone(), ImageOptions::default());
-            let (mut tensors, mut crops) = (Vec::<Image>::new(), Vec::<Image>::new());
+            let (mut tensors, mut values, mut crops) = (
+                Vec::<Image>::new(),
+                Vec::<Image>::new(),
+                Vec::<Image>::new(),
+            );
             for photo in photos() {
                 let tensor = preprocessor.run(&photo, ExifMode::Apply, &|| false);
                 let crop = preprocessor.crop(&photo, ExifMode::Apply, &|| false);
-                tensors.push(tensor.unwrap().image.into());
+                let tensor = tensor.unwrap().image;
+                values.push(as_sent(&tensor, loaded.model.spec().size));
+                tensors.push(tensor.into());
                 crops.push(crop.unwrap().image.into());
             }
             let mut engine = loaded.model.spawn().unwrap();
@@ -92,12 +107,15 @@ fn crop_gives_the_bits_of_its_tensor_in_every_precision_and_company() {
             assert_eq!(bits(&engine.run(&crops).unwrap()), bits(&want), "{name}");
             // one of each in turn, and each alone
             let mixed: Vec<Image> = (0..crops.len())
-                .map(|i| [&crops, &tensors][i % 2][i].clone())
+                .map(|i| [&crops, &tensors, &values][i % 3][i].clone())
                 .collect();
             assert_eq!(bits(&engine.run(&mixed).unwrap()), bits(&want), "{name}");
-            for (crop, want) in crops.iter().zip(&want) {
-                let alone = engine.run(std::slice::from_ref(crop)).unwrap();
-                assert_eq!(bits(&alone), bits(std::slice::from_ref(want)), "{name}");
+            assert_eq!(bits(&engine.run(&values).unwrap()), bits(&want), "{name}");
+            for images in [&crops, &values] {
+                for (image, want) in images.iter().zip(&want) {
+                    let alone = engine.run(std::slice::from_ref(image)).unwrap();
+                    assert_eq!(bits(&alone), bits(std::slice::from_ref(want)), "{name}");
+                }
             }
         }
     }

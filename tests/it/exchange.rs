@@ -7,6 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::grpc;
 use crate::harness::{Answer, Process, agent, eventually, fixture, fixture_bytes, resnet};
 
 /// A server whose clients may exchange models, with a directory of models that holds `birds`.
@@ -439,4 +440,61 @@ fn two_hundred_exchanges_under_load_fail_no_request_and_leave_nothing_behind() {
         threads.is_some_and(|n| n.parse::<f64>().unwrap() <= 20.0)
     });
     assert_eq!(place.served(), ["resnet18-tiny"]);
+}
+
+/// What the index has by a body: names, versions, states and reasons.
+fn indexed(place: &Exchanging, body: &[u8]) -> Vec<[String; 4]> {
+    let index = place.post("/v2/repository/index", body).ok();
+    let entries = index.as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let entry =
+        |entry: &Value| ["name", "version", "state", "reason"].map(|field| text(&entry[field]));
+    entries.map(entry).collect()
+}
+
+#[test]
+fn index_lists_what_could_be_loaded_too() {
+    let place = Exchanging::start(&["--model-control", "--grpc-port", "0"]);
+    let at = |file: &str| place.models.path().join(file);
+    let model = fixture("models/opset13.onnx");
+    for file in ["owls/2/model.onnx", "owls/10/model.onnx", "trees.onnx"] {
+        fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+        fs::copy(&model, at(file)).unwrap();
+    }
+    let ready = |name: &str, version: &str| [name, version, "READY", ""].map(str::to_owned);
+    let lying =
+        |name: &str, version: &str| [name, version, "UNAVAILABLE", "not loaded"].map(str::to_owned);
+    let served = [ready("resnet18-tiny", "1")];
+    let others = [
+        lying("birds", "1"),
+        lying("owls", "2"),
+        lying("owls", "10"),
+        lying("trees", "1"),
+    ];
+    let all = [&served[..], &others].concat();
+    for body in [&b""[..], b"{}", b"{\"ready\": false}"] {
+        assert_eq!(indexed(&place, body), all);
+    }
+    assert_eq!(indexed(&place, b"{\"ready\": true}"), served);
+    let by_grpc = |ready: bool| grpc::index(grpc::address_of(&place.server), ready);
+    assert_eq!((by_grpc(false), by_grpc(true)), (all, served.to_vec()));
+
+    // Each is loaded by what the index tells of it.
+    for [name, version, ..] in others {
+        let name = match version.as_str() {
+            "1" => name,
+            version => format!("{name}@{version}"),
+        };
+        place.change("load", &name).ok();
+    }
+    place.change("unload", "resnet18-tiny").ok();
+    let expected = [
+        ready("birds", "1"),
+        ready("owls", "2"),
+        ready("owls", "10"),
+        ready("trees", "1"),
+        // It was given at the start.
+        lying("resnet18-tiny", "1"),
+    ];
+    assert_eq!(indexed(&place, b""), expected);
 }

@@ -173,6 +173,7 @@ impl Engine for FakeEngine {
         }
         let data = |image: &Image| match image {
             Image::Tensor(tensor) => tensor.data().to_vec(),
+            Image::Values(values) => values.iter().collect(),
             Image::Crop(_) => panic!("the fake network takes no bytes"),
         };
         let images: Vec<Vec<f32>> = images.iter().map(data).collect();

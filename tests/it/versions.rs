@@ -194,6 +194,32 @@ fn versions() -> tempfile::TempDir {
 }
 
 #[test]
+fn labels_beside_the_versions_are_those_of_each_that_has_none() {
+    let dir = versions();
+    let labels = |names: [&str; 7]| names.join("\n");
+    let birds = labels(["wren", "robin", "rook", "tit", "jay", "owl", "kite"]);
+    fs::write(dir.path().join("birds/labels.txt"), birds).unwrap();
+    let own = labels(["a", "b", "c", "d", "e", "f", "g"]);
+    fs::write(dir.path().join("birds/2/labels.txt"), own).unwrap();
+    let models = dir.path().display().to_string();
+    let server = Process::start(&["--models-dir", &models, "--model", "birds@1,birds@2"]);
+    for (name, from, first) in [
+        ("birds@1", "../labels.txt", "wren"),
+        ("birds@2", "labels.txt", "a"),
+    ] {
+        let line = server.log.line("the model's", |l| {
+            l["model"] == name && l["message"] == "model described"
+        });
+        assert_eq!(line["labels_from"], from, "{line}");
+        let url = format!("http://{}/classify?model={name}&top_k=7", server.address);
+        let answer = Answer::of(agent().post(url).send(plain_png(1))).ok();
+        let predictions = answer["predictions"].as_array().unwrap();
+        let named = |p: &&Value| p["class_index"] == 0;
+        assert_eq!(predictions.iter().find(named).unwrap()["label"], first);
+    }
+}
+
+#[test]
 fn versions_in_the_models_directory_come_and_go() {
     let dir = versions();
     let models = dir.path().display().to_string();

@@ -27,6 +27,7 @@ use crate::config::{
 use crate::desk::Desk;
 use crate::metrics::Metrics;
 use crate::registry::{ModelOrigin, ModelRef};
+use crate::repository::Names;
 use crate::server::{Drained, Server};
 
 /// The flags of `resnet serve`.
@@ -286,8 +287,18 @@ async fn load_models(
         engine,
         classifier,
     } = plan;
-    let find = Box::new(move |name: &str| ModelRef::in_store(name, &catalog, store.as_ref()));
-    let repository = Arc::new(load::repository(engine, classifier, find, metrics));
+    let (known, place) = (catalog.clone(), store.clone());
+    let list = Box::new(move || {
+        let names = place
+            .as_ref()
+            .map(|store| ModelRef::names_in_store(&known, store));
+        names.unwrap_or_default()
+    });
+    let names = Names {
+        find: Box::new(move |name: &str| ModelRef::in_store(name, &catalog, store.as_ref())),
+        list,
+    };
+    let repository = Arc::new(load::repository(engine, classifier, names, metrics));
     desk.set_repository(Arc::clone(&repository), model_control);
     let (send, receive) = oneshot::channel();
     let load = move || {

@@ -27,7 +27,7 @@ fn photos(size: Size) -> Vec<Image> {
 fn numbers(image: &Image) -> &[f32] {
     match image {
         Image::Tensor(image) => image.data(),
-        Image::Crop(_) => panic!("a tensor"),
+        Image::Values(_) | Image::Crop(_) => panic!("a tensor"),
     }
 }
 

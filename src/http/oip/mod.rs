@@ -37,7 +37,7 @@ pub(super) fn routes(limits: &RequestLimits) -> Vec<Route> {
             tell::all_statistics,
             told::all_statistics(),
         ),
-        Route::posted("/v2/repository/index", repository::index, told::index()),
+        Route::posted("/v2/repository/index", repository::list, told::index()),
         Route::posted(
             "/v2/repository/models/{model}/load",
             repository::load,

@@ -1,4 +1,4 @@
-//! The extension `model_repository`: which models are served, and their exchange where clients may.
+//! The extension `model_repository`: which models there are, and their exchange where clients may.
 
 use std::sync::Arc;
 
@@ -10,46 +10,56 @@ use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::http::body::read_small;
+use crate::http::client::client_id;
 use crate::http::error::ApiError;
 use crate::oip::OipError;
+use crate::oip::index::{self, IndexedModel};
 use crate::oip::json::{Object, from_slice};
 use crate::repository::Change;
 
 /// A request for the index; clients send nothing, or an object.
 #[derive(Debug, Default, serde::Deserialize)]
 struct IndexRequest {
-    /// Whether only models that are ready are wanted; all are.
+    /// Whether only models that are ready are wanted.
     #[serde(default)]
-    #[allow(dead_code, reason = "read so that its type is checked")]
     ready: Option<bool>,
 }
 
 /// Most bytes of such a request.
 const MOST: usize = 4 << 10;
 
-pub(super) async fn index(
+pub(super) async fn list(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
+    let client = client_id(&desk, request.extensions());
     let mut body = request.into_body();
     let body = read_small(&mut body, MOST, desk.limits().body_timeout).await?;
-    check(&body)?;
-    let classifier = desk.classifier()?;
-    let models = classifier.models().iter().map(|model| {
-        let (name, version) = (model.info.base_name(), model.info.version().to_string());
-        json!({"name": name, "version": version, "state": "READY", "reason": ""})
+    let models = match asked(&body)?.ready {
+        Some(true) => index::ready(&desk)?,
+        Some(false) | None => index::all(&desk, client).await?,
+    };
+    let models = models.into_iter().map(|model| {
+        let IndexedModel {
+            name,
+            version,
+            state,
+        } = model;
+        let version = version.to_string();
+        json!({"name": name, "version": version, "state": state.name(), "reason": state.reason()})
     });
     Ok(Json(models.collect()))
 }
 
-fn check(body: &[u8]) -> Result<(), OipError> {
+fn asked(body: &[u8]) -> Result<IndexRequest, OipError> {
     if body.trim_ascii().is_empty() {
-        return Ok(());
+        return Ok(IndexRequest::default());
     }
-    let wrong = |_| OipError::Json("allowed is {\"ready\": true} or nothing".into());
-    from_slice::<Object<IndexRequest>>(body)
-        .map(drop)
-        .map_err(wrong)
+    let wrong = |_| {
+        OipError::Json("allowed is {\"ready\": true}, {\"ready\": false}, {} or nothing".into())
+    };
+    let Object(request) = from_slice(body).map_err(wrong)?;
+    Ok(request)
 }
 
 /// A request to load or unload; clients send nothing, `{}`, or parameters.

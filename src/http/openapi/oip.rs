@@ -161,10 +161,22 @@ pub(in crate::http) fn index() -> Operation {
     Operation {
         body: optional(&json!({
             "type": "object",
-            "properties": {"ready": {"type": ["boolean", "null"], "description": "without effect: all are ready"}},
+            "properties": {"ready": {"type": ["boolean", "null"], "description": "whether only models that are served are wanted"}},
         })),
-        problems: [&OF_BODIES[..], &[kind::BAD_JSON, Kind::of(Code::NotReady)]].concat(),
-        ..told("index", "The models that are served", "RepositoryIndex")
+        problems: [
+            &OF_BODIES[..],
+            &[
+                kind::BAD_JSON,
+                Kind::of(Code::NotReady),
+                Kind::of(Code::DeadlineExceeded),
+            ],
+        ]
+        .concat(),
+        ..told(
+            "index",
+            "The models that are served, and those that can be loaded",
+            "RepositoryIndex",
+        )
     }
 }
 

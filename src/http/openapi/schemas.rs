@@ -235,7 +235,7 @@ fn protocol() -> Value {
     let entry = json!({
         "name": text(),
         "version": text(),
-        "state": {"enum": ["READY"]},
+        "state": {"enum": ["READY", "UNAVAILABLE"]},
         "reason": text(),
     });
     let yes = json!({"const": true});

@@ -2,6 +2,7 @@
 //!
 //! Called by `cli` for every `--model`; hands a `ModelRef` to `load`. Reads no file's content.
 
+mod listing;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -101,6 +102,26 @@ impl ModelRef {
         let store = store.ok_or_else(|| ModelError::NoStore(name.into()))?;
         let source = stored(name, store).ok_or_else(|| not_in_store(name, catalog, store))?;
         ModelRef::found(name.into(), source).of_versions()
+    }
+
+    /// The names of the versions in the directory that it was given by; its own name where it was given otherwise.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let versions = self.versions.as_deref().map(versions::in_directory);
+        // A directory that is no longer there holds none.
+        let versions = versions.and_then(Result::ok).unwrap_or_default();
+        if versions.is_empty() {
+            return vec![self.name.clone()];
+        }
+        let base = split_version(&self.name).0;
+        let numbers = versions.iter().map(|(number, _)| number);
+        numbers.map(|number| format!("{base}@{number}")).collect()
+    }
+
+    /// The names of the models that lie in the store, each version under its own, by name.
+    #[must_use]
+    pub fn names_in_store(catalog: &Catalog, store: &Store) -> Vec<String> {
+        listing::names(catalog, store)
     }
 
     /// What the directory of versions that it was given by holds now: the version of this number, else the newest. None

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::registry::ModelError;
-use crate::registry::beside::model_in;
+use crate::registry::beside::has_model;
 use crate::registry::version::version_of;
 
 /// The versions, the oldest first; none of a directory that has a model of its own, and of what is no directory.
@@ -62,11 +62,6 @@ pub(super) fn one_of(
 pub(super) fn numbers(versions: &[(u32, PathBuf)]) -> String {
     let numbers: Vec<String> = versions.iter().map(|(n, _)| n.to_string()).collect();
     numbers.join(", ")
-}
-
-/// Whether there is one, or a choice; a link that leads nowhere is there too: whoever reads it says why it cannot.
-fn has_model(directory: &Path) -> bool {
-    model_in(directory).map_or(true, |model| model.symlink_metadata().is_ok())
 }
 
 #[cfg(test)]

@@ -1,27 +1,20 @@
 //! Calls by TLS, and through a proxy that speaks HTTP/2 to the server.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::{Called, INFER, UNAUTHENTICATED, call, call_raw, framed, photo, request};
+use super::{Called, INFER, UNAUTHENTICATED, address_of, call, call_raw, framed, photo, request};
 use crate::harness::Process;
 use crate::harness::http2::{Exchanged, block_on, connect, exchange};
 use crate::proxies::Proxy;
 use crate::tls::{Files, Identity, client_of};
 
-/// Where a server speaks gRPC.
-fn grpc_address(server: &Process) -> SocketAddr {
-    let line = server.log.message("gRPC");
-    line["grpc_address"].as_str().unwrap().parse().unwrap()
-}
-
 /// The numbers of the photo, by a call without anything between.
 fn expected() -> Vec<u8> {
     let plain = Process::start(&["--grpc-port", "0"]);
-    let response = call(grpc_address(&plain), &photo()).infer();
+    let response = call(address_of(&plain), &photo()).infer();
     response.raw_output_contents.concat()
 }
 
@@ -30,7 +23,7 @@ fn call_by_tls_is_answered_as_any_other() {
     let identity = Identity::new();
     let files = Files::with(&identity);
     let server = files.serve(&["--grpc-port", "0"]);
-    let address = grpc_address(&server);
+    let address = address_of(&server);
     let ask = |protocol: &'static str| -> std::io::Result<Exchanged> {
         let mut config = client_of(
             &[&identity],
@@ -57,7 +50,7 @@ fn call_by_tls_is_answered_as_any_other() {
 fn call_through_haproxy_is_answered_as_any_other() {
     let keys = [("RESNET_API_KEYS", "alice:a-key-of-sixteen-letters-or-more")];
     let server = Process::start_with_env(&["--grpc-port", "0"], &keys);
-    let Some(proxy) = Proxy::start("haproxy-h2", grpc_address(&server)) else {
+    let Some(proxy) = Proxy::start("haproxy-h2", address_of(&server)) else {
         return;
     };
     let body = framed(&photo());

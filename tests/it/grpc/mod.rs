@@ -14,7 +14,7 @@ use prost::Message;
 
 use crate::fake::{FakeModel, Gate};
 use crate::harness::http2::{Exchanged, block_on, connect, exchange};
-use crate::harness::{Settings, TestServer, fixture_bytes};
+use crate::harness::{Process, Settings, TestServer, fixture_bytes};
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct InferRequest {
@@ -82,6 +82,30 @@ struct StreamInferResponse {
     error_message: String,
     #[prost(message, optional, tag = "2")]
     infer_response: Option<InferResponse>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct IndexRequest {
+    #[prost(bool, tag = "2")]
+    ready: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Index {
+    #[prost(message, repeated, tag = "1")]
+    models: Vec<ModelIndex>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct ModelIndex {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    version: String,
+    #[prost(string, tag = "3")]
+    state: String,
+    #[prost(string, tag = "4")]
+    reason: String,
 }
 
 pub(crate) const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -185,6 +209,23 @@ fn framed(message: &impl Message) -> Vec<u8> {
 
 pub(crate) fn call(address: SocketAddr, request: &InferRequest) -> Called {
     call_raw(address, INFER, &[], &framed(request))
+}
+
+/// Where a process speaks gRPC.
+pub(crate) fn address_of(server: &Process) -> SocketAddr {
+    let line = server.log.message("gRPC");
+    line["grpc_address"].as_str().unwrap().parse().unwrap()
+}
+
+/// What the index has: names, versions, states and reasons; of the models that are ready, or of all.
+pub(crate) fn index(address: SocketAddr, ready: bool) -> Vec<[String; 4]> {
+    let request = framed(&IndexRequest { ready });
+    let path = "/inference.GRPCInferenceService/RepositoryIndex";
+    let called = call_raw(address, path, &[], &request);
+    assert_eq!(called.status, OK, "{called:?}");
+    let index = Index::decode(&called.body[5..]).unwrap();
+    let entry = |m: ModelIndex| [m.name, m.version, m.state, m.reason];
+    index.models.into_iter().map(entry).collect()
 }
 
 fn start(settings: Settings) -> (TestServer, Arc<Gate>) {
