@@ -179,6 +179,7 @@ fn add_int8(
     let meaning = if conv.relu { POSITIVE } else { SIGNED };
     let layer = Int8Conv {
         moving,
+        groups: 1,
         outputs,
         weights: &weights,
         scales: &scales,

@@ -296,6 +296,7 @@ impl Compiler<'_> {
         let bias = bias(conv, input, scales)?;
         let layer = Int8Conv {
             moving: moving(&conv.window, node),
+            groups: conv.groups,
             outputs: conv.outputs,
             weights: &weights,
             scales,

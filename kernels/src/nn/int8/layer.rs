@@ -12,9 +12,11 @@ use crate::nn::layer::{SlidingWindow, Value};
 pub struct Int8Conv<'a> {
     /// How its window moves.
     pub moving: SlidingWindow,
+    /// Groups.
+    pub groups: usize,
     /// Output channels.
     pub outputs: usize,
-    /// `[outputs, inputs, height, width]`, each times its output's scale.
+    /// `[outputs, inputs / groups, height, width]`, each times its output's scale.
     pub weights: &'a [i8],
     /// One an output channel.
     pub scales: &'a [f32],
@@ -54,7 +56,11 @@ impl Int8Conv<'_> {
 
     pub(crate) fn check(&self, inputs: usize) -> Result<(), Unsupported> {
         let [rows, columns] = self.moving.kernel;
-        let fits = self.weights.len() == self.outputs * inputs * rows * columns
+        let per_group = inputs / self.groups.max(1);
+        let fits = self.groups > 0
+            && inputs.is_multiple_of(self.groups)
+            && self.outputs.is_multiple_of(self.groups)
+            && self.weights.len() == self.outputs * per_group * rows * columns
             && self.scales.len() == self.outputs
             && self.bias.len() == self.outputs
             && self.outputs > 0

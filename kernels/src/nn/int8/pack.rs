@@ -141,7 +141,10 @@ impl Packed {
 }
 
 /// What an output's sum begins with: the bias, less the products of the input's zero.
-fn offset(
+///
+/// # Errors
+/// [`Unsupported`] if a sum could be larger than what is converted exactly.
+pub(super) fn offset(
     source: &QuantizedWeights<'_>,
     output: usize,
     weights: &[i8],

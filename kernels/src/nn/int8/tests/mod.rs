@@ -106,6 +106,7 @@ fn sums_that_are_not_exact_are_refused() {
     };
     let layer = |bias: &'static [i32], scales: &'static [f32]| Int8Conv {
         moving,
+        groups: 1,
         outputs: 1,
         weights: &[1, 1, 1],
         scales,
