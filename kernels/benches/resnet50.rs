@@ -190,6 +190,7 @@ fn add_int8(
             own_relu: false,
         }),
         relu: conv.relu,
+        most: f32::INFINITY,
         output: Some(meaning),
         border: conv.border,
     };

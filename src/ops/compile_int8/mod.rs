@@ -303,6 +303,7 @@ impl Compiler<'_> {
             bias: &bias,
             residual: sum.map(|(residual, _)| residual),
             relu: sum.map_or(conv.relu, |(_, relu)| relu),
+            most: conv.most,
             output,
             border,
         };

@@ -26,6 +26,9 @@ pub struct Int8Conv<'a> {
     pub residual: Option<Int8Residual>,
     /// Whether negative results become zero, in the end.
     pub relu: bool,
+    /// Then those above it become it, where the output is stored as `f32`; infinity for no bound. Bytes end where their
+    /// range does.
+    pub most: f32,
     /// What the output's bytes mean; none stores it as `f32`: for what leaves the network.
     pub output: Option<Quantization>,
     /// Lines of zero that readers of the output want around it.
@@ -82,13 +85,14 @@ impl Int8Conv<'_> {
             self.scales.iter().map(factor).collect()
         };
         let Some(output) = self.output else {
-            if added.is_some() || self.relu {
-                return refuse("a value is added to, or a ReLU on, what is not stored as bytes");
+            if added.is_some() {
+                return refuse("a value is added to what is not stored as bytes");
             }
             let finish = Finish {
                 zero: 0,
                 low: 0,
                 residual: None,
+                bound: self.relu.then_some(self.most),
             };
             return Ok((Kind::Float, finish, factors(1.0)));
         };
@@ -107,6 +111,7 @@ impl Int8Conv<'_> {
             zero: output.zero,
             low: if self.relu { output.zero } else { 0 },
             residual,
+            bound: None,
         };
         Ok((kind, finish, factors(step)))
     }

@@ -1,7 +1,7 @@
 //! The depthwise kernels for bytes with `vpdpbusd` on 512-bit vectors.
 //!
-//! They want AVX-512 F, BW and VL and AVX512-VNNI. Of 32 registers 16 hold the sums of four pixels, four an interleaved
-//! column.
+//! They want AVX-512 F, BW and VL and AVX512-VNNI. Of 32 registers 14 hold the sums of seven pixels, up to ten
+//! weights, two an interleaved column.
 
 use core::arch::x86_64::*;
 
@@ -15,8 +15,8 @@ type Vector = __m512i;
 row_kernels!(
     "avx512f,avx512bw,avx512vl,avx512vnni",
     1 parts,
-    4 pixels,
-    columns 0 1 2 3 4 5 6 7 8 9 10
+    7 pixels,
+    columns 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
 );
 
 /// # Safety
@@ -65,68 +65,67 @@ fn interleave(rows: [__m512i; QUAD]) -> [__m512i; VECTORS] {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn multiply(sum: __m512i, quad: __m512i, weights: __m512i) -> __m512i {
+fn multiply(sum: __m512i, quad: __m512i, weights: __m512i, _rows: usize) -> __m512i {
     _mm512_dpbusd_epi32(sum, quad, weights)
 }
 
-/// Stores one pixel's results.
+/// The results of two vectors of a pixel as words.
 ///
 /// # Safety
 /// As of [`RowFn`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn finish<const KIND: u8>(
+unsafe fn words<const KIND: u8, const PAIR: usize>(
     row: &Row<'_>,
     _part: usize,
     pixel: usize,
-    sums: [__m512i; VECTORS],
-) {
-    // SAFETY: the lines behind those that sums begin with.
-    let factors = unsafe { lines(row.weights.add(VECTORS), 0) };
-    let mut values = [_mm512_setzero_ps(); VECTORS];
-    for v in 0..VECTORS {
-        let factor = _mm512_castsi512_ps(factors[v]);
-        values[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), factor);
+    sums: [__m512i; 2],
+) -> __m512i {
+    let mut factors = [_mm512_setzero_ps(); 2];
+    let mut values = factors;
+    for v in 0..2 {
+        // SAFETY: the lines behind those that sums begin with.
+        let factor = unsafe { load(row.weights.add(VECTORS + 2 * PAIR + v), 0) };
+        factors[v] = _mm512_castsi512_ps(factor);
+        values[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), factors[v]);
     }
-    let at = pixel * size_of::<Line>();
     if KIND == RESIDUAL
         && let Some(residual) = &row.finish.residual
     {
         // SAFETY: the pixel's line by the caller's promise.
-        let others = interleave([
-            unsafe { read(row.residual.add(at), 0) },
-            zero(),
-            zero(),
-            zero(),
-        ]);
-        for v in 0..VECTORS {
+        let bytes = unsafe { read(row.residual.add(pixel * size_of::<Line>()), 0) };
+        let others = interleave([bytes, zero(), zero(), zero()]);
+        for v in 0..2 {
             let shift = _mm512_set1_ps(SHIFT);
-            let factor = _mm512_castsi512_ps(factors[v]);
-            let own = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[v]), factor, shift);
+            let own = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[v]), factors[v], shift);
             let own = _mm512_sub_ps(own, shift);
             let own = _mm512_max_ps(own, _mm512_set1_ps(residual.lowest));
             let own = _mm512_min_ps(own, _mm512_set1_ps(residual.highest));
             let other = _mm512_fmadd_ps(
-                _mm512_cvtepi32_ps(others[v]),
+                _mm512_cvtepi32_ps(others[2 * PAIR + v]),
                 _mm512_set1_ps(residual.other),
                 _mm512_set1_ps(residual.shift),
             );
             values[v] = _mm512_fmadd_ps(own, _mm512_set1_ps(residual.own), other);
         }
     }
-    let words = [
-        _mm512_packs_epi32(_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1])),
-        _mm512_packs_epi32(_mm512_cvtps_epi32(values[2]), _mm512_cvtps_epi32(values[3])),
-    ];
-    let zero = _mm512_set1_epi16(i16::from(row.finish.zero));
-    let low = _mm512_set1_epi16(i16::from(row.finish.low));
-    let bounded = [
-        _mm512_max_epi16(_mm512_adds_epi16(words[0], zero), low),
-        _mm512_max_epi16(_mm512_adds_epi16(words[1], zero), low),
-    ];
+    let [low, high] = [_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1])];
+    let words = _mm512_packs_epi32(low, high);
+    let words = _mm512_adds_epi16(words, _mm512_set1_epi16(i16::from(row.finish.zero)));
+    _mm512_max_epi16(words, _mm512_set1_epi16(i16::from(row.finish.low)))
+}
+
+/// Stores the words of a pixel as bytes.
+///
+/// # Safety
+/// As of [`RowFn`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn store(row: &Row<'_>, _part: usize, pixel: usize, words: [__m512i; 2]) {
+    let bytes = _mm512_packus_epi16(words[0], words[1]);
     // SAFETY: the pixel's line by the caller's promise, aligned as all lines are.
     unsafe {
-        let bytes = _mm512_packus_epi16(bounded[0], bounded[1]);
-        _mm512_store_si512(row.to.add(at).cast(), bytes);
+        let to = row.to.add(pixel * size_of::<Line>());
+        _mm512_store_si512(to.cast(), bytes);
     }
 }

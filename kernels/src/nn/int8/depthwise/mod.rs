@@ -1,8 +1,8 @@
 //! Depthwise convolution of bytes: each channel under a window of its own, 64 channels of a pixel at a time.
 //!
-//! Called by the program's steps. There is no sum over channels, so what a product of bytes sums up are positions of the
-//! window: four rows of a column, interleaved channel by channel, are multiplied and added by one instruction, and a
-//! column that is interleaved once serves all windows of a tile that it lies under.
+//! Called by the program's steps. There is no sum over channels, so what one instruction multiplies and adds are four
+//! rows of a column of the window, interleaved channel by channel; a column that is interleaved once serves all windows
+//! of a tile that lie over it.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;

@@ -91,9 +91,11 @@ pub(crate) fn pack(
 
 /// The loop over pixels, columns and rows, and the table of its forms, for one instruction set.
 ///
-/// A line of bytes is so many parts, and a tile so many pixels, whose sums stay in registers; the numbers behind are all
-/// columns that windows of a tile may lie over. In scope are the type `Vector`, `load(line, part)`, `read(bytes, part)`,
-/// `zero()`, `interleave(rows)`, `multiply(sum, quad, weights)` and `finish::<KIND>(row, part, pixel, sums)`.
+/// Vectors are computed in pairs, so that the sums of a tile of so many pixels and the weights of four rows of the
+/// window stay in registers. A line of bytes is so many parts; the numbers behind are all columns that windows of a tile
+/// may lie over. In scope are the type `Vector`, `load(line, part)`, `read(bytes, part)`, `zero()`, `interleave(rows)`,
+/// `multiply(sum, quad, weights, rows)` for a quad of which so many rows count, `words::<KIND, PAIR>(row, part, pixel,
+/// sums)`, which are not yet bounded by 255, and `store(row, part, pixel, words)`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! row_kernels {
     ($features:literal, $parts:literal parts, $pixels:literal pixels, columns $($x:literal)*) => {
@@ -140,11 +142,10 @@ macro_rules! row_kernels {
             }
         }
 
-        /// So many neighbouring pixels: a column is interleaved once for all windows over it.
+        /// So many neighbouring pixels.
         ///
         /// # Safety
         /// As of [`RowFn`]; the pixels are the row's.
-        #[inline]
         #[target_feature(enable = $features)]
         unsafe fn tile<
             const KIND: u8,
@@ -157,36 +158,97 @@ macro_rules! row_kernels {
             part: usize,
             first: usize,
         ) {
-            // SAFETY: the block's lines, and the first pixel's window.
-            let (offset, from) = unsafe {
-                (lines(row.weights, part), row.from.add(first * row.window.stride))
-            };
-            let mut sums = [offset; PIXELS];
-            const { assert!((PIXELS - 1) * STRIDE + W <= [$($x),*].len()) };
+            // SAFETY: by the caller's promise.
+            unsafe {
+                let low = pair::<KIND, H, W, STRIDE, PIXELS, 0>(row, part, first);
+                let high = pair::<KIND, H, W, STRIDE, PIXELS, 1>(row, part, first);
+                for (pixel, (low, high)) in low.into_iter().zip(high).enumerate() {
+                    store(row, part, first + pixel, [low, high]);
+                }
+            }
+        }
+
+        /// The words of two vectors of each pixel. Not inlined: the compiler would keep what both pairs read for the
+        /// second one, more than there are registers (5×5: 23 ns a line in place of 17 with AVX-512).
+        ///
+        /// # Safety
+        /// As of `tile`.
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        unsafe fn pair<
+            const KIND: u8,
+            const H: usize,
+            const W: usize,
+            const STRIDE: usize,
+            const PIXELS: usize,
+            const PAIR: usize,
+        >(
+            row: &Row<'_>,
+            part: usize,
+            first: usize,
+        ) -> [Vector; PIXELS] {
+            const { assert!(H <= 2 * QUAD && (PIXELS - 1) * STRIDE + W <= [$($x),*].len()) };
+            // SAFETY: the block's lines, and pixels of the row.
+            unsafe {
+                let offset = lines(row.weights.add(2 * PAIR), part);
+                let mut sums = [offset; PIXELS];
+                quads::<H, W, STRIDE, PIXELS, PAIR, 0>(row, part, first, &mut sums);
+                if H > QUAD {
+                    quads::<H, W, STRIDE, PIXELS, PAIR, 1>(row, part, first, &mut sums);
+                }
+                let mut all = [zero(); PIXELS];
+                for (pixel, (to, sums)) in all.iter_mut().zip(sums).enumerate() {
+                    *to = words::<KIND, PAIR>(row, part, first + pixel, sums);
+                }
+                all
+            }
+        }
+
+        /// Adds the products with four rows of the window: a column is interleaved once for all windows over it.
+        ///
+        /// # Safety
+        /// As of `tile`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        unsafe fn quads<
+            const H: usize,
+            const W: usize,
+            const STRIDE: usize,
+            const PIXELS: usize,
+            const PAIR: usize,
+            const Q: usize,
+        >(
+            row: &Row<'_>,
+            part: usize,
+            first: usize,
+            sums: &mut [[Vector; 2]; PIXELS],
+        ) {
+            let rows = H - Q * QUAD;
+            let mut weights = [[zero(); 2]; W];
+            for (x, weights) in weights.iter_mut().enumerate() {
+                let at = HEAD + weights_at(H, x, Q) + 2 * PAIR;
+                // SAFETY: the weights of a column of the window.
+                *weights = unsafe { lines(row.weights.add(at), part) };
+            }
+            // SAFETY: the first pixel's window.
+            let from = unsafe { row.from.add(first * row.window.stride) };
             // Written out, for an index that the compiler cannot know would keep the sums in memory.
             $(
                 if $x < (PIXELS - 1) * STRIDE + W {
-                    for quad in 0..H.div_ceil(QUAD) {
-                        // SAFETY: under a window of the tile.
-                        let quads = unsafe {
-                            let from = from.add($x * size_of::<Line>());
-                            column(H, from, row.window.pitch, quad, part)
-                        };
-                        for (pixel, sums) in sums.iter_mut().enumerate() {
-                            if $x >= pixel * STRIDE && $x < pixel * STRIDE + W {
-                                let at = HEAD + weights_at(H, $x - pixel * STRIDE, quad);
-                                // SAFETY: the weights of a column of the window.
-                                let weights = unsafe { lines(row.weights.add(at), part) };
-                                *sums = multiplied(*sums, quads, weights);
-                            }
+                    // SAFETY: under a window of the tile.
+                    let quads = unsafe {
+                        let from = from.add($x * size_of::<Line>());
+                        column(H, from, row.window.pitch, Q, part)
+                    };
+                    for (pixel, sums) in sums.iter_mut().enumerate() {
+                        if $x >= pixel * STRIDE && $x < pixel * STRIDE + W {
+                            let weights = weights[$x - pixel * STRIDE];
+                            sums[0] = multiply(sums[0], quads[2 * PAIR], weights[0], rows);
+                            sums[1] = multiply(sums[1], quads[2 * PAIR + 1], weights[1], rows);
                         }
                     }
                 }
             )*
-            for (pixel, sums) in sums.into_iter().enumerate() {
-                // SAFETY: a pixel of the row.
-                unsafe { finish::<KIND>(row, part, first + pixel, sums) };
-            }
         }
 
         /// # Safety
@@ -197,21 +259,29 @@ macro_rules! row_kernels {
             for part in 0..$parts {
                 for pixel in 0..row.pixels {
                     // SAFETY: the block's lines.
-                    let mut sums = unsafe { lines(row.weights, part) };
+                    let mut low = unsafe { lines(row.weights, part) };
+                    // SAFETY: as above.
+                    let mut high = unsafe { lines(row.weights.add(2), part) };
                     for x in 0..width {
                         for quad in 0..height.div_ceil(QUAD) {
-                            let at = HEAD + weights_at(height, x, quad);
                             // SAFETY: under the pixel's window, and the weights of a column of it.
-                            let (quads, weights) = unsafe {
+                            unsafe {
                                 let from = row.from.add(pixel * stride + x * size_of::<Line>());
-                                let weights = lines(row.weights.add(at), part);
-                                (column(height, from, pitch, quad, part), weights)
-                            };
-                            sums = multiplied(sums, quads, weights);
+                                let quads = column(height, from, pitch, quad, part);
+                                let weights = row.weights.add(HEAD + weights_at(height, x, quad));
+                                let [a, b] = lines(weights, part);
+                                let [c, d] = lines(weights.add(2), part);
+                                low = [multiply(low[0], quads[0], a, QUAD), multiply(low[1], quads[1], b, QUAD)];
+                                high = [multiply(high[0], quads[2], c, QUAD), multiply(high[1], quads[3], d, QUAD)];
+                            }
                         }
                     }
                     // SAFETY: a pixel of the row.
-                    unsafe { finish::<KIND>(row, part, pixel, sums) };
+                    unsafe {
+                        let low = words::<KIND, 0>(row, part, pixel, low);
+                        let high = words::<KIND, 1>(row, part, pixel, high);
+                        store(row, part, pixel, [low, high]);
+                    }
                 }
             }
         }
@@ -240,37 +310,15 @@ macro_rules! row_kernels {
             interleave(rows)
         }
 
-        /// A part of the lines of all vectors.
+        /// A part of two neighbouring lines.
         ///
         /// # Safety
         /// They are there.
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn lines(first: *const Line, part: usize) -> [Vector; VECTORS] {
+        unsafe fn lines(first: *const Line, part: usize) -> [Vector; 2] {
             // SAFETY: by the caller's promise.
-            unsafe {
-                [
-                    load(first, part),
-                    load(first.add(1), part),
-                    load(first.add(2), part),
-                    load(first.add(3), part),
-                ]
-            }
-        }
-
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn multiplied(
-            sums: [Vector; VECTORS],
-            quads: [Vector; VECTORS],
-            weights: [Vector; VECTORS],
-        ) -> [Vector; VECTORS] {
-            [
-                multiply(sums[0], quads[0], weights[0]),
-                multiply(sums[1], quads[1], weights[1]),
-                multiply(sums[2], quads[2], weights[2]),
-                multiply(sums[3], quads[3], weights[3]),
-            ]
+            unsafe { [load(first, part), load(first.add(1), part)] }
         }
     };
 }

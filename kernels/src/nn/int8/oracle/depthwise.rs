@@ -128,6 +128,7 @@ impl Sample {
             zero,
             low: if self.relu[1] { zero } else { 0 },
             residual: (self.kind == Kind::Residual).then(residual),
+            bound: None,
         };
         let added: Vec<Line> = (0..self.pixels).map(|_| line(&mut random)).collect();
         let mut out = vec![UNWRITTEN; self.pixels + 2];

@@ -113,6 +113,7 @@ fn sums_that_are_not_exact_are_refused() {
         bias,
         residual: None,
         relu: false,
+        most: f32::INFINITY,
         output: Some(one),
         border: 0,
     };

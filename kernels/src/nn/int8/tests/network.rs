@@ -72,6 +72,7 @@ pub(super) struct Layer {
     scales: Vec<f32>,
     bias: Vec<i32>,
     relu: bool,
+    most: f32,
     output: Quantization,
     own: Quantization,
     own_relu: bool,
@@ -108,6 +109,7 @@ impl Layer {
                 .map(|_| random.below(20_000) as i32 - 10_000)
                 .collect(),
             relu: random.below(2) == 0,
+            most: [0.5, f32::INFINITY][random.below(2)],
             output: random.quantization(),
             own: random.quantization(),
             own_relu: random.below(2) == 0,
@@ -149,7 +151,8 @@ impl Layer {
                 own: self.own,
                 own_relu: self.own_relu,
             }),
-            relu: self.relu && !exact,
+            relu: self.relu,
+            most: self.most,
             output: (!exact).then_some(self.output),
             border,
         }
@@ -194,6 +197,7 @@ impl Layer {
             low: if self.relu { self.output.zero } else { 0 },
             residual: residual
                 .map(|r| Residual::new(self.own, self.own_relu, r.quantization, self.output)),
+            bound: None,
         };
         input.map([self.outputs, height, width], self.output, |c, y, x| {
             let factor = input.quantization.scale * self.scales[c] / step;
@@ -274,7 +278,20 @@ impl Network {
         };
         let beside = Layer::new(random, shape, (wide, 1), 1, stride);
         let narrow = 1 + random.below(100);
-        let inner = Layer::new(random, shape, (narrow, 1), 3, stride);
+        let divisors =
+            |n: usize| -> Vec<usize> { (1..=n).filter(|g| n.is_multiple_of(*g)).collect() };
+        let fitting = divisors(outputs);
+        let groups = fitting[random.below(fitting.len())];
+        let narrow = match random.below(2) {
+            0 => groups * (1 + random.below(100_usize.div_ceil(groups))),
+            _ => narrow,
+        };
+        let groups = if narrow.is_multiple_of(groups) {
+            groups
+        } else {
+            1
+        };
+        let inner = Layer::new(random, shape, (narrow, groups), 3, stride);
         let [height, width] = inner.moving.output;
         let shape = [narrow, height, width];
         let size = [1, 3, 5, 7][random.below(4)];
@@ -376,6 +393,7 @@ impl Network {
             zero: self.sum.zero,
             low: self.sum.zero,
             residual: Some(residual),
+            bound: None,
         };
         let sum = last.map(last.shape, self.sum, |c, y, x| {
             let own = i32::from(last.at(c, y, x)) - i32::from(last.quantization.zero);
@@ -398,13 +416,19 @@ impl Network {
                 zero: self.mean.zero,
                 low: 0,
                 residual: None,
+                bound: None,
             };
             finish.byte(total, factor, None)
         });
         if self.exact {
             let factor = |c: usize| self.mean.scale * self.classes.scales[c] / 1.0;
+            let bounded = |x: f32| match self.classes.relu {
+                // Without a zero that is negative.
+                true => (if x > 0.0 { x } else { 0.0 }).min(self.classes.most),
+                false => x,
+            };
             return (0..self.classes.outputs)
-                .map(|c| self.classes.sum(&mean, c, [0, 0]) as f32 * factor(c))
+                .map(|c| bounded(self.classes.sum(&mean, c, [0, 0]) as f32 * factor(c)))
                 .collect();
         }
         let classes = self.classes.evaluate(&mean, None);
