@@ -179,6 +179,7 @@ fn add_int8(
     let meaning = if conv.relu { POSITIVE } else { SIGNED };
     let layer = Int8Conv {
         moving,
+        groups: 1,
         outputs,
         weights: &weights,
         scales: &scales,
@@ -189,6 +190,7 @@ fn add_int8(
             own_relu: false,
         }),
         relu: conv.relu,
+        most: f32::INFINITY,
         output: Some(meaning),
         border: conv.border,
     };

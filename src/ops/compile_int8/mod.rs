@@ -296,12 +296,14 @@ impl Compiler<'_> {
         let bias = bias(conv, input, scales)?;
         let layer = Int8Conv {
             moving: moving(&conv.window, node),
+            groups: conv.groups,
             outputs: conv.outputs,
             weights: &weights,
             scales,
             bias: &bias,
             residual: sum.map(|(residual, _)| residual),
             relu: sum.map_or(conv.relu, |(_, relu)| relu),
+            most: conv.most,
             output,
             border,
         };

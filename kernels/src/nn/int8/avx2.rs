@@ -92,6 +92,11 @@ unsafe fn finish<const KIND: u8>(
     // SAFETY: the pixel's part of the output by the caller's promise.
     let to = unsafe { at.out.add(p * size_of::<Line>()) };
     if KIND == FLOAT {
+        let [lowest, highest] = panel.finish.bounds();
+        for value in &mut values {
+            *value = _mm256_max_ps(*value, _mm256_set1_ps(lowest));
+            *value = _mm256_min_ps(*value, _mm256_set1_ps(highest));
+        }
         // SAFETY: as above, in halves of lines.
         unsafe {
             _mm256_store_ps(to.cast::<f32>().add(8 * half), values[0]);

@@ -112,8 +112,8 @@ impl Ending {
             is_shifted: finish.zero != 0,
             zero: _mm512_set1_epi16(i16::from(finish.zero)),
             low: _mm512_set1_epi16(i16::from(finish.low)),
-            lowest: zero,
-            highest: zero,
+            lowest: _mm512_set1_ps(finish.bounds()[0]),
+            highest: _mm512_set1_ps(finish.bounds()[1]),
             own: zero,
             other: zero,
             shift: zero,
@@ -196,8 +196,8 @@ impl Ending {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn float(&self, out: usize, sums: [__m512i; 2]) {
         let values = [
-            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[0]), self.factor[0]),
-            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[1]), self.factor[1]),
+            self.bounded(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[0]), self.factor[0])),
+            self.bounded(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[1]), self.factor[1])),
         ];
         // SAFETY: by the caller's promise; lines are aligned.
         unsafe {
@@ -243,11 +243,17 @@ impl Ending {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn bounded(&self, values: __m512) -> __m512 {
+        _mm512_min_ps(_mm512_max_ps(values, self.lowest), self.highest)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     fn add(&self, vector: usize, sum: __m512, residual: __m512i) -> __m512 {
         let shift = _mm512_set1_ps(SHIFT);
         let own = _mm512_fmadd_ps(sum, self.factor[vector], shift);
         let own = _mm512_sub_ps(own, shift);
-        let own = _mm512_min_ps(_mm512_max_ps(own, self.lowest), self.highest);
+        let own = self.bounded(own);
         let residual = _mm512_cvtepi32_ps(residual);
         let residual = _mm512_fmadd_ps(residual, self.other, self.shift);
         _mm512_fmadd_ps(own, self.own, residual)

@@ -6,7 +6,7 @@
 use super::pack::{ByChannels, Packed, QuantizedWeights};
 use super::pixels::{Part, Pixels};
 use super::requantize::Finish;
-use super::tile::{BLOCK_LINES, KBlock, Kind, Panel, Target};
+use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Panel, Target};
 use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::plan::{Plan, Size};
@@ -22,7 +22,10 @@ const MAX_FETCHING: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Conv {
     weights: Packed,
-    k: Vec<KBlock>,
+    /// Panels that are computed.
+    panels: usize,
+    /// The sum of each panel; a single one where all read all channels.
+    sums: Vec<Vec<KBlock>>,
     about: ConvUse,
     finish: Finish,
     kind: Kind,
@@ -34,7 +37,7 @@ impl Conv {
     /// Packs the weights.
     ///
     /// # Errors
-    /// [`Unsupported`]: groups, sums too large to be exact.
+    /// [`Unsupported`]: sums too large to be exact.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -42,17 +45,19 @@ impl Conv {
         source: &QuantizedWeights<'_>,
         finish: Finish,
     ) -> Result<Conv, Unsupported> {
-        if shape.groups != 1 {
-            return Err(Unsupported("bytes in groups".into()));
-        }
-        let window = shape.kernel[0] * shape.kernel[1];
-        let order = ByChannels {
-            inputs: shape.inputs,
-            window,
-        };
-        let weights = Packed::new(source, &order)?;
         let pixels = Pixels::new(arithmetic, source.kind, shape, about)
             .ok_or_else(|| Unsupported("no kernel for bytes on this CPU".into()))?;
+        let order = ByChannels {
+            group: [shape.inputs, shape.outputs].map(|n| n / shape.groups),
+            outputs: shape.outputs,
+            window: shape.kernel[0] * shape.kernel[1],
+            align: pixels.align(),
+        };
+        let weights = Packed::new(source, &order)?;
+        let panels = match shape.groups {
+            1 => 1,
+            _ => weights.panels,
+        };
         let input = about.input.lines() * shape.inputs.div_ceil(64) * size_of::<Line>();
         let size = Size {
             input,
@@ -62,8 +67,16 @@ impl Conv {
             panels: weights.panels / 2,
         };
         Ok(Conv {
+            panels: match source.kind {
+                // Numbers beyond the last output may meet a weight of zero, which makes no zero of a NaN.
+                Kind::Float => weights.panels,
+                // Bytes there may be anything.
+                Kind::Plain | Kind::Residual => shape.outputs.div_ceil(PANEL),
+            },
             plan: Plan::new(arithmetic, size),
-            k: blocks(shape, about),
+            sums: (0..panels)
+                .map(|panel| sum(panel, &order, shape, about))
+                .collect(),
             weights,
             about,
             finish,
@@ -113,10 +126,11 @@ impl Conv {
                 row,
             };
             for block in share(self.weights.panels / 2, block_chunk, blocks) {
-                for half in 0..2 {
-                    let [b, offset, factor] = self.weights.panel(2 * block + half);
+                for half in 0..(self.panels - 2 * block).min(2) {
+                    let number = 2 * block + half;
+                    let [b, offset, factor] = self.weights.panel(number);
                     let panel = Panel {
-                        k: &self.k,
+                        k: self.sums.get(number).unwrap_or(&self.sums[0]),
                         b,
                         offset,
                         factor,
@@ -173,18 +187,17 @@ impl Conv {
     }
 }
 
-/// The sum's blocks: for each block of channels all positions of the window.
-fn blocks(shape: ConvShape, about: ConvUse) -> Vec<KBlock> {
+/// A panel's sum: for each line of channels that it reads all positions of the window.
+fn sum(panel: usize, order: &ByChannels, shape: ConvShape, about: ConvUse) -> Vec<KBlock> {
     let plane = about.input;
     let mut list = Vec::new();
-    for block in 0..shape.inputs.div_ceil(64) {
-        let channels = (shape.inputs - 64 * block).min(64);
+    for channels in order.of_lines(panel) {
         for row in 0..shape.kernel[0] {
             for column in 0..shape.kernel[1] {
-                let lines = block * plane.lines() + row * plane.pitch() + column;
+                let lines = channels.start / 64 * plane.lines() + row * plane.pitch() + column;
                 list.push(KBlock {
-                    a: (lines * size_of::<Line>()) as u32,
-                    quads: channels.div_ceil(4) as u32,
+                    a: (lines * size_of::<Line>() + channels.start % 64) as u32,
+                    quads: channels.len().div_ceil(4) as u32,
                 });
             }
         }

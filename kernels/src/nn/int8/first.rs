@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::pack::{Order, Packed, QuantizedWeights};
+use super::pack::{Order, Packed, QuantizedWeights, Start};
 use super::pixels::{Part, Pixels};
 use super::requantize::{Finish, Quantization};
 use super::tile::{KBlock, Panel, Target};
@@ -52,8 +52,12 @@ struct ByRows {
 }
 
 impl Order for ByRows {
+    fn start(&self, _output: usize) -> Start {
+        Start { group: 0, panel: 0 }
+    }
+
     #[inline]
-    fn position(&self, channel: usize, tap: usize) -> (usize, usize) {
+    fn position(&self, _start: Start, channel: usize, tap: usize) -> (usize, usize) {
         let (row, column) = (tap / self.kernel[1], tap % self.kernel[1]);
         (row, column * self.channels + channel)
     }

@@ -12,9 +12,11 @@ use crate::nn::layer::{SlidingWindow, Value};
 pub struct Int8Conv<'a> {
     /// How its window moves.
     pub moving: SlidingWindow,
+    /// Groups.
+    pub groups: usize,
     /// Output channels.
     pub outputs: usize,
-    /// `[outputs, inputs, height, width]`, each times its output's scale.
+    /// `[outputs, inputs / groups, height, width]`, each times its output's scale.
     pub weights: &'a [i8],
     /// One an output channel.
     pub scales: &'a [f32],
@@ -24,6 +26,9 @@ pub struct Int8Conv<'a> {
     pub residual: Option<Int8Residual>,
     /// Whether negative results become zero, in the end.
     pub relu: bool,
+    /// Then those above it become it, where the output is stored as `f32`; infinity for no bound. Bytes end where their
+    /// range does.
+    pub most: f32,
     /// What the output's bytes mean; none stores it as `f32`: for what leaves the network.
     pub output: Option<Quantization>,
     /// Lines of zero that readers of the output want around it.
@@ -54,7 +59,11 @@ impl Int8Conv<'_> {
 
     pub(crate) fn check(&self, inputs: usize) -> Result<(), Unsupported> {
         let [rows, columns] = self.moving.kernel;
-        let fits = self.weights.len() == self.outputs * inputs * rows * columns
+        let per_group = inputs / self.groups.max(1);
+        let fits = self.groups > 0
+            && inputs.is_multiple_of(self.groups)
+            && self.outputs.is_multiple_of(self.groups)
+            && self.weights.len() == self.outputs * per_group * rows * columns
             && self.scales.len() == self.outputs
             && self.bias.len() == self.outputs
             && self.outputs > 0
@@ -76,13 +85,14 @@ impl Int8Conv<'_> {
             self.scales.iter().map(factor).collect()
         };
         let Some(output) = self.output else {
-            if added.is_some() || self.relu {
-                return refuse("a value is added to, or a ReLU on, what is not stored as bytes");
+            if added.is_some() {
+                return refuse("a value is added to what is not stored as bytes");
             }
             let finish = Finish {
                 zero: 0,
                 low: 0,
                 residual: None,
+                bound: self.relu.then_some(self.most),
             };
             return Ok((Kind::Float, finish, factors(1.0)));
         };
@@ -101,6 +111,7 @@ impl Int8Conv<'_> {
             zero: output.zero,
             low: if self.relu { output.zero } else { 0 },
             residual,
+            bound: None,
         };
         Ok((kind, finish, factors(step)))
     }

@@ -12,6 +12,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod conv;
 pub(crate) mod convert;
+pub(crate) mod depthwise;
 pub(crate) mod first;
 pub(crate) mod layer;
 pub(crate) mod lines;

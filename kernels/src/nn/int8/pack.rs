@@ -2,6 +2,8 @@
 //!
 //! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors.
 
+use std::ops::Range;
+
 use super::requantize::LARGEST_SUM;
 use super::tile::{BLOCK_LINES, Kind, PANEL, lane};
 use crate::nn::arena::memory::Lines;
@@ -14,8 +16,9 @@ const PARALLEL_WEIGHTS: usize = 200_000;
 /// Weights as they come, with what belongs to them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuantizedWeights<'a> {
-    /// `[outputs, inputs, positions of the window]`.
+    /// `[outputs, inputs of a group, positions of the window]`.
     pub(crate) weights: &'a [i8],
+    /// Inputs of a group.
     pub(crate) inputs: usize,
     /// Positions of the window.
     pub(crate) window: usize,
@@ -28,30 +31,79 @@ pub(crate) struct QuantizedWeights<'a> {
     pub(crate) kind: Kind,
 }
 
+/// The first channels of an output's group, and of what its panel reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) group: usize,
+    pub(crate) panel: usize,
+}
+
 /// Where a weight goes: the block of the sum, and the byte in it.
 pub(crate) trait Order: Sync {
-    /// For input channel `channel` at position `tap` of the window.
-    fn position(&self, channel: usize, tap: usize) -> (usize, usize);
+    /// Where an output's channels begin.
+    fn start(&self, output: usize) -> Start;
+
+    /// For input channel `channel` of the group that starts there at position `tap` of the window.
+    fn position(&self, start: Start, channel: usize, tap: usize) -> (usize, usize);
 
     /// How many blocks there are.
     fn blocks(&self) -> usize;
 }
 
-/// Blocks of 64 channels, each at all positions of the window.
+/// Blocks of channels, each at all positions of the window: what of a line of 64 the groups of a panel see, with zeros
+/// between what does not belong together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByChannels {
-    pub(crate) inputs: usize,
+    /// Input and output channels of a group.
+    pub(crate) group: [usize; 2],
+    /// Output channels of all groups.
+    pub(crate) outputs: usize,
+    /// Positions of the window.
     pub(crate) window: usize,
+    /// What the first channel that a panel reads is a multiple of.
+    pub(crate) align: usize,
+}
+
+impl ByChannels {
+    /// The channels that a panel reads; those of the last one behind it.
+    pub(crate) fn channels(&self, panel: usize) -> Range<usize> {
+        let [inputs, outputs] = self.group;
+        let last = self.outputs - 1;
+        let [first, end] =
+            [panel * PANEL, panel * PANEL + PANEL - 1].map(|o| o.min(last) / outputs);
+        first * inputs / self.align * self.align..(end + 1) * inputs
+    }
+
+    /// Those that a panel reads of each line.
+    pub(crate) fn of_lines(&self, panel: usize) -> impl Iterator<Item = Range<usize>> {
+        let Range { start, end } = self.channels(panel);
+        let lines = start / 64..end.div_ceil(64);
+        lines.map(move |line| start.max(64 * line)..end.min(64 * line + 64))
+    }
 }
 
 impl Order for ByChannels {
+    fn start(&self, output: usize) -> Start {
+        let [inputs, outputs] = self.group;
+        Start {
+            group: output / outputs * inputs,
+            panel: self.channels(output / PANEL).start,
+        }
+    }
+
     #[inline]
-    fn position(&self, channel: usize, tap: usize) -> (usize, usize) {
-        (channel / 64 * self.window + tap, channel % 64)
+    fn position(&self, start: Start, channel: usize, tap: usize) -> (usize, usize) {
+        let channel = start.group + channel;
+        let line = channel / 64;
+        let block = line - start.panel / 64;
+        let byte = channel - start.panel.max(64 * line);
+        (block * self.window + tap, byte)
     }
 
     fn blocks(&self) -> usize {
-        self.inputs.div_ceil(64) * self.window
+        let panels = 0..self.outputs.div_ceil(PANEL);
+        let most = panels.map(|panel| self.of_lines(panel).count()).max();
+        most.unwrap_or(0) * self.window
     }
 }
 
@@ -141,7 +193,10 @@ impl Packed {
 }
 
 /// What an output's sum begins with: the bias, less the products of the input's zero.
-fn offset(
+///
+/// # Errors
+/// [`Unsupported`] if a sum could be larger than what is converted exactly.
+pub(super) fn offset(
     source: &QuantizedWeights<'_>,
     output: usize,
     weights: &[i8],
@@ -177,12 +232,47 @@ fn fill_panel(source: &QuantizedWeights<'_>, order: &impl Order, panel: usize, l
     let outputs = panel * PANEL..(panel * PANEL + PANEL).min(source.bias.len());
     for output in outputs {
         let (vector, n) = lane(output % PANEL, source.kind);
+        let start = order.start(output);
         let weights = &source.weights[output * each..][..each];
         for (channel, taps) in weights.chunks_exact(source.window).enumerate() {
             for (tap, weight) in taps.iter().enumerate() {
-                let (block, byte) = order.position(channel, tap);
+                let (block, byte) = order.position(start, channel, tap);
                 let line = block * BLOCK_LINES + byte / 4 * 2 + vector;
                 bytes[line * 64 + n * 4 + byte % 4] = *weight;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn each_weight_lies_at_the_byte_that_its_panel_reads(
+            group in [1..70_usize, 1..70_usize], groups in 1..12_usize, window in 1..4_usize,
+            align in prop::sample::select(vec![4_usize, 64]),
+        ) {
+            let outputs = group[1] * groups;
+            let order = ByChannels { group, outputs, window, align };
+            for output in 0..outputs {
+                let lines: Vec<_> = order.of_lines(output / PANEL).collect();
+                prop_assert!(lines.len() * window <= order.blocks());
+                prop_assert!(lines.iter().all(|line| line.start % align == 0 && line.len() <= 64));
+                for channel in 0..group[0] {
+                    for tap in 0..window {
+                        let (block, byte) = order.position(order.start(output), channel, tap);
+                        let line = &lines[block / window];
+                        prop_assert_eq!(block % window, tap);
+                        prop_assert!(byte < line.len());
+                        prop_assert_eq!(line.start + byte, output / group[1] * group[0] + channel);
+                    }
+                }
             }
         }
     }

@@ -96,6 +96,15 @@ impl Pixels {
         Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
     }
 
+    /// What the first byte of a block of the sum is a multiple of: vectors read a quad at a time, tiles whole lines.
+    pub(crate) fn align(&self) -> usize {
+        match self {
+            Pixels::Neighbours(..) => 4,
+            #[cfg(target_arch = "x86_64")]
+            Pixels::Calls(..) => size_of::<Line>(),
+        }
+    }
+
     /// The parts that tasks consist of, of a plane or of a row of so many images.
     pub(crate) fn units(&self, row: Option<usize>) -> usize {
         match self {

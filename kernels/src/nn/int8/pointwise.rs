@@ -166,6 +166,7 @@ impl Task for MeanTask<'_> {
             zero: to.zero,
             low: 0,
             residual: None,
+            bound: None,
         };
         let mut sums = [-zeros; 64];
         for row in 0..self.plane.height {
@@ -282,6 +283,7 @@ impl Task for AddTask<'_> {
             zero: self.add.zero,
             low: self.add.low,
             residual: None,
+            bound: None,
         };
         for row in 0..self.plane.height {
             for column in 0..self.plane.width {

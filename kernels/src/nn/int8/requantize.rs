@@ -50,7 +50,8 @@ impl Quantization {
     }
 }
 
-/// What becomes of a convolution's rounded sums: `clamp(sum + zero, low, 255)`, after the residual.
+/// What becomes of a convolution's rounded sums: `clamp(sum + zero, low, 255)`, after the residual; or of those that are
+/// stored as numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Finish {
     /// The output's zero.
@@ -59,6 +60,8 @@ pub(crate) struct Finish {
     pub(crate) low: u8,
     /// How a value is added, if one is.
     pub(crate) residual: Option<Residual>,
+    /// Of results that are stored as numbers: whether they are bounded by zero, and then by this from above.
+    pub(crate) bound: Option<f32>,
 }
 
 /// `own × clamp(sum, lowest, highest) + (other × byte + shift)`, in steps of the output: the sum is first rounded and
@@ -109,6 +112,14 @@ impl Residual {
 pub(crate) const LARGEST_SUM: f32 = (1_u32 << 30) as f32;
 
 impl Finish {
+    /// The least and the largest number that is stored.
+    pub(crate) fn bounds(&self) -> [f32; 2] {
+        match self.bound {
+            Some(most) => [0.0, most],
+            None => [f32::NEG_INFINITY, f32::INFINITY],
+        }
+    }
+
     /// The byte for a sum; the oracle of the vectors' code.
     #[cfg(test)]
     pub(crate) fn byte(&self, sum: i32, factor: f32, residual: Option<u8>) -> u8 {
@@ -175,6 +186,7 @@ mod tests {
             zero: 10,
             low: 0,
             residual: None,
+            bound: None,
         };
         assert_eq!(plain.byte(5, 0.5, None), 12);
         assert_eq!(plain.byte(7, 0.5, None), 14);

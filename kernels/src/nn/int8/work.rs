@@ -4,6 +4,7 @@
 
 use super::conv::Conv;
 use super::convert::Conversion;
+use super::depthwise::Depthwise;
 use super::first::FirstConv;
 use super::lines::LineConversion;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
@@ -20,6 +21,7 @@ pub(crate) enum Int8Work {
     /// A convolution of the network's input of that number, straight from its images.
     First(usize, Box<FirstConv>),
     Conv(Box<Conv>),
+    Depthwise(Box<Depthwise>),
     MaxPool(MaxPool),
     GlobalMean(GlobalMean),
     Add(Add),
@@ -68,7 +70,10 @@ impl Int8Work {
 
     /// Whether it is a layer, with weights.
     pub(crate) fn is_layer(&self) -> bool {
-        matches!(self, Int8Work::First(..) | Int8Work::Conv(_))
+        matches!(
+            self,
+            Int8Work::First(..) | Int8Work::Conv(_) | Int8Work::Depthwise(_)
+        )
     }
 
     /// How the work is ordered and cut, for people; empty where there is nothing to choose.
@@ -83,6 +88,7 @@ impl Int8Work {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Int8Work::Conv(conv) => conv.bytes(),
+            Int8Work::Depthwise(depthwise) => depthwise.bytes(),
             Int8Work::First(_, first) => first.bytes(),
             _ => 0,
         }
@@ -128,6 +134,9 @@ impl Int8Work {
                 Int8Work::First(_, first) => first.run(lead, given(), to(), &site.scratch),
                 Int8Work::Conv(conv) => {
                     conv.run(lead, reads[0], reads.get(1).copied(), to(), images);
+                }
+                Int8Work::Depthwise(depthwise) => {
+                    depthwise.run(lead, reads[0], reads.get(1).copied(), to(), images);
                 }
                 Int8Work::MaxPool(pool) => pool.run(lead, reads[0], to(), images),
                 Int8Work::GlobalMean(mean) => mean.run(lead, reads[0], to(), images),

@@ -1,8 +1,9 @@
 //! Which algorithm computes a convolution: depthwise, Winograd (and its tile) or direct.
 //!
 //! `Winograd::new` knows which convolutions it can compute (3×3 with stride 1, padding 1 and one group) and declines the
-//! others, which are direct. Strided 1×1 windows are gathered first (`convolutions.rs`); bytes have direct convolutions
-//! only (`int8_steps.rs`). How the work is then ordered and cut is [`conv::plan`](crate::nn::conv::plan).
+//! others, which are direct. Strided 1×1 windows are gathered first (`convolutions.rs`); bytes have depthwise and direct
+//! convolutions only (`int8_steps.rs`). How the work is then ordered and cut is
+//! [`conv::plan`](crate::nn::conv::plan).
 
 use super::Work;
 use super::builder::Builder;

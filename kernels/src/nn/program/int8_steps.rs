@@ -6,6 +6,7 @@ use crate::nn::conv::gather::Gather;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
 use crate::nn::int8::conv::Conv;
 use crate::nn::int8::convert::Conversion;
+use crate::nn::int8::depthwise::Depthwise;
 use crate::nn::int8::first::FirstConv;
 use crate::nn::int8::layer::{Int8Conv, refuse};
 use crate::nn::int8::lines::LineConversion;
@@ -126,7 +127,7 @@ impl Builder {
             None => first,
         };
         self.scratch = self.scratch.max(first.scratch_lines(self.threads));
-        let text = format!("{} of images", layer.text());
+        let text = format!("{} of images", layer.text(""));
         let to = self.value(layer.outputs, output, Store::U8, false);
         let work = Int8Work::First(input, Box::new(first));
         Ok(self.int8_step(name, text, layer.flops(), work, &[], (to, layer.output)))
@@ -211,13 +212,21 @@ impl Builder {
             across_images: input.row,
         };
         let source = layer.source(input.channels, &factor, quantization.zero, kind);
-        let conv = Conv::new(self.arithmetic, shape, about, &source, finish)?;
+        let (work, algorithm) = match Depthwise::is(shape) {
+            true => {
+                let depthwise = Depthwise::new(self.arithmetic, shape, about, &source, finish)?;
+                (Int8Work::Depthwise(Box::new(depthwise)), " depthwise")
+            }
+            false => {
+                let conv = Conv::new(self.arithmetic, shape, about, &source, finish)?;
+                (Int8Work::Conv(Box::new(conv)), "")
+            }
+        };
         let reads: Vec<Value> = std::iter::once(from)
             .chain(layer.residual.map(|r| r.value))
             .collect();
-        let work = Int8Work::Conv(Box::new(conv));
-        let to = (to, layer.output);
-        Ok(self.int8_step(name, layer.text(), layer.flops(), work, &reads, to))
+        let (text, to) = (layer.text(algorithm), (to, layer.output));
+        Ok(self.int8_step(name, text, layer.flops(), work, &reads, to))
     }
 
     /// The largest value under a window.
@@ -443,7 +452,7 @@ impl<'a> Int8Conv<'a> {
         ConvShape {
             outputs: self.outputs,
             inputs,
-            groups: 1,
+            groups: self.groups,
             kernel: self.moving.kernel,
             stride: self.moving.stride,
             pad: self.moving.pad_before,
@@ -462,7 +471,7 @@ impl<'a> Int8Conv<'a> {
     {
         QuantizedWeights {
             weights: self.weights,
-            inputs,
+            inputs: inputs / self.groups,
             window: self.moving.kernel[0] * self.moving.kernel[1],
             bias: self.bias,
             factor,
@@ -471,7 +480,7 @@ impl<'a> Int8Conv<'a> {
         }
     }
 
-    fn text(&self) -> String {
-        format!("conv {} int8", self.moving.name())
+    fn text(&self, algorithm: &str) -> String {
+        format!("conv {}{algorithm} int8", self.moving.name())
     }
 }

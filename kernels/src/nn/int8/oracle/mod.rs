@@ -1,4 +1,5 @@
 //! What the micro-kernels for bytes are tested against.
 
+mod depthwise;
 pub(crate) mod sample;
 pub(crate) mod scalar;

@@ -95,6 +95,7 @@ impl Sample {
             zero,
             low: if self.relu[1] { zero } else { 0 },
             residual: (self.kind == Kind::Residual).then_some(residual),
+            bound: self.relu[0].then_some(0.1 * f32::from(self.scales[0])),
         };
         let added: Vec<Line> = (0..self.pixels)
             .map(|_| Line::from_words([0; 16].map(|_| random.next() as u32)))
@@ -145,10 +146,10 @@ impl Sample {
 }
 
 /// xorshift64 by George Marsaglia.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -36,7 +36,10 @@ pub(crate) unsafe fn tile<const KIND: u8>(
                 let pixel = p * size_of::<Line>();
                 if KIND == FLOAT {
                     let line = at.out.add(pixel + vector * at.out_stride).cast::<f32>();
-                    *line.add(n) = sum as f32 * factor;
+                    let [least, most] = panel.finish.bounds();
+                    let value = sum as f32 * factor;
+                    let value = if value > least { value } else { least };
+                    *line.add(n) = if value < most { value } else { most };
                 } else {
                     let residual = (KIND == RESIDUAL).then(|| *at.residual.add(pixel + output));
                     *at.out.add(pixel + output) = panel.finish.byte(sum, factor, residual);

@@ -106,12 +106,14 @@ fn sums_that_are_not_exact_are_refused() {
     };
     let layer = |bias: &'static [i32], scales: &'static [f32]| Int8Conv {
         moving,
+        groups: 1,
         outputs: 1,
         weights: &[1, 1, 1],
         scales,
         bias,
         residual: None,
         relu: false,
+        most: f32::INFINITY,
         output: Some(one),
         border: 0,
     };

@@ -66,11 +66,13 @@ impl Bytes {
 /// A convolution with random weights.
 pub(super) struct Layer {
     moving: SlidingWindow,
+    groups: usize,
     pub(super) outputs: usize,
     weights: Vec<i8>,
     scales: Vec<f32>,
     bias: Vec<i32>,
     relu: bool,
+    most: f32,
     output: Quantization,
     own: Quantization,
     own_relu: bool,
@@ -80,14 +82,14 @@ impl Layer {
     fn new(
         random: &mut Random,
         [inputs, height, width]: [usize; 3],
-        outputs: usize,
+        (outputs, groups): (usize, usize),
         size: usize,
         stride: [usize; 2],
     ) -> Layer {
         let kernel = [height, width].map(|side| if size <= side { size } else { 1 });
         let pad = [kernel[0] / 2, kernel[1] / 2];
         let output = [0, 1].map(|d| ([height, width][d] + 2 * pad[d] - kernel[d]) / stride[d] + 1);
-        let numbers = inputs * kernel[0] * kernel[1];
+        let numbers = inputs / groups * kernel[0] * kernel[1];
         Layer {
             moving: SlidingWindow {
                 kernel,
@@ -95,6 +97,7 @@ impl Layer {
                 pad_before: pad,
                 output,
             },
+            groups,
             outputs,
             weights: (0..outputs * numbers)
                 .map(|_| random.next() as i8)
@@ -106,6 +109,7 @@ impl Layer {
                 .map(|_| random.below(20_000) as i32 - 10_000)
                 .collect(),
             relu: random.below(2) == 0,
+            most: [0.5, f32::INFINITY][random.below(2)],
             output: random.quantization(),
             own: random.quantization(),
             own_relu: random.below(2) == 0,
@@ -137,6 +141,7 @@ impl Layer {
     ) -> Int8Conv<'a> {
         Int8Conv {
             moving: self.moving,
+            groups: self.groups,
             outputs: self.outputs,
             weights: &self.weights,
             scales: &self.scales,
@@ -146,7 +151,8 @@ impl Layer {
                 own: self.own,
                 own_relu: self.own_relu,
             }),
-            relu: self.relu && !exact,
+            relu: self.relu,
+            most: self.most,
             output: (!exact).then_some(self.output),
             border,
         }
@@ -160,15 +166,16 @@ impl Layer {
             pad_before,
             ..
         } = self.moving;
-        let inputs = input.shape[0];
+        let inputs = input.shape[0] / self.groups;
+        let first = output / (self.outputs / self.groups) * inputs;
         let mut sum = self.bias[output];
         for channel in 0..inputs {
             for ky in 0..rows {
                 for kx in 0..columns {
                     let y = (row * stride[0] + ky).wrapping_sub(pad_before[0]);
                     let x = (column * stride[1] + kx).wrapping_sub(pad_before[1]);
-                    let value =
-                        i32::from(input.at(channel, y, x)) - i32::from(input.quantization.zero);
+                    let value = i32::from(input.at(first + channel, y, x))
+                        - i32::from(input.quantization.zero);
                     let weight =
                         self.weights[((output * inputs + channel) * rows + ky) * columns + kx];
                     sum += value * i32::from(weight);
@@ -190,6 +197,7 @@ impl Layer {
             low: if self.relu { self.output.zero } else { 0 },
             residual: residual
                 .map(|r| Residual::new(self.own, self.own_relu, r.quantization, self.output)),
+            bound: None,
         };
         input.map([self.outputs, height, width], self.output, |c, y, x| {
             let factor = input.quantization.scale * self.scales[c] / step;
@@ -220,16 +228,20 @@ fn evaluate_max(input: &Bytes, moving: SlidingWindow) -> Bytes {
     })
 }
 
-/// A network as ResNets are: a convolution of images, a pool, a block with a convolution beside it, a sum of its own, a
-/// mean and a fully connected layer.
+/// A network of all kinds of layers: a convolution of images, a pool, a depthwise layer, a block with a convolution beside
+/// it and another depthwise layer inside, a sum of its own, a mean and a fully connected layer.
 pub(super) struct Network {
     pub(super) image: [usize; 3],
     input: Quantization,
     pub(super) from_images: bool,
     first: Layer,
     pool: SlidingWindow,
+    spread: Layer,
     beside: Layer,
     inner: Layer,
+    deep: Layer,
+    /// Whether what `deep` reads is added to its results.
+    deep_adds: bool,
     last: Layer,
     sum: Quantization,
     other: Quantization,
@@ -245,7 +257,7 @@ impl Network {
         let first_size = 1 + random.below(7);
         let first_stride = [1 + random.below(3), 1 + random.below(3)];
         let outputs = 1 + random.below(130);
-        let first = Layer::new(random, image, outputs, first_size, first_stride);
+        let first = Layer::new(random, image, (outputs, 1), first_size, first_stride);
         let [height, width] = first.moving.output;
         let stride = 1 + random.below(2);
         let pool = SlidingWindow {
@@ -254,17 +266,37 @@ impl Network {
             pad_before: [1, 1],
             output: [(height - 1) / stride + 1, (width - 1) / stride + 1],
         };
-        let shape = [outputs, pool.output[0], pool.output[1]];
+        let pooled = [outputs, pool.output[0], pool.output[1]];
+        let size = [3, 5, 1 + random.below(7)][random.below(3)];
+        let stride = [1 + random.below(3), 1 + random.below(3)];
+        let spread = Layer::new(random, pooled, (outputs, outputs), size, stride);
+        let shape = [outputs, spread.moving.output[0], spread.moving.output[1]];
         let wide = 1 + random.below(200);
         let stride = match random.below(3) {
             0 => [1 + random.below(4), 1 + random.below(4)],
             _ => [1 + random.below(2); 2],
         };
-        let beside = Layer::new(random, shape, wide, 1, stride);
+        let beside = Layer::new(random, shape, (wide, 1), 1, stride);
         let narrow = 1 + random.below(100);
-        let inner = Layer::new(random, shape, narrow, 3, stride);
+        let divisors =
+            |n: usize| -> Vec<usize> { (1..=n).filter(|g| n.is_multiple_of(*g)).collect() };
+        let fitting = divisors(outputs);
+        let groups = fitting[random.below(fitting.len())];
+        let narrow = match random.below(2) {
+            0 => groups * (1 + random.below(100_usize.div_ceil(groups))),
+            _ => narrow,
+        };
+        let groups = if narrow.is_multiple_of(groups) {
+            groups
+        } else {
+            1
+        };
+        let inner = Layer::new(random, shape, (narrow, groups), 3, stride);
         let [height, width] = inner.moving.output;
-        let last = Layer::new(random, [narrow, height, width], wide, 1, [1, 1]);
+        let shape = [narrow, height, width];
+        let size = [1, 3, 5, 7][random.below(4)];
+        let deep = Layer::new(random, shape, (narrow, narrow), size, [1, 1]);
+        let last = Layer::new(random, shape, (wide, 1), 1, [1, 1]);
         let count = 2 + random.below(90);
         Network {
             image,
@@ -272,13 +304,16 @@ impl Network {
             from_images: random.below(2) == 0,
             first,
             pool,
+            spread,
             beside,
             inner,
+            deep,
+            deep_adds: random.below(2) == 0,
             last,
             sum: random.quantization(),
             other: random.quantization(),
             mean: random.quantization(),
-            classes: Layer::new(random, [wide, 1, 1], count, 1, [1, 1]),
+            classes: Layer::new(random, [wide, 1, 1], (count, 1), 1, [1, 1]),
             exact: random.below(2) == 0,
         }
     }
@@ -302,19 +337,29 @@ impl Network {
                 b.int8_conv("first", image, &first)
             }
         };
-        let [height, width] = self.pool.output;
-        let border = self.inner.border([0, height, width]);
+        let border_of =
+            |[height, width]: [usize; 2], reader: &Layer| reader.border([0, height, width]);
+        let border = border_of(self.pool.output, &self.spread);
         let pooled = b
             .int8_max_pool("pool", image.unwrap(), self.pool, border)
             .unwrap();
-        let beside = b
-            .int8_conv("beside", pooled, &self.beside.add(None, 0, false))
+        let border = border_of(self.spread.moving.output, &self.inner);
+        let spread = b
+            .int8_conv("spread", pooled, &self.spread.add(None, border, false))
             .unwrap();
+        let beside = b
+            .int8_conv("beside", spread, &self.beside.add(None, 0, false))
+            .unwrap();
+        let border = border_of(self.inner.moving.output, &self.deep);
         let inner = b
-            .int8_conv("inner", pooled, &self.inner.add(None, 0, false))
+            .int8_conv("inner", spread, &self.inner.add(None, border, false))
+            .unwrap();
+        let added = self.deep_adds.then_some(inner);
+        let deep = b
+            .int8_conv("deep", inner, &self.deep.add(added, 0, false))
             .unwrap();
         let last = b
-            .int8_conv("last", inner, &self.last.add(Some(beside), 1, false))
+            .int8_conv("last", deep, &self.last.add(Some(beside), 1, false))
             .unwrap();
         let sum = b
             .int8_add("sum", [last, beside], self.sum, true, 0)
@@ -338,14 +383,17 @@ impl Network {
         };
         let first = self.first.evaluate(&image, None);
         let pooled = evaluate_max(&first, self.pool);
-        let beside = self.beside.evaluate(&pooled, None);
-        let inner = self.inner.evaluate(&pooled, None);
-        let last = self.last.evaluate(&inner, Some(&beside));
+        let spread = self.spread.evaluate(&pooled, None);
+        let beside = self.beside.evaluate(&spread, None);
+        let inner = self.inner.evaluate(&spread, None);
+        let deep = self.deep.evaluate(&inner, self.deep_adds.then_some(&inner));
+        let last = self.last.evaluate(&deep, Some(&beside));
         let residual = Residual::new(last.quantization, false, beside.quantization, self.sum);
         let finish = Finish {
             zero: self.sum.zero,
             low: self.sum.zero,
             residual: Some(residual),
+            bound: None,
         };
         let sum = last.map(last.shape, self.sum, |c, y, x| {
             let own = i32::from(last.at(c, y, x)) - i32::from(last.quantization.zero);
@@ -368,13 +416,19 @@ impl Network {
                 zero: self.mean.zero,
                 low: 0,
                 residual: None,
+                bound: None,
             };
             finish.byte(total, factor, None)
         });
         if self.exact {
             let factor = |c: usize| self.mean.scale * self.classes.scales[c] / 1.0;
+            let bounded = |x: f32| match self.classes.relu {
+                // Without a zero that is negative.
+                true => (if x > 0.0 { x } else { 0.0 }).min(self.classes.most),
+                false => x,
+            };
             return (0..self.classes.outputs)
-                .map(|c| self.classes.sum(&mean, c, [0, 0]) as f32 * factor(c))
+                .map(|c| bounded(self.classes.sum(&mean, c, [0, 0]) as f32 * factor(c)))
                 .collect();
         }
         let classes = self.classes.evaluate(&mean, None);
