@@ -193,7 +193,7 @@ pub(crate) fn check_name(flag: &str, path: &Path, endings: &[&str]) -> Result<()
     )))
 }
 
-/// Refuses an `output` that is one of the `inputs`, by whatever links; `-` is none.
+/// Refuses an `output` that is one of the `inputs`, by whatever links, hard ones too; `-` is none.
 ///
 /// # Errors
 /// A usage error with the first that it is.
@@ -201,11 +201,12 @@ pub(crate) fn refuse_inputs<'a>(
     output: &Path,
     inputs: impl Iterator<Item = &'a Path>,
 ) -> Result<(), UsageError> {
-    let Ok(output) = output.canonicalize() else {
+    let file = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    let Some(output) = file(output) else {
         return Ok(()); // not there yet
     };
     let mut files = inputs.filter(|input| *input != Path::new("-"));
-    match files.find(|input| input.canonicalize().is_ok_and(|input| input == output)) {
+    match files.find(|input| file(input) == Some(output)) {
         Some(input) => Err(UsageError(format!(
             "{} is both read and to be written: name another output",
             input.display()

@@ -115,8 +115,9 @@ struct Checked {
 /// Runs the checks.
 ///
 /// # Errors
-/// If a flag asks for what this CPU lacks, or standard output fails.
+/// If a flag asks for what this CPU lacks or contradicts another, or standard output fails.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    args.limits.check()?;
     let findings = Findings::of(args)?;
     print(&match args.json {
         true => serde_json::to_string_pretty(&findings)? + "\n",

@@ -2,9 +2,12 @@
 //!
 //! Told by `doctor`, which takes the flags of `serve` for it.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::memory_bound::{MemoryBound, MemoryLimits};
+use super::output::UsageError;
 use crate::batcher::BatchPolicy;
 use crate::classifier::{ImageSize, images_memory_bound};
 use crate::config::{
@@ -23,7 +26,63 @@ pub(super) struct LimitArgs {
     requests: RequestConfig,
 }
 
+/// Refuses flags of `serve` that contradict each other.
+///
+/// # Errors
+/// A usage error with both flags.
+pub(super) fn refuse_contradictions(
+    server: &ServerConfig,
+    images: &ImageConfig,
+    requests: &RequestConfig,
+) -> Result<(), UsageError> {
+    if requests.max_images > requests.queue_capacity {
+        return Err(UsageError(format!(
+            "--max-images {} is more than --queue-capacity {}: such a request could never be accepted",
+            requests.max_images, requests.queue_capacity
+        )));
+    }
+    if requests.watchdog_timeout <= images.decode_timeout {
+        let seconds = |time: Duration| time.as_secs_f64();
+        return Err(UsageError(format!(
+            "--watchdog-timeout {} s is not more than --decode-timeout {} s: an image that waits for memory would count as stuck",
+            seconds(requests.watchdog_timeout),
+            seconds(images.decode_timeout)
+        )));
+    }
+    let admin = server.admin_address.map(|address| address.port());
+    let ports = [
+        ("--port", Some(server.port)),
+        ("--grpc-port", server.grpc_port),
+        ("--admin-address", admin.filter(|_| is_here(server))),
+    ];
+    for (i, (flag, port)) in ports.iter().enumerate() {
+        // With 0 each gets a port of its own.
+        let same = |other: &&(&str, Option<u16>)| port.is_some_and(|p| p != 0 && other.1 == *port);
+        if let (Some((other, _)), Some(port)) = (ports[..i].iter().find(same), port) {
+            return Err(UsageError(format!(
+                "{flag} is on port {port}, and so is {other}: give each a port of its own"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the addresses of the two ports overlap.
+fn is_here(server: &ServerConfig) -> bool {
+    server.admin_address.is_some_and(|admin| {
+        admin.ip() == server.host || admin.ip().is_unspecified() || server.host.is_unspecified()
+    })
+}
+
 impl LimitArgs {
+    /// Refuses flags that contradict each other, as `serve` does.
+    ///
+    /// # Errors
+    /// A usage error with both flags.
+    pub(super) fn check(&self) -> Result<(), UsageError> {
+        refuse_contradictions(&self.server, &self.images, &self.requests)
+    }
+
     /// The bound of the memory with these models, beside what there is.
     pub(super) fn memory(
         &self,

@@ -45,7 +45,7 @@ pub enum DeskError {
     )]
     ModelsFixed,
     /// The models stay what they are.
-    #[error("{0}")]
+    #[error("{}", .0.without_directories())]
     Repository(#[from] RepositoryError),
     /// The client's deadline is no time.
     #[error("{name} is \"{value}\", allowed are whole numbers from 1, in milliseconds")]

@@ -23,6 +23,7 @@ mod probes;
 mod proto;
 mod quantize;
 mod quantized;
+mod recurrence;
 mod sizes;
 mod strides;
 mod tract;

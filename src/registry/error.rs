@@ -2,7 +2,7 @@
 //!
 //! Returned by `reference` and `load`, printed by `cli`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::engine::LoadError;
 use crate::visible::visible;
@@ -111,10 +111,54 @@ pub enum ModelError {
     },
 }
 
+impl ModelError {
+    /// The same for a client, whom directories of the server are no business of.
+    #[must_use]
+    pub fn without_directories(&self) -> String {
+        let path = match self {
+            ModelError::NotPulled { path, .. }
+            | ModelError::Unreadable { path, .. }
+            | ModelError::WrongDigest { path, .. }
+            | ModelError::WrongSpecDigest { path, .. }
+            | ModelError::BadSpec { path, .. } => path.as_path(),
+            ModelError::Load { origin, .. } => Path::new(origin),
+            _ => return self.to_string(),
+        };
+        match path.file_name() {
+            Some(name) => self.to_string().replace(
+                &path.display().to_string(),
+                &Path::new(name).display().to_string(),
+            ),
+            None => self.to_string(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::visible::is_obeyed;
+
+    #[test]
+    fn clients_are_told_the_file_and_not_where_it_lies() {
+        let path = PathBuf::from("/srv/models/birds/model.onnx");
+        let unreadable = ModelError::Unreadable {
+            path: path.clone(),
+            reason: "cannot be read: No such file or directory".into(),
+        };
+        assert_eq!(
+            unreadable.without_directories(),
+            "model.onnx: cannot be read: No such file or directory"
+        );
+        let load = |origin: String| ModelError::Load {
+            origin,
+            reason: LoadError::Empty,
+        };
+        let told = load(path.display().to_string()).without_directories();
+        assert!(told.starts_with("model.onnx: "), "{told}");
+        let built_in = load("built-in model".into());
+        assert_eq!(built_in.without_directories(), built_in.to_string());
+    }
 
     #[test]
     fn names_of_a_file_neither_break_a_line_nor_turn_its_direction() {

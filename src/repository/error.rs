@@ -3,7 +3,7 @@
 use crate::batcher::StartError;
 use crate::registry::ModelError;
 
-/// Why a change was not made. The text is what its client reads.
+/// Why a change was not made. A client reads it [`without_directories`](RepositoryError::without_directories).
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// Another change is being made.
@@ -24,4 +24,17 @@ pub enum RepositoryError {
     /// Its workers cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
+}
+
+impl RepositoryError {
+    /// The text for a client, whom directories of the server are no business of.
+    #[must_use]
+    pub fn without_directories(&self) -> String {
+        match self {
+            RepositoryError::NotFound(error) | RepositoryError::Refused(error) => {
+                error.without_directories()
+            }
+            other => other.to_string(),
+        }
+    }
 }

@@ -3,16 +3,15 @@
 //! Made by `serve` at the start; from then on nobody asks the flags.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::ServeArgs;
 use super::access::Access;
 use super::traces;
 use crate::classifier::ClassifierOptions;
 use crate::cli::args::arithmetic;
+use crate::cli::limits::refuse_contradictions;
 use crate::cli::load;
 use crate::cli::memory_bound::MemoryLimits;
-use crate::cli::output::UsageError;
 use crate::config::{CpuBudget, ThreadPlan};
 use crate::desk::{RequestLimits, TrustedProxies};
 use crate::engine::EngineOptions;
@@ -60,7 +59,6 @@ impl ServePlan {
         budget: &CpuBudget,
         threads: ThreadPlan,
     ) -> anyhow::Result<ServePlan> {
-        check(args)?;
         let ServeArgs {
             model,
             server,
@@ -70,6 +68,7 @@ impl ServePlan {
             engine,
             ..
         } = args;
+        refuse_contradictions(server, images, requests)?;
         let trusted_proxies = TrustedProxies::new(access.trusted_proxies.clone());
         let access = Access::new(access)?;
         let engine_options = arithmetic::engine_options(engine, budget)?;
@@ -118,26 +117,6 @@ impl ServePlan {
             },
         })
     }
-}
-
-/// Refuses flags that contradict each other.
-fn check(args: &ServeArgs) -> Result<(), UsageError> {
-    let (requests, images) = (&args.requests, &args.images);
-    if requests.max_images > requests.queue_capacity {
-        return Err(UsageError(format!(
-            "--max-images {} is more than --queue-capacity {}: such a request could never be accepted",
-            requests.max_images, requests.queue_capacity
-        )));
-    }
-    if requests.watchdog_timeout <= images.decode_timeout {
-        let seconds = |time: Duration| time.as_secs_f64();
-        return Err(UsageError(format!(
-            "--watchdog-timeout {} s is not more than --decode-timeout {} s: an image that waits for memory would count as stuck",
-            seconds(requests.watchdog_timeout),
-            seconds(images.decode_timeout)
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use super::lower::{self, Found, Pooling};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
 use super::{
-    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, sizes, strides, weights,
+    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, recurrence, sizes, strides,
+    weights,
 };
 use crate::tensor::Size;
 
@@ -300,6 +301,7 @@ fn typed_for(
     sizes::check(&model).map_err(refuse)?;
     strides::keep_offsets(&mut model).map_err(refuse)?;
     strides::keep_strides(&mut model);
+    recurrence::begin_anew(&mut model);
     let fact = model.output_fact(0).map_err(refuse)?;
     match outputs::numbers(fact, &batch) {
         Ok(numbers) => Ok((model, numbers)),

@@ -113,10 +113,21 @@ impl Words<'_> {
 
     /// `x · sigmoid(alpha · x)`. With a factor of one it is what every exporter writes for `SiLU`, and kernels have that.
     pub(super) fn quick_gelu(&mut self) {
-        if one(self.node, "alpha") != Some(1.0) {
-            return;
+        if one(self.node, "alpha") == Some(1.0) {
+            self.swish();
         }
+    }
+
+    /// `x · sigmoid(alpha · x)`, with a factor of one if none is said.
+    pub(super) fn swish(&mut self) {
         let value = self.last.clone();
+        match one(self.node, "alpha") {
+            None | Some(1.0) => {}
+            Some(alpha) => {
+                let alpha = self.floats(&[], &[alpha as f32]);
+                self.push("Mul", &[&alpha], Vec::new());
+            }
+        }
         self.push("Sigmoid", &[], Vec::new());
         self.push("Mul", &[&value], Vec::new());
     }

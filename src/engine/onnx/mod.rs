@@ -8,6 +8,7 @@ mod bounded;
 mod byte_products;
 mod channels;
 mod ending;
+mod exponentials;
 mod floats;
 mod functions;
 mod fused;
@@ -19,6 +20,7 @@ mod numbers;
 mod operators;
 mod pixels;
 mod readers;
+mod recurrent;
 mod resize;
 mod synonyms;
 mod tensors;
@@ -116,6 +118,7 @@ pub(super) fn decode(
         None => (Pixels::Normalized, None),
     };
     let pixels = if form.bytes { Pixels::Bytes } else { own };
+    names::tell_apart(graph);
     Ok(Decoded {
         form,
         pixels,

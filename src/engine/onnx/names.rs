@@ -24,3 +24,49 @@ pub(in crate::engine) fn fresh(names: &mut HashSet<String>, mut name: String) ->
     }
     name
 }
+
+/// Gives a name of its own to each node that is called as a constant, an input or a node before it is: the importer
+/// calls what it makes of any of them by that name, and takes no name twice.
+pub(super) fn tell_apart(graph: &mut GraphProto) {
+    let mut names = names(graph);
+    let weights = graph.initializer.iter().map(|t| t.name.clone());
+    let inputs = graph.input.iter().map(|v| v.name.clone());
+    let mut called: HashSet<String> = weights.chain(inputs).collect();
+    for node in &mut graph.node {
+        if !node.name.is_empty() && !called.insert(node.name.clone()) {
+            node.name = fresh(&mut names, std::mem::take(&mut node.name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::proto;
+    use tract_onnx::pb::{NodeProto, TensorProto};
+
+    #[test]
+    fn no_two_have_one_name() {
+        let node = |name: &str, output: &str| NodeProto {
+            name: name.into(),
+            ..proto::node("Relu", &["x"], &[output])
+        };
+        let mut graph = GraphProto {
+            node: vec![
+                node("rows", "a"),
+                node("same", "b"),
+                node("same", "c"),
+                node("", "d"),
+            ],
+            input: vec![proto::value("x")],
+            initializer: vec![TensorProto {
+                name: "rows".into(),
+                ..TensorProto::default()
+            }],
+            ..GraphProto::default()
+        };
+        tell_apart(&mut graph);
+        let names: Vec<&str> = graph.node.iter().map(|n| &*n.name).collect();
+        assert_eq!(names, ["rows_", "same", "same_", ""]);
+    }
+}

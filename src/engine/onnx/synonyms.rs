@@ -9,6 +9,7 @@ use super::super::LoadError;
 use super::super::proto::{integer, integers, text};
 use super::names::names;
 use super::numbers::{Constants, numbers_of, one};
+use super::recurrent::goes_backwards;
 use super::windows::MAX_STEPS;
 use super::words::{Words, say_instead};
 use super::{domain, graphs_mut, node_name};
@@ -19,7 +20,14 @@ pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
         (domain, op_type),
         (
             "",
-            "Celu" | "ConvInteger" | "GlobalLpPool" | "LpPool" | "Upsample"
+            "Celu"
+                | "ConvInteger"
+                | "GlobalLpPool"
+                | "LpPool"
+                | "ReduceLogSumExp"
+                | "Softplus"
+                | "Swish"
+                | "Upsample"
         ) | (
             "com.microsoft",
             "DynamicQuantizeMatMul"
@@ -45,7 +53,9 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
         }
     }
     let is_meant = |node: &&NodeProto| {
-        is_known(domain(&node.domain), &node.op_type) || matches!(&*node.op_type, "Pad" | "Resize")
+        is_known(domain(&node.domain), &node.op_type)
+            || matches!(&*node.op_type, "Pad" | "Resize" | "Squeeze")
+            || goes_backwards(node)
     };
     if !graph.node.iter().any(|node| is_meant(&node)) {
         return Ok(());
@@ -85,12 +95,42 @@ impl Words<'_> {
             "MatMulIntegerToFloat" => self.mat_mul_integer_to_float(constants)?,
             "Pad" => self.pad(constants)?,
             "QuickGelu" => self.quick_gelu(),
+            "ReduceLogSumExp" => self.reduce_log_sum_exp(),
             "Resize" => self.resize(constants),
+            "Softplus" => self.softplus(),
+            "Squeeze" => self.squeeze(constants),
+            "Swish" => self.swish(),
+            "GRU" | "LSTM" | "RNN" => self.go_forwards()?,
             "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => self.skip_layer_norm(),
             "Upsample" => self.upsample(),
             _ => {}
         }
         Ok(())
+    }
+
+    /// The same with its axes in rising order, in which alone the importer takes them.
+    fn squeeze(&mut self, constants: &Constants<'_>) {
+        let axes = match self.input(1) {
+            Some(axes) => constants.get(axes).map(|numbers| numbers.values),
+            None => numbers_of(self.node, "axes"),
+        };
+        let Some(axes) = axes else {
+            return;
+        };
+        let mut axes: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
+        // Where some are counted from behind and some are not, only the rank tells their order.
+        let one_way = axes.iter().all(|a| *a < 0) || axes.iter().all(|a| *a >= 0);
+        if !one_way || axes.is_sorted() {
+            return;
+        }
+        axes.sort_unstable();
+        match self.version {
+            ..13 => self.push("Squeeze", &[], vec![integers("axes", &axes)]),
+            _ => {
+                let axes = self.integers(&axes);
+                self.push("Squeeze", &[&axes], Vec::new());
+            }
+        }
     }
 
     /// `alpha · Elu(x / alpha)`.

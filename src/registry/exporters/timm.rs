@@ -70,6 +70,7 @@ pub(super) fn recipe(source: String, config: &Table) -> Recipe {
         std: setting(config, "std", per_channel, "expected three numbers"),
         input: input("input_size"),
         unread: no_sizes(config, &["input_size", "test_input_size"]),
+        decides: false,
     }
 }
 

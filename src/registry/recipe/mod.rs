@@ -58,6 +58,8 @@ pub(super) struct Recipe {
     pub(super) input: Option<Size>,
     /// Keys and values that nothing here knows.
     pub(super) unread: Vec<String>,
+    /// Whether it was written for this server, so that it counts against the network's own word too.
+    pub(super) decides: bool,
 }
 
 /// The `[preprocess]` table of a `model.toml`.
@@ -107,6 +109,7 @@ impl Recipe {
             scale: given.scale.into(),
             mean: given.mean.map(|all| all.0).into(),
             std: given.std.map(|all| all.0).into(),
+            decides: true,
             ..Recipe::default()
         };
         if let Some(sides) = given.resize {
@@ -142,6 +145,7 @@ impl Recipe {
             std: Setting::Said(spec.std),
             input: None,
             unread: Vec::new(),
+            decides: true,
         }
     }
 }

@@ -130,7 +130,34 @@ impl Recipes {
         alone
             .validate()
             .map_err(|reason| format!("{reason} ({from})"))?;
-        Ok(colors)
+        match own {
+            Some(own) => self.refuse_twice(own, colors),
+            None => Ok(colors),
+        }
+    }
+
+    /// Refuses to normalize for a network that does so itself, where only what its exporter left behind says to.
+    fn refuse_twice(&self, (mean, std): (f32, f32), colors: Colors) -> Result<Colors, String> {
+        let says = |r: &&Recipe| r.mean != Setting::Silent || r.std != Setting::Silent;
+        let Some(recipe) = self.0.iter().find(says).filter(|recipe| !recipe.decides) else {
+            return Ok(colors);
+        };
+        let near = |a: f32, b: f32| (a - b).abs() <= 1e-4 * std;
+        let same = colors.mean.iter().all(|m| near(m / colors.scale, mean))
+            && colors.std.iter().all(|s| near(s / colors.scale, std));
+        if same {
+            return Ok(colors);
+        }
+        let white = match (1.0 - mean) / std {
+            about if (about - about.round()).abs() < 1e-3 => about.round(),
+            exactly => exactly,
+        };
+        Err(format!(
+            "the network takes pixels from 0 to {white} and normalizes them itself, and {} says mean and std as well: done \
+             twice, the answers are wrong. Say in model.toml which is meant: scale = {white}, mean = [0, 0, 0] and std = \
+             [1, 1, 1] for the network's own alone, else mean and std as they stand there",
+            recipe.source
+        ))
     }
 
     /// The whole for a network whose input has this size, and where each setting comes from. `own` are mean and
@@ -233,6 +260,31 @@ mod tests {
                 from.to_string().contains("mean, std: the network"),
                 "{from}"
             );
+        }
+        let exporter = Recipe {
+            source: "preprocessor_config.json".into(),
+            mean: Setting::Said(IMAGENET_MEAN),
+            std: Setting::Said(IMAGENET_STD),
+            ..Recipe::default()
+        };
+        for (own, white) in [((0.0, 1.0 / 255.0), "255"), ((0.0, 1.0), "1")] {
+            let reason = Recipes(vec![exporter.clone()]).whole(SIZE, Some(own));
+            let reason = reason.expect_err("twice");
+            let start = format!("the network takes pixels from 0 to {white} and normalizes");
+            assert!(
+                reason.starts_with(&start) && reason.contains("preprocessor_config.json says"),
+                "{reason}"
+            );
+            // Which model.toml settles, and what says the same as the network needs not.
+            let lines = format!("scale = {white}\nmean = [0, 0, 0]\nstd = [1, 1, 1]");
+            let decided = Recipes(vec![toml(&lines), exporter.clone()]).whole(SIZE, Some(own));
+            assert!(decided.is_ok());
+            let same = Recipe {
+                mean: Setting::Said([0.0; 3]),
+                std: Setting::Said([own.1; 3]),
+                ..exporter.clone()
+            };
+            assert!(Recipes(vec![same]).whole(SIZE, Some(own)).is_ok());
         }
         let said = Recipes(vec![toml("mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]")]);
         assert!(said.say_colors());

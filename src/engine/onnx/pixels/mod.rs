@@ -112,6 +112,11 @@ fn of_value(value: &Value) -> Pixels {
         true if scale == 1.0 && is_middle(0.3, 0.6) => Pixels::Unit,
         // Made bytes again.
         true if near(1.0 / 256.0, 1.0 / 100.0) && is_middle(0.0, 0.6) => Pixels::Unit,
+        // 2 · 0.449 - 1 and 2 · 0.226: ImageNet's mean and deviation where black is -1 and white 1.
+        true if near(0.35, 0.6) && is_middle(-0.3, 0.1) => Pixels::Unknown(format!(
+            "its first operators multiply pixels by {scale} and add {shift}, as those of a network do that takes pixels from \
+             -1 to 1, mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]"
+        )),
         true if near(0.2, 5.0) && is_middle(-1.0, 1.0) => Pixels::Normalized,
         _ => Pixels::Unknown(format!(
             "its first operators multiply pixels by {scale} and add {shift}, which does not tell which it takes"

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::{Table, per_channel, refused, setting};
 use super::is_class;
-use crate::preprocess::Channels;
+use crate::preprocess::{Channels, IMAGENET_MEAN, IMAGENET_STD};
 use crate::registry::recipe::{Recipe, Setting};
 
 /// Sets what becomes of a pixel, or why it cannot be honoured.
@@ -30,17 +30,26 @@ pub(super) fn set_colors(recipe: &mut Recipe, config: &Table) {
         Some(normalizes) => normalizes,
         None if config.contains_key("image_mean") => true,
         None if is_mobilevit => false,
+        None if default_colors(config).is_some() => true,
         None => return,
     };
+    let of_class = default_colors(config);
     let numbers = |key: &str, none: f32| match normalizes {
         false => Setting::Said([none; 3]),
-        true => match setting(config, key, per_channel, "expected three numbers") {
-            Setting::Silent => Setting::Refused(format!(
+        true => match (
+            setting(config, key, per_channel, "expected three numbers"),
+            of_class,
+        ) {
+            (Setting::Silent, Some((mean, std))) => Setting::Said(match key {
+                "image_mean" => mean,
+                _ => std,
+            }),
+            (Setting::Silent, None) => Setting::Refused(format!(
                 "do_normalize is true, but {key} is not given: say mean and std in model.toml"
             )),
             // Channels are turned round last, what was subtracted before is in the order of RGB.
-            Setting::Said([r, g, b]) if flips => Setting::Said([b, g, r]),
-            said => said,
+            (Setting::Said([r, g, b]), _) if flips => Setting::Said([b, g, r]),
+            (said, _) => said,
         },
     };
     recipe.mean = numbers("image_mean", 0.0);
@@ -66,6 +75,42 @@ pub(super) fn set_colors(recipe: &mut Recipe, config: &Table) {
     }
 }
 
+/// Mean and deviation of a class whose file names none.
+///
+/// Source: the constructors of transformers' image processors (`IMAGENET_STANDARD_MEAN`, `OPENAI_CLIP_MEAN`,
+/// `IMAGENET_DEFAULT_MEAN`).
+fn default_colors(config: &Table) -> Option<([f32; 3], [f32; 3])> {
+    const CLIP: [&str; 3] = ["Bit", "CLIP", "ViTHybrid"];
+    const HALF: [&str; 8] = [
+        "Beit",
+        "ConvNext",
+        "DeiT",
+        "EfficientNet",
+        "MobileNetV1",
+        "MobileNetV2",
+        "Siglip",
+        "ViT",
+    ];
+    const IMAGENET: [&str; 7] = [
+        "EfficientFormer",
+        "Levit",
+        "Perceiver",
+        "PoolFormer",
+        "Pvt",
+        "Segformer",
+        "TextNet",
+    ];
+    // In this order: the name of one begins with that of another.
+    if is_class(config, &CLIP) {
+        let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+        return Some((mean, [0.268_629_54, 0.261_302_6, 0.275_777_1]));
+    }
+    if is_class(config, &HALF) {
+        return Some(([0.5; 3], [0.5; 3]));
+    }
+    is_class(config, &IMAGENET).then_some((IMAGENET_MEAN, IMAGENET_STD))
+}
+
 /// What white becomes by a factor that was printed with some digits: 1/255 is 1, 1/127.5 is 2.
 fn scale_of(factor: f64) -> f32 {
     let scale = factor * 255.0;
@@ -80,6 +125,30 @@ mod tests {
     use super::super::tests::{vit, whole, with};
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_a_class_leaves_out_is_as_that_class_has_it() {
+        let spec = |class: &str| {
+            let changes = [
+                ("image_processor_type", json!(class)),
+                ("do_normalize", Value::Null),
+                ("image_mean", Value::Null),
+                ("image_std", Value::Null),
+            ];
+            whole(&with(vit(), &changes), 224).expect("honoured")
+        };
+        for (class, mean, std) in [
+            ("ViTImageProcessor", 0.5, 0.5),
+            ("ViTFeatureExtractor", 0.5, 0.5),
+            ("ViTHybridImageProcessor", 0.481_454_66, 0.268_629_54),
+            ("CLIPImageProcessorFast", 0.481_454_66, 0.268_629_54),
+            ("DeiTImageProcessor", 0.5, 0.5),
+            ("PvtImageProcessor", 0.485, 0.229),
+        ] {
+            let spec = spec(class);
+            assert_eq!((spec.mean[0], spec.std[0]), (mean, std), "{class}");
+        }
+    }
 
     #[test]
     fn pixels_may_stay_as_stored_or_have_another_range() {

@@ -60,7 +60,13 @@ pub(super) fn set_geometry(recipe: &mut Recipe, config: &Table) {
     }
     let shorter = is_shorter_side(config);
     let (given, mut mode) = match config.get("size").unwrap_or(&Value::Null) {
-        Value::Null => return,
+        Value::Null => {
+            if names_class {
+                let reason = "size is not given: say resize and crop in model.toml".to_owned();
+                recipe.resize = Setting::Refused(reason);
+            }
+            return;
+        }
         value => match target(value, shorter) {
             Some(target) if !is_convnext || target.0.is_square() => target,
             _ => {

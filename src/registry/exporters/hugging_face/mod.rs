@@ -288,9 +288,9 @@ mod tests {
                 "image_mean is [0.5,0.5], expected three numbers",
             ),
             (
-                "image_mean",
+                "size",
                 json!(null),
-                "do_normalize is true, but image_mean is not given",
+                "size is not given: say resize and crop in model.toml",
             ),
             (
                 "rescale_offset",
@@ -309,6 +309,13 @@ mod tests {
             assert!(error.starts_with("preprocessor_config.json: "), "{error}");
             assert!(error.contains(words), "{words}: {error}");
         }
+        let unknown = [
+            ("image_processor_type", json!("X")),
+            ("image_mean", json!(null)),
+        ];
+        let error = whole(&with(vit(), &unknown), 224).expect_err("no mean");
+        let words = "do_normalize is true, but image_mean is not given";
+        assert!(error.contains(words), "{error}");
         let error = whole(&vit(), 192).expect_err("another side");
         assert!(
             error.contains(
