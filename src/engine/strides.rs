@@ -11,7 +11,7 @@ use tract_onnx::tract_core::ops::cnn::{Conv, PaddingSpec};
 
 use crate::ops::Stride;
 
-/// Puts our operator in the place of each `Downsample` that walks forward by more than one.
+/// Puts our operator in the place of each `Downsample`.
 ///
 /// # Errors
 /// tract's, for a slice that contradicts its input.
@@ -21,10 +21,11 @@ pub(super) fn keep_offsets(model: &mut TypedModel) -> TractResult<()> {
         let Some(down) = node.op_as::<Downsample>() else {
             continue;
         };
-        if down.stride > 1 && down.modulo == 0 {
+        if !matches!(down.stride, 0 | 1) && down.modulo == 0 {
             node.op = Box::new(Stride {
                 axis: down.axis,
                 step: down.stride.unsigned_abs(),
+                backwards: down.stride < 0,
             });
         }
     }
@@ -153,7 +154,7 @@ mod tests {
         let inputs = [
             conv,
             constant("starts", start),
-            constant("ends", 7),
+            constant("ends", if step > 0 { 7 } else { 0 }),
             constant("axes", axis),
             constant("steps", step),
         ];
@@ -174,7 +175,8 @@ mod tests {
     fn slice_with_a_step_begins_where_it_says() {
         for axis in [2, 3] {
             for start in 0..4 {
-                for step in [2, 3] {
+                for step in [2, 3, -1, -2] {
+                    let start = if step > 0 { start } else { 8 - start };
                     let plain = run(network(axis, start, step), 9);
                     let mut kept = network(axis, start, step);
                     keep_offsets(&mut kept).expect("slices that fit");
