@@ -139,3 +139,38 @@ fn model_path_needs_no_home_directory() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
+
+#[test]
+fn doctor_refuses_what_serve_refuses() {
+    for (flags, words) in [
+        (
+            &["--max-images", "257"][..],
+            "is more than --queue-capacity 256",
+        ),
+        (
+            &["--watchdog-timeout", "5s"],
+            "is not more than --decode-timeout 10 s",
+        ),
+        (
+            &["--grpc-port", "8080"],
+            "--grpc-port is on port 8080, and so is --port",
+        ),
+        (
+            &["--admin-address", "127.0.0.1:8080"],
+            "--admin-address is on port 8080, and so is --port",
+        ),
+    ] {
+        for command in ["doctor", "serve"] {
+            let (code, _, stderr) = run(&[&[command], flags].concat());
+            assert!(code == 2 && stderr.contains(words), "{command}: {stderr}");
+        }
+    }
+    let apart = [
+        "doctor",
+        "--host",
+        "127.0.0.1",
+        "--admin-address",
+        "127.0.0.2:8080",
+    ];
+    assert_eq!(run(&apart).0, 0);
+}

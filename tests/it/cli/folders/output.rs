@@ -89,11 +89,14 @@ fn what_is_read_is_not_written() {
     let place = Place::new();
     place.photo("plate.png", "copy.png");
     symlink("copy.png", place.path("link.png")).unwrap();
+    fs::hard_link(place.path("copy.png"), place.path("hard.png")).unwrap();
     let photo = fs::read(place.path("copy.png")).unwrap();
     for (input, out) in [
         ("copy.png", "copy.png"),
         ("copy.png", "./link.png"),
         ("link.png", "copy.png"),
+        ("copy.png", "hard.png"),
+        ("hard.png", "link.png"),
     ] {
         for resume in [&[][..], &["--resume"]] {
             let args = [&[input, "-o", out, "--format", "csv"], resume].concat();
