@@ -37,9 +37,19 @@ class Words:
                 self.quantize(self.push("Conv", values, attributes), read[6:8], node)
             case "QLinearAdd" | "QLinearMul":
                 self.quantize(self.push(node.op_type.removeprefix("QLinear"), [self.value(*read[:3]), self.value(*read[3:6])]), read[6:8], node)
-            case "QLinearGlobalAveragePool" | "QLinearAveragePool" | "QLinearSigmoid":
-                said = self.push(node.op_type.removeprefix("QLinear"), [self.value(*read[:3])], [a for a in attributes if a.name != "channels_last"])
-                self.quantize(said, read[3:5], node)
+            case "QLinearGlobalAveragePool" | "QLinearAveragePool" | "QLinearLeakyRelu" | "QLinearSigmoid" | "QLinearSoftmax":
+                kept = [a for a in attributes if a.name not in ("channels_last", "opset")]
+                self.quantize(self.push(node.op_type.removeprefix("QLinear"), [self.value(*read[:3])], kept), read[3:5], node)
+            case "QLinearWhere":
+                self.quantize(self.push("Where", [read[0], self.value(*read[1:4]), self.value(*read[4:7])]), read[7:9], node)
+            case "DynamicQuantizeMatMul":
+                made = [f"{node.output[0]}/{what}" for what in ("bytes", "scale", "zero")]
+                self.nodes.append(helper.make_node("DynamicQuantizeLinear", read[:1], made))
+                read += [""] * (5 - len(read))
+                self.product(*made, *read[1:4], read[4], node)
+            case "MatMulIntegerToFloat":
+                read += [""] * (7 - len(read))
+                self.product(read[0], read[2], read[4], read[1], read[3], read[5], read[6], node)
             case "QLinearConcat":
                 values = [self.value(*read[i : i + 3]) for i in range(2, len(read), 3)]
                 self.quantize(self.push("Concat", values, attributes), read[:2], node)
@@ -72,6 +82,12 @@ class Words:
         to_float = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT).attribute
         value = self.push("Cast", [name], to_float)
         return self.push("Sub", [value, self.push("Cast", [zero], to_float)]) if zero else value
+
+    def product(self, first, scale, zero, second, second_scale, second_zero, bias, node):
+        sums = self.push("MatMul", [self.less(first, zero), self.less(second, second_zero)])
+        for factor in (scale, second_scale):
+            sums = self.push("Mul", [sums, factor])
+        self.nodes.append(helper.make_node("Add" if bias else "Identity", [sums, bias] if bias else [sums], node.output))
 
     def numbers(self, name):
         return numpy_helper.to_array(self.weights[name]).astype(np.float64)

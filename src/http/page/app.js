@@ -76,14 +76,14 @@ async function loadModels() {
   }
 }
 
-$("files").addEventListener("change", (event) => {
-  add(event.target.files);
-  event.target.value = ""; // so that the same file can be chosen again
-});
-$("camera").addEventListener("change", (event) => {
-  add(event.target.files);
-  event.target.value = "";
-});
+for (const input of [$("files"), $("camera")]) {
+  const take = () => {
+    add(input.files);
+    input.value = ""; // so that the same file can be chosen again
+  };
+  input.addEventListener("change", take);
+  take(); // what was chosen before this script was there
+}
 $("key").addEventListener("change", (event) => {
   Key.set(event.target.value);
   loadModels();
@@ -115,6 +115,7 @@ document.addEventListener("paste", (event) => {
   }
 });
 for (const button of document.querySelectorAll("[data-sample]")) {
+  button.disabled = false;
   button.addEventListener("click", async () => {
     const name = `${button.dataset.sample}.jpg`;
     const photo = await fetch(`page/${name}`).catch(() => undefined);

@@ -3,21 +3,24 @@
 //!
 //! Called by `routes`. Programs get the index as JSON, see `health`.
 
+use std::sync::LazyLock;
+
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
 
 use super::accept;
 use super::error::ApiError;
 use crate::desk::cut;
 
-/// What the page may load: its own files, and the photos that a person has chosen. It sends no form, and no other page
-/// may show it in a frame.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'",
-);
+/// What a page may load: its own files, and the photos that a person has chosen. It sends no form, and no other page may
+/// show it in a frame.
+const POLICY: &str = "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
 
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
@@ -25,7 +28,7 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 pub(super) const FILE_PATH: &str = "/page/{file}";
 
 /// Name, media type and bytes of each.
-const FILES: [(&str, &str, &[u8]); 14] = {
+const FILES: [(&str, &str, &[u8]); 15] = {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     const JPEG: &str = "image/jpeg";
     [
@@ -36,6 +39,7 @@ const FILES: [(&str, &str, &[u8]); 14] = {
         ("live.js", SCRIPT, include_bytes!("live.js")),
         ("model.js", SCRIPT, include_bytes!("model.js")),
         ("queue.js", SCRIPT, include_bytes!("queue.js")),
+        ("start.js", SCRIPT, include_bytes!("start.js")),
         ("text.js", SCRIPT, include_bytes!("text.js")),
         ("why.js", SCRIPT, include_bytes!("why.js")),
         (
@@ -50,21 +54,39 @@ const FILES: [(&str, &str, &[u8]); 14] = {
     ]
 };
 
+/// How a page names its style sheet.
+const STYLE_LINK: &str = "<link rel=\"stylesheet\" href=\"page/style.css\">";
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page with its style sheet in it, so that nothing has to be fetched before it can be painted.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let style = format!("<style>{STYLE}</style>");
+    include_str!("index.html").replace(STYLE_LINK, &style)
+});
+
+/// The policy of a page with that style sheet in it, which is known by its digest.
+static PAGE_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let digest = BASE64_STANDARD.encode(Sha256::digest(STYLE));
+    let policy = format!("{POLICY}; style-src 'self' 'sha256-{digest}'");
+    HeaderValue::try_from(policy).expect("base64 has no control characters")
+});
+
 /// The page.
 pub(super) fn page() -> Response {
-    html(include_str!("index.html"))
+    html(&PAGE, PAGE_POLICY.clone())
 }
 
 /// The page that shows what `/openapi.json` tells.
 pub(super) async fn docs() -> Response {
-    html(include_str!("docs.html"))
+    html(include_str!("docs.html"), HeaderValue::from_static(POLICY))
 }
 
-fn html(text: &'static str) -> Response {
+fn html(text: &'static str, policy: HeaderValue) -> Response {
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [
         (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, NO_REFERRER),
     ];
     (headers, text).into_response()
@@ -112,6 +134,18 @@ mod tests {
         let all = (0..=0x10_ffff).filter_map(char::from_u32);
         let expected: Vec<u32> = all.filter(beside_controls).map(u32::from).collect();
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn page_is_painted_without_another_request() {
+        assert!(PAGE.contains(&format!("<style>{STYLE}</style>")));
+        assert!(!PAGE.contains("stylesheet"), "{}", *PAGE);
+        // A browser takes what stands before the first end tag for the style sheet.
+        assert!(!STYLE.contains("</"));
+        let script = "<script type=\"module\" src=\"page/start.js\">";
+        assert_eq!(PAGE.matches("<script").count(), 1);
+        assert!(PAGE.contains(script), "{}", *PAGE);
+        assert!(!include_str!("start.js").contains("import {"));
     }
 
     #[test]
