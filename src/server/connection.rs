@@ -41,6 +41,9 @@ const MAX_PENDING_RESETS: usize = 20;
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
+/// Most bytes of a body in one frame of HTTP/2; the protocol's default is 16 KiB. Each takes a read of its own.
+const MAX_FRAME: u32 = 64 << 10;
+
 /// Bytes of one answer that are kept for a client that does not take them.
 const MAX_SEND_BUFFER: usize = 64 << 10;
 
@@ -81,6 +84,7 @@ impl Protocols {
         http2
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST)
+            .max_frame_size(MAX_FRAME)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

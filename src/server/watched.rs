@@ -16,8 +16,8 @@ use super::activity::Activity;
 /// answer is lost if it sends more, because closing with bytes unread makes the kernel reset the connection.
 const LINGER_BYTES: usize = 320 << 20;
 
-/// Bytes dropped at a time.
-const LINGER_CHUNK: usize = 16 << 10;
+/// Bytes dropped at a time, as many as come in one segment over loopback.
+const LINGER_CHUNK: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Watched<S> {
