@@ -100,6 +100,9 @@ fn whole_quantized_networks_are_ours_and_say_so() {
         "qoperator.onnx",
         "qoperator_per_tensor.onnx",
         "qoperator_signed.onnx",
+        "mobile_qdq.onnx",
+        "mobile_qdq_per_tensor.onnx",
+        "mobile_qoperator.onnx",
     ] {
         for wish in [None, Some(Precision::Int8)] {
             let model = load(file, &options(Features::detect(), wish)).unwrap();
@@ -135,7 +138,12 @@ fn whole_quantized_networks_are_ours_and_say_so() {
 #[test]
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "no micro-kernel")]
 fn answers_have_the_same_bits_on_every_instruction_set_and_in_every_batch() {
-    for file in ["qdq.onnx", "qdq_symmetric.onnx", "qoperator.onnx"] {
+    for file in [
+        "qdq.onnx",
+        "qdq_symmetric.onnx",
+        "qoperator.onnx",
+        "mobile_qdq.onnx",
+    ] {
         let mut first: Option<Vec<u32>> = None;
         for features in Features::supported() {
             let Some(arithmetic) = Arithmetic::new(Precision::Int8, features) else {

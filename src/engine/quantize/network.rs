@@ -53,7 +53,9 @@ pub(super) struct Layer {
     /// The name of its weights, which stay where they are; [`Network::weights`] has their numbers.
     weights: String,
     pub(super) outputs: usize,
+    /// Inputs of a group.
     pub(super) inputs: usize,
+    pub(super) groups: usize,
     /// One an output.
     pub(super) bias: Vec<f32>,
     /// Extents of the weights in the file.
@@ -114,7 +116,7 @@ impl Network {
         fold_batch_norms(graph);
         let layers = layers(graph);
         if layers.is_empty() {
-            return refuse("it has no convolution and no Gemm with float32 weights in one group");
+            return refuse("it has no convolution and no Gemm with float32 weights");
         }
         Ok(Network { proto, layers })
     }
@@ -123,7 +125,7 @@ impl Network {
         self.proto.graph.as_ref().expect("seen by `of`")
     }
 
-    /// A copy of a layer's weights, `[outputs, inputs, positions of the window]`.
+    /// A copy of a layer's weights, `[outputs, inputs of a group, positions of the window]`.
     pub(super) fn weights(&self, layer: &Layer) -> Vec<f32> {
         let constants = constants(self.graph());
         let tensor = constants.get(layer.weights.as_str());
@@ -209,13 +211,13 @@ pub(super) fn producers(graph: &GraphProto) -> HashMap<&str, usize> {
         .collect()
 }
 
-/// The layers: convolutions in one group, and `Gemm` as exporters write a fully connected layer.
+/// The layers: convolutions, and `Gemm` as exporters write a fully connected layer.
 fn layers(graph: &GraphProto) -> Vec<Layer> {
     let constants = constants(graph);
     let layer = |(i, node): (usize, &NodeProto)| {
         let weights = constants.get(node.input.get(1)?.as_str())?;
         let (axis, inner) = match &*node.op_type {
-            "Conv" if integer(node, "group", 1) == 1 && weights.dims.len() == 4 => (0, 1),
+            "Conv" if weights.dims.len() == 4 => (0, 1),
             "Gemm" if is_plain_gemm(node) && weights.dims.len() == 2 => {
                 match integer(node, "transB", 0) {
                     0 => (1, 0),
@@ -228,8 +230,11 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
         let dims = weights.dims.clone();
         let outputs = usize::try_from(dims[axis]).ok()?;
         let inputs = usize::try_from(dims[inner]).ok()?;
+        let groups = usize::try_from(integer(node, "group", 1)).ok()?;
         let fits = outputs > 0
             && inputs > 0
+            && groups > 0
+            && outputs.is_multiple_of(groups)
             && !numbers.is_empty()
             && numbers.len().is_multiple_of(outputs * inputs);
         if !fits || !numbers.iter().all(|w| w.is_finite()) {
@@ -246,6 +251,7 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
             weights: node.input[1].clone(),
             outputs,
             inputs,
+            groups,
             bias,
             dims,
             axis: axis as i64,
@@ -304,7 +310,7 @@ pub(super) fn values(network: &Network, on_bytes: &HashSet<usize>) -> HashSet<St
         let Some(&producer) = producers.get(value) else {
             continue;
         };
-        let node = before_relu(graph, &readers, &producers, producer);
+        let node = before_bound(graph, &readers, &producers, producer);
         match &*node.op_type {
             "Add" | "GlobalAveragePool" | "Relu" => {
                 left.extend(node.input.iter().map(String::as_str))
@@ -316,8 +322,8 @@ pub(super) fn values(network: &Network, on_bytes: &HashSet<usize>) -> HashSet<St
     found
 }
 
-/// The node whose results a `ReLU` bounds, if nobody else reads them; else the node itself.
-fn before_relu<'g>(
+/// The node whose results a `ReLU` or `Clip` bounds, if nobody else reads them; else the node itself.
+fn before_bound<'g>(
     graph: &'g GraphProto,
     readers: &HashMap<&str, Vec<usize>>,
     producers: &HashMap<&str, usize>,
@@ -327,7 +333,7 @@ fn before_relu<'g>(
     let input = node.input.first().map_or("", String::as_str);
     let alone = readers.get(input).is_some_and(|r| r.len() == 1);
     match producers.get(input) {
-        Some(&before) if node.op_type == "Relu" && alone => {
+        Some(&before) if matches!(&*node.op_type, "Relu" | "Clip") && alone => {
             let before = &graph.node[before];
             match &*before.op_type {
                 "Add" | "Conv" | "Gemm" => before,

@@ -129,7 +129,7 @@ fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
 }
 
 /// A convolution with a batch normalization and a `ReLU`, a sum, the mean, and a layer whose weights stand with the
-/// inputs first; and a convolution in groups, which no kernel of ours computes on bytes.
+/// inputs first; and a convolution in two groups.
 fn small(version: i64) -> ModelProto {
     let spread = |count: usize| -> Vec<f32> {
         let number = |i: usize| ((i * 37 + 11) % 64) as f32 / 32.0 - 1.0;
@@ -142,7 +142,7 @@ fn small(version: i64) -> ModelProto {
             .collect::<Vec<_>>()
     };
     let mut grouped = node("Conv", &["r", "wg"], "g");
-    grouped.attribute.push(integer("group", 4));
+    grouped.attribute.push(integer("group", 2));
     let graph = GraphProto {
         name: "small".into(),
         node: vec![
@@ -165,7 +165,7 @@ fn small(version: i64) -> ModelProto {
             float_tensor("shift", &[4], &spread(4)),
             float_tensor("mean", &[4], &spread(4)),
             float_tensor("variance", &[4], &positive(4)),
-            float_tensor("wg", &[4, 1, 1, 1], &spread(4)),
+            float_tensor("wg", &[4, 2, 1, 1], &spread(8)),
             float_tensor("wf", &[4, 5], &spread(20)),
             float_tensor("bf", &[5], &spread(5)),
         ],
@@ -177,17 +177,18 @@ fn small(version: i64) -> ModelProto {
 }
 
 #[test]
-fn batch_normalization_is_folded_and_groups_stay_numbers() {
+fn batch_normalization_is_folded_and_groups_become_bytes() {
     for version in [9, 13] {
         let bytes = Bytes::from(small(version).encode_to_vec());
         let file = Quantizable::read(bytes.clone(), None).unwrap();
-        assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node", "y_node"]);
+        let layers = ["c_node", "g_node", "y_node"];
+        assert_eq!(file.layers().collect::<Vec<_>>(), layers);
         let nodes = &file.network.graph().node;
         assert!(nodes.iter().all(|n| n.op_type != "BatchNormalization"));
         let observer = observed(&file, SMALL);
         let before = load(&bytes, SMALL, Some(Precision::F32));
         // With everything kept, what is left is the folding.
-        for (kept, bounds) in [(0..2, 0.0..1e-6), (0..0, 1e-5..0.05)] {
+        for (kept, bounds) in [(0..3, 0.0..1e-6), (0..0, 1e-5..0.05)] {
             let onnx = file.quantized(&observer, &kept.collect(), &[]);
             let apart = distance(&before, &load(&onnx, SMALL, None), SMALL);
             assert!(bounds.contains(&apart), "set {version}: {apart}");
@@ -200,6 +201,38 @@ fn batch_normalization_is_folded_and_groups_stay_numbers() {
     }
 }
 
+#[test]
+fn depthwise_layers_and_what_a_clip_bounds_become_bytes() {
+    let mut model = small(13);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[2] = node("Clip", &["n", "least", "most"], "r");
+    graph.initializer.extend([
+        float_tensor("least", &[], &[0.0]),
+        float_tensor("most", &[], &[0.5]),
+    ]);
+    graph.node[3].attribute = vec![integer("group", 4), proto::integers("pads", &[1, 1, 1, 1])];
+    let weights: Vec<f32> = (0..36)
+        .map(|i| ((i * 29) % 37) as f32 / 37.0 - 0.4)
+        .collect();
+    graph.initializer[5] = float_tensor("wg", &[4, 1, 3, 3], &weights);
+    let bytes = Bytes::from(model.encode_to_vec());
+    let file = Quantizable::read(bytes.clone(), None).unwrap();
+    let layers = ["c_node", "g_node", "y_node"];
+    assert_eq!(file.layers().collect::<Vec<_>>(), layers);
+    let observed = observed(&file, SMALL);
+    assert_eq!(file.by_noise(&observed).len(), layers.len());
+    let onnx = file.quantized(&observed, &HashSet::new(), &[]);
+    let (before, after) = (
+        load(&bytes, SMALL, Some(Precision::F32)),
+        load(&onnx, SMALL, None),
+    );
+    if computes_bytes() {
+        assert_eq!(after.spec().lowering.layers, [("int8", layers.len())]);
+    }
+    let apart = distance(&before, &after, SMALL);
+    assert!((1e-5..0.05).contains(&apart), "{apart}");
+}
+
 /// Of a network in several parts, because tract computes what is between them, one may be on numbers altogether.
 #[test]
 fn layers_on_numbers_are_named_in_whatever_part_they_are() {
@@ -208,8 +241,8 @@ fn layers_on_numbers_are_named_in_whatever_part_they_are() {
     graph.node[7] = node("Gemm", &["t", "wf", "bf"], "y");
     graph.node.insert(7, node("Tanh", &["f"], "t"));
     let file = Quantizable::read(model.encode_to_vec().into(), None).unwrap();
-    assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node", "y_node"]);
-    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::from([1]), &[]);
+    assert_eq!(file.layers().count(), 3);
+    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::from([1, 2]), &[]);
     let model = load(&onnx, SMALL, None);
     if computes_bytes() {
         let spec = model.spec();
@@ -244,6 +277,7 @@ fn what_cannot_be_quantized_is_refused_with_the_reason() {
                 |m| {
                     let graph = m.graph.as_mut().unwrap();
                     graph.initializer[0] = float_tensor("w", &[4, 3, 1, 1], &[f32::NAN; 12]);
+                    graph.initializer[5] = float_tensor("wg", &[4, 2, 1, 1], &[f32::NAN; 8]);
                     graph.initializer[7] = float_tensor("bf", &[5], &[f32::NAN; 5]);
                     graph.initializer[6] = float_tensor("wf", &[4, 5], &[f32::NAN; 20]);
                 },
@@ -309,7 +343,8 @@ fn weights_of_odd_shapes_are_no_layers_and_no_panic() {
         cast.output.clear();
         graph.node.push(cast);
         if let Ok(file) = Quantizable::read(model.encode_to_vec().into(), None) {
-            assert_eq!(file.layers().collect::<Vec<_>>(), ["c_node"], "{dims:?}");
+            let layers = ["c_node", "g_node"];
+            assert_eq!(file.layers().collect::<Vec<_>>(), layers, "{dims:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use kernels::nn::Quantization;
 
 /// The weights of a layer as bytes.
 struct Bytes {
-    /// `[outputs, inputs, positions of the window]`.
+    /// `[outputs, inputs of a group, positions of the window]`.
     weights: Vec<i8>,
     /// One an output.
     scales: Vec<f32>,
@@ -81,9 +81,8 @@ fn to_byte(weight: f32, scale: f32) -> i8 {
 ///
 /// Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2.
 fn bytes(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) -> Bytes {
-    let means = seen
-        .means(layer.inputs)
-        .unwrap_or_else(|| vec![0.0; layer.inputs]);
+    let read = layer.inputs * layer.groups;
+    let means = seen.means(read).unwrap_or_else(|| vec![0.0; read]);
     let each = weights.len() / layer.outputs;
     let window = each / layer.inputs;
     let mut bytes = Bytes {
@@ -91,7 +90,8 @@ fn bytes(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) ->
         scales: Vec::with_capacity(layer.outputs),
         bias: Vec::with_capacity(layer.outputs),
     };
-    for (weights, bias) in weights.chunks(each).zip(&layer.bias) {
+    for (output, (weights, bias)) in weights.chunks(each).zip(&layer.bias).enumerate() {
+        let first = output / (layer.outputs / layer.groups) * layer.inputs;
         // Where weights are next to nothing beside their bias, its integer decides what a step is.
         let least = f64::from(bias.abs()) / (f64::from(of_input.scale) * MOST_BIAS_STEPS);
         let scale = weight_scale(weights).max(least as f32);
@@ -99,7 +99,7 @@ fn bytes(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) ->
         for (i, weight) in weights.iter().enumerate() {
             let byte = to_byte(*weight, scale);
             bytes.weights.push(byte);
-            moved += f64::from(f32::from(byte) * scale - weight) * means[i / window];
+            moved += f64::from(f32::from(byte) * scale - weight) * means[first + i / window];
         }
         let step = f64::from(of_input.scale) * f64::from(scale);
         let corrected = (f64::from(*bias) - moved) / step;

@@ -106,8 +106,13 @@ impl<'g> OnBytes<'g> {
     fn convolves(&self, conv: &Conv) -> bool {
         conv.weights.as_int8().is_some()
             && self.quantization(conv.input).is_ok()
-            && conv.groups == 1
             && conv.residual.is_none()
+    }
+
+    /// Whether each channel has a convolution of its own.
+    fn is_depthwise(&self, conv: &Conv) -> bool {
+        let inputs = self.graph.nodes[conv.input.0].shape.channels;
+        conv.groups > 1 && conv.groups == inputs && conv.outputs == inputs
     }
 
     /// Whether an output is the numbers of a convolution on bytes.
@@ -119,7 +124,7 @@ impl<'g> OnBytes<'g> {
             && !self.refused.contains(&output)
             && self.readers[output.0] == 1
             && self.convolves(conv)
-            && !conv.relu
+            && !self.is_depthwise(conv)
     }
 
     /// What the bytes of a value mean.
@@ -170,6 +175,7 @@ impl<'g> OnBytes<'g> {
             && !self.as_numbers[reader.0]
             && channels <= MAX_IMAGE_CHANNELS
             && self.convolves(conv)
+            && conv.groups == 1
             && conv.window.kernel[1] * channels <= 64
     }
 

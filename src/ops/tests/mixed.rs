@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::graph::{Graph, Op, Shape, ValueId};
+use super::super::graph::{Graph, Node, Op, Shape, ValueId};
 use super::super::weights::Weights;
 use super::super::{CompileError, compile, fuse, oracle};
-use super::networks::{Numbers, network, push};
+use super::networks::{Numbers, depthwise, network, push};
 use super::run;
 use kernels::Features;
 use kernels::nn::{Arithmetic, Precision, Quantization};
@@ -19,6 +19,16 @@ fn int8(features: Features) -> Option<Arithmetic> {
 /// A network with bytes between most of its nodes, whose scales fit the values that `image` gives, and weights of bytes in
 /// most of its convolutions.
 fn mixed(plain: &Graph, n: &mut Numbers, image: &[f32]) -> Graph {
+    with_bytes(plain, image, &mut || n.below(4) > 0)
+}
+
+/// The same between all of its nodes and in all of its convolutions.
+fn all_on_bytes(plain: &Graph, image: &[f32]) -> Graph {
+    with_bytes(plain, image, &mut || true)
+}
+
+/// A network with bytes wherever `wants` says so.
+fn with_bytes(plain: &Graph, image: &[f32], wants: &mut dyn FnMut() -> bool) -> Graph {
     let all = Graph {
         outputs: (0..plain.nodes.len()).map(ValueId).collect(),
         ..plain.clone()
@@ -30,7 +40,7 @@ fn mixed(plain: &Graph, n: &mut Numbers, image: &[f32]) -> Graph {
         let mut op = node.op.clone();
         super::super::fuse::for_each_read(&mut op, |read| *read = place[read.0]);
         if let Op::Conv(conv) = &mut op
-            && n.below(4) > 0
+            && wants()
         {
             let weights = conv.weights.scaled().into_owned();
             let each = weights.len() / conv.outputs;
@@ -43,7 +53,7 @@ fn mixed(plain: &Graph, n: &mut Numbers, image: &[f32]) -> Graph {
             conv.weights = Weights::int8(Arc::new(bytes), scales);
         }
         let mut value = push(&mut graph, op, node.shape);
-        if n.below(4) > 0 {
+        if wants() {
             value = through_bytes(&mut graph, value, range(&values));
         }
         place.push(value);
@@ -158,6 +168,85 @@ proptest! {
                 prop_assert!(same, "image {i} of {count}");
             }
         }
+    }
+}
+
+#[test]
+fn depthwise_layers_between_bytes_are_computed_on_bytes() {
+    let Some(int8) = int8(Features::detect()) else {
+        println!("SKIPPED: this CPU computes no bytes");
+        return;
+    };
+    for seed in 1..40 {
+        let n = &mut Numbers(seed);
+        let shape = Shape {
+            channels: 2 + n.below(150),
+            height: 2 + n.below(20),
+            width: 2 + n.below(20),
+        };
+        let mut plain = Graph::default();
+        let input = push(&mut plain, Op::Input(0), shape);
+        let one = depthwise(&mut plain, n, input);
+        let other = depthwise(&mut plain, n, one);
+        plain.outputs = vec![other];
+        for node in &mut plain.nodes {
+            // What is added to numbers is read as numbers; a bound that is no byte's is one of numbers.
+            if let Op::Conv(conv) = &mut node.op {
+                (conv.residual, conv.most) = (None, f32::INFINITY);
+            }
+        }
+        let image = n.values(shape.channels * shape.height * shape.width, 2.0);
+        let graph = all_on_bytes(&plain, &image);
+        let program = compile(&graph, int8, 2, 1, None).expect("there are kernels");
+        let layers: Vec<_> = program.layers().map(|(_, precision)| precision).collect();
+        assert_eq!(layers, [Precision::Int8; 2], "{seed}");
+        let expected = oracle::evaluate(&graph, std::slice::from_ref(&image));
+        let got = run(&program, &graph, 1, &[image]);
+        let apart = size(got[0].iter().zip(&expected[0]).map(|(g, e)| g - e));
+        let all = size(expected[0].iter().copied()).max(0.1);
+        assert!(apart <= 0.01 * all, "{seed}: {apart} of {all}");
+    }
+}
+
+#[test]
+fn what_leaves_the_network_as_numbers_is_bounded_on_bytes() {
+    let Some(int8) = int8(Features::detect()) else {
+        println!("SKIPPED: this CPU computes no bytes");
+        return;
+    };
+    for most in [0.6, f32::INFINITY] {
+        let n = &mut Numbers(0x51ed);
+        let shape = Shape {
+            channels: 24,
+            height: 5,
+            width: 6,
+        };
+        let mut plain = Graph::default();
+        push(&mut plain, Op::Input(0), shape);
+        let output = depthwise(&mut plain, n, ValueId(0));
+        let Op::Conv(conv) = &mut plain.nodes[output.0].op else {
+            panic!("a convolution")
+        };
+        // In two groups: a depthwise layer is on numbers where its result is.
+        (conv.groups, conv.residual, conv.relu, conv.most) = (2, None, true, most);
+        let weights = conv.outputs * 12 * conv.window.kernel[0] * conv.window.kernel[1];
+        conv.weights = n.values(weights, 0.2).into();
+        let image = n.values(24 * 30, 2.0);
+        let mut graph = all_on_bytes(&plain, &image);
+        // The numbers themselves leave, not their bytes.
+        let is_conv = |node: &Node| matches!(node.op, Op::Conv(_));
+        let conv = graph.nodes.iter().position(is_conv).expect("it is there");
+        graph.nodes.truncate(conv + 1);
+        graph.outputs = vec![ValueId(conv)];
+        let program = compile(&graph, int8, 1, 1, None).expect("there are kernels");
+        let layers: Vec<_> = program.layers().map(|(_, precision)| precision).collect();
+        assert_eq!(layers, [Precision::Int8]);
+        let expected = oracle::evaluate(&graph, std::slice::from_ref(&image));
+        let got = run(&program, &graph, 1, &[image]);
+        assert!(got[0].iter().any(|x| *x == 0.0) && got[0].iter().any(|x| *x >= 0.6));
+        let most_apart = got[0].iter().zip(&expected[0]).map(|(g, e)| (g - e).abs());
+        let most_apart = most_apart.fold(0.0, f32::max);
+        assert!(most_apart < 1e-3, "{most}: {most_apart}");
     }
 }
 

@@ -122,7 +122,32 @@ fn conv(
         0 => divisors[n.below(divisors.len())],
         _ => 1,
     };
-    let inputs = image.channels / groups;
+    let channels = (outputs, groups);
+    push_conv(graph, n, input, channels, (at, output), residual)
+}
+
+/// A convolution whose channels have one of their own each.
+pub(super) fn depthwise(graph: &mut Graph, n: &mut Numbers, input: ValueId) -> ValueId {
+    let image = graph.nodes[input.0].shape;
+    let kernel = [[3, 3], [5, 5], [1 + n.below(7), 1 + n.below(7)]][n.below(3)];
+    let stride = strides(n);
+    let moves = window(n, image, kernel, stride);
+    let residual = (moves.1 == [image.height, image.width] && n.below(2) == 0).then_some(input);
+    let channels = (image.channels, image.channels);
+    push_conv(graph, n, input, channels, moves, residual)
+}
+
+/// A convolution of random weights, with so many outputs and groups, whose window moves so and makes an image so large.
+fn push_conv(
+    graph: &mut Graph,
+    n: &mut Numbers,
+    input: ValueId,
+    (outputs, groups): (usize, usize),
+    (at, output): (Window, [usize; 2]),
+    residual: Option<ValueId>,
+) -> ValueId {
+    let [rows, columns] = at.kernel;
+    let inputs = graph.nodes[input.0].shape.channels / groups;
     let scale = (3.0 / (inputs * rows * columns) as f32).sqrt();
     let relu = n.below(2) == 0;
     let op = Op::Conv(Conv {
@@ -213,6 +238,9 @@ fn layer(graph: &mut Graph, n: &mut Numbers) {
             ];
             let activation = activations[n.below(4)];
             push(graph, Op::Activation { input, activation }, image);
+        }
+        8 => {
+            depthwise(graph, n, input);
         }
         11 => squeeze_and_excite(graph, n, input),
         12 => {
