@@ -4,10 +4,12 @@
 //! bytes where a kernel does that ([`on_bytes`]); a convolution whose result is only added to another value is computed
 //! together with that sum, through the same roundings. All else is computed on numbers, in the same program.
 
+mod integers;
 mod on_bytes;
 
 use std::collections::BTreeSet;
 
+use self::integers::Integers;
 use self::on_bytes::{OnBytes, is_relu, root};
 use super::compile::{
     CompileError, add, batch_from, borders, builder, is_read, is_read_once_as_images, moving,
@@ -290,16 +292,17 @@ impl Compiler<'_> {
         sum: Option<(Int8Residual, bool)>,
     ) -> Result<Value, Unsupported> {
         let input = self.plan.quantization(conv.input)?;
-        let Some((weights, scales)) = conv.weights.as_int8() else {
-            return refuse("its weights are no bytes");
-        };
-        let bias = bias(conv, input, scales)?;
+        let Integers {
+            weights,
+            scales,
+            bias,
+        } = Integers::of(conv, input)?;
         let layer = Int8Conv {
             moving: moving(&conv.window, node),
             groups: conv.groups,
             outputs: conv.outputs,
             weights: &weights,
-            scales,
+            scales: &scales,
             bias: &bias,
             residual: sum.map(|(residual, _)| residual),
             relu: sum.map_or(conv.relu, |(_, relu)| relu),
@@ -323,19 +326,4 @@ impl Compiler<'_> {
         let from = self.value(conv.input)?;
         self.builder.int8_conv(&node.name, from, &layer)
     }
-}
-
-/// The bias in steps of the input's scale times the weights'.
-fn bias(conv: &Conv, input: Quantization, scales: &[f32]) -> Result<Vec<i32>, Unsupported> {
-    if conv.bias.len() != scales.len() {
-        return refuse("its bias does not fit its channels");
-    }
-    let step = |(bias, scale): (&f32, &f32)| {
-        let steps = (f64::from(*bias) / (f64::from(input.scale) * f64::from(*scale))).round();
-        match steps.abs() < f64::from(i32::MAX) {
-            true => Ok(steps as i32),
-            false => Err(Unsupported(format!("a bias of {bias} is {steps:e} steps"))),
-        }
-    };
-    conv.bias.iter().zip(scales).map(step).collect()
 }

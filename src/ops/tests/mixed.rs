@@ -209,6 +209,50 @@ fn depthwise_layers_between_bytes_are_computed_on_bytes() {
 }
 
 #[test]
+fn channels_whose_weights_are_next_to_nothing_stay_on_bytes() {
+    let Some(int8) = int8(Features::detect()) else {
+        println!("SKIPPED: this CPU computes no bytes");
+        return;
+    };
+    let shape = Shape {
+        channels: 8,
+        height: 6,
+        width: 6,
+    };
+    for (bias, scale) in [(0.5, 1e-10_f32), (-0.5, 1e-12), (0.4, 3e-8)] {
+        let n = &mut Numbers(0xdead);
+        let mut plain = Graph::default();
+        push(&mut plain, Op::Input(0), shape);
+        let output = depthwise(&mut plain, n, ValueId(0));
+        plain.outputs = vec![output];
+        let Op::Conv(conv) = &mut plain.nodes[output.0].op else {
+            panic!("a convolution")
+        };
+        (conv.residual, conv.most) = (None, f32::INFINITY);
+        (conv.bias[1], conv.relu) = (bias, false);
+        let image = n.values(8 * 36, 2.0);
+        let mut graph = all_on_bytes(&plain, &image);
+        let conv = graph.nodes.iter_mut().find_map(|node| match &mut node.op {
+            Op::Conv(conv) => Some(conv),
+            _ => None,
+        });
+        let conv = conv.expect("it is there");
+        let (bytes, scales) = conv.weights.as_int8().expect("they are bytes");
+        let (bytes, mut scales) = (bytes.into_owned(), scales.to_vec());
+        scales[1] = scale;
+        conv.weights = Weights::int8(Arc::new(bytes), scales);
+        let program = compile(&graph, int8, 1, 1, None).expect("there are kernels");
+        let layers: Vec<_> = program.layers().map(|(_, precision)| precision).collect();
+        assert_eq!(layers, [Precision::Int8], "{scale}");
+        let expected = oracle::evaluate(&graph, std::slice::from_ref(&image));
+        let got = run(&program, &graph, 1, &[image]);
+        let apart = size(got[0].iter().zip(&expected[0]).map(|(g, e)| g - e));
+        let all = size(expected[0].iter().copied());
+        assert!(apart <= 0.01 * all, "{scale}: {apart} of {all}");
+    }
+}
+
+#[test]
 fn what_leaves_the_network_as_numbers_is_bounded_on_bytes() {
     let Some(int8) = int8(Features::detect()) else {
         println!("SKIPPED: this CPU computes no bytes");
