@@ -40,6 +40,11 @@ const browser = await chromium.launch({
 
 let failed = 0;
 
+// The scripts begin after the page's first picture, and the samples' buttons work from then on.
+async function started(page) {
+  await page.waitForFunction(() => !document.querySelector("[data-sample]:disabled"));
+}
+
 /** Runs a case on a page of its own; `expected` are the errors that the browser reports of answers that are refusals. */
 async function check(name, server, options, act) {
   const context = await browser.newContext(options.context ?? {});
@@ -52,6 +57,7 @@ async function check(name, server, options, act) {
   try {
     await options.before?.(page);
     await page.goto(server.url, { waitUntil: "load" });
+    await started(page);
     await act(page);
     const unexpected = reports.filter((text) => !(options.expected ?? []).some((pattern) => pattern.test(text)));
     assert.deepEqual(unexpected, []);
