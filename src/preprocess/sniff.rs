@@ -69,14 +69,18 @@ impl Format {
         Format::Jxl,
     ];
 
+    /// Those that are not in every build, and whether they are in this one.
+    const OPTIONAL: [(Format, bool); 3] = [
+        (Format::Heic, cfg!(feature = "heic")),
+        (Format::Avif, cfg!(feature = "avif")),
+        (Format::Jxl, cfg!(feature = "jxl")),
+    ];
+
     /// Those that this build decodes.
     pub fn built_in() -> impl Iterator<Item = Format> {
-        Self::ALL.into_iter().filter(|format| match format {
-            Format::Heic => cfg!(feature = "heic"),
-            Format::Avif => cfg!(feature = "avif"),
-            Format::Jxl => cfg!(feature = "jxl"),
-            _ => true,
-        })
+        let is_left_out = |format| Self::OPTIONAL.contains(&(format, false));
+        let all = Self::ALL.into_iter();
+        all.filter(move |format| !is_left_out(*format))
     }
 
     /// The lower-case name used in answers and metrics.
@@ -224,9 +228,9 @@ fn is_tga(bytes: &[u8]) -> bool {
 /// The format of those that are not in every build.
 fn optional(bytes: &[u8]) -> Option<Format> {
     let name = looks_like(bytes)?;
-    let mut optional = Format::built_in()
-        .filter(|format| matches!(format, Format::Heic | Format::Avif | Format::Jxl));
-    optional.find(|format| name.starts_with(&format.to_string()))
+    let mut built_in = Format::OPTIONAL.into_iter().filter(|(_, there)| *there);
+    let found = built_in.find(|(format, _)| name.starts_with(&format.to_string()));
+    found.map(|(format, _)| format)
 }
 
 /// [`sniff`], or an error that names what the bytes look like instead.
