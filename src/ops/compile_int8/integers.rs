@@ -25,7 +25,8 @@ impl<'w> Integers<'w> {
     /// For a convolution of values that mean `input`.
     ///
     /// Channels that a network no longer uses have weights of next to nothing beside their bias, and so small a scale
-    /// that no integer holds the bias in its steps. Theirs become as large as the bias demands.
+    /// that no integer holds the bias in its steps. Theirs become as large as the bias demands. Scales have the sign of
+    /// what was multiplied into them.
     ///
     /// # Errors
     /// [`Unsupported`] if the weights are no bytes, or the bias is no number or does not fit the channels.
@@ -46,7 +47,8 @@ impl<'w> Integers<'w> {
             let scale = scales[output];
             let of_input = f64::from(*bias) / f64::from(input.scale);
             let least = (of_input.abs() / MOST_STEPS) as f32;
-            if scale < least {
+            if scale.abs() < least {
+                let least = least.copysign(scale);
                 let ratio = scale / least;
                 for weight in &mut weights.to_mut()[output * each..][..each] {
                     *weight = (f32::from(*weight) * ratio).round_ties_even() as i8;
