@@ -42,21 +42,7 @@ mod tests {
             Format::Avif => &["avif", "avifs"],
             Format::Jxl => &["jxl"],
         };
-        for format in [
-            Format::Jpeg,
-            Format::Png,
-            Format::WebP,
-            Format::Gif,
-            Format::Bmp,
-            Format::Tiff,
-            Format::Pnm,
-            Format::Ico,
-            Format::Qoi,
-            Format::Tga,
-            Format::Heic,
-            Format::Avif,
-            Format::Jxl,
-        ] {
+        for format in Format::ALL {
             for ending in named(format).iter().chain([&format.name()]) {
                 let path = format!("a.{ending}");
                 assert!(named_as_image(Path::new(&path)), "{path}");

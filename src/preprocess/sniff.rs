@@ -53,7 +53,7 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    const ALL: [Format; 13] = [
+    pub(super) const ALL: [Format; 13] = [
         Format::Jpeg,
         Format::Png,
         Format::WebP,
