@@ -279,6 +279,17 @@ fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
     Err(LoadError::NotAClassifier(reason))
 }
 
+/// Keeps a graph from what tract would make of it that is not what its file says; before anything rewrites it.
+///
+/// # Errors
+/// tract's, for a slice that contradicts its input.
+pub(super) fn keep_meaning(model: &mut TypedModel) -> TractResult<()> {
+    strides::keep_offsets(model)?;
+    strides::keep_strides(model);
+    recurrence::begin_anew(model);
+    Ok(())
+}
+
 /// Fixes the input to `[batch, 3, height, width]` and infers all shapes; only one output is kept.
 fn typed_for(
     mut model: InferenceModel,
@@ -299,9 +310,7 @@ fn typed_for(
     model.set_input_fact(0, fact).map_err(refuse)?;
     let mut model = model.into_typed().map_err(refuse)?;
     sizes::check(&model).map_err(refuse)?;
-    strides::keep_offsets(&mut model).map_err(refuse)?;
-    strides::keep_strides(&mut model);
-    recurrence::begin_anew(&mut model);
+    keep_meaning(&mut model).map_err(refuse)?;
     let fact = model.output_fact(0).map_err(refuse)?;
     match outputs::numbers(fact, &batch) {
         Ok(numbers) => Ok((model, numbers)),

@@ -11,7 +11,8 @@ use tract_onnx::prelude::*;
 
 use super::super::caught::catch;
 use super::super::graph_error::graph_error;
-use super::super::{LoadError, onnx, proto, recurrence, strides};
+use super::super::import::keep_meaning;
+use super::super::{LoadError, onnx, proto};
 use super::histogram::Histogram;
 use super::network::Network;
 use crate::tensor::Size;
@@ -97,9 +98,7 @@ impl Observer {
                 InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width));
             model.set_input_fact(0, fact).map_err(refuse)?;
             let mut model = model.into_typed().map_err(refuse)?;
-            strides::keep_offsets(&mut model).map_err(refuse)?;
-            strides::keep_strides(&mut model);
-            recurrence::begin_anew(&mut model);
+            keep_meaning(&mut model).map_err(refuse)?;
             model
                 .into_optimized()
                 .and_then(|m| m.into_runnable())
