@@ -4,7 +4,7 @@
 
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
-use super::super::proto::{float, text};
+use super::super::proto::{float, integer, integers, text};
 use super::numbers::{numbers_of, one};
 use super::words::Words;
 
@@ -109,6 +109,89 @@ impl Words<'_> {
         let more: Vec<&str> = [self.input(2), beta].into_iter().flatten().collect();
         let epsilon = one(node, "epsilon").unwrap_or(1e-12) as f32;
         self.push(norm, &more, vec![float("epsilon", epsilon)]);
+    }
+
+    /// Queries, keys and values of one value, by one product, and their attention.
+    pub(super) fn attention_of_one(&mut self) -> Result<(), String> {
+        let node = self.node;
+        self.refuse_inputs(&[(3, "mask_index"), (4, "past"), (6, "past_sequence_length")])?;
+        if one(node, "do_rotary").is_some_and(|flag| flag != 0.0) {
+            return Err("its do_rotary is 1, served is 0".into());
+        }
+        let weights = self.input(1).ok_or("it has no weights")?;
+        self.push("MatMul", &[weights], Vec::new());
+        if let Some(bias) = self.input(2) {
+            self.push("Add", &[bias], Vec::new());
+        }
+        let sizes = numbers_of(node, "qkv_hidden_sizes").filter(|sizes| !sizes.is_empty());
+        let sizes = sizes.map(|sizes| sizes.iter().map(|size| *size as i64).collect());
+        let [keys, values] = self.in_three(-1, sizes);
+        self.attention(&keys, &values, self.input(5))
+    }
+
+    /// Attention of queries, keys and values of three axes, to each of which a row of numbers may be added before.
+    pub(super) fn multi_head_attention(&mut self) -> Result<(), String> {
+        self.refuse_inputs(&[
+            (4, "key_padding_mask"),
+            (6, "past_key"),
+            (7, "past_value"),
+            (8, "past_sequence_length"),
+            (9, "cache_indirection"),
+        ])?;
+        let packed = "its key or value is missing: export them apart from the query";
+        let (keys, values) = (self.input(1).ok_or(packed)?, self.input(2).ok_or(packed)?);
+        let (mut keys, mut values) = (keys.to_owned(), values.to_owned());
+        if let Some(biases) = self.input(3) {
+            let mut of_others = [String::new(), String::new()];
+            let of_queries = self.aside(biases, |words| of_others = words.in_three(0, None));
+            self.push("Add", &[&of_queries], Vec::new());
+            for (value, bias) in [&mut keys, &mut values].into_iter().zip(&of_others) {
+                *value = self.aside(&value.clone(), |words| {
+                    words.push("Add", &[bias], Vec::new());
+                });
+            }
+        }
+        self.attention(&keys, &values, self.input(5))
+    }
+
+    /// The value before in three along an axis, of equal parts where no sizes are said: the first is what is read next.
+    fn in_three(&mut self, axis: i64, sizes: Option<Vec<i64>>) -> [String; 2] {
+        let mut attributes = vec![integer("axis", axis)];
+        let mut more = Vec::new();
+        match sizes {
+            Some(sizes) if self.version < 13 => attributes.push(integers("split", &sizes)),
+            Some(sizes) => more.push(self.integers(&sizes)),
+            None if self.version < 18 => {}
+            None => attributes.push(integer("num_outputs", 3)),
+        }
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        self.push("Split", &more, attributes);
+        [self.another_output(), self.another_output()]
+    }
+
+    /// ONNX's attention of the value before, in heads, with the node's own numbers.
+    fn attention(&mut self, keys: &str, values: &str, added: Option<&str>) -> Result<(), String> {
+        let node = self.node;
+        let number = |name| one(node, name);
+        let heads = number("num_heads").ok_or("it has no num_heads")? as i64;
+        let causal = number("unidirectional").unwrap_or(0.0) as i64;
+        let mut attributes = vec![
+            integer("q_num_heads", heads),
+            integer("kv_num_heads", heads),
+            integer("is_causal", causal),
+        ];
+        attributes.extend(number("scale").map(|scale| float("scale", scale as f32)));
+        let more: Vec<&str> = [keys, values].into_iter().chain(added).collect();
+        self.push("Attention", &more, attributes);
+        Ok(())
+    }
+
+    /// Refuses a node that has one of these inputs.
+    fn refuse_inputs(&self, inputs: &[(usize, &str)]) -> Result<(), String> {
+        match inputs.iter().find(|(i, _)| self.input(*i).is_some()) {
+            Some((_, name)) => Err(format!("its {name} is given, which is not served")),
+            None => Ok(()),
+        }
     }
 
     /// `x · sigmoid(alpha · x)`. With a factor of one it is what every exporter writes for `SiLU`, and kernels have that.

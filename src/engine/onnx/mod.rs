@@ -4,9 +4,11 @@
 //! Called by `import`. Works on the decoded protobuf only; tract stays the importer. The order of the passes is that of
 //! [`decode`]; each has a file of its own.
 
+mod attention;
 mod bounded;
 mod byte_products;
 mod channels;
+mod einsum;
 mod ending;
 mod exponentials;
 mod floats;
@@ -18,6 +20,7 @@ mod log_softmax;
 mod names;
 mod numbers;
 mod operators;
+mod packed;
 mod pixels;
 mod readers;
 mod recurrent;
@@ -74,6 +77,8 @@ pub(super) fn importer() -> Onnx {
 fn unbounded() -> Onnx {
     // value_info repeats shapes that tract infers, for the batch size of the export only.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    attention::register(&mut onnx);
+    einsum::register(&mut onnx);
     quantized::register(&mut onnx);
     log_softmax::register(&mut onnx);
     resize::register(&mut onnx);
@@ -191,7 +196,7 @@ fn check_edges(graph: &GraphProto) -> Result<(), LoadError> {
 }
 
 /// Operator sets that the fixtures and the catalogue cover.
-const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=24;
 
 /// The version of ONNX's own operators.
 fn opset(proto: &ModelProto) -> Option<i64> {
@@ -205,7 +210,7 @@ fn warn_of_untested_opset(version: Option<i64>) {
     if let Some(opset) = version.filter(|v| !TESTED_OPSETS.contains(v)) {
         tracing::warn!(
             opset,
-            "the model's ONNX operator set is outside the tested ones, 7 to 21"
+            "the model's ONNX operator set is outside the tested ones, 7 to 24"
         );
     }
 }

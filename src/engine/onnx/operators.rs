@@ -145,7 +145,7 @@ mod tests {
         for (domain, op) in [
             ("acme", "Relu"),
             ("com.microsoft", "Relu"),
-            ("com.microsoft", "Attention"), // ONNX has another of that name
+            ("com.microsoft", "GroupQueryAttention"),
             ("com.microsoft", "QLinearConv"),
             ("ai.onnx.ml", "Normalizer"),
             ("", "FastGelu"),

@@ -8,7 +8,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 use super::super::LoadError;
 use super::super::proto::{integer, integers, text};
 use super::names::names;
-use super::numbers::{Constants, numbers_of, one};
+use super::numbers::{Constants, Numbers, numbers_of, one};
 use super::recurrent::goes_backwards;
 use super::windows::MAX_STEPS;
 use super::words::{Words, say_instead};
@@ -30,11 +30,13 @@ pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
                 | "Upsample"
         ) | (
             "com.microsoft",
-            "DynamicQuantizeMatMul"
+            "Attention"
+                | "DynamicQuantizeMatMul"
                 | "FusedConv"
                 | "FusedGemm"
                 | "FusedMatMul"
                 | "MatMulIntegerToFloat"
+                | "MultiHeadAttention"
                 | "QuickGelu"
                 | "SkipLayerNormalization"
                 | "SkipSimplifiedLayerNormalization"
@@ -54,7 +56,10 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
     }
     let is_meant = |node: &&NodeProto| {
         is_known(domain(&node.domain), &node.op_type)
-            || matches!(&*node.op_type, "Pad" | "Resize" | "Squeeze")
+            || matches!(
+                &*node.op_type,
+                "CumSum" | "MatMulNBits" | "Pad" | "Resize" | "Squeeze" | "Trilu"
+            )
             || goes_backwards(node)
     };
     if !graph.node.iter().any(|node| is_meant(&node)) {
@@ -84,8 +89,12 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
 impl Words<'_> {
     fn say(&mut self, constants: &Constants<'_>) -> Result<(), String> {
         match &*self.node.op_type {
+            // ONNX's own is the importer's, by `attention`.
+            "Attention" if domain(&self.node.domain).is_empty() => {}
+            "Attention" => self.attention_of_one()?,
             "Celu" => self.celu()?,
             "ConvInteger" => self.conv_integer(constants)?,
+            "CumSum" | "Trilu" => self.with_scalar(1, constants),
             "DynamicQuantizeMatMul" => self.dynamic_quantize_mat_mul(constants)?,
             "FusedConv" => self.fused_conv()?,
             "FusedGemm" => self.fused_gemm()?,
@@ -93,6 +102,8 @@ impl Words<'_> {
             "GlobalLpPool" => self.global_lp_pool(),
             "LpPool" => self.lp_pool()?,
             "MatMulIntegerToFloat" => self.mat_mul_integer_to_float(constants)?,
+            "MatMulNBits" => self.mat_mul_of_bytes()?,
+            "MultiHeadAttention" => self.multi_head_attention()?,
             "Pad" => self.pad(constants)?,
             "QuickGelu" => self.quick_gelu(),
             "ReduceLogSumExp" => self.reduce_log_sum_exp(),
@@ -106,6 +117,19 @@ impl Words<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The same with a whole number of no axes in place of a row of one, which the importer does not take.
+    fn with_scalar(&mut self, input: usize, constants: &Constants<'_>) {
+        let node = self.node;
+        let given = self.input(input).and_then(|name| constants.get(name));
+        let Some(number) = given.filter(|number| number.dims == [1]) else {
+            return;
+        };
+        let number = self.integer(number.values[0] as i64);
+        let mut more: Vec<&str> = node.input.iter().skip(1).map(String::as_str).collect();
+        more[input - 1] = &number;
+        self.push(&node.op_type, &more, node.attribute.clone());
     }
 
     /// The same with its axes in rising order, in which alone the importer takes them.
@@ -210,13 +234,15 @@ impl Words<'_> {
         }
     }
 
-    /// Negative numbers of a padding cut off; a value that operators make, as quantizers leave it, as a constant.
+    /// Negative numbers of a padding cut off; a value that operators make, as quantizers leave it, as a constant, and a row
+    /// of one number as that number.
     fn pad(&mut self, constants: &Constants<'_>) -> Result<(), String> {
         let node = self.node;
         let constant = |i: usize| node.input.get(i).and_then(|name| constants.get(name));
         let given = numbers_of(node, "pads").or_else(|| constant(1).map(|c| c.values));
         let made = |i: usize| (node.input.get(i).filter(|name| constants.is_made(name))).is_some();
-        let value = constant(2).filter(|value| made(2) && value.values.len() == 1);
+        let is_odd = |value: &Numbers| made(2) || value.dims == [1];
+        let value = constant(2).filter(|value| is_odd(value) && value.values.len() == 1);
         let cuts = |pads: &[f64]| pads.iter().any(|p| *p < 0.0);
         let Some(pads) = given.filter(|pads| cuts(pads) || value.is_some()) else {
             return Ok(());

@@ -76,6 +76,13 @@ impl<'g> Words<'g> {
         });
     }
 
+    /// What is said of another value, whose name comes back; the next operator reads what it would have read.
+    pub(super) fn aside(&mut self, value: &str, say: impl FnOnce(&mut Self)) -> String {
+        let before = std::mem::replace(&mut self.last, value.to_owned());
+        say(self);
+        std::mem::replace(&mut self.last, before)
+    }
+
     /// One more output of the operator before; its name.
     pub(super) fn another_output(&mut self) -> String {
         let name = fresh(self.names, self.last.clone());
@@ -99,6 +106,14 @@ impl<'g> Words<'g> {
     /// A constant of whole numbers; its name.
     pub(super) fn integers(&mut self, numbers: &[i64]) -> String {
         self.constant(int64_row("", numbers))
+    }
+
+    /// A constant of one whole number, without axes; its name.
+    pub(super) fn integer(&mut self, number: i64) -> String {
+        self.constant(TensorProto {
+            dims: Vec::new(),
+            ..int64_row("", &[number])
+        })
     }
 
     fn constant(&mut self, tensor: TensorProto) -> String {
