@@ -11,6 +11,8 @@ use libfuzzer_sys::Corpus;
 
 use crate::memory::peak_of;
 
+#[path = "../../src/http/query.rs"]
+mod query;
 #[path = "../../src/http/received.rs"]
 mod received;
 #[path = "../../src/http/upload/mod.rs"]

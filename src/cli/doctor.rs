@@ -140,7 +140,7 @@ impl Findings {
             per_worker,
         } = threads;
         let options = arithmetic::engine_options(&args.engine, &budget)?;
-        let (store, store_error) = match args.model.store.store() {
+        let (store, store_error) = match args.model.store.needed_store() {
             Ok(store) => (Some(Pulled::of(&store)), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };

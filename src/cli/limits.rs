@@ -41,6 +41,14 @@ pub(super) fn refuse_contradictions(
             requests.max_images, requests.queue_capacity
         )));
     }
+    if let Some(memory) = requests.body_memory
+        && memory < requests.max_body_bytes
+    {
+        return Err(UsageError(format!(
+            "--body-memory {memory} bytes is less than --max-body-bytes {} bytes: such a body could never be read",
+            requests.max_body_bytes
+        )));
+    }
     if requests.watchdog_timeout <= images.decode_timeout {
         let seconds = |time: Duration| time.as_secs_f64();
         return Err(UsageError(format!(

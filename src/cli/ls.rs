@@ -28,7 +28,7 @@ pub(crate) struct LsArgs {
 /// # Errors
 /// If there is no models directory to look into, or standard output fails.
 pub(crate) fn run(args: &LsArgs) -> anyhow::Result<()> {
-    let store = args.store.store()?;
+    let store = args.store.needed_store()?;
     let catalog = Catalog::builtin();
     let entries = catalog.entries().iter();
     let rows: Vec<Row<'_>> = BUILTINS

@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn body_that_is_allowed_counts_also_above_the_memory_for_bodies() {
-        let flags = ["", "--body-memory", "1MiB", "--max-body-bytes", "2MiB"];
+        let flags = ["", "--body-memory", "2MiB", "--max-body-bytes", "2MiB"];
         let flags = Flags::try_parse_from(flags).expect("flags");
         let limits = MemoryLimits::new(&flags.server, &flags.images, &flags.requests);
         assert_eq!(limits.bodies, 4 << 20);

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
 
 /// Pulls one model, and says what is there now.
 fn pull(args: &PullArgs, name: &str, entry: &CatalogEntry) -> anyhow::Result<String> {
-    let store = args.store.store()?;
+    let store = args.store.needed_store()?;
     if !args.force && is_right(&store, entry)? {
         return Ok(report("is there already", args, name, entry, &store));
     }

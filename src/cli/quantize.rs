@@ -94,7 +94,7 @@ fn parse_points(text: &str) -> Result<f64, String> {
 /// If the model cannot be quantized, the labels do not fit, or the files cannot be written.
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     args.log.install("warn", LogSample::ALL)?;
-    let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
+    let (catalog, store) = (Catalog::builtin(), args.store.store()?);
     let reference = ModelRef::parse(&args.model, &catalog, store.as_ref())?;
     let out = match &args.out {
         Some(out) => out.clone(),

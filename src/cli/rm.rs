@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RmArgs) -> anyhow::Result<ExitCode> {
     let catalog = Catalog::builtin();
     let entries = args.names.iter().map(|name| find(&catalog, name));
     let entries = entries.collect::<anyhow::Result<Vec<_>>>()?;
-    let store = args.store.store()?;
+    let store = args.store.needed_store()?;
     let mut code = ExitCode::SUCCESS;
     for entry in entries {
         match remove(entry, &store) {

@@ -116,9 +116,9 @@ pub struct RequestConfig {
 
     /// Memory for the bodies of all requests together, and for embeddings, explanations and feature maps of answers; when
     /// it is used up, or one client holds three quarters of it, reading waits, for --max-queue-wait at most, and such an
-    /// answer is refused
-    #[arg(long, env = "RESNET_BODY_MEMORY", default_value = "256MiB", value_parser = parse_bytes, value_name = "SIZE")]
-    pub body_memory: u64,
+    /// answer is refused. No less than a largest body [default: 256MiB, or one largest body where that is more]
+    #[arg(long, env = "RESNET_BODY_MEMORY", value_parser = parse_bytes, value_name = "SIZE")]
+    pub body_memory: Option<u64>,
 
     /// Most images in one request
     #[arg(long, env = "RESNET_MAX_IMAGES", default_value_t = 32, value_parser = whole_number::<usize>(1, 1024), value_name = "N")]
@@ -152,10 +152,11 @@ pub struct RequestConfig {
 }
 
 impl RequestConfig {
-    /// Most bytes of bodies at a time, before one more: a body that is allowed must fit.
+    /// Most bytes of bodies at a time, before one more.
     #[must_use]
     pub fn body_memory_bytes(&self) -> u64 {
-        self.body_memory.max(self.max_body_bytes)
+        let default = || self.max_body_bytes.max(256 << 20);
+        self.body_memory.unwrap_or_else(default)
     }
 }
 

@@ -26,6 +26,7 @@ mod openapi;
 mod page;
 mod passage;
 mod predictions;
+mod query;
 mod received;
 mod route;
 mod routes;

@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use super::client::client_id;
 use super::deadline::patience;
 use super::error::ApiError;
+use super::query::OF_ALL;
 use super::wishes::{Wanted, Wishes};
 use crate::classifier::{ClassifyOptions, MaxPixels};
 use crate::desk::{Deadline, Desk, InferRequest, cut};
@@ -26,18 +27,6 @@ pub(super) struct Named {
     pub(super) model: String,
     pub(super) version: Option<String>,
 }
-
-/// The parameters that every route with images has.
-const OF_ALL: [&str; 4] = ["model", "top_k", "exif", "timeout_ms"];
-
-/// Those of answers that have more than classes.
-pub(super) const OF_WISHES: [&str; 5] = [
-    "explain",
-    "explain_class",
-    "explain_image",
-    "embedding",
-    "timing",
-];
 
 /// What a request is for, and what its answer has beside the classes.
 #[derive(Debug)]

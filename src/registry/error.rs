@@ -12,14 +12,17 @@ use crate::visible::visible;
 pub enum ModelError {
     /// No catalogue name, no path, and nothing in the models directory.
     #[error(
-        "unknown model \"{name}\"{}: give a name from `resnet ls` or of what lies in the models directory, or a path to an .onnx file, a directory with a model.onnx or one with versions of it",
-        hint.as_ref().map(|hint| format!(", {hint}")).unwrap_or_default()
+        "unknown model \"{name}\"{}: give a name from `resnet ls` or of what lies in {}, or a path to an .onnx file, a directory with a model.onnx or one with versions of it",
+        hint.as_ref().map(|hint| format!(", {hint}")).unwrap_or_default(),
+        in_words(store.as_deref())
     )]
     Unknown {
         /// What was asked for.
         name: String,
         /// What may have been meant.
         hint: Option<String>,
+        /// The models directory.
+        store: Option<PathBuf>,
     },
     /// The same for a client, who names no path.
     #[error(
@@ -111,6 +114,18 @@ pub enum ModelError {
     },
 }
 
+/// The models directory, if there is one, and whether it exists.
+fn in_words(store: Option<&Path>) -> String {
+    match store {
+        None => "the models directory".into(),
+        Some(dir) if dir.is_dir() => format!("the models directory {}", dir.display()),
+        Some(dir) => format!(
+            "the models directory {}, which does not exist",
+            dir.display()
+        ),
+    }
+}
+
 impl ModelError {
     /// The same for a client, whom directories of the server are no business of.
     #[must_use]
@@ -121,6 +136,9 @@ impl ModelError {
             | ModelError::WrongDigest { path, .. }
             | ModelError::WrongSpecDigest { path, .. }
             | ModelError::BadSpec { path, .. } => path.as_path(),
+            ModelError::Unknown {
+                store: Some(store), ..
+            } => store.as_path(),
             ModelError::Load { origin, .. } => Path::new(origin),
             _ => return self.to_string(),
         };

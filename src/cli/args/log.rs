@@ -79,6 +79,30 @@ fn filter(default_level: &str, wish: &str) -> String {
     parts.join(",")
 }
 
+/// The parts of the program that log, behind `resnet::`: the lines of requests, and modules.
+const TARGETS: [&str; 10] = [
+    "access",
+    "batcher",
+    "cli",
+    "desk",
+    "engine",
+    "http",
+    "preprocess",
+    "repository",
+    "server",
+    "traces",
+];
+
+/// The part of a filter that names a part of this program which logs nothing, and so would have no effect.
+fn without_effect(text: &str) -> Option<&str> {
+    text.split(',').map(str::trim).find(|filter| {
+        let end = filter.find(['=', '[']).unwrap_or(filter.len());
+        let part = filter[..end].strip_prefix("resnet::");
+        let part = part.and_then(|path| path.split("::").next());
+        part.is_some_and(|part| !TARGETS.contains(&part))
+    })
+}
+
 /// Reads a level or a filter.
 fn parse_filter(text: &str) -> Result<String, String> {
     let wrong = || {
@@ -90,6 +114,12 @@ fn parse_filter(text: &str) -> Result<String, String> {
     // Nothing at all is a level to the library.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let is_known = |part: &str| part.contains('=') || is_level(part.trim());
+    if let Some(filter) = without_effect(text) {
+        let targets = TARGETS.join(", ");
+        return Err(format!(
+            "`{filter}` has no effect: what logs behind resnet:: are {targets}"
+        ));
+    }
     match text.split(',').all(is_known) && EnvFilter::try_new(filter("info", text)).is_ok() {
         true => Ok(text.to_owned()),
         false => Err(wrong()),
@@ -147,6 +177,7 @@ impl LogArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::ACCESS_TARGET;
 
     #[test]
     fn filter_adds_to_the_default() {
@@ -168,6 +199,39 @@ mod tests {
             let error = parse_filter(wrong).expect_err(wrong);
             assert!(error.contains(&format!("`{wrong}` is no level")), "{error}");
         }
+        for right in ["resnet::http=debug", "resnet::server::drain=off,h2=trace"] {
+            assert_eq!(parse_filter(right).as_deref(), Ok(right));
+        }
+        for wrong in ["resnet::acces=off", "warn,resnet::htp::observe=debug"] {
+            let error = parse_filter(wrong).expect_err(wrong);
+            assert!(error.contains("has no effect"), "{error}");
+        }
+    }
+
+    #[test]
+    fn targets_are_the_rooms_that_log() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut rooms = std::collections::BTreeSet::from([room_of(ACCESS_TARGET)]);
+        for entry in walkdir::WalkDir::new(&source) {
+            let path = entry.expect("readable").into_path();
+            let is_rust = path.extension().is_some_and(|ending| ending == "rs");
+            let text = is_rust.then(|| std::fs::read_to_string(&path).expect("text"));
+            let logs = |text: String| {
+                ["trace!(", "debug!(", "info!(", "warn!(", "error!("]
+                    .iter()
+                    .any(|log| text.contains(&format!("tracing::{log}")))
+            };
+            if text.is_some_and(logs) {
+                let path = path.strip_prefix(&source).expect("within").to_owned();
+                let room = path.iter().next().expect("a name").to_str();
+                rooms.insert(room.expect("ASCII").trim_end_matches(".rs").to_owned());
+            }
+        }
+        assert_eq!(Vec::from_iter(rooms), TARGETS);
+    }
+
+    fn room_of(target: &str) -> String {
+        target.trim_start_matches("resnet::").to_owned()
     }
 
     #[test]

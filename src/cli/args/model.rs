@@ -47,7 +47,7 @@ impl ModelArgs {
         if self.model.is_empty() {
             return Ok(vec![ModelRef::preset()?]);
         }
-        let (catalog, store) = (Catalog::builtin(), self.store.store().ok());
+        let (catalog, store) = (Catalog::builtin(), self.store.store()?);
         let mut references: Vec<ModelRef> = Vec::with_capacity(self.model.len());
         for value in &self.model {
             let reference = ModelRef::parse(value, &catalog, store.as_ref())?;

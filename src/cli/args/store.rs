@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
+use crate::cli::output::UsageError;
 use crate::registry::{Builtin, Catalog, CatalogEntry, Store};
 
 /// Where models lie.
@@ -17,19 +18,32 @@ pub(crate) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Opens the store: the flag, else its variable, else the platform's cache directory.
+    /// Opens the store: the flag, else its variable, else the platform's cache directory. None if none of them says where.
     ///
     /// # Errors
-    /// If none of them says where.
-    pub(crate) fn store(&self) -> anyhow::Result<Store> {
-        let dir = self
+    /// A usage error if what the flag or the variable names is something else than a directory. It may be missing:
+    /// `resnet pull` makes it.
+    pub(crate) fn store(&self) -> Result<Option<Store>, UsageError> {
+        if let Some(dir) = self
             .models_dir
-            .clone()
-            .or_else(|| Store::default_dir(|name| env::var_os(name)));
-        let dir = dir.context(
+            .as_ref()
+            .filter(|dir| dir.exists() && !dir.is_dir())
+        {
+            let dir = dir.display();
+            return Err(UsageError(format!("--models-dir {dir} is not a directory")));
+        }
+        let default = || Store::default_dir(|name| env::var_os(name));
+        Ok(self.models_dir.clone().or_else(default).map(Store::new))
+    }
+
+    /// Opens the store for a command that is about it.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::store`], and if nothing says where it is.
+    pub(crate) fn needed_store(&self) -> anyhow::Result<Store> {
+        self.store()?.context(
             "no models directory: the environment names no cache directory; give --models-dir DIR or set RESNET_MODELS_DIR",
-        )?;
-        Ok(Store::new(dir))
+        )
     }
 
     /// Returns the flag as the next command needs it: empty where the environment or the default says the same.

@@ -60,13 +60,16 @@ impl Summary {
             }
         }
         let passed_over = [
-            (&skipped.no_images, "no images"),
-            (&skipped.hidden, "hidden"),
-            (&skipped.loops, "links back"),
+            (&skipped.no_images, ["no image", "no images"]),
+            (&skipped.hidden, ["hidden", "hidden"]),
+            (&skipped.loops, ["link back", "links back"]),
         ];
         let passed_over = passed_over.map(|(count, what)| (count.load(Ordering::Relaxed), what));
         let of_kind = passed_over.iter().filter(|(count, _)| *count > 0);
-        let kinds: Vec<String> = of_kind.map(|(n, what)| format!("{n} {what}")).collect();
+        let words = |(n, [one, more]): &(usize, [&str; 2])| {
+            format!("{n} {}", if *n == 1 { one } else { more })
+        };
+        let kinds: Vec<String> = of_kind.map(words).collect();
         if !kinds.is_empty() {
             let all: usize = passed_over.iter().map(|(count, _)| count).sum();
             let _ = write!(counts, ", {all} skipped ({})", kinds.join(", "));

@@ -104,7 +104,7 @@ impl ServePlan {
             traces,
             load: LoadPlan {
                 references: model.references()?,
-                store: model.store.store().ok(),
+                store: model.store.store()?,
                 catalog: Catalog::builtin(),
                 model_control: server.model_control,
                 classifier: ClassifierOptions {
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn body_that_is_allowed_fits_into_the_memory_for_bodies() {
-        let plan = plan(&["--body-memory", "1MiB", "--max-body-bytes", "2MiB"]);
-        assert_eq!(plan.limits.body_memory_bytes, 2 << 20);
+        let plan = plan(&["--max-body-bytes", "300MiB"]);
+        assert_eq!(plan.limits.body_memory_bytes, 300 << 20);
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct ShowArgs {
 /// If the name is unknown or the file cannot be served.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let options = arithmetic::options(args.arithmetic, 1)?;
-    let (catalog, store) = (Catalog::builtin(), args.store.store().ok());
+    let (catalog, store) = (Catalog::builtin(), args.store.store()?);
     let entry = catalog.find(&args.model);
     match ModelRef::parse(&args.model, &catalog, store.as_ref()) {
         Ok(reference) => {

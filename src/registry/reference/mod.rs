@@ -250,6 +250,7 @@ fn unknown(name: &str, catalog: &Catalog, store: Option<&Store>) -> ModelError {
     ModelError::Unknown {
         name: name.into(),
         hint: hint(name, catalog, store),
+        store: store.map(|store| store.dir().to_owned()),
     }
 }
 

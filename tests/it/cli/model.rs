@@ -148,6 +148,10 @@ fn doctor_refuses_what_serve_refuses() {
             "is more than --queue-capacity 256",
         ),
         (
+            &["--body-memory", "99MiB"],
+            "--body-memory 103809024 bytes is less than --max-body-bytes 104857600 bytes",
+        ),
+        (
             &["--watchdog-timeout", "5s"],
             "is not more than --decode-timeout 10 s",
         ),

@@ -12,9 +12,11 @@ use memchr::memmem;
 use super::parameters::Parameterized;
 use super::{Upload, UploadError};
 use crate::desk::cut;
+use crate::http::query::{OF_ALL, OF_WISHES};
 use crate::preprocess::looks_like;
 
-/// Form fields that hold an image; others are ignored, as browsers and libraries send some of their own.
+/// Form fields that hold an image; others but the query's parameters are ignored, as browsers and libraries send some of
+/// their own.
 const IMAGE_FIELDS: [&str; 6] = ["file", "files", "files[]", "image", "images", "data"];
 
 /// Fields besides the images that a form may have.
@@ -64,6 +66,12 @@ pub(super) fn parse(
     for part in Parts::new(body, boundary)? {
         let part = part?;
         if !IMAGE_FIELDS.contains(&part.name.as_str()) {
+            if is_parameter(&part.name) {
+                return wrong(format!(
+                    "the field \"{0}\" means nothing in a form: give it in the URL, as ?{0}=…",
+                    part.name
+                ));
+            }
             others.push(part.name);
             if others.len() > MAX_OTHER_FIELDS {
                 return wrong(format!(
@@ -104,6 +112,11 @@ pub(super) fn parse(
     let is_list = images.len() > 1;
     let images = images.into_iter().map(|part| Ok(part.bytes)).collect();
     Ok(Upload { images, is_list })
+}
+
+/// Whether a field has a name of the query's: whoever sends it expects it to be obeyed.
+fn is_parameter(name: &str) -> bool {
+    OF_ALL.iter().chain(&OF_WISHES).any(|known| *known == name)
 }
 
 /// Whether a field that has an image's name holds a caption: text, and none that an image has become on the way.

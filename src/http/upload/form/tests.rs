@@ -130,6 +130,14 @@ fn nothing_chosen_and_captions_are_no_images() {
     let base64 = part("name=file", b"iVBORw0KGgoAAAANSUhEUgAA");
     assert_eq!(count(&[&photo, &avif, &damaged, &base64, &bare]), Ok(5));
     assert_eq!(count(&[&caption]), Ok(1));
+    for parameter in ["top_k", "model", "explain", "timeout_ms"] {
+        let field = part(&format!("name={parameter}"), b"3");
+        let error = count(&[&field, &photo]).expect_err(parameter);
+        assert!(
+            error.contains(&format!("in the URL, as ?{parameter}=")),
+            "{error}"
+        );
+    }
     let error = count(&[&nothing]).expect_err("no image");
     assert!(error.contains("no file was chosen"), "{error}");
     let error = count(&[&other]).expect_err("no image");
