@@ -1,7 +1,7 @@
 //! ONNX's `Einsum` with its ellipses written out for the axes that there are, each as far behind as it stands.
 //!
 //! tract-onnx 0.23.9 writes one that stands in some inputs only into the output instead (`ops/einsum.rs`). Source: ONNX's
-//! operator set 12, NumPy's `einsum`.
+//! operator set 12, and `einsum` of `numpy`.
 
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
