@@ -40,8 +40,10 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 impl FromStr for Network {
     type Err = String;
 
-    /// Reads `10.0.0.0/8`, `2001:db8::/32`, or one address alone. The error names the value and what is allowed.
+    /// Reads `10.0.0.0/8`, `2001:db8::/32`, or one address alone, blanks around it aside. The error names the value and
+    /// what is allowed.
     fn from_str(text: &str) -> Result<Network, String> {
+        let text = text.trim();
         let wrong = || {
             format!(
                 "`{text}` is no network, allowed are those as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::batcher::{BatchAnswer, BatchError};
 use crate::metrics::Metrics;
-use crate::postprocess::{Certainty, Ranked, check_finite, rank, softmax};
+use crate::postprocess::{Certainty, Ranked, bound_below, check_finite, rank, softmax};
 use crate::registry::OutputKind;
 
 /// An image on its way; its work is dropped if this is.
@@ -38,9 +38,12 @@ impl Pending {
             .prepared
             .await
             .map_err(|_| ClassifyError::DecodePanicked)??;
-        let answer = self.answer.await.map_err(|_| ClassifyError::WorkerDied)??;
+        let mut answer = self.answer.await.map_err(|_| ClassifyError::WorkerDied)??;
         let start = Instant::now();
         let info = &self.model.info;
+        if info.output != OutputKind::Probabilities {
+            bound_below(&mut answer.output);
+        }
         let finite = check_finite(&answer.output).and_then(|()| answer.further.check_finite());
         finite.map_err(|e| match prepared.image {
             Some(_) => ClassifyError::Output(e),

@@ -93,6 +93,10 @@ pub(super) fn classifier_input(
 
 /// A type as ONNX calls it: int64, uint8, bool.
 pub(super) fn type_name(kind: DatumType) -> String {
+    // Whole numbers that may depend on the batch.
+    if kind == DatumType::TDim {
+        return "int64".into();
+    }
     let name = format!("{kind:?}").to_lowercase();
     match name.split_at_checked(1) {
         Some(("i", bits)) => format!("int{bits}"),

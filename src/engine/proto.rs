@@ -46,6 +46,16 @@ pub(super) fn text(name: &str, s: &str) -> AttributeProto {
     }
 }
 
+/// One of a tensor.
+pub(super) fn tensor_attribute(name: &str, tensor: TensorProto) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        t: Some(tensor),
+        r#type: AttributeType::Tensor as i32,
+        ..AttributeProto::default()
+    }
+}
+
 /// A node of ONNX's own operators, without name and attributes.
 pub(super) fn node(op_type: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

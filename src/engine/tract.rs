@@ -15,6 +15,7 @@ use super::{
     Single, precision, probes,
 };
 use crate::ops::{Region, Weights};
+use crate::postprocess::{NotFinite, bound_below, check_finite};
 use crate::tensor::Image;
 use kernels::nn::{Precision, Program, StepProfile};
 
@@ -89,18 +90,17 @@ impl TractModel {
         let mut outputs = Vec::new();
         for probe in probes::of_any_range(self.spec.size, &self.colors) {
             let known = probe.picture.and_then(|picture| self.answers.get(picture));
-            let output = match known {
+            let mut output = match known {
                 Some(answer) => answer.clone(),
                 None => engine
                     .run(&[probe.image])
                     .map_err(|e| LoadError::BadGraph(format!("a test image fails: {e}")))?
                     .remove(0),
             };
-            if let Some((class_index, &value)) =
-                output.iter().enumerate().find(|(_, v)| !v.is_finite())
-            {
-                return Err(LoadError::NotFinite { class_index, value });
-            }
+            bound_below(&mut output);
+            check_finite(&output).map_err(|NotFinite { class_index, value }| {
+                LoadError::NotFinite { class_index, value }
+            })?;
             if let (Some(single), [_, number]) = (self.single, &output[..]) {
                 single.check(*number, self.spec.output_name())?;
             }

@@ -39,6 +39,15 @@ pub fn rank(output: &[f32], probabilities: &[f32], k: usize) -> Vec<Ranked> {
     top_k(output, k).into_iter().map(ranked).collect()
 }
 
+/// Puts the least number in place of −∞, the logarithm of nothing, as a logarithm of probabilities gives it, or a mask that
+/// leaves classes out: the class gets the probability 0, and JSON has no infinity. Where no number is finite all stay.
+pub fn bound_below(output: &mut [f32]) {
+    if output.iter().any(|value| value.is_finite()) {
+        let nothing = output.iter_mut().filter(|v| **v == f32::NEG_INFINITY);
+        nothing.for_each(|value| *value = f32::MIN);
+    }
+}
+
 /// That all numbers are finite.
 ///
 /// # Errors
@@ -106,6 +115,19 @@ mod tests {
     fn extreme_logits_do_not_overflow() {
         assert_eq!(ranked(&[-1e30, 0.0], 1)[0].probability, 1.0);
         assert_eq!(ranked(&[3e38, 3e38], 2)[1].probability, 0.5);
+    }
+
+    #[test]
+    fn class_that_is_left_out_has_the_probability_zero() {
+        let mut masked = [1.0, f32::NEG_INFINITY, 3.0];
+        bound_below(&mut masked);
+        assert_eq!(masked, [1.0, f32::MIN, 3.0]);
+        let probabilities = softmax(&masked);
+        assert!(probabilities[1] == 0.0 && check_finite(&masked).is_ok());
+        for mut others in [[f32::NEG_INFINITY; 2], [f32::INFINITY, 0.0]] {
+            bound_below(&mut others);
+            assert!(check_finite(&others).is_err(), "{others:?}");
+        }
     }
 
     #[test]

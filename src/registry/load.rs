@@ -322,7 +322,7 @@ fn preprocess_for(
     {
         return Err(format!("{reason}; {SAY_COLORS}"));
     }
-    let (preprocess, from) = recipes.whole(input.size, input.pixels.mean_and_std())?;
+    let (preprocess, from) = recipes.whole(input.size, input.pixels.white())?;
     check_preprocess(&preprocess, input)?;
     Ok((preprocess, from))
 }

@@ -12,7 +12,7 @@ use super::labels::Labels;
 use super::output_kind::OutputKind;
 use super::recipe::Given;
 use super::text::read_text;
-use crate::engine::{NetworkInput, Pixels};
+use crate::engine::NetworkInput;
 use crate::hex;
 use crate::preprocess::{Channels, PreprocessSpec};
 
@@ -83,9 +83,9 @@ pub(super) fn check_preprocess(given: &PreprocessSpec, input: &NetworkInput) -> 
         scale,
         ..
     } = given;
-    let raw = Pixels::Bytes.mean_and_std();
-    let is_raw = (*mean == [0.0; 3] && *std == [1.0; 3] && *scale == 255.0)
-        || raw.is_some_and(|raw| (mean[0], std[0]) == raw && *scale == 1.0);
+    // The same said of pixels from 0 to 1 is not exact.
+    let is_raw = *mean == [0.0; 3]
+        && ((*std == [1.0; 3] && *scale == 255.0) || (*std == [1.0 / 255.0; 3] && *scale == 1.0));
     if input.form.bytes && !is_raw {
         return Err(format!(
             "its input \"{}\" is uint8 and takes pixels from 0 to 255 as they are: leave mean and std out of model.toml",
@@ -144,7 +144,7 @@ pub(super) fn fitted_labels(given: Labels, classes: usize) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::InputForm;
+    use crate::engine::{InputForm, Pixels};
     use crate::tensor::Size;
 
     #[test]

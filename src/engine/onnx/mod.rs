@@ -28,6 +28,7 @@ mod resize;
 mod synonyms;
 mod tensors;
 mod training;
+mod unread;
 mod walk;
 mod weight_norms;
 mod windows;
@@ -101,8 +102,9 @@ pub(super) fn decode(
     let version = opset(&proto);
     warn_of_untested_opset(version);
     external::bring_in(&mut proto, dir)?;
-    if proto.graph.as_ref().is_none_or(|g| g.node.is_empty()) {
-        return Err(LoadError::NotOnnx("it holds no graph".into()));
+    match &mut proto.graph {
+        Some(graph) if !graph.node.is_empty() => unread::drop_unread(graph),
+        _ => return Err(LoadError::NotOnnx("it holds no graph".into())),
     }
     let is_operator = |domain: &str, name: &str| operators::is_known(domain, name, onnx);
     functions::inline(&mut proto, bytes, &is_operator)?;

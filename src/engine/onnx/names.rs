@@ -6,6 +6,8 @@ use std::collections::HashSet;
 
 use tract_onnx::pb::GraphProto;
 
+use super::node_name;
+
 /// Every name of a graph.
 pub(in crate::engine) fn names(graph: &GraphProto) -> HashSet<String> {
     let weights = graph.initializer.iter().map(|t| &t.name);
@@ -25,16 +27,25 @@ pub(in crate::engine) fn fresh(names: &mut HashSet<String>, mut name: String) ->
     name
 }
 
-/// Gives a name of its own to each node that is called as a constant, an input or a node before it is: the importer
-/// calls what it makes of any of them by that name, and takes no name twice.
+/// Gives a name of its own to each node that is called as a constant, an input or another node is, or as the importer may
+/// call a part of another node, with a dot behind that one's name: it calls what it makes of any of them so, and takes no
+/// name twice. Without a name a node is called as its first output.
 pub(super) fn tell_apart(graph: &mut GraphProto) {
     let mut names = names(graph);
     let weights = graph.initializer.iter().map(|t| t.name.clone());
     let inputs = graph.input.iter().map(|v| v.name.clone());
     let mut called: HashSet<String> = weights.chain(inputs).collect();
-    for node in &mut graph.node {
-        if !node.name.is_empty() && !called.insert(node.name.clone()) {
-            node.name = fresh(&mut names, std::mem::take(&mut node.name));
+    let nodes: HashSet<String> = graph.node.iter().map(node_name).collect();
+    let is_of_part = |name: &str| {
+        let mut dots = name.match_indices('.');
+        dots.any(|(dot, _)| nodes.contains(&name[..dot]))
+    };
+    let (named, unnamed): (Vec<_>, Vec<_>) =
+        graph.node.iter_mut().partition(|n| !n.name.is_empty());
+    for node in named.into_iter().chain(unnamed) {
+        let name = node_name(node);
+        if is_of_part(&name) || !called.insert(name.clone()) {
+            node.name = fresh(&mut names, name);
         }
     }
 }
@@ -57,6 +68,11 @@ mod tests {
                 node("same", "b"),
                 node("same", "c"),
                 node("", "d"),
+                node("", "late"),
+                node("late", "e"),
+                node("same.bias", "f"),
+                node("", "same.scale"),
+                node("other.bias", "g"),
             ],
             input: vec![proto::value("x")],
             initializer: vec![TensorProto {
@@ -67,6 +83,7 @@ mod tests {
         };
         tell_apart(&mut graph);
         let names: Vec<&str> = graph.node.iter().map(|n| &*n.name).collect();
-        assert_eq!(names, ["rows_", "same", "same_", ""]);
+        let own = ["late_", "late", "same.bias_", "same.scale_", "other.bias"];
+        assert_eq!(names, [&["rows_", "same", "same_", ""][..], &own].concat());
     }
 }

@@ -6,7 +6,7 @@
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
-use super::super::proto::{integer, integers, text};
+use super::super::proto::{float_tensor, integer, integers, tensor_attribute, text};
 use super::names::names;
 use super::numbers::{Constants, Numbers, numbers_of, one};
 use super::recurrent::goes_backwards;
@@ -58,7 +58,13 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
         is_known(domain(&node.domain), &node.op_type)
             || matches!(
                 &*node.op_type,
-                "CumSum" | "MatMulNBits" | "Pad" | "Resize" | "Squeeze" | "Trilu"
+                "ConstantOfShape"
+                    | "CumSum"
+                    | "MatMulNBits"
+                    | "Pad"
+                    | "Resize"
+                    | "Squeeze"
+                    | "Trilu"
             )
             || goes_backwards(node)
     };
@@ -94,6 +100,7 @@ impl Words<'_> {
             "Attention" => self.attention_of_one()?,
             "Celu" => self.celu()?,
             "ConvInteger" => self.conv_integer(constants)?,
+            "ConstantOfShape" => self.constant_of_shape(),
             "CumSum" | "Trilu" => self.with_scalar(1, constants),
             "DynamicQuantizeMatMul" => self.dynamic_quantize_mat_mul(constants)?,
             "FusedConv" => self.fused_conv()?,
@@ -154,6 +161,14 @@ impl Words<'_> {
                 let axes = self.integers(&axes);
                 self.push("Squeeze", &[&axes], Vec::new());
             }
+        }
+    }
+
+    /// Zeros in single precision where no value is said, which the importer makes in double.
+    fn constant_of_shape(&mut self) {
+        if self.node.attribute.is_empty() {
+            let zero = tensor_attribute("value", float_tensor("", &[1], &[0.0]));
+            self.push("ConstantOfShape", &[], vec![zero]);
         }
     }
 

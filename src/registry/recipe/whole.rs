@@ -94,23 +94,20 @@ impl Recipes {
         self.0.iter().any(says)
     }
 
-    fn colors_from(
-        &self,
-        own: Option<(f32, f32)>,
-        from: &mut Provenance,
-    ) -> Result<Colors, String> {
+    fn colors_from(&self, own: Option<f32>, from: &mut Provenance) -> Result<Colors, String> {
         let channels = self.pick("channels", |r| &r.channels, from)?;
-        let scale = self.pick("scale", |r| &r.scale, from)?.unwrap_or(1.0);
-        if let Some((mean, std)) = own.filter(|_| !self.say_colors()) {
-            from.add("the network, which takes pixels as they are", "mean");
-            from.add("the network, which takes pixels as they are", "std");
+        if let Some(scale) = own.filter(|_| !self.say_colors()) {
+            for setting in ["scale", "mean", "std"] {
+                from.add("the network, which takes pixels as they are", setting);
+            }
             return Ok(Colors {
                 channels: channels.unwrap_or_default(),
                 scale,
-                mean: [mean; 3],
-                std: [std; 3],
+                mean: [0.0; 3],
+                std: [1.0; 3],
             });
         }
+        let scale = self.pick("scale", |r| &r.scale, from)?.unwrap_or(1.0);
         let mean = self.pick("mean", |r| &r.mean, from)?;
         let std = self.pick("std", |r| &r.std, from)?;
         if scale > 0.0 && scale != 1.0 && (mean.is_none() || std.is_none()) {
@@ -137,21 +134,16 @@ impl Recipes {
     }
 
     /// Refuses to normalize for a network that does so itself, where only what its exporter left behind says to.
-    fn refuse_twice(&self, (mean, std): (f32, f32), colors: Colors) -> Result<Colors, String> {
+    fn refuse_twice(&self, white: f32, colors: Colors) -> Result<Colors, String> {
         let says = |r: &&Recipe| r.mean != Setting::Silent || r.std != Setting::Silent;
         let Some(recipe) = self.0.iter().find(says).filter(|recipe| !recipe.decides) else {
             return Ok(colors);
         };
-        let near = |a: f32, b: f32| (a - b).abs() <= 1e-4 * std;
-        let same = colors.mean.iter().all(|m| near(m / colors.scale, mean))
-            && colors.std.iter().all(|s| near(s / colors.scale, std));
-        if same {
+        let per_white = white / colors.scale;
+        let near = |value: &f32, to: f32| (value * per_white - to).abs() <= 1e-4;
+        if colors.mean.iter().all(|m| near(m, 0.0)) && colors.std.iter().all(|s| near(s, 1.0)) {
             return Ok(colors);
         }
-        let white = match (1.0 - mean) / std {
-            about if (about - about.round()).abs() < 1e-3 => about.round(),
-            exactly => exactly,
-        };
         Err(format!(
             "the network takes pixels from 0 to {white} and normalizes them itself, and {} says mean and std as well: done \
              twice, the answers are wrong. Say in model.toml which is meant: scale = {white}, mean = [0, 0, 0] and std = \
@@ -160,16 +152,16 @@ impl Recipes {
         ))
     }
 
-    /// The whole for a network whose input has this size, and where each setting comes from. `own` are mean and
-    /// deviation for a network that takes pixels as they are, by its type or because it normalizes them itself; what a
-    /// source says counts before them.
+    /// The whole for a network whose input has this size, and where each setting comes from. `own` is what white is for a
+    /// network that takes pixels as they are, by its type or because it normalizes them itself; what a source says counts
+    /// before it.
     ///
     /// # Errors
     /// A sentence with the source, its key and value, if a setting cannot be honoured or contradicts the network.
     pub(in crate::registry) fn whole(
         &self,
         size: Size,
-        own: Option<(f32, f32)>,
+        own: Option<f32>,
     ) -> Result<(PreprocessSpec, Provenance), String> {
         let mut from = Provenance::default();
         let resize = self.pick("resize", |r| &r.resize, &mut from)?;
@@ -245,7 +237,7 @@ mod tests {
 
     #[test]
     fn network_that_takes_pixels_as_they_are_gets_them_unless_colors_are_said() {
-        let own = Some((0.0, 1.0 / 255.0));
+        let own = Some(255.0);
         // Exporters write the range of pixels also where they write no mean.
         let range = Recipe {
             source: "preprocessor_config.json".into(),
@@ -255,9 +247,12 @@ mod tests {
         for recipes in [Recipes::default(), Recipes(vec![range, toml("")])] {
             assert!(!recipes.say_colors());
             let (spec, from) = recipes.whole(SIZE, own).expect("as they are");
-            assert_eq!((spec.mean, spec.std), ([0.0; 3], [1.0 / 255.0; 3]));
+            assert_eq!(
+                (spec.scale, spec.mean, spec.std),
+                (255.0, [0.0; 3], [1.0; 3])
+            );
             assert!(
-                from.to_string().contains("mean, std: the network"),
+                from.to_string().contains("scale, mean, std: the network"),
                 "{from}"
             );
         }
@@ -267,8 +262,9 @@ mod tests {
             std: Setting::Said(IMAGENET_STD),
             ..Recipe::default()
         };
-        for (own, white) in [((0.0, 1.0 / 255.0), "255"), ((0.0, 1.0), "1")] {
-            let reason = Recipes(vec![exporter.clone()]).whole(SIZE, Some(own));
+        for white in [255.0_f32, 1.0] {
+            let own = Some(white);
+            let reason = Recipes(vec![exporter.clone()]).whole(SIZE, own);
             let reason = reason.expect_err("twice");
             let start = format!("the network takes pixels from 0 to {white} and normalizes");
             assert!(
@@ -277,14 +273,14 @@ mod tests {
             );
             // Which model.toml settles, and what says the same as the network needs not.
             let lines = format!("scale = {white}\nmean = [0, 0, 0]\nstd = [1, 1, 1]");
-            let decided = Recipes(vec![toml(&lines), exporter.clone()]).whole(SIZE, Some(own));
+            let decided = Recipes(vec![toml(&lines), exporter.clone()]).whole(SIZE, own);
             assert!(decided.is_ok());
             let same = Recipe {
                 mean: Setting::Said([0.0; 3]),
-                std: Setting::Said([own.1; 3]),
+                std: Setting::Said([white.recip(); 3]),
                 ..exporter.clone()
             };
-            assert!(Recipes(vec![same]).whole(SIZE, Some(own)).is_ok());
+            assert!(Recipes(vec![same]).whole(SIZE, own).is_ok());
         }
         let said = Recipes(vec![toml("mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]")]);
         assert!(said.say_colors());

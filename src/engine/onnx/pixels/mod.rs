@@ -26,13 +26,13 @@ pub enum Pixels {
 }
 
 impl Pixels {
-    /// The mean and deviation, for a pixel from 0 to 1, that give these numbers; none if the model's own do.
+    /// What white is, where pixels are taken as they are; none if the model's own mean and deviation tell.
     #[must_use]
-    pub fn mean_and_std(&self) -> Option<(f32, f32)> {
+    pub fn white(&self) -> Option<f32> {
         match self {
             Pixels::Normalized | Pixels::Unknown(_) => None,
-            Pixels::Unit => Some((0.0, 1.0)),
-            Pixels::Bytes => Some((0.0, 1.0 / 255.0)),
+            Pixels::Unit => Some(1.0),
+            Pixels::Bytes => Some(255.0),
         }
     }
 }
@@ -117,7 +117,9 @@ fn of_value(value: &Value) -> Pixels {
             "its first operators multiply pixels by {scale} and add {shift}, as those of a network do that takes pixels from \
              -1 to 1, mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]"
         )),
-        true if near(0.2, 5.0) && is_middle(-1.0, 1.0) => Pixels::Normalized,
+        true if near(0.6, 1.7) && is_middle(-0.5, 0.5) => Pixels::Normalized,
+        // ImageNet's mean and deviation made 0.5 and 0.5, as by Inception: 0.5 / 0.226 and (0.5 - 0.449) / 0.226.
+        true if near(1.8, 2.6) && is_middle(0.05, 0.5) => Pixels::Normalized,
         _ => Pixels::Unknown(format!(
             "its first operators multiply pixels by {scale} and add {shift}, which does not tell which it takes"
         )),

@@ -397,6 +397,8 @@ fn colors_changed_otherwise_are_asked_for() {
     );
     unknown(pixels(&[("Mul", &[0.0])]), "multiply pixels by 0 and add 0");
     unknown(pixels(&[("Div", &[0.0])]), "multiply pixels by");
+    unknown(pixels(&[("Div", &[2.0])]), "multiply pixels by 0.5");
+    unknown(pixels(&[("Sub", &[1.0])]), "add -1,");
     unknown(pixels(&[("Sub", &[f32::NAN])]), "add NaN");
     unknown(pixels(&[("Sub", &[1000.0])]), "add -1000");
     let own_mean =
