@@ -206,8 +206,10 @@ impl Batcher {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No thread.
-    #[error("cannot start an engine thread: {0}")]
-    Thread(#[from] std::io::Error),
+    #[error(
+        "cannot start an engine thread: {0} (a limit of memory or of processes, as `ulimit -v` and `ulimit -u` set)"
+    )]
+    Thread(std::io::Error),
     /// No engine.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -59,7 +59,8 @@ impl Supervisor {
         }
         let thread = std::thread::Builder::new()
             .name("supervisor".into())
-            .spawn(move || supervise(crew, &exits, &health))?;
+            .spawn(move || supervise(crew, &exits, &health))
+            .map_err(StartError::Thread)?;
         Ok(Supervisor {
             thread: Some(thread),
         })
@@ -84,7 +85,8 @@ struct Crew {
 impl Crew {
     fn start_all(&mut self, warm: &Sender<Result<(), EngineError>>) -> Result<(), StartError> {
         for worker in 0..self.shared.heartbeats.len() {
-            let thread = self.start(worker, warm.clone())?;
+            let thread = self.start(worker, warm.clone());
+            let thread = thread.map_err(StartError::Thread)?;
             self.threads.push(Some(thread));
         }
         Ok(())

@@ -216,7 +216,8 @@ impl Classifier {
             Arc::clone(&metrics),
         )?);
         let ahead = images_ahead(&options.batching, models.len());
-        let pool = Pool::start("prep", options.prep_threads, ahead)?;
+        let pool = Pool::start("prep", options.prep_threads, ahead);
+        let pool = pool.map_err(StartError::Thread)?;
         let serve = |(lane, info): (usize, LoadedModel)| {
             let preprocessor = Preprocessor::new(info.preprocess.clone(), options.images.clone());
             let old = same(&info).map(|(_, old)| old);

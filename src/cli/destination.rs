@@ -3,7 +3,7 @@
 //! Opened before the model is loaded, so that a wrong path is told at once; what a file holds is replaced after that.
 //! Used by the commands that classify files.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -166,6 +166,22 @@ impl Destination {
                 file.write_all(bytes).with_context(|| cannot_write(path))
             }
         }
+    }
+
+    /// Writes what is of no use in parts; a file has only that then, or is gone.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write_whole(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.cut(0)?;
+        self.write_bytes(bytes).inspect_err(|_| {
+            if let Destination::File { path, .. } = self
+                && path.is_file()
+            {
+                // Nobody is left to tell if that fails too.
+                let _ = fs::remove_file(path);
+            }
+        })
     }
 }
 

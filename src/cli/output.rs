@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use anyhow::Context as _;
 use serde::Serialize;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -37,7 +38,7 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
-        outcome => Ok(outcome?),
+        outcome => outcome.context("cannot write to standard output"),
     }
 }
 

@@ -151,7 +151,9 @@ impl DeskError {
             DeskError::Repository(error) => match error {
                 RepositoryError::Busy => Code::ModelsBusy,
                 RepositoryError::NotFound(_) | RepositoryError::NotServed(_) => Code::UnknownModel,
-                RepositoryError::LastModel(_) | RepositoryError::Refused(_) => Code::ModelRefused,
+                RepositoryError::LastModel(_)
+                | RepositoryError::Refused(_)
+                | RepositoryError::NotReloaded(_) => Code::ModelRefused,
                 RepositoryError::Start(_) => Code::Internal,
             },
             DeskError::BadTimeout { .. } => Code::BadTimeout,

@@ -130,10 +130,13 @@ fn orientation_tag(block: &[u8]) -> Option<u32> {
     let mut found = entries.filter(|entry| u16_of(entry) == Some(TAG));
     let entry = found.next()?;
     // A value of up to four bytes stands in the entry itself, at its start.
+    let is_empty = u32_of(&entry[4..])? == 0;
     match u16_of(&entry[2..])? {
-        1 => Some(u32::from(entry[8])),
-        3 => u16_of(&entry[8..]).map(u32::from),
-        4 => u32_of(&entry[8..]),
+        _ if is_empty => None,
+        // With a sign or without one: of the values that mean something none has one.
+        1 | 6 => Some(u32::from(entry[8])),
+        3 | 8 => u16_of(&entry[8..]).map(u32::from),
+        4 | 9 => u32_of(&entry[8..]),
         _ => None,
     }
 }
@@ -281,8 +284,8 @@ mod tests {
             out.extend(short(kind));
             out.extend(long(1));
             match kind {
-                1 => out.extend([value as u8, 0, 0, 0]),
-                3 => out.extend([short(value as u16), [0; 2]].concat()),
+                1 | 6 => out.extend([value as u8, 0, 0, 0]),
+                3 | 8 => out.extend([short(value as u16), [0; 2]].concat()),
                 _ => out.extend(long(value)),
             }
         }
@@ -293,7 +296,7 @@ mod tests {
     #[test]
     fn orientation_is_read_in_both_byte_orders_with_and_without_prefix() {
         for little in [true, false] {
-            for kind in [1, 3, 4] {
+            for kind in [1, 3, 4, 6, 8, 9] {
                 for value in 1..=8 {
                     let bare = block(little, kind, value);
                     let prefixed = [b"Exif\0\0", &bare[..]].concat();
@@ -325,6 +328,10 @@ mod tests {
                 "{value}"
             );
         }
+        let mut empty = good.clone();
+        let entry = 8 + 2 + 2 + 12;
+        empty[entry + 4..entry + 8].fill(0); // of no values
+        assert_eq!(orientation(Some(&empty)), Orientation::NoTransforms);
         let mut far = good.clone();
         far[4..8].fill(0xFF); // a directory beyond the block
         assert_eq!(orientation(Some(&far)), Orientation::NoTransforms);

@@ -21,6 +21,9 @@ pub enum RepositoryError {
     /// The model cannot be served.
     #[error(transparent)]
     Refused(ModelError),
+    /// None of the models whose files have changed can be served; the log has the reason of each.
+    #[error("{} cannot be read again", .0.join(", "))]
+    NotReloaded(Vec<String>),
     /// Its workers cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),

@@ -228,12 +228,14 @@ impl Repository {
                         Err(error) => refused.push((old.reference.name.clone(), error)),
                     }
                 }
-                if !any {
-                    let first = (!refused.is_empty()).then(|| refused.remove(0).1);
-                    tell(&refused);
-                    return first.map_or(Ok(None), Err);
-                }
                 tell(&refused);
+                if !any {
+                    let names: Vec<String> = refused.into_iter().map(|(name, _)| name).collect();
+                    return match names.is_empty() {
+                        true => Ok(None),
+                        false => Err(RepositoryError::NotReloaded(names)),
+                    };
+                }
             }
         }
         Ok(Some(next))

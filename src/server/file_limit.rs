@@ -5,7 +5,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files open besides connections: listeners, the runtime's own, the log, models.
+/// Files open besides connections: listeners, the runtime's own, the log, models. Of a limit below twice that, half.
 const RESERVE: u64 = 64;
 
 /// Raises the soft limit to the hard one. The low soft limit of many systems is there for programs that use `select`,
@@ -58,8 +58,8 @@ impl OpenFiles {
 
 /// The most connections under a limit, of which there may be none.
 fn allowed(files: Option<u64>, wanted: u32) -> Option<u64> {
-    let files = files.filter(|files| *files < u64::from(wanted) + RESERVE)?;
-    Some(files.saturating_sub(RESERVE))
+    let room = files.map(|files| files - RESERVE.min(files / 2));
+    room.filter(|room| *room < u64::from(wanted))
 }
 
 #[cfg(test)]
@@ -71,7 +71,8 @@ mod tests {
         assert_eq!(allowed(Some(1024), 10_240), Some(960));
         assert_eq!(allowed(Some(10_303), 10_240), Some(10_239));
         assert_eq!(allowed(Some(10_304), 10_240), None);
-        assert_eq!(allowed(Some(10), 10_240), Some(0));
+        assert_eq!(allowed(Some(64), 10_240), Some(32));
+        assert_eq!(allowed(Some(128), 10_240), Some(64));
         assert_eq!(allowed(None, u32::MAX), None);
     }
 }

@@ -191,13 +191,11 @@ impl Server {
 
     /// Serves until `shutdown` resolves, then drains: not ready, delay, stop accepting, finish what runs. Metrics are
     /// told to the end if they have their own listener.
-    pub async fn run(self, desk: Arc<Desk>, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn run(mut self, desk: Arc<Desk>, shutdown: impl Future<Output = ()>) -> Drained {
         file_limit::raise();
-        self.warn_of_file_limit();
-        let wanted = self.options.max_connections;
-        let most = file_limit::connections_allowed(wanted).unwrap_or(wanted.into());
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        desk.metrics().connections_max.set(most);
+        self.keep_to_file_limit();
+        let most = self.options.max_connections;
+        desk.metrics().connections_max.set(most.into());
         let (router, admin_router) = match self.admin {
             Some(_) => (
                 http::public_router(Arc::clone(&desk)),
@@ -276,9 +274,11 @@ impl Server {
         drained
     }
 
-    fn warn_of_file_limit(&self) {
+    /// Takes no more connections than there can be files, so that none fails for want of one.
+    fn keep_to_file_limit(&mut self) {
         let max_connections = self.options.max_connections;
         if let Some(allowed) = file_limit::connections_allowed(max_connections) {
+            self.options.max_connections = u32::try_from(allowed).unwrap_or(u32::MAX);
             tracing::warn!(
                 max_connections,
                 allowed,

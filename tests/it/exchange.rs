@@ -344,10 +344,12 @@ fn hangup_reads_model_files_again_and_a_bad_one_changes_nothing() {
     let before = place.digest("trees");
     fs::write(&file, b"no model at all").unwrap();
     place.server.signal("HUP");
+    let told = place.server.log.message("the model stays as it is served");
+    assert_eq!(told["model"], "trees", "{told}");
     place
         .server
         .log
-        .message("SIGHUP: the models stay what they were");
+        .message("SIGHUP: the models stay what they were: trees cannot be read again");
     assert_eq!(place.digest("trees"), before);
     fs::copy(fixture("models/opset12.onnx"), &file).unwrap();
     place.server.signal("HUP");

@@ -30,9 +30,10 @@ pub(crate) struct ModelArgs {
     pub(crate) store: StoreArgs,
 }
 
-/// Takes any text but none: a shell puts none in place of a variable that is not set.
+/// Takes any text but none: a shell puts none in place of a variable that is not set. Blanks stand behind the commas of a
+/// list.
 fn parse_model(text: &str) -> Result<String, String> {
-    match text {
+    match text.trim() {
         "" => Err("a name or path is missing; without --model the built-in one is taken".into()),
         text => Ok(text.to_owned()),
     }

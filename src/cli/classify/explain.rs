@@ -73,8 +73,7 @@ impl Picture {
             Ok(png) => png,
             Err(error) => return Ok(Err(error)),
         };
-        self.destination.cut(0)?;
-        self.destination.write_bytes(&png).map(Ok)
+        self.destination.write_whole(&png).map(Ok)
     }
 }
 

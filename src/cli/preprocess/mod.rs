@@ -15,10 +15,10 @@ use clap::{Args, ValueEnum};
 
 use self::compare::{Comparison, Layout};
 use super::args::{ExifArgs, ModelArgs};
-use super::destination::{check_name, refuse_inputs};
+use super::destination::{Destination, check_name, refuse_inputs};
 use super::image_file::read_image;
 use super::load;
-use super::output::{complain, print, print_bytes};
+use super::output::{complain, print};
 use crate::config::ImageConfig;
 use crate::engine::InputForm;
 use crate::npy::{Array, Values};
@@ -176,8 +176,5 @@ fn write_array(array: &Array, out: &Path) -> anyhow::Result<()> {
     array
         .write(&mut bytes)
         .expect("a vector takes it, and an image's header is short");
-    if out == Path::new("-") {
-        return print_bytes(&bytes);
-    }
-    std::fs::write(out, bytes).with_context(|| format!("cannot write {}", out.display()))
+    Destination::open(Some(out))?.write_whole(&bytes)
 }
