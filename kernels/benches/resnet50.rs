@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use kernels::Features;
 use kernels::nn::{
-    Arithmetic, Builder, ConvLayer, Input, Int8Conv, Int8Residual, Pooling, Precision, Program,
-    Quantization, SlidingWindow, Team, Value,
+    Arithmetic, Builder, ConvLayer, Input, Int8Conv, Int8Own, Int8Residual, Pooling, Precision,
+    Program, Quantization, SlidingWindow, Team, Value,
 };
 
 /// How long a case runs in a round.
@@ -186,8 +186,10 @@ fn add_int8(
         bias: &bias,
         residual: conv.residual.map(|value| Int8Residual {
             value,
-            own: SIGNED,
-            own_relu: false,
+            own: Some(Int8Own {
+                quantization: SIGNED,
+                relu: false,
+            }),
         }),
         relu: conv.relu,
         most: f32::INFINITY,

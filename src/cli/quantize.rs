@@ -17,7 +17,7 @@ use super::image_file::read_image;
 use super::output::{UsageError, complain, print};
 use super::progress::Progress;
 use crate::config::CpuBudget;
-use crate::engine::{EngineOptions, Quantizable};
+use crate::engine::{BeforeSums, EngineOptions, Quantizable};
 use crate::eval::Listing;
 use crate::preprocess::{ImageOptions, named_as_image};
 use crate::quantize::{Job, Photo, Quantized, quantize};
@@ -72,6 +72,11 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(32..=10_000))]
     calibrate: u32,
 
+    /// Store bytes between a convolution and its sum too: ONNX Runtime is faster on such a file, whose answers are less
+    /// alike
+    #[arg(long)]
+    bytes_before_sums: bool,
+
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -103,7 +108,12 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     let files = Files::beside(&out)?;
     let (bytes, dir) = registry::file_of(&reference)?;
     let original = bytes.len() as u64;
+    let before_sums = match args.bytes_before_sums {
+        true => BeforeSums::Bytes,
+        false => BeforeSums::Numbers,
+    };
     let file = Quantizable::read(bytes, dir.as_ref()).context(args.model.clone())?;
+    let file = file.with_before_sums(before_sums);
     let cpus = CpuBudget::detect().cpus;
     let options = EngineOptions {
         precision: Some(Precision::F32),

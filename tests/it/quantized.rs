@@ -100,8 +100,12 @@ fn whole_quantized_networks_are_ours_and_say_so() {
         "qoperator.onnx",
         "qoperator_per_tensor.onnx",
         "qoperator_signed.onnx",
+        "qdq_sums.onnx",
+        "qdq_sums_beside.onnx",
+        "qdq_own_pairs.onnx",
         "mobile_qdq.onnx",
         "mobile_qdq_per_tensor.onnx",
+        "mobile_qdq_sums.onnx",
         "mobile_qoperator.onnx",
     ] {
         for wish in [None, Some(Precision::Int8)] {
@@ -142,7 +146,10 @@ fn answers_have_the_same_bits_on_every_instruction_set_and_in_every_batch() {
         "qdq.onnx",
         "qdq_symmetric.onnx",
         "qoperator.onnx",
+        "qdq_sums.onnx",
+        "qdq_sums_beside.onnx",
         "mobile_qdq.onnx",
+        "mobile_qdq_sums.onnx",
     ] {
         let mut first: Option<Vec<u32>> = None;
         for features in Features::supported() {

@@ -36,7 +36,7 @@ mod testing;
 pub use self::arena::memory::Memory;
 pub use self::arithmetic::{Arithmetic, Precision};
 pub use self::denormals::{FlushDenormals, flush_denormals};
-pub use self::int8::{Int8Conv, Int8Residual, Quantization};
+pub use self::int8::{Int8Conv, Int8Own, Int8Residual, Quantization};
 pub use self::layer::{Activation, ConvLayer, Pooling, SlidingWindow, Unsupported, Value};
 pub use self::layout::input::Input;
 pub use self::layout::line::{Line, Plane};

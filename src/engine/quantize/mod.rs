@@ -15,7 +15,7 @@ use bytes::Bytes;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
-use self::network::{Network, values};
+use self::network::{Network, added_as_numbers, values};
 pub use self::observe::{Observed, Observer};
 use super::caught::catch;
 use super::external::{self, WeightsDir};
@@ -23,10 +23,20 @@ use super::widen::widen_weights;
 use super::{InputForm, LoadError, onnx};
 use crate::tensor::Size;
 
+/// What is written between a convolution and a sum that alone reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeforeSums {
+    /// Nothing where both are one step on bytes: what is stored is rounded once.
+    Numbers,
+    /// Bytes, for runtimes that add bytes alone.
+    Bytes,
+}
+
 /// A file that can be quantized.
 #[derive(Debug)]
 pub struct Quantizable {
     network: Network,
+    before_sums: BeforeSums,
 }
 
 impl Quantizable {
@@ -55,7 +65,17 @@ impl Quantizable {
         }
         Ok(Quantizable {
             network: Network::of(proto)?,
+            before_sums: BeforeSums::Numbers,
         })
+    }
+
+    /// The same file, with this between its convolutions and their sums: [`BeforeSums::Numbers`] where nothing is said.
+    #[must_use]
+    pub fn with_before_sums(self, before_sums: BeforeSums) -> Quantizable {
+        Quantizable {
+            before_sums,
+            ..self
+        }
     }
 
     /// The names of the layers that can be computed on bytes, in the file's order.
@@ -107,7 +127,21 @@ impl Quantizable {
     ) -> Vec<u8> {
         let on_bytes = (0..self.network.layers.len()).filter(|layer| !kept.contains(layer));
         let statistics = observed.statistics();
-        let proto = write::written(&self.network, statistics, &on_bytes.collect(), metadata);
+        let on_bytes = on_bytes.collect();
+        let mut quantizations =
+            write::quantizations(&self.network, statistics, &values(&self.network, &on_bytes));
+        if self.before_sums == BeforeSums::Numbers {
+            for value in added_as_numbers(&self.network, &on_bytes, &quantizations) {
+                quantizations.remove(&value);
+            }
+        }
+        let proto = write::written(
+            &self.network,
+            statistics,
+            &on_bytes,
+            quantizations,
+            metadata,
+        );
         proto.encode_to_vec()
     }
 }

@@ -12,6 +12,7 @@ use super::super::LoadError;
 use super::super::onnx::{floats, fresh, names, node_name};
 use super::super::proto::float_tensor;
 use super::super::quantized::constants;
+use kernels::nn::Quantization;
 
 /// Operators that only move numbers: what comes out has the scale of what went in.
 const CARRIERS: [&str; 7] = [
@@ -320,6 +321,35 @@ pub(super) fn values(network: &Network, on_bytes: &HashSet<usize>) -> HashSet<St
         }
     }
     found
+}
+
+/// The values that become bytes only so that something is added to them, and that can be added as the numbers they are:
+/// the results of a layer on bytes which one sum alone reads. Of two such operands the one whose bytes have the wider
+/// steps, because the step that computes a layer and its sum reads the other as bytes.
+pub(super) fn added_as_numbers(
+    network: &Network,
+    on_bytes: &HashSet<usize>,
+    quantizations: &HashMap<String, Quantization>,
+) -> Vec<String> {
+    let graph = network.graph();
+    let (readers, producers) = (readers(graph), producers(graph));
+    let sums = graph.node.iter().filter(|node| node.op_type == "Add");
+    let of_sum = |node: &NodeProto| {
+        let of_layer = |value: &str| {
+            let layer = network.layer_of(*producers.get(value)?)?;
+            let read_alone = readers[value].len() == 1;
+            let leaves = graph.output.iter().any(|output| output.name == value);
+            (on_bytes.contains(&layer) && read_alone && !leaves).then_some(())
+        };
+        let scales: Option<Vec<f32>> = (node.input.iter())
+            .map(|value| Some(quantizations.get(value)?.scale))
+            .collect();
+        let operands = node.input.iter().zip(scales?);
+        let layers = operands.filter(|(value, _)| of_layer(value).is_some());
+        let (value, _) = layers.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(value.clone())
+    };
+    sums.filter_map(of_sum).collect()
 }
 
 /// The node whose results a `ReLU` or `Clip` bounds, if nobody else reads them; else the node itself.

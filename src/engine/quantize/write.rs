@@ -10,7 +10,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, 
 
 use super::super::onnx::{fresh, names};
 use super::super::proto::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
-use super::network::{Layer, Network, producers, source, transposed, values};
+use super::network::{Layer, Network, producers, source, transposed};
 use super::observe::{Seen, Statistics};
 use kernels::nn::Quantization;
 
@@ -109,14 +109,14 @@ fn bytes(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) ->
     bytes
 }
 
-/// The file with the layers of `on_bytes` computed on bytes.
+/// The file with the layers of `on_bytes` computed on bytes, and the values of `quantizations` stored as such.
 pub(super) fn written(
     network: &Network,
     statistics: &Statistics,
     on_bytes: &HashSet<usize>,
+    quantizations: HashMap<String, Quantization>,
     metadata: &[(String, String)],
 ) -> ModelProto {
-    let quantizations = quantizations(network, statistics, &values(network, on_bytes));
     let graph = network.graph();
     let mut writer = Writer {
         nodes: Vec::new(),

@@ -2,7 +2,8 @@
 //!
 //! Called by `compile`. An operator that reads `Dequantize` of some values, and whose result is quantized, is computed on
 //! bytes where a kernel does that ([`on_bytes`]); a convolution whose result is only added to another value is computed
-//! together with that sum, through the same roundings. All else is computed on numbers, in the same program.
+//! together with that sum, through the roundings that the graph has: two where the convolution's result is quantized
+//! before, one where the sum is part of it. All else is computed on numbers, in the same program.
 
 mod integers;
 mod on_bytes;
@@ -17,7 +18,7 @@ use super::compile::{
 use super::graph::{Conv, Graph, Node, Op, ValueId};
 use kernels::Normalization;
 use kernels::nn::{
-    Arithmetic, Builder, Int8Conv, Int8Residual, Program, Quantization, Unsupported, Value,
+    Arithmetic, Builder, Int8Conv, Int8Own, Int8Residual, Program, Quantization, Unsupported, Value,
 };
 
 /// Most times that a graph is compiled anew: a network has few kinds of layers.
@@ -207,7 +208,17 @@ impl Compiler<'_> {
         let name = node.name.as_str();
         match &node.op {
             Op::Input(number) => Ok(self.builder.int8_enter(name, *number, quantization, border)),
-            Op::Conv(conv) => self.conv(node, conv, (border, Some(quantization)), None),
+            Op::Conv(conv) => {
+                let residual = match conv.residual {
+                    Some(added) => {
+                        self.plan.quantization(added)?;
+                        let value = self.value(added)?;
+                        Some((Int8Residual { value, own: None }, conv.relu))
+                    }
+                    None => None,
+                };
+                self.conv(node, conv, (border, Some(quantization)), residual)
+            }
             Op::Add { inputs, relu } => self.sum(node, *inputs, *relu, (border, quantization)),
             Op::MaxPool { input, window } => {
                 // The largest number becomes the largest byte, so that it may be looked for among bytes.
@@ -277,8 +288,10 @@ impl Compiler<'_> {
         };
         let residual = Int8Residual {
             value: self.value(other)?,
-            own: own_quantization,
-            own_relu: conv.relu,
+            own: Some(Int8Own {
+                quantization: own_quantization,
+                relu: conv.relu,
+            }),
         };
         let end = Some((residual, relu));
         self.conv(conv_node, conv, (border, Some(quantization)), end)

@@ -102,11 +102,10 @@ impl<'g> OnBytes<'g> {
         }
     }
 
-    /// Whether a convolution has bytes to multiply, and a kernel that does.
+    /// Whether a convolution has bytes to multiply and to add, and a kernel that does.
     fn convolves(&self, conv: &Conv) -> bool {
-        conv.weights.as_int8().is_some()
-            && self.quantization(conv.input).is_ok()
-            && conv.residual.is_none()
+        let mut read = std::iter::once(conv.input).chain(conv.residual);
+        conv.weights.as_int8().is_some() && read.all(|value| self.quantization(value).is_ok())
     }
 
     /// Whether each channel has a convolution of its own.
@@ -124,6 +123,7 @@ impl<'g> OnBytes<'g> {
             && !self.refused.contains(&output)
             && self.readers[output.0] == 1
             && self.convolves(conv)
+            && conv.residual.is_none()
             && !self.is_depthwise(conv)
     }
 
@@ -175,6 +175,7 @@ impl<'g> OnBytes<'g> {
             && !self.as_numbers[reader.0]
             && channels <= MAX_IMAGE_CHANNELS
             && self.convolves(conv)
+            && conv.residual.is_none()
             && conv.groups == 1
             && conv.window.kernel[1] * channels <= 64
     }
@@ -195,7 +196,8 @@ impl<'g> OnBytes<'g> {
         (on_bytes && self.taken_by(*inputs)? == id).then_some(sum)
     }
 
-    /// The operand of a sum, as it is quantized, that is a convolution on bytes read by nobody else; the later one of two.
+    /// The operand of a sum, as it is quantized, that is a convolution on bytes without a sum of its own and read by nobody
+    /// else; the later one of two.
     pub(super) fn taken_by(&self, inputs: [ValueId; 2]) -> Option<ValueId> {
         let taken = |read: &ValueId| {
             let Op::Dequantize { input, .. } = self.op(*read) else {
@@ -209,7 +211,7 @@ impl<'g> OnBytes<'g> {
                 return None;
             };
             let alone = [*read, *input].iter().all(|v| self.readers[v.0] == 1);
-            let convolves = matches!(self.op(*conv), Op::Conv(_));
+            let convolves = matches!(self.op(*conv), Op::Conv(conv) if conv.residual.is_none());
             (alone && convolves && self.computes(*conv, *quantization)).then_some(*input)
         };
         inputs.iter().filter_map(taken).max()

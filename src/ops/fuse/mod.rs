@@ -92,6 +92,7 @@ impl Fusion {
                 }
                 Some(node)
             }
+            Op::Quantize { input, .. } => self.once(index, input, node),
             Op::AvgPool { input, window, .. } => {
                 let whole = self.nodes[input.0].as_ref().is_some_and(|from| {
                     window.kernel == [from.shape.height, from.shape.width]
@@ -105,6 +106,18 @@ impl Fusion {
             }
             _ => Some(node),
         }
+    }
+
+    /// A node whose value no earlier one has: files have bytes for each reader of a value, all of the same meaning.
+    fn once(&mut self, index: usize, input: ValueId, node: Node) -> Option<Node> {
+        let is_same = |earlier: &Option<Node>| earlier.as_ref().is_some_and(|e| e.op == node.op);
+        let Some(earlier) = self.nodes.iter().position(is_same) else {
+            return Some(node);
+        };
+        self.alias[index] = earlier;
+        self.readers[earlier] += self.readers[index];
+        self.readers[input.0] -= 1;
+        None
     }
 
     /// Takes a node away, if nobody else reads it and `fits` says so.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::graph::{Graph, Node, Op, Shape, ValueId};
+use super::super::graph::{Conv, Graph, Node, Op, Shape, ValueId, Window};
 use super::super::weights::Weights;
 use super::super::{CompileError, compile, fuse, oracle};
 use super::networks::{Numbers, depthwise, network, push};
@@ -205,6 +205,86 @@ fn depthwise_layers_between_bytes_are_computed_on_bytes() {
         let apart = size(got[0].iter().zip(&expected[0]).map(|(g, e)| g - e));
         let all = size(expected[0].iter().copied()).max(0.1);
         assert!(apart <= 0.01 * all, "{seed}: {apart} of {all}");
+    }
+}
+
+/// A layer of random weights whose result has the shape of what it reads.
+fn layer(n: &mut Numbers, shape: Shape, side: usize, groups: usize) -> Op {
+    let channels = shape.channels;
+    let weights = channels * channels / groups * side * side;
+    let most = (3.0 / (weights / channels) as f32).sqrt();
+    Op::Conv(Conv {
+        input: ValueId(0),
+        outputs: channels,
+        groups,
+        weights: n.values(weights, most).into(),
+        bias: n.values(channels, 0.3),
+        window: Window {
+            kernel: [side; 2],
+            stride: [1; 2],
+            pad_before: [side / 2; 2],
+            pad_after: [side / 2; 2],
+        },
+        residual: None,
+        relu: false,
+        most: f32::INFINITY,
+    })
+}
+
+/// Two layers and their sum, without bytes between one of them and the sum. Were the sum rounded twice, as where bytes
+/// are between both, a fifth of its bytes would be others.
+#[test]
+fn layer_without_bytes_before_its_sum_is_one_step_with_it_that_rounds_once() {
+    let Some(int8) = int8(Features::detect()) else {
+        println!("SKIPPED: this CPU computes no bytes");
+        return;
+    };
+    let shape = Shape {
+        channels: 70,
+        height: 9,
+        width: 11,
+    };
+    for (side, groups) in [(1, 1), (3, 1), (3, 2), (5, 70)] {
+        // Which of both has no bytes, and whether it comes first in the sum.
+        for (without, swapped) in [(0, false), (0, true), (1, false), (1, true)] {
+            let n = &mut Numbers(0x1157);
+            let mut plain = Graph::default();
+            push(&mut plain, Op::Input(0), shape);
+            let mut inputs = [0, 1].map(|i| {
+                let groups = if i == without { groups } else { 1 };
+                push(&mut plain, layer(n, shape, side, groups), shape)
+            });
+            if swapped {
+                inputs.reverse();
+            }
+            let sum = Op::Add { inputs, relu: true };
+            plain.outputs = vec![push(&mut plain, sum, shape)];
+            let image = n.values(70 * 99, 2.0);
+            let mut asked = 0;
+            let once = with_bytes(&plain, &image, &mut || {
+                asked += 1;
+                // Of the image's values, then of either layer's weights and values.
+                asked != [3, 5][without]
+            });
+            let expected = oracle::evaluate(&once, std::slice::from_ref(&image));
+            let case = (side, groups, without, swapped);
+            let others = |graph: &Graph| {
+                let program = compile(&fuse(graph.clone()), int8, 1, 1, None);
+                let program = program.expect("there are kernels");
+                let layers: Vec<_> = program.layers().map(|(_, precision)| precision).collect();
+                assert_eq!(layers, [Precision::Int8; 2], "{case:?}");
+                let steps = program.profile().into_iter().map(|step| step.kind);
+                let sums = steps.filter(|kind| kind.starts_with("add")).count();
+                assert_eq!(sums, 0, "{case:?}");
+                let got = run(&program, graph, 1, std::slice::from_ref(&image));
+                let pairs = got[0].iter().zip(&expected[0]);
+                let others = pairs.filter(|(got, expected)| (*got - *expected).abs() > 1e-3);
+                others.count() as f64 / expected[0].len() as f64
+            };
+            let (once, twice) = (others(&once), others(&all_on_bytes(&plain, &image)));
+            assert!(once < 0.002, "{case:?}: {once}");
+            assert!(twice > 0.05, "{case:?}: {twice}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use core::arch::x86_64::{__m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_si512};
 use std::mem::MaybeUninit;
 
 use super::avx512::Ending;
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, Target};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target};
 use crate::nn::layout::line::Line;
 use crate::nn::micro::amx::Hardware;
 use crate::nn::micro::amx::Tiles;
@@ -42,6 +42,7 @@ pub(crate) fn kernel(kind: Kind) -> SeriesFn {
     match kind {
         Kind::Plain => on_hardware::<PLAIN>,
         Kind::Residual => on_hardware::<RESIDUAL>,
+        Kind::Sum => on_hardware::<SUM>,
         Kind::Float => on_hardware::<FLOAT>,
     }
 }

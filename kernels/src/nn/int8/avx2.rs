@@ -8,8 +8,8 @@
 
 use core::arch::x86_64::*;
 
-use super::requantize::SHIFT;
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, Target, TileFn};
+use super::requantize::{Own, SHIFT};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
@@ -26,6 +26,7 @@ pub(crate) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
     match kind {
         Kind::Plain => table!(PLAIN; 1 2 3 4 5 6),
         Kind::Residual => table!(RESIDUAL; 1 2 3 4 5 6),
+        Kind::Sum => table!(SUM; 1 2 3 4 5 6),
         Kind::Float => table!(FLOAT; 1 2 3 4 5 6),
     }
 }
@@ -38,6 +39,7 @@ pub(crate) fn kernels(kind: Kind) -> [TileFn; PLAIN_PIXELS] {
     match kind {
         Kind::Plain => table!(PLAIN; 1 2 3 4),
         Kind::Residual => table!(RESIDUAL; 1 2 3 4),
+        Kind::Sum => table!(SUM; 1 2 3 4),
         Kind::Float => table!(FLOAT; 1 2 3 4),
     }
 }
@@ -106,7 +108,7 @@ unsafe fn finish<const KIND: u8>(
         return;
     }
     let finish = panel.finish;
-    if KIND == RESIDUAL
+    if (KIND == RESIDUAL || KIND == SUM)
         && let Some(residual) = &finish.residual
     {
         // SAFETY: 16 bytes by the caller's promise.
@@ -121,16 +123,15 @@ unsafe fn finish<const KIND: u8>(
             _mm256_unpackhi_epi16(words, zero),
         ];
         for (i, other) in residuals.into_iter().enumerate() {
-            let shift = _mm256_set1_ps(SHIFT);
-            let own = _mm256_sub_ps(_mm256_fmadd_ps(sums[i], factor[i], shift), shift);
-            let own = _mm256_max_ps(own, _mm256_set1_ps(residual.lowest));
-            let own = _mm256_min_ps(own, _mm256_set1_ps(residual.highest));
             let other = _mm256_fmadd_ps(
                 _mm256_cvtepi32_ps(other),
-                _mm256_set1_ps(residual.other),
+                _mm256_set1_ps(residual.ratio),
                 _mm256_set1_ps(residual.shift),
             );
-            values[i] = _mm256_fmadd_ps(own, _mm256_set1_ps(residual.own), other);
+            values[i] = match &finish.own {
+                Some(own) if KIND == RESIDUAL => rounded(sums[i], factor[i], own, other),
+                _ => _mm256_fmadd_ps(sums[i], factor[i], other),
+            };
         }
     }
     let words = _mm256_packs_epi32(_mm256_cvtps_epi32(values[0]), _mm256_cvtps_epi32(values[1]));
@@ -140,6 +141,17 @@ unsafe fn finish<const KIND: u8>(
     let bytes = _mm256_permute4x64_epi64::<0b10_00>(bytes);
     // SAFETY: 16 bytes of the pixel.
     unsafe { _mm_store_si128(to.add(16 * half).cast(), _mm256_castsi256_si128(bytes)) };
+}
+
+/// A sum, rounded and bounded, and what is added to it.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn rounded(sum: __m256, factor: __m256, own: &Own, added: __m256) -> __m256 {
+    let shift = _mm256_set1_ps(SHIFT);
+    let value = _mm256_sub_ps(_mm256_fmadd_ps(sum, factor, shift), shift);
+    let value = _mm256_max_ps(value, _mm256_set1_ps(own.lowest));
+    let value = _mm256_min_ps(value, _mm256_set1_ps(own.highest));
+    _mm256_fmadd_ps(value, _mm256_set1_ps(own.ratio), added)
 }
 
 /// A kernel around what multiplies.

@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::requantize::SHIFT;
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, Target, TileFn};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call.
@@ -22,6 +22,7 @@ pub(crate) fn kernels(kind: Kind) -> [TileFn; MAX_PIXELS] {
     match kind {
         Kind::Plain => table!(PLAIN; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         Kind::Residual => table!(RESIDUAL; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        Kind::Sum => table!(SUM; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         Kind::Float => table!(FLOAT; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     }
 }
@@ -118,11 +119,13 @@ impl Ending {
             other: zero,
             shift: zero,
         };
+        if let Some(own) = &finish.own {
+            ending.lowest = _mm512_set1_ps(own.lowest);
+            ending.highest = _mm512_set1_ps(own.highest);
+            ending.own = _mm512_set1_ps(own.ratio);
+        }
         if let Some(residual) = &finish.residual {
-            ending.lowest = _mm512_set1_ps(residual.lowest);
-            ending.highest = _mm512_set1_ps(residual.highest);
-            ending.own = _mm512_set1_ps(residual.own);
-            ending.other = _mm512_set1_ps(residual.other);
+            ending.other = _mm512_set1_ps(residual.ratio);
             ending.shift = _mm512_set1_ps(residual.shift);
         }
         ending
@@ -215,7 +218,7 @@ impl Ending {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn words<const KIND: u8>(&self, residual: usize, sums: [__m512i; 2]) -> __m512i {
         let sums = [_mm512_cvtepi32_ps(sums[0]), _mm512_cvtepi32_ps(sums[1])];
-        let values = if KIND == RESIDUAL {
+        let values = if KIND == RESIDUAL || KIND == SUM {
             // SAFETY: 32 bytes by the caller's promise, in halves of lines.
             let bytes = unsafe {
                 _mm256_load_si256(self.at.residual.add(residual * size_of::<Line>()).cast())
@@ -223,8 +226,8 @@ impl Ending {
             let words = _mm512_cvtepu8_epi16(bytes);
             let zero = _mm512_setzero_si512();
             [
-                self.add(0, sums[0], _mm512_unpacklo_epi16(words, zero)),
-                self.add(1, sums[1], _mm512_unpackhi_epi16(words, zero)),
+                self.add::<KIND>(0, sums[0], _mm512_unpacklo_epi16(words, zero)),
+                self.add::<KIND>(1, sums[1], _mm512_unpackhi_epi16(words, zero)),
             ]
         } else {
             [
@@ -249,13 +252,15 @@ impl Ending {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn add(&self, vector: usize, sum: __m512, residual: __m512i) -> __m512 {
-        let shift = _mm512_set1_ps(SHIFT);
-        let own = _mm512_fmadd_ps(sum, self.factor[vector], shift);
-        let own = _mm512_sub_ps(own, shift);
-        let own = self.bounded(own);
+    fn add<const KIND: u8>(&self, vector: usize, sum: __m512, residual: __m512i) -> __m512 {
         let residual = _mm512_cvtepi32_ps(residual);
         let residual = _mm512_fmadd_ps(residual, self.other, self.shift);
+        if KIND == SUM {
+            return _mm512_fmadd_ps(sum, self.factor[vector], residual);
+        }
+        let shift = _mm512_set1_ps(SHIFT);
+        let own = _mm512_fmadd_ps(sum, self.factor[vector], shift);
+        let own = self.bounded(_mm512_sub_ps(own, shift));
         _mm512_fmadd_ps(own, self.own, residual)
     }
 }

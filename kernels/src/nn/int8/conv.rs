@@ -71,7 +71,7 @@ impl Conv {
                 // Numbers beyond the last output may meet a weight of zero, which makes no zero of a NaN.
                 Kind::Float => weights.panels,
                 // Bytes there may be anything.
-                Kind::Plain | Kind::Residual => shape.outputs.div_ceil(PANEL),
+                Kind::Plain | Kind::Residual | Kind::Sum => shape.outputs.div_ceil(PANEL),
             },
             plan: Plan::new(arithmetic, size),
             sums: (0..panels)
@@ -171,7 +171,7 @@ impl Conv {
                     out_stride: output.plane.lines() * size_of::<Line>(),
                     residual: std::ptr::null(),
                 },
-                Kind::Plain | Kind::Residual => Target {
+                Kind::Plain | Kind::Residual | Kind::Sum => Target {
                     a,
                     out: output.plane_start(image, block).cast::<u8>().add(32 * half),
                     out_stride: 0,

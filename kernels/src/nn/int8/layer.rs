@@ -2,7 +2,7 @@
 //!
 //! Given to the builder by whoever makes a program; checked here, before anything is packed.
 
-use super::requantize::{Finish, Quantization, Residual};
+use super::requantize::{Finish, Own, Quantization, Residual, is_bounded};
 use super::tile::Kind;
 use crate::nn::layer::Unsupported;
 use crate::nn::layer::{SlidingWindow, Value};
@@ -35,15 +35,23 @@ pub struct Int8Conv<'a> {
     pub border: usize,
 }
 
-/// A value of the output's shape that a convolution adds to its own, stored and read again, output.
+/// A value of the output's shape that a convolution adds to its own output.
 #[derive(Debug, Clone, Copy)]
 pub struct Int8Residual {
     /// What is added.
     pub value: Value,
-    /// What the bytes of the convolution's own output mean.
-    pub own: Quantization,
-    /// Whether negative values of its own become zero.
-    pub own_relu: bool,
+    /// What the convolution's own output is stored as, and read again, before; none adds it as it is, so that what is
+    /// stored is rounded once.
+    pub own: Option<Int8Own>,
+}
+
+/// A convolution's own output before a value is added to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Int8Own {
+    /// What its bytes mean.
+    pub quantization: Quantization,
+    /// Whether negative values become zero.
+    pub relu: bool,
 }
 
 pub(crate) fn refuse<T>(reason: &str) -> Result<T, Unsupported> {
@@ -92,25 +100,27 @@ impl Int8Conv<'_> {
                 zero: 0,
                 low: 0,
                 residual: None,
+                own: None,
                 bound: self.relu.then_some(self.most),
             };
             return Ok((Kind::Float, finish, factors(1.0)));
         };
-        let residual = self.residual.as_ref().zip(added).map(|(residual, added)| {
-            let Int8Residual { own, own_relu, .. } = *residual;
-            Residual::new(own, own_relu, added, output)
-        });
-        if residual.is_some_and(|r| !r.is_bounded()) {
+        let residual = added.map(|added| Residual::new(added, output));
+        let stored = self.residual.and_then(|residual| residual.own);
+        let own = stored.map(|own| Own::new(own.quantization, own.relu, output));
+        if residual.is_some_and(|residual| !is_bounded(own, residual)) {
             return refuse("the scales of its sum are too far apart");
         }
-        let (kind, step) = match &self.residual {
-            Some(residual) => (Kind::Residual, residual.own.scale),
-            None => (Kind::Plain, output.scale),
+        let (kind, step) = match (residual, stored) {
+            (None, _) => (Kind::Plain, output.scale),
+            (Some(_), None) => (Kind::Sum, output.scale),
+            (Some(_), Some(own)) => (Kind::Residual, own.quantization.scale),
         };
         let finish = Finish {
             zero: output.zero,
             low: if self.relu { output.zero } else { 0 },
             residual,
+            own,
             bound: None,
         };
         Ok((kind, finish, factors(step)))

@@ -27,6 +27,6 @@ mod tests;
 pub(crate) mod tile;
 pub(crate) mod work;
 
-pub use self::layer::{Int8Conv, Int8Residual};
+pub use self::layer::{Int8Conv, Int8Own, Int8Residual};
 pub use self::requantize::Quantization;
 pub(crate) use self::work::{Int8Work, Site};

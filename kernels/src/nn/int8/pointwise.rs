@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::requantize::{Finish, Quantization, Residual};
+use super::requantize::{Finish, Own, Quantization, Residual};
 use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::steps::pool::{PoolWindow, inside};
 use crate::nn::team::Lead;
@@ -166,6 +166,7 @@ impl Task for MeanTask<'_> {
             zero: to.zero,
             low: 0,
             residual: None,
+            own: None,
             bound: None,
         };
         let mut sums = [-zeros; 64];
@@ -223,7 +224,9 @@ impl Map {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Add {
     pub(crate) vectorized: Vectorized,
-    /// The first value is the convolution's own.
+    /// The first value.
+    pub(crate) own: Own,
+    /// The second.
     pub(crate) residual: Residual,
     pub(crate) zero: u8,
     pub(crate) low: u8,
@@ -283,6 +286,7 @@ impl Task for AddTask<'_> {
             zero: self.add.zero,
             low: self.add.low,
             residual: None,
+            own: None,
             bound: None,
         };
         for row in 0..self.plane.height {
@@ -292,7 +296,8 @@ impl Task for AddTask<'_> {
                 let to = &mut self.to[self.plane.at(row, column)];
                 for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
                     let own = f32::from(i16::from(*a) - i16::from(self.add.own_zero));
-                    *to = finish.store(self.add.residual.add(own, *b));
+                    let sum = self.add.own.add(own, self.add.residual.of(*b));
+                    *to = finish.store(sum);
                 }
             }
         }

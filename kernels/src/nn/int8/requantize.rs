@@ -3,8 +3,9 @@
 //! # Numerics
 //! A sum is an integer, so nothing depends on its order. It is converted to `f32` (to nearest even), multiplied by the
 //! output channel's factor and rounded to an integer (to nearest even; without rounding the product first where a value
-//! is added). That value comes in by one fused multiply-add, rounded again. That is what ONNX's `QuantizeLinear` says of
-//! a convolution whose operands are dequantized, with one multiplication in place of three.
+//! is added). A value that is added comes in by one fused multiply-add: rounded again behind a sum that is rounded, or
+//! both together in one. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are dequantized, with
+//! one multiplication in place of three.
 
 /// 1.5 × 2²³: the distance of numbers there is one, so that an addition of it rounds to an integer, to nearest even. A
 /// number beyond 2²² in size stays one.
@@ -60,52 +61,77 @@ pub(crate) struct Finish {
     pub(crate) low: u8,
     /// How a value is added, if one is.
     pub(crate) residual: Option<Residual>,
+    /// What the sum is rounded to before that; none rounds both together.
+    pub(crate) own: Option<Own>,
     /// Of results that are stored as numbers: whether they are bounded by zero, and then by this from above.
     pub(crate) bound: Option<f32>,
 }
 
-/// `own × clamp(sum, lowest, highest) + (other × byte + shift)`, in steps of the output: the sum is first rounded and
-/// bounded as the convolution's own output would be.
+/// A value that is added, in steps of the output: `ratio × byte + shift`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Residual {
-    pub(crate) lowest: f32,
-    pub(crate) highest: f32,
-    pub(crate) own: f32,
-    pub(crate) other: f32,
+    pub(crate) ratio: f32,
     pub(crate) shift: f32,
 }
 
 impl Residual {
-    /// Of a convolution whose output alone would be stored as `own`, and a value stored as `other`, to be stored as
-    /// `output`.
-    pub(crate) fn new(
-        own: Quantization,
-        own_relu: bool,
-        other: Quantization,
-        output: Quantization,
-    ) -> Residual {
-        let ratio = other.scale / output.scale;
+    /// Of a value stored as `value`, to be stored as `output`.
+    pub(crate) fn new(value: Quantization, output: Quantization) -> Residual {
+        let ratio = value.scale / output.scale;
         Residual {
-            lowest: if own_relu { 0.0 } else { -f32::from(own.zero) },
-            highest: 255.0 - f32::from(own.zero),
-            own: own.scale / output.scale,
-            other: ratio,
-            shift: -f32::from(other.zero) * ratio,
+            ratio,
+            shift: -f32::from(value.zero) * ratio,
         }
     }
 
-    /// Whether everything stays far below what an integer holds.
-    pub(crate) fn is_bounded(&self) -> bool {
-        let most = 255.0 * self.own + 255.0 * self.other + self.shift.abs();
-        most < LARGEST_SUM
+    /// The most that it adds.
+    pub(crate) fn most(&self) -> f32 {
+        255.0 * self.ratio + self.shift.abs()
     }
 
-    /// The sum of both in steps of the output, not rounded yet; `own` is.
+    /// What a byte adds.
     #[inline(always)]
-    pub(crate) fn add(&self, own: f32, other: u8) -> f32 {
-        let own = own.max(self.lowest).min(self.highest);
-        own.mul_add(self.own, f32::from(other).mul_add(self.other, self.shift))
+    pub(crate) fn of(&self, byte: u8) -> f32 {
+        f32::from(byte).mul_add(self.ratio, self.shift)
     }
+}
+
+/// A sum that is rounded and bounded as the convolution's own output would be, before a value is added to it, in steps of
+/// the output: `ratio × clamp(sum, lowest, highest)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Own {
+    pub(crate) lowest: f32,
+    pub(crate) highest: f32,
+    pub(crate) ratio: f32,
+}
+
+impl Own {
+    /// Of a convolution whose output alone would be stored as `own`, behind a ReLU or not, to be stored as `output`.
+    pub(crate) fn new(own: Quantization, relu: bool, output: Quantization) -> Own {
+        Own {
+            lowest: if relu { 0.0 } else { -f32::from(own.zero) },
+            highest: 255.0 - f32::from(own.zero),
+            ratio: own.scale / output.scale,
+        }
+    }
+
+    /// The most that it comes to.
+    pub(crate) fn most(&self) -> f32 {
+        255.0 * self.ratio
+    }
+
+    /// The sum of both, not rounded yet; `own` is.
+    #[inline(always)]
+    pub(crate) fn add(&self, own: f32, added: f32) -> f32 {
+        own.max(self.lowest)
+            .min(self.highest)
+            .mul_add(self.ratio, added)
+    }
+}
+
+/// Whether a value that is added, and what is rounded before it, stay far below what an integer holds.
+pub(crate) fn is_bounded(own: Option<Own>, residual: Residual) -> bool {
+    own.map_or(0.0, |own| own.most()) + residual.most() < LARGEST_SUM
 }
 
 /// Largest value in steps of the output before it is rounded: vectors convert larger ones to a negative number.
@@ -125,10 +151,10 @@ impl Finish {
     pub(crate) fn byte(&self, sum: i32, factor: f32, residual: Option<u8>) -> u8 {
         let sum = sum as f32;
         self.store(match (&self.residual, residual) {
-            (Some(residual), Some(byte)) => {
-                let own = sum.mul_add(factor, SHIFT) - SHIFT;
-                residual.add(own, byte)
-            }
+            (Some(residual), Some(byte)) => match &self.own {
+                Some(own) => own.add(sum.mul_add(factor, SHIFT) - SHIFT, residual.of(byte)),
+                None => sum.mul_add(factor, residual.of(byte)),
+            },
             _ => sum * factor,
         })
     }
@@ -186,6 +212,7 @@ mod tests {
             zero: 10,
             low: 0,
             residual: None,
+            own: None,
             bound: None,
         };
         assert_eq!(plain.byte(5, 0.5, None), 12);
@@ -194,18 +221,19 @@ mod tests {
         let relu = Finish { low: 10, ..plain };
         assert_eq!(relu.byte(-100, 0.5, None), 10);
         let scale = |scale, zero| Quantization { scale, zero };
+        let output = scale(4.0, 0);
         let sum = Finish {
-            residual: Some(Residual::new(
-                scale(2.0, 100),
-                false,
-                scale(1.0, 1),
-                scale(4.0, 0),
-            )),
+            residual: Some(Residual::new(scale(1.0, 1), output)),
+            own: Some(Own::new(scale(2.0, 100), false, output)),
             ..plain
         };
         // 2 × 3 + 1 × (9 − 1) = 14, in steps of 4: 3.5, the even one of two.
         assert_eq!(sum.byte(3, 1.0, Some(9)), 14);
         // The convolution's own output ends at 255: 2 × 155.
         assert_eq!(sum.byte(1000, 1.0, Some(1)), 10 + 78);
+        // 3 × 0.6 = 1.8 of its own steps are 2, and 2 / 2 + 10 / 4 = 3.5 becomes 4; as it is, 0.9 + 2.5 = 3.4 becomes 3.
+        assert_eq!(sum.byte(3, 0.6, Some(11)), 10 + 4);
+        let once = Finish { own: None, ..sum };
+        assert_eq!(once.byte(3, 0.3, Some(11)), 10 + 3);
     }
 }

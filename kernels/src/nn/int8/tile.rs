@@ -18,8 +18,10 @@ pub(crate) const BLOCK_LINES: usize = 32;
 pub(crate) enum Kind {
     /// Bytes.
     Plain,
-    /// Bytes, after a value is added.
+    /// Bytes, after a value is added to the rounded sum.
     Residual,
+    /// Bytes, after a value is added to the sum as it is.
+    Sum,
     /// The sums times their factor, as `f32`.
     Float,
 }
@@ -27,6 +29,7 @@ pub(crate) enum Kind {
 /// `Kind` as a constant of functions.
 pub(crate) const PLAIN: u8 = Kind::Plain as u8;
 pub(crate) const RESIDUAL: u8 = Kind::Residual as u8;
+pub(crate) const SUM: u8 = Kind::Sum as u8;
 pub(crate) const FLOAT: u8 = Kind::Float as u8;
 
 /// One block of the sum: up to 64 neighbouring bytes of the input, and 32 lines of weights, which follow each other.
@@ -78,7 +81,7 @@ pub(crate) type TileFn = unsafe fn(&Panel<'_>, Target, usize);
 pub(crate) fn lane(output: usize, kind: Kind) -> (usize, usize) {
     match kind {
         Kind::Float => (output / 16, output % 16),
-        Kind::Plain | Kind::Residual => (output / 4 % 2, output / 8 * 4 + output % 4),
+        Kind::Plain | Kind::Residual | Kind::Sum => (output / 4 % 2, output / 8 * 4 + output % 4),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::nn::int8::layer::{Int8Conv, refuse};
 use crate::nn::int8::lines::LineConversion;
 use crate::nn::int8::pack::QuantizedWeights;
 use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
-use crate::nn::int8::requantize::{LARGEST_SUM, Quantization, Residual};
+use crate::nn::int8::requantize::{LARGEST_SUM, Own, Quantization, Residual, is_bounded};
 use crate::nn::int8::tile::Kind;
 use crate::nn::int8::work::Int8Work;
 use crate::nn::layer::Unsupported;
@@ -327,17 +327,20 @@ impl Builder {
         {
             return refuse("it adds values of different shapes");
         }
-        let residual = Residual::new(own, false, other, output);
-        if !residual.is_bounded() {
+        let residual = Residual::new(other, output);
+        let own_zero = own.zero;
+        let own = Own::new(own, false, output);
+        if !is_bounded(Some(own), residual) {
             return refuse("the scales of its sum are too far apart");
         }
         let to = self.value(a.channels, a.plane.with_border(border), Store::U8, a.row);
         let work = Int8Work::Add(Add {
             vectorized: self.vectorized,
+            own,
             residual,
             zero: output.zero,
             low: if relu { output.zero } else { 0 },
-            own_zero: own.zero,
+            own_zero,
             row: a.row,
         });
         let to = (to, Some(output));

@@ -6,8 +6,8 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requantize::SHIFT;
-use super::super::tile::{Kind, PLAIN, RESIDUAL};
+use super::super::avx2::rounded;
+use super::super::tile::{Kind, PLAIN, RESIDUAL, SUM};
 use super::row::{HEAD, QUAD, Row, RowFn, VECTORS, Window, row_kernels, weights_at};
 use crate::nn::layout::line::Line;
 
@@ -84,24 +84,23 @@ unsafe fn words<const KIND: u8, const PAIR: usize>(
         factors[v] = _mm256_castsi256_ps(factor);
         values[v] = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[v]), factors[v]);
     }
-    if KIND == RESIDUAL
+    if (KIND == RESIDUAL || KIND == SUM)
         && let Some(residual) = &row.finish.residual
     {
         // SAFETY: the pixel's line by the caller's promise.
         let bytes = unsafe { read(row.residual.add(pixel * size_of::<Line>()), half) };
         let others = interleave([bytes, zero(), zero(), zero()]);
         for v in 0..2 {
-            let shift = _mm256_set1_ps(SHIFT);
-            let own = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[v]), factors[v], shift);
-            let own = _mm256_sub_ps(own, shift);
-            let own = _mm256_max_ps(own, _mm256_set1_ps(residual.lowest));
-            let own = _mm256_min_ps(own, _mm256_set1_ps(residual.highest));
+            let sum = _mm256_cvtepi32_ps(sums[v]);
             let other = _mm256_fmadd_ps(
                 _mm256_cvtepi32_ps(others[2 * PAIR + v]),
-                _mm256_set1_ps(residual.other),
+                _mm256_set1_ps(residual.ratio),
                 _mm256_set1_ps(residual.shift),
             );
-            values[v] = _mm256_fmadd_ps(own, _mm256_set1_ps(residual.own), other);
+            values[v] = match &row.finish.own {
+                Some(own) if KIND == RESIDUAL => rounded(sum, factors[v], own, other),
+                _ => _mm256_fmadd_ps(sum, factors[v], other),
+            };
         }
     }
     let [low, high] = [_mm256_cvtps_epi32(values[0]), _mm256_cvtps_epi32(values[1])];

@@ -5,8 +5,8 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requantize::SHIFT;
-use super::super::tile::{Kind, PLAIN, RESIDUAL};
+use super::super::requantize::{Own, SHIFT};
+use super::super::tile::{Kind, PLAIN, RESIDUAL, SUM};
 use super::row::{HEAD, QUAD, Row, RowFn, VECTORS, Window, row_kernels, weights_at};
 use crate::nn::layout::line::Line;
 
@@ -69,6 +69,17 @@ fn multiply(sum: __m512i, quad: __m512i, weights: __m512i, _rows: usize) -> __m5
     _mm512_dpbusd_epi32(sum, quad, weights)
 }
 
+/// A sum, rounded and bounded, and what is added to it.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rounded(sum: __m512, factor: __m512, own: &Own, added: __m512) -> __m512 {
+    let shift = _mm512_set1_ps(SHIFT);
+    let value = _mm512_sub_ps(_mm512_fmadd_ps(sum, factor, shift), shift);
+    let value = _mm512_max_ps(value, _mm512_set1_ps(own.lowest));
+    let value = _mm512_min_ps(value, _mm512_set1_ps(own.highest));
+    _mm512_fmadd_ps(value, _mm512_set1_ps(own.ratio), added)
+}
+
 /// The results of two vectors of a pixel as words.
 ///
 /// # Safety
@@ -89,24 +100,23 @@ unsafe fn words<const KIND: u8, const PAIR: usize>(
         factors[v] = _mm512_castsi512_ps(factor);
         values[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), factors[v]);
     }
-    if KIND == RESIDUAL
+    if (KIND == RESIDUAL || KIND == SUM)
         && let Some(residual) = &row.finish.residual
     {
         // SAFETY: the pixel's line by the caller's promise.
         let bytes = unsafe { read(row.residual.add(pixel * size_of::<Line>()), 0) };
         let others = interleave([bytes, zero(), zero(), zero()]);
         for v in 0..2 {
-            let shift = _mm512_set1_ps(SHIFT);
-            let own = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[v]), factors[v], shift);
-            let own = _mm512_sub_ps(own, shift);
-            let own = _mm512_max_ps(own, _mm512_set1_ps(residual.lowest));
-            let own = _mm512_min_ps(own, _mm512_set1_ps(residual.highest));
+            let sum = _mm512_cvtepi32_ps(sums[v]);
             let other = _mm512_fmadd_ps(
                 _mm512_cvtepi32_ps(others[2 * PAIR + v]),
-                _mm512_set1_ps(residual.other),
+                _mm512_set1_ps(residual.ratio),
                 _mm512_set1_ps(residual.shift),
             );
-            values[v] = _mm512_fmadd_ps(own, _mm512_set1_ps(residual.own), other);
+            values[v] = match &row.finish.own {
+                Some(own) if KIND == RESIDUAL => rounded(sum, factors[v], own, other),
+                _ => _mm512_fmadd_ps(sum, factors[v], other),
+            };
         }
     }
     let [low, high] = [_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1])];

@@ -103,6 +103,7 @@ macro_rules! row_kernels {
         pub(crate) fn kernel(kind: Kind, window: [usize; 2], stride: usize) -> RowFn {
             match kind {
                 Kind::Residual => of_kind::<RESIDUAL>(window, stride),
+                Kind::Sum => of_kind::<SUM>(window, stride),
                 Kind::Plain | Kind::Float => of_kind::<PLAIN>(window, stride),
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::sample::Random;
 use crate::nn::int8::depthwise::row::{HEAD, QUAD, Row, RowFn, VECTORS, Window, weights_at};
-use crate::nn::int8::requantize::{Finish, Quantization, Residual};
+use crate::nn::int8::requantize::{Finish, Own, Quantization, Residual};
 use crate::nn::int8::tile::Kind;
 use crate::nn::layout::line::Line;
 
@@ -65,14 +65,14 @@ impl Sample {
             prop::sample::select(vec![[3, 3], [5, 5]]),
             [1..9_usize, 1..9_usize]
         ];
-        let shape = (window, 1..4_usize, 1..15_usize, any::<bool>());
+        let shape = (window, 1..4_usize, 1..15_usize, 0..3_usize);
         let rest = (any::<[u8; 3]>(), any::<[bool; 2]>(), [0..9_u8, 0..9, 0..9]);
         (shape, rest, 0..4_u8, any::<u64>()).prop_map(
-            |((kernel, stride, pixels, adds), (zeros, relu, scales), extreme, seed)| Sample {
+            |((kernel, stride, pixels, kind), (zeros, relu, scales), extreme, seed)| Sample {
                 kernel,
                 stride,
                 pixels,
-                kind: if adds { Kind::Residual } else { Kind::Plain },
+                kind: [Kind::Plain, Kind::Residual, Kind::Sum][kind],
                 zeros,
                 relu,
                 scales,
@@ -120,14 +120,14 @@ impl Sample {
             zero: self.zeros[i],
         };
         let zero = self.zeros[2];
-        let residual = || {
-            let [own, other, output] = [0, 1, 2].map(quantization);
-            Residual::new(own, self.relu[0], other, output)
-        };
+        let [own, other, output] = [0, 1, 2].map(quantization);
+        let residual = Residual::new(other, output);
+        let own = Own::new(own, self.relu[0], output);
         let finish = Finish {
             zero,
             low: if self.relu[1] { zero } else { 0 },
-            residual: (self.kind == Kind::Residual).then(residual),
+            residual: (self.kind != Kind::Plain).then_some(residual),
+            own: (self.kind == Kind::Residual).then_some(own),
             bound: None,
         };
         let added: Vec<Line> = (0..self.pixels).map(|_| line(&mut random)).collect();
@@ -142,7 +142,7 @@ impl Sample {
             finish: &finish,
             from: from.as_ptr().cast(),
             residual: match self.kind {
-                Kind::Residual => added.as_ptr().cast(),
+                Kind::Residual | Kind::Sum => added.as_ptr().cast(),
                 Kind::Plain | Kind::Float => std::ptr::null(),
             },
             to: out[1..].as_mut_ptr().cast(),

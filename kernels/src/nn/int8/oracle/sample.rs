@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::scalar;
-use crate::nn::int8::requantize::{Finish, Quantization, Residual};
-use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, Target};
+use crate::nn::int8::requantize::{Finish, Own, Quantization, Residual};
+use crate::nn::int8::tile::{
+    BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target,
+};
 use crate::nn::layout::line::Line;
 
 /// A panel and pixels, with all that they point to.
@@ -35,7 +37,7 @@ impl Sample {
         let shape = (
             1..=pixels,
             prop::sample::select(vec![6_usize, 12, 64, 128]),
-            0..3_usize,
+            0..4_usize,
         );
         let k = prop::collection::vec((0..192_usize, 1..=16_u32), 0..6);
         let rest = (any::<[u8; 3]>(), any::<[bool; 2]>(), [0..9_u8, 0..9, 0..9]);
@@ -43,7 +45,7 @@ impl Sample {
             |((pixels, stride, kind), k, (zeros, relu, scales), extreme, seed)| Sample {
                 pixels,
                 stride,
-                kind: [Kind::Plain, Kind::Residual, Kind::Float][kind],
+                kind: [Kind::Plain, Kind::Residual, Kind::Sum, Kind::Float][kind],
                 k,
                 zeros,
                 relu,
@@ -84,17 +86,14 @@ impl Sample {
             scale: 0.01 * 1.7_f32.powi(i32::from(self.scales[i])),
             zero: self.zeros[i],
         };
-        let residual = Residual::new(
-            quantization(0),
-            self.relu[0],
-            quantization(1),
-            quantization(2),
-        );
+        let residual = Residual::new(quantization(1), quantization(2));
+        let own = Own::new(quantization(0), self.relu[0], quantization(2));
         let zero = self.zeros[2];
         let finish = Finish {
             zero,
             low: if self.relu[1] { zero } else { 0 },
-            residual: (self.kind == Kind::Residual).then_some(residual),
+            residual: matches!(self.kind, Kind::Residual | Kind::Sum).then_some(residual),
+            own: (self.kind == Kind::Residual).then_some(own),
             bound: self.relu[0].then_some(0.1 * f32::from(self.scales[0])),
         };
         let added: Vec<Line> = (0..self.pixels)
@@ -133,6 +132,7 @@ impl Sample {
                 match self.kind {
                     Kind::Plain => scalar::tile::<PLAIN>(panel, at, shape),
                     Kind::Residual => scalar::tile::<RESIDUAL>(panel, at, shape),
+                    Kind::Sum => scalar::tile::<SUM>(panel, at, shape),
                     Kind::Float => scalar::tile::<FLOAT>(panel, at, shape),
                 }
             }
@@ -219,6 +219,7 @@ mod tests {
                     match sample.kind {
                         Kind::Plain => amx::run::<Model, PLAIN>(model, panel, at, &series),
                         Kind::Residual => amx::run::<Model, RESIDUAL>(model, panel, at, &series),
+                        Kind::Sum => amx::run::<Model, SUM>(model, panel, at, &series),
                         Kind::Float => amx::run::<Model, FLOAT>(model, panel, at, &series),
                     }
                 });

@@ -1,6 +1,6 @@
 //! The 8-bit micro-kernel in plain Rust, in the order of the weights: the oracle of the vector and the tile code.
 
-use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, PANEL, Panel, RESIDUAL, Target, lane};
+use crate::nn::int8::tile::{BLOCK_LINES, FLOAT, PANEL, Panel, RESIDUAL, SUM, Target, lane};
 use crate::nn::int8::tile::{Kind, PLAIN};
 use crate::nn::layout::line::Line;
 
@@ -16,6 +16,7 @@ pub(crate) unsafe fn tile<const KIND: u8>(
     let kind = match KIND {
         PLAIN => Kind::Plain,
         RESIDUAL => Kind::Residual,
+        SUM => Kind::Sum,
         _ => Kind::Float,
     };
     for p in 0..pixels {
@@ -41,7 +42,8 @@ pub(crate) unsafe fn tile<const KIND: u8>(
                     let value = if value > least { value } else { least };
                     *line.add(n) = if value < most { value } else { most };
                 } else {
-                    let residual = (KIND == RESIDUAL).then(|| *at.residual.add(pixel + output));
+                    let adds = KIND == RESIDUAL || KIND == SUM;
+                    let residual = adds.then(|| *at.residual.add(pixel + output));
                     *at.out.add(pixel + output) = panel.finish.byte(sum, factor, residual);
                 }
             }

@@ -1,7 +1,7 @@
 //! A network of bytes at random, as a program of ours and as nested loops over integers.
 
-use super::super::requantize::{Finish, Residual};
-use super::super::{Int8Conv, Int8Residual, Quantization};
+use super::super::requantize::{Finish, Own, Residual};
+use super::super::{Int8Conv, Int8Own, Int8Residual, Quantization};
 use crate::Normalization;
 use crate::nn::{Arithmetic, Builder, Program, SlidingWindow};
 
@@ -74,8 +74,8 @@ pub(super) struct Layer {
     relu: bool,
     most: f32,
     output: Quantization,
-    own: Quantization,
-    own_relu: bool,
+    /// What its sums are stored as before something is added, if they are.
+    own: Option<Int8Own>,
 }
 
 impl Layer {
@@ -111,8 +111,10 @@ impl Layer {
             relu: random.below(2) == 0,
             most: [0.5, f32::INFINITY][random.below(2)],
             output: random.quantization(),
-            own: random.quantization(),
-            own_relu: random.below(2) == 0,
+            own: (random.below(2) == 0).then(|| Int8Own {
+                quantization: random.quantization(),
+                relu: random.below(2) == 0,
+            }),
         }
     }
 
@@ -149,7 +151,6 @@ impl Layer {
             residual: residual.map(|value| Int8Residual {
                 value,
                 own: self.own,
-                own_relu: self.own_relu,
             }),
             relu: self.relu,
             most: self.most,
@@ -187,16 +188,13 @@ impl Layer {
 
     fn evaluate(&self, input: &Bytes, residual: Option<&Bytes>) -> Bytes {
         let [height, width] = self.moving.output;
-        let step = if residual.is_some() {
-            self.own.scale
-        } else {
-            self.output.scale
-        };
+        let own = self.own.filter(|_| residual.is_some());
+        let step = own.map_or(self.output, |own| own.quantization).scale;
         let finish = Finish {
             zero: self.output.zero,
             low: if self.relu { self.output.zero } else { 0 },
-            residual: residual
-                .map(|r| Residual::new(self.own, self.own_relu, r.quantization, self.output)),
+            residual: residual.map(|r| Residual::new(r.quantization, self.output)),
+            own: own.map(|own| Own::new(own.quantization, own.relu, self.output)),
             bound: None,
         };
         input.map([self.outputs, height, width], self.output, |c, y, x| {
@@ -388,11 +386,11 @@ impl Network {
         let inner = self.inner.evaluate(&spread, None);
         let deep = self.deep.evaluate(&inner, self.deep_adds.then_some(&inner));
         let last = self.last.evaluate(&deep, Some(&beside));
-        let residual = Residual::new(last.quantization, false, beside.quantization, self.sum);
         let finish = Finish {
             zero: self.sum.zero,
             low: self.sum.zero,
-            residual: Some(residual),
+            residual: Some(Residual::new(beside.quantization, self.sum)),
+            own: Some(Own::new(last.quantization, false, self.sum)),
             bound: None,
         };
         let sum = last.map(last.shape, self.sum, |c, y, x| {
@@ -416,6 +414,7 @@ impl Network {
                 zero: self.mean.zero,
                 low: 0,
                 residual: None,
+                own: None,
                 bound: None,
             };
             finish.byte(total, factor, None)
