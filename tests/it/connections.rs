@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use resnet::server::ServerOptions;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::fake::{FakeModel, plain_png};
 use crate::harness::{Answer, Process, Settings, TestServer, agent, eventually, raw, resnet};
@@ -343,7 +344,7 @@ fn neither_long_nor_many_connections_leave_files_open() {
 }
 
 #[test]
-fn out_of_files_it_waits_idly_and_recovers() {
+fn with_few_files_fewer_connections_are_let_in_and_none_fails() {
     let shell = format!(
         "ulimit -n 128; exec {} serve --port 0 --log-format json",
         env!("CARGO_BIN_EXE_resnet")
@@ -351,14 +352,35 @@ fn out_of_files_it_waits_idly_and_recovers() {
     let mut command = Command::new("sh");
     command.args(["-c", &shell]);
     let server = Process::wait_for(command);
-    let said = |part: &str| {
-        server.log.line(part, |line| {
-            line["message"].as_str().is_some_and(|m| m.contains(part))
-        })
+    let said = server.log.message(
+        "the limit of open files (ulimit -n) allows fewer connections than --max-connections",
+    );
+    assert_eq!(said["allowed"], 64, "{said}");
+    let mut clients: Vec<_> = (0..64).map(|_| connect(server.address)).collect();
+    clients.iter_mut().for_each(ask);
+    let mut further = connect(server.address);
+    server
+        .log
+        .message("every connection is in use; further clients wait until one ends");
+    clients.truncate(63);
+    ask(&mut further);
+}
+
+#[test]
+fn out_of_files_it_waits_idly_and_recovers() {
+    let server = Process::start(&[]);
+    let files = Some(64);
+    let limit = Rlimit {
+        current: files,
+        maximum: files,
     };
-    said("allows fewer connections than --max-connections");
+    let pid = Pid::from_child(&server.child);
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap();
     let clients: Vec<_> = (0..200).map(|_| connect(server.address)).collect();
-    said("cannot accept connections");
+    server.log.line("no file left", |line| {
+        let message = line["message"].as_str();
+        message.is_some_and(|m| m.contains("cannot accept connections"))
+    });
     let (busy, start) = (server.cpu_time(), Instant::now());
     // what is measured is the time in between
     std::thread::sleep(Duration::from_secs(1));
