@@ -47,7 +47,7 @@ pub use self::metadata::metadata_of;
 pub use self::onnx::{Ending, InputForm, Pixels};
 pub use self::options::EngineOptions;
 pub use self::outputs::{OutputWish, Single};
-pub use self::quantize::{BeforeSums, Observed, Observer, Quantizable};
+pub use self::quantize::{BeforeSums, Observed, Observer, Quantizable, Rounded};
 pub use self::tract::TractModel;
 pub use self::wish::{Explain, Wish};
 

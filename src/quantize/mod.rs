@@ -204,12 +204,13 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
             job.photos.len()
         ));
     }
-    let order = job.file.by_noise(&observed);
+    let rounded = job.file.rounded(observed, job.options.threads_per_worker);
+    let order = job.file.by_noise(&rounded);
     let layers = order.len();
     let mut kept = 0;
     loop {
         let left: HashSet<usize> = order[..kept].iter().copied().collect();
-        let onnx = job.file.quantized(&observed, &left, &[]);
+        let onnx = job.file.quantized(&rounded, &left, &[]);
         let options = EngineOptions {
             precision: Some(Precision::Int8),
             ..job.options.clone()
@@ -241,7 +242,7 @@ pub fn quantize(job: &Job<'_>) -> Result<Quantized, QuantizeError> {
             let report = Report::new(job, seen, (&before, &after), (layers, kept), share);
             let metadata = [(METADATA_KEY.to_owned(), report.json())];
             return Ok(Quantized {
-                onnx: job.file.quantized(&observed, &left, &metadata),
+                onnx: job.file.quantized(&rounded, &left, &metadata),
                 report,
             });
         }

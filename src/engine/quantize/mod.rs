@@ -5,8 +5,11 @@
 mod histogram;
 mod network;
 mod observe;
+mod rounding;
+mod samples;
 #[cfg(test)]
 mod tests;
+mod window;
 mod write;
 
 use std::collections::HashSet;
@@ -16,6 +19,7 @@ use prost::Message;
 use tract_onnx::pb::ModelProto;
 
 use self::network::{Network, added_as_numbers, values};
+use self::observe::Statistics;
 pub use self::observe::{Observed, Observer};
 use super::caught::catch;
 use super::external::{self, WeightsDir};
@@ -30,6 +34,14 @@ pub enum BeforeSums {
     Numbers,
     /// Bytes, for runtimes that add bytes alone.
     Bytes,
+}
+
+/// A network's weights as bytes, with what its values were.
+#[derive(Debug)]
+pub struct Rounded {
+    statistics: Statistics,
+    /// None of a layer that nothing was seen of.
+    layers: Vec<Option<write::Bytes>>,
 }
 
 /// A file that can be quantized.
@@ -92,12 +104,37 @@ impl Quantizable {
         Observer::new(&self.network, size, values(&self.network, &all))
     }
 
+    /// The weights of all layers as bytes, given what was seen on the photos; by `threads` threads.
+    #[must_use]
+    pub fn rounded(&self, observed: Observed, threads: usize) -> Rounded {
+        let all = (0..self.network.layers.len()).collect();
+        let Observed {
+            statistics,
+            samples,
+            ..
+        } = observed;
+        let quantizations =
+            write::quantizations(&self.network, &statistics, &values(&self.network, &all));
+        let layers = self.network.layers.iter().zip(samples);
+        let rounded = layers.map(|(layer, samples)| {
+            let input = &self.network.graph().node[layer.node].input[0];
+            let seen = write::statistics_of(&self.network, &statistics, input)?;
+            let of_input = *quantizations.get(input)?;
+            let means = seen.means(layer.inputs * layer.groups);
+            let weights = self.network.weights(layer);
+            let seen = (samples.as_ref(), means);
+            Some(write::bytes(layer, &weights, of_input, seen, threads))
+        });
+        let layers = rounded.collect();
+        Rounded { statistics, layers }
+    }
+
     /// The layers by what bytes cost them, the costliest first: the squared error of input and weights over what is
     /// there.
     #[must_use]
-    pub fn by_noise(&self, observed: &Observed) -> Vec<usize> {
+    pub fn by_noise(&self, rounded: &Rounded) -> Vec<usize> {
         let all = (0..self.network.layers.len()).collect();
-        let statistics = observed.statistics();
+        let statistics = &rounded.statistics;
         let quantizations =
             write::quantizations(&self.network, statistics, &values(&self.network, &all));
         let noise = |layer: &network::Layer| {
@@ -121,12 +158,12 @@ impl Quantizable {
     #[must_use]
     pub fn quantized(
         &self,
-        observed: &Observed,
+        rounded: &Rounded,
         kept: &HashSet<usize>,
         metadata: &[(String, String)],
     ) -> Vec<u8> {
         let on_bytes = (0..self.network.layers.len()).filter(|layer| !kept.contains(layer));
-        let statistics = observed.statistics();
+        let statistics = &rounded.statistics;
         let on_bytes = on_bytes.collect();
         let mut quantizations =
             write::quantizations(&self.network, statistics, &values(&self.network, &on_bytes));
@@ -137,7 +174,7 @@ impl Quantizable {
         }
         let proto = write::written(
             &self.network,
-            statistics,
+            &rounded.layers,
             &on_bytes,
             quantizations,
             metadata,

@@ -12,6 +12,7 @@ use super::super::LoadError;
 use super::super::onnx::{floats, fresh, names, node_name};
 use super::super::proto::float_tensor;
 use super::super::quantized::constants;
+use super::window::Window;
 use kernels::nn::Quantization;
 
 /// Operators that only move numbers: what comes out has the scale of what went in.
@@ -63,6 +64,16 @@ pub(super) struct Layer {
     pub(super) dims: Vec<i64>,
     /// Which of them counts the outputs.
     pub(super) axis: i64,
+    /// Where it reads; none if the file leaves that to the runtime.
+    pub(super) window: Option<Window>,
+}
+
+impl Layer {
+    /// Weights of an output.
+    pub(super) fn each(&self) -> usize {
+        let numbers: i64 = self.dims.iter().product();
+        numbers as usize / self.outputs
+    }
 }
 
 /// A file's graph and its layers.
@@ -256,6 +267,7 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
             bias,
             dims,
             axis: axis as i64,
+            window: Window::of(node, &weights.dims),
         })
     };
     graph.node.iter().enumerate().filter_map(layer).collect()

@@ -14,7 +14,8 @@ use super::super::graph_error::graph_error;
 use super::super::import::keep_meaning;
 use super::super::{LoadError, onnx, proto};
 use super::histogram::Histogram;
-use super::network::Network;
+use super::network::{Layer, Network};
+use super::samples::Samples;
 use crate::tensor::Size;
 
 /// What was seen of one value.
@@ -64,7 +65,7 @@ pub struct Observer {
     /// The values, in the order of the outputs.
     values: Vec<String>,
     input: String,
-    statistics: Statistics,
+    observed: Observed,
 }
 
 impl Observer {
@@ -109,7 +110,13 @@ impl Observer {
             size,
             values,
             input,
-            statistics: Statistics::new(),
+            observed: Observed {
+                statistics: Statistics::new(),
+                samples: network.layers.iter().map(samples_of).collect(),
+                read: (network.layers.iter())
+                    .map(|layer| network.graph().node[layer.node].input[0].clone())
+                    .collect(),
+            },
         })
     }
 
@@ -124,20 +131,15 @@ impl Observer {
             let input = Tensor::from_shape(&[1, channels, height, width], image).map_err(refuse)?;
             self.plan.run(tvec!(input.into())).map_err(refuse)
         })?;
-        let mut add = |name: &String, channels: usize, numbers: &[f32]| {
-            let seen = self
-                .statistics
-                .entry(name.clone())
-                .or_insert_with(Seen::new);
-            seen.add(channels, numbers);
-        };
-        add(&self.input, channels, image);
+        self.observed
+            .add(&self.input, [channels, height, width], image);
         for (name, output) in self.values.iter().zip(&outputs) {
-            let channels = output.shape().get(1).copied().unwrap_or(1);
+            let extent = |axis: usize| output.shape().get(axis).copied().unwrap_or(1);
             let plain = output
                 .try_as_plain_ram()
                 .and_then(|o| o.as_slice::<f32>().map(<[f32]>::to_vec));
-            add(name, channels, &plain.map_err(|e| graph_error(&e))?);
+            let numbers = plain.map_err(|e| graph_error(&e))?;
+            self.observed.add(name, [1, 2, 3].map(extent), &numbers);
         }
         Ok(())
     }
@@ -145,16 +147,40 @@ impl Observer {
     /// What it has seen; the network it saw that in is as large as the file, and goes.
     #[must_use]
     pub fn observed(self) -> Observed {
-        Observed(self.statistics)
+        self.observed
     }
+}
+
+/// None yet, of a layer that sums over several inputs; what a depthwise one computes has too few to take anything back.
+fn samples_of(layer: &Layer) -> Option<Samples> {
+    let window = layer.window.filter(|_| layer.inputs > 1)?;
+    Some(Samples::new(
+        window,
+        layer.inputs * layer.groups,
+        layer.groups,
+    ))
 }
 
 /// What a network's values were on some photos.
 #[derive(Debug)]
-pub struct Observed(Statistics);
+pub struct Observed {
+    pub(super) statistics: Statistics,
+    /// By layer: some of what it read.
+    pub(super) samples: Vec<Option<Samples>>,
+    /// By layer: the value that it reads.
+    read: Vec<String>,
+}
 
 impl Observed {
-    pub(super) fn statistics(&self) -> &Statistics {
-        &self.0
+    /// Takes the numbers of a value on one image, `[channels, height, width]`.
+    fn add(&mut self, name: &str, shape: [usize; 3], numbers: &[f32]) {
+        let seen = (self.statistics.entry(name.to_owned())).or_insert_with(Seen::new);
+        seen.add(shape[0], numbers);
+        let layers = self.samples.iter_mut().zip(&self.read);
+        for (samples, _) in layers.filter(|(_, read)| *read == name) {
+            if let Some(samples) = samples {
+                samples.add(shape, numbers);
+            }
+        }
     }
 }

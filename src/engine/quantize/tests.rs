@@ -31,12 +31,12 @@ fn numbers(image: &Image) -> &[f32] {
     }
 }
 
-fn observed(file: &Quantizable, size: Size) -> Observed {
+fn rounded(file: &Quantizable, size: Size) -> Rounded {
     let mut observer = file.observer(size).unwrap();
     for image in photos(size) {
         observer.see(numbers(&image)).unwrap();
     }
-    observer.observed()
+    file.rounded(observer.observed(), 2)
 }
 
 fn load(onnx: &[u8], size: Size, precision: Option<Precision>) -> TractModel {
@@ -79,9 +79,9 @@ fn computes_bytes() -> bool {
 fn built_in_network_becomes_bytes_altogether_and_answers_alike() {
     let file = Quantizable::read(TINY.into(), None).unwrap();
     assert_eq!(file.layers().count(), 21);
-    let observer = observed(&file, SIDE);
+    let rounded = rounded(&file, SIDE);
     let metadata = [("key".to_owned(), "value".to_owned())];
-    let onnx = file.quantized(&observer, &HashSet::new(), &metadata);
+    let onnx = file.quantized(&rounded, &HashSet::new(), &metadata);
     assert!(crate::engine::metadata_of(&onnx).contains(&metadata[0]));
     let before = load(TINY, SIDE, Some(Precision::F32));
     let after = load(&onnx, SIDE, None);
@@ -93,11 +93,11 @@ fn built_in_network_becomes_bytes_altogether_and_answers_alike() {
     let all = distance(&before, &after, SIDE);
     assert!((1e-4..0.1).contains(&all), "{all}");
     // Without the layers that bytes cost most it is nearer, and without any it is the network.
-    let order = file.by_noise(&observer);
+    let order = file.by_noise(&rounded);
     assert_eq!(order.iter().collect::<HashSet<_>>().len(), 21);
     let kept = |count: usize, precision: Option<Precision>| -> f64 {
         let kept = order[..count].iter().copied().collect();
-        let onnx = file.quantized(&observer, &kept, &[]);
+        let onnx = file.quantized(&rounded, &kept, &[]);
         distance(&before, &load(&onnx, SIDE, precision), SIDE)
     };
     // A file without bytes is computed in what is fastest here, where nothing is asked for.
@@ -109,7 +109,7 @@ fn built_in_network_becomes_bytes_altogether_and_answers_alike() {
 #[test]
 fn what_is_quantized_is_not_quantized_again() {
     let file = Quantizable::read(TINY.into(), None).unwrap();
-    let onnx = file.quantized(&observed(&file, SIDE), &HashSet::new(), &[]);
+    let onnx = file.quantized(&rounded(&file, SIDE), &HashSet::new(), &[]);
     let error = Quantizable::read(onnx.into(), None)
         .unwrap_err()
         .to_string();
@@ -185,15 +185,15 @@ fn batch_normalization_is_folded_and_groups_become_bytes() {
         assert_eq!(file.layers().collect::<Vec<_>>(), layers);
         let nodes = &file.network.graph().node;
         assert!(nodes.iter().all(|n| n.op_type != "BatchNormalization"));
-        let observer = observed(&file, SMALL);
+        let rounded = rounded(&file, SMALL);
         let before = load(&bytes, SMALL, Some(Precision::F32));
         // With everything kept, what is left is the folding.
         for (kept, bounds) in [(0..3, 0.0..1e-6), (0..0, 1e-5..0.05)] {
-            let onnx = file.quantized(&observer, &kept.collect(), &[]);
+            let onnx = file.quantized(&rounded, &kept.collect(), &[]);
             let apart = distance(&before, &load(&onnx, SMALL, None), SMALL);
             assert!(bounds.contains(&apart), "set {version}: {apart}");
         }
-        let proto = ModelProto::decode(&*file.quantized(&observer, &HashSet::new(), &[])).unwrap();
+        let proto = ModelProto::decode(&*file.quantized(&rounded, &HashSet::new(), &[])).unwrap();
         assert!(
             proto.opset_import[0].version >= 13,
             "scales by channel need it"
@@ -219,9 +219,9 @@ fn depthwise_layers_and_what_a_clip_bounds_become_bytes() {
     let file = Quantizable::read(bytes.clone(), None).unwrap();
     let layers = ["c_node", "g_node", "y_node"];
     assert_eq!(file.layers().collect::<Vec<_>>(), layers);
-    let observed = observed(&file, SMALL);
-    assert_eq!(file.by_noise(&observed).len(), layers.len());
-    let onnx = file.quantized(&observed, &HashSet::new(), &[]);
+    let rounded = rounded(&file, SMALL);
+    assert_eq!(file.by_noise(&rounded).len(), layers.len());
+    let onnx = file.quantized(&rounded, &HashSet::new(), &[]);
     let (before, after) = (
         load(&bytes, SMALL, Some(Precision::F32)),
         load(&onnx, SMALL, None),
@@ -242,7 +242,7 @@ fn layers_on_numbers_are_named_in_whatever_part_they_are() {
     graph.node.insert(7, node("Tanh", &["f"], "t"));
     let file = Quantizable::read(model.encode_to_vec().into(), None).unwrap();
     assert_eq!(file.layers().count(), 3);
-    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::from([1, 2]), &[]);
+    let onnx = file.quantized(&rounded(&file, SMALL), &HashSet::from([1, 2]), &[]);
     let model = load(&onnx, SMALL, None);
     if computes_bytes() {
         let spec = model.spec();
@@ -298,7 +298,7 @@ fn changed(change: impl Fn(&mut GraphProto)) -> (ModelProto, f64) {
     change(model.graph.as_mut().unwrap());
     let bytes = Bytes::from(model.encode_to_vec());
     let file = Quantizable::read(bytes.clone(), None).unwrap();
-    let onnx = file.quantized(&observed(&file, SMALL), &HashSet::new(), &[]);
+    let onnx = file.quantized(&rounded(&file, SMALL), &HashSet::new(), &[]);
     let before = load(&bytes, SMALL, Some(Precision::F32));
     let apart = distance(&before, &load(&onnx, SMALL, None), SMALL);
     (ModelProto::decode(&*onnx).unwrap(), apart)

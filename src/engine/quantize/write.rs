@@ -12,10 +12,13 @@ use super::super::onnx::{fresh, names};
 use super::super::proto::{float_tensor, int8_tensor, int32_tensor, linear, uint8_scalar};
 use super::network::{Layer, Network, producers, source, transposed};
 use super::observe::{Seen, Statistics};
+use super::rounding::{self, Covariance, Group};
+use super::samples::Samples;
 use kernels::nn::Quantization;
 
 /// The weights of a layer as bytes.
-struct Bytes {
+#[derive(Debug, Clone)]
+pub(super) struct Bytes {
     /// `[outputs, inputs of a group, positions of the window]`.
     weights: Vec<i8>,
     /// One an output.
@@ -76,43 +79,77 @@ fn to_byte(weight: f32, scale: f32) -> i8 {
     (weight / scale).round_ties_even().clamp(-127.0, 127.0) as i8
 }
 
-/// A layer's weights and bias as integers. What rounding the weights moves every result by on average, given the mean of
-/// each channel that it reads, is taken off the bias: without it the logits of ResNet-50 are 0.255 off instead of 0.233.
+/// A layer's weights and bias as integers. What rounding the weights moves every result by on average is taken off the
+/// bias: without it the logits of ResNet-50 are 0.255 off instead of 0.233. `samples` is what the layer read on the
+/// photos, `means` the mean of each channel for layers without.
 ///
 /// Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2.
-fn bytes(layer: &Layer, weights: &[f32], seen: &Seen, of_input: Quantization) -> Bytes {
-    let read = layer.inputs * layer.groups;
-    let means = seen.means(read).unwrap_or_else(|| vec![0.0; read]);
-    let each = weights.len() / layer.outputs;
-    let window = each / layer.inputs;
-    let mut bytes = Bytes {
-        weights: Vec::with_capacity(weights.len()),
-        scales: Vec::with_capacity(layer.outputs),
-        bias: Vec::with_capacity(layer.outputs),
-    };
-    for (output, (weights, bias)) in weights.chunks(each).zip(&layer.bias).enumerate() {
-        let first = output / (layer.outputs / layer.groups) * layer.inputs;
+pub(super) fn bytes(
+    layer: &Layer,
+    weights: &[f32],
+    of_input: Quantization,
+    seen: (Option<&Samples>, Option<Vec<f64>>),
+    threads: usize,
+) -> Bytes {
+    let each = layer.each();
+    let scale = |(weights, bias): (&[f32], &f32)| {
         // Where weights are next to nothing beside their bias, its integer decides what a step is.
         let least = f64::from(bias.abs()) / (f64::from(of_input.scale) * MOST_BIAS_STEPS);
-        let scale = weight_scale(weights).max(least as f32);
-        let mut moved = 0.0;
-        for (i, weight) in weights.iter().enumerate() {
-            let byte = to_byte(*weight, scale);
-            bytes.weights.push(byte);
-            moved += f64::from(f32::from(byte) * scale - weight) * means[first + i / window];
+        weight_scale(weights).max(least as f32)
+    };
+    let scales: Vec<f32> = weights.chunks(each).zip(&layer.bias).map(scale).collect();
+    let samples = seen.0.filter(|samples| samples.places() > 0);
+    // One for each input of every group.
+    let means = match (samples, seen.1) {
+        (Some(samples), _) => rounding::means(samples),
+        (None, Some(means)) => repeated(&means, each / layer.inputs),
+        (None, None) => vec![0.0; each * layer.groups],
+    };
+    let outputs = layer.outputs / layer.groups;
+    let mut rounded = Vec::with_capacity(weights.len());
+    let groups = weights.chunks(outputs * each).zip(scales.chunks(outputs));
+    for (number, (weights, scales)) in groups.enumerate() {
+        match samples {
+            Some(samples) => {
+                let read = (number * each, each);
+                let covariance = Covariance::of(samples, &means, read, threads);
+                rounded.extend(covariance.round(&Group { weights, scales }, threads));
+            }
+            None => {
+                let weights = weights.chunks(each).zip(scales);
+                rounded.extend(weights.flat_map(|(w, s)| w.iter().map(|w| to_byte(*w, *s))));
+            }
         }
-        let step = f64::from(of_input.scale) * f64::from(scale);
-        let corrected = (f64::from(*bias) - moved) / step;
-        bytes.scales.push(scale);
-        bytes.bias.push(corrected.round_ties_even() as i32);
     }
-    bytes
+    let of_output = |output: usize| {
+        let first = output / outputs * each;
+        let scale = scales[output];
+        let at = output * each..(output + 1) * each;
+        let bytes = rounded[at.clone()].iter().zip(&weights[at]);
+        let moved = bytes.zip(&means[first..][..each]);
+        let moved = moved.map(|((b, w), mean)| f64::from(f32::from(*b) * scale - w) * mean);
+        let step = f64::from(of_input.scale) * f64::from(scale);
+        let corrected = (f64::from(layer.bias[output]) - moved.sum::<f64>()) / step;
+        corrected.round_ties_even() as i32
+    };
+    Bytes {
+        bias: (0..layer.outputs).map(of_output).collect(),
+        weights: rounded,
+        scales,
+    }
 }
 
-/// The file with the layers of `on_bytes` computed on bytes, and the values of `quantizations` stored as such.
+/// Each number so many times.
+fn repeated(numbers: &[f64], times: usize) -> Vec<f64> {
+    let each = |number: &f64| std::iter::repeat_n(*number, times);
+    numbers.iter().flat_map(each).collect()
+}
+
+/// The file with the layers of `on_bytes` computed on the bytes of `rounded`, and the values of `quantizations` stored as
+/// bytes.
 pub(super) fn written(
     network: &Network,
-    statistics: &Statistics,
+    rounded: &[Option<Bytes>],
     on_bytes: &HashSet<usize>,
     quantizations: HashMap<String, Quantization>,
     metadata: &[(String, String)],
@@ -130,21 +167,16 @@ pub(super) fn written(
     }
     for (i, node) in graph.node.iter().enumerate() {
         let layer = network.layer_of(i).filter(|layer| on_bytes.contains(layer));
-        let layer = layer.map(|layer| &network.layers[layer]);
+        let bytes = layer.and_then(|layer| Some((layer, rounded[layer].as_ref()?)));
         let read = node.input.first().map_or("", String::as_str);
-        let of_input = writer
-            .quantizations
-            .get(read)
-            .copied()
-            .zip(statistics_of(network, statistics, read));
+        let of_input = writer.quantizations.get(read).copied();
         let inputs = node.input.iter().map(|input| writer.read(input)).collect();
         let mut node = NodeProto {
             input: inputs,
             ..node.clone()
         };
-        if let (Some(layer), Some((of_input, seen))) = (layer, of_input) {
-            let bytes = bytes(layer, &network.weights(layer), seen, of_input);
-            writer.weights(&mut node, layer, bytes, of_input);
+        if let (Some((layer, bytes)), Some(of_input)) = (bytes, of_input) {
+            writer.weights(&mut node, &network.layers[layer], bytes, of_input);
         }
         let outputs = node.output.clone();
         writer.nodes.push(node);
@@ -263,7 +295,7 @@ impl Writer {
         &mut self,
         node: &mut NodeProto,
         layer: &Layer,
-        bytes: Bytes,
+        bytes: &Bytes,
         of_input: Quantization,
     ) {
         let Bytes {
@@ -274,8 +306,8 @@ impl Writer {
         let name = &layer.name;
         let outputs = layer.outputs as i64;
         let weights = match layer.axis {
-            0 => weights,
-            _ => transposed(&weights, layer.outputs, layer.inputs),
+            0 => weights.clone(),
+            _ => transposed(weights, layer.outputs, layer.inputs),
         };
         let steps: Vec<f32> = scales.iter().map(|scale| scale * of_input.scale).collect();
         let mut part = |part: &str| self.fresh(name, part);
@@ -285,11 +317,11 @@ impl Writer {
         self.tensors
             .push(int8_tensor(&names[0], &layer.dims, &weights));
         self.tensors
-            .push(float_tensor(&names[1], &[outputs], &scales));
+            .push(float_tensor(&names[1], &[outputs], scales));
         self.tensors
             .push(int8_tensor(&names[2], &[outputs], &vec![0; layer.outputs]));
         self.tensors
-            .push(int32_tensor(&of_bias[0], &[outputs], &bias));
+            .push(int32_tensor(&of_bias[0], &[outputs], bias));
         self.tensors
             .push(float_tensor(&of_bias[1], &[outputs], &steps));
         self.tensors.push(int32_tensor(
