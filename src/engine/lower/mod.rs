@@ -98,6 +98,7 @@ fn find(model: &TypedModel) -> TractResult<Found> {
     let mut words = HashMap::new();
     let mut order = Vec::new();
     let mut of_images = HashSet::new();
+    let batch = model.input_fact(0)?.shape.first().cloned();
     for id in model.eval_order()? {
         let node = model.node(id);
         let depends = node.inputs.iter().any(|i| of_images.contains(&i.node));
@@ -108,8 +109,13 @@ fn find(model: &TypedModel) -> TractResult<Found> {
             continue;
         }
         order.push(id);
-        // The first axis of anything else is no batch.
-        if depends && let Some(found) = recognize(model, node) {
+        // The first axis of anything else is no batch, nor is one that the heads of an attention are part of: all values
+        // of a region have as many images.
+        let of_batch = node.outputs[0].fact.shape.first() == batch.as_ref();
+        if depends
+            && of_batch
+            && let Some(found) = recognize(model, node)
+        {
             words.insert(id, found);
         }
     }

@@ -9,7 +9,7 @@ use super::histogram::of_range;
 use super::window::Window;
 
 /// Places of the window for each number under it, so that these have not been seen in as few ways as there are of them.
-const PLACES_A_NUMBER: usize = 4;
+const PLACES_A_NUMBER: usize = 2;
 
 /// Places of a window of few numbers, all groups together: they cost next to nothing.
 const PLACES: usize = 8192;
