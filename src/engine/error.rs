@@ -30,6 +30,17 @@ pub enum LoadError {
         /// Operator type, with its domain.
         op: String,
     },
+    /// An operator that draws numbers by lot.
+    #[error(
+        "node \"{node}\" uses the operator {op}, which gives other numbers every time, so that a photo would have no answer \
+        of its own: export the model after eval()"
+    )]
+    Random {
+        /// Name of the node in the file.
+        node: String,
+        /// Operator type.
+        op: String,
+    },
     /// Weights that lie in another file cannot be read.
     #[error("tensor \"{tensor}\" has its weights in another file: {reason}")]
     ExternalData {

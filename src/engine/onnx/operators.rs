@@ -54,6 +54,16 @@ const FOREIGN: [&str; 18] = [
     "TreeEnsembleClassifier",
 ];
 
+/// Operators of ONNX that draw numbers by lot, with a seed too: the next image gets the numbers that follow.
+const RANDOM: [&str; 6] = [
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+];
+
 /// Whether the operator of a domain means what the importer takes it for, or is said otherwise before.
 pub(super) fn is_known(domain: &str, op_type: &str, onnx: &Onnx) -> bool {
     if synonyms::is_known(domain, op_type) {
@@ -81,7 +91,8 @@ fn has_layout_of_one_cpu(domain: &str, node: &NodeProto) -> bool {
 /// Looks at every node, those of graphs inside of nodes too.
 ///
 /// # Errors
-/// [`LoadError::UnsupportedOperator`] or [`LoadError::LayoutOfOneCpu`], naming node, operator and domain.
+/// [`LoadError::UnsupportedOperator`], [`LoadError::Random`] or [`LoadError::LayoutOfOneCpu`], naming node, operator and
+/// domain.
 pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
     for node in &graph.node {
         let of = domain(&node.domain);
@@ -91,6 +102,12 @@ pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
         };
         if has_layout_of_one_cpu(of, node) {
             return Err(LoadError::LayoutOfOneCpu {
+                node: node_name(node),
+                op: op(),
+            });
+        }
+        if of.is_empty() && RANDOM.contains(&&*node.op_type) {
+            return Err(LoadError::Random {
                 node: node_name(node),
                 op: op(),
             });
@@ -160,6 +177,18 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn what_draws_by_lot_is_refused() {
+        for op in RANDOM {
+            let error = refusal("", op).expect(op);
+            assert!(
+                error.contains(&format!("{op}, which gives other numbers every time")),
+                "{error}"
+            );
+        }
+    }
+
     #[test]
     fn layout_of_one_cpu_is_refused_with_the_level_to_save_at() {
         let last = |is_last| vec![proto::integer("channels_last", is_last)];
