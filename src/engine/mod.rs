@@ -24,6 +24,7 @@ mod proto;
 mod quantize;
 mod quantized;
 mod recurrence;
+mod reversed;
 mod sizes;
 mod strides;
 mod tract;

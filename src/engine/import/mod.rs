@@ -18,8 +18,8 @@ use super::lower::{self, Found, Pooling};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
 use super::{
-    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, recurrence, sizes, strides,
-    weights,
+    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, recurrence, reversed, sizes,
+    strides, weights,
 };
 use crate::tensor::Size;
 
@@ -286,6 +286,7 @@ fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
 pub(super) fn keep_meaning(model: &mut TypedModel) -> TractResult<()> {
     strides::keep_offsets(model)?;
     strides::keep_strides(model);
+    reversed::keep_order(model)?;
     recurrence::begin_anew(model);
     Ok(())
 }
