@@ -8,6 +8,7 @@ mod compile;
 mod compile_int8;
 mod fuse;
 pub mod graph;
+mod kept;
 mod linear;
 #[cfg(test)]
 pub(crate) mod oracle;
@@ -20,6 +21,7 @@ mod weights;
 pub use self::compile::{CompileError, compile};
 pub use self::fuse::fuse;
 pub use self::graph::Graph;
+pub use self::kept::Kept;
 pub use self::linear::{DequantizeLinear, Linear, QuantizeLinear};
 pub use self::region::{Region, RegionOutput, SharedTeam};
 pub use self::stride::Stride;

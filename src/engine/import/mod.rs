@@ -18,7 +18,7 @@ use super::lower::{self, Found, Pooling};
 use super::onnx::{self, Decoded};
 use super::outputs::{self, Chosen, MAX_OUTPUTS, Numbers, Output, OutputWish, Single};
 use super::{
-    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, recurrence, reversed, sizes,
+    Ending, InputForm, LoadError, NetworkInput, OutputInfo, Pixels, operands, recurrence, sizes,
     strides, weights,
 };
 use crate::tensor::Size;
@@ -286,7 +286,7 @@ fn not_a_classifier<T>(reason: String) -> Result<T, LoadError> {
 pub(super) fn keep_meaning(model: &mut TypedModel) -> TractResult<()> {
     strides::keep_offsets(model)?;
     strides::keep_strides(model);
-    reversed::keep_order(model)?;
+    operands::keep_operands(model)?;
     recurrence::begin_anew(model);
     Ok(())
 }
