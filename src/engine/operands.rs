@@ -10,15 +10,13 @@
 //! - The operands of a remainder change places where the first one has fewer numbers
 //!   (`declutter_broadcasting_operand_1`).
 
-use std::collections::HashSet;
-
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Tile};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::math::{self, Div, Rem, Sub};
-use tract_onnx::tract_core::ops::source::TypedSource;
 
+use super::lower::of_images;
 use crate::ops::Kept;
 
 /// Says what would be mixed up in words that are left alone, with the same bits.
@@ -26,14 +24,8 @@ use crate::ops::Kept;
 /// # Errors
 /// tract's, for a graph that is none.
 pub(super) fn keep_operands(model: &mut TypedModel) -> TractResult<()> {
+    let of_images = of_images(model)?;
     let order = model.eval_order()?;
-    let mut of_images = HashSet::new();
-    for &id in &order {
-        let node = model.node(id);
-        if node.op_is::<TypedSource>() || node.inputs.iter().any(|i| of_images.contains(&i.node)) {
-            of_images.insert(id);
-        }
-    }
     for id in order.into_iter().filter(|id| of_images.contains(id)) {
         let node = model.node(id);
         let mut patch = TypedModelPatch::default();

@@ -97,14 +97,10 @@ pub(super) fn prepare(mut model: TypedModel) -> TractResult<(TypedModel, Found)>
 fn find(model: &TypedModel) -> TractResult<Found> {
     let mut words = HashMap::new();
     let mut order = Vec::new();
-    let mut of_images = HashSet::new();
+    let of_images = of_images(model)?;
     let batch = model.input_fact(0)?.shape.first().cloned();
     for id in model.eval_order()? {
         let node = model.node(id);
-        let depends = node.inputs.iter().any(|i| of_images.contains(&i.node));
-        if depends || node.op_is::<TypedSource>() {
-            of_images.insert(id);
-        }
         if !computes(model, id) {
             continue;
         }
@@ -112,8 +108,8 @@ fn find(model: &TypedModel) -> TractResult<Found> {
         // The first axis of anything else is no batch, nor is one that the heads of an attention are part of: all values
         // of a region have as many images.
         let of_batch = node.outputs[0].fact.shape.first() == batch.as_ref();
-        if depends
-            && of_batch
+        if of_batch
+            && of_images.contains(&id)
             && let Some(found) = recognize(model, node)
         {
             words.insert(id, found);
@@ -127,6 +123,21 @@ fn find(model: &TypedModel) -> TractResult<Found> {
         unwanted: false,
     };
     found.draw(model);
+    Ok(found)
+}
+
+/// The input, and what is computed from it.
+///
+/// # Errors
+/// tract's, if the graph is none.
+pub(super) fn of_images(model: &TypedModel) -> TractResult<HashSet<usize>> {
+    let mut found = HashSet::new();
+    for id in model.eval_order()? {
+        let node = model.node(id);
+        if node.op_is::<TypedSource>() || node.inputs.iter().any(|i| found.contains(&i.node)) {
+            found.insert(id);
+        }
+    }
     Ok(found)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Called by `quantize`. What is written is standard ONNX, which other runtimes read as well.
 
+mod fold;
 mod histogram;
 mod network;
 mod observe;

@@ -5,9 +5,9 @@
 //! coordinate descent on the squared error of the results.
 //!
 //! # Numerics
-//! Of the logits of ResNet-18 on 60 photos that it has not seen, rounding the weights alone is 0.048 off (root mean
-//! square), and 0.091 where each becomes the nearest byte. GPTQ (Frantar et al. 2022), which moves all weights that are
-//! left by the inverse of the same matrix, is 0.048 off too, for a Cholesky factorization more.
+//! On 300 photos that the file has not seen, with bytes before sums, the logarithms of ResNet-18's probabilities are 0.121
+//! off (root mean square), and 0.141 where each weight becomes the nearest byte. GPTQ (Frantar et al. 2022) moves all
+//! weights that are left, by the inverse of the same matrix, for a Cholesky factorization more.
 //!
 //! Source: Behdin et al. 2023, "`QuantEase`: Optimization-based Quantization for Language Models", algorithm 1.
 

@@ -133,17 +133,23 @@ impl Recipes {
         }
     }
 
-    /// Refuses to normalize for a network that does so itself, where only what its exporter left behind says to.
+    /// Refuses to normalize for a network that does so itself, where only what its exporter left behind says to. What says
+    /// the same as the network in other numbers gives exactly its pixels.
     fn refuse_twice(&self, white: f32, colors: Colors) -> Result<Colors, String> {
+        let per_white = white / colors.scale;
+        let near = |value: &f32, to: f32| (value * per_white - to).abs() <= 1e-4;
+        if colors.mean.iter().all(|m| near(m, 0.0)) && colors.std.iter().all(|s| near(s, 1.0)) {
+            return Ok(Colors {
+                scale: white,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                ..colors
+            });
+        }
         let says = |r: &&Recipe| r.mean != Setting::Silent || r.std != Setting::Silent;
         let Some(recipe) = self.0.iter().find(says).filter(|recipe| !recipe.decides) else {
             return Ok(colors);
         };
-        let per_white = white / colors.scale;
-        let near = |value: &f32, to: f32| (value * per_white - to).abs() <= 1e-4;
-        if colors.mean.iter().all(|m| near(m, 0.0)) && colors.std.iter().all(|s| near(s, 1.0)) {
-            return Ok(colors);
-        }
         Err(format!(
             "the network takes pixels from 0 to {white} and normalizes them itself, and {} says mean and std as well: done \
              twice, the answers are wrong. Say in model.toml which is meant: scale = {white}, mean = [0, 0, 0] and std = \
@@ -280,7 +286,14 @@ mod tests {
                 std: Setting::Said([white.recip(); 3]),
                 ..exporter.clone()
             };
-            assert!(Recipes(vec![same]).whole(SIZE, own).is_ok());
+            let said = toml(&format!(
+                "mean = [0, 0, 0]\nstd = [{0}, {0}, {0}]",
+                white.recip()
+            ));
+            for same in [same, said] {
+                let (spec, _) = Recipes(vec![same]).whole(SIZE, own).expect("the same");
+                assert_eq!((spec.scale, spec.std), (white, [1.0; 3]));
+            }
         }
         let said = Recipes(vec![toml("mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]")]);
         assert!(said.say_colors());
