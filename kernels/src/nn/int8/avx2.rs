@@ -1,10 +1,8 @@
-//! The 8-bit micro-kernels on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and with nothing but AVX2.
+//! The 8-bit micro-kernels on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and on [split](super::split) weights with
+//! nothing but AVX2.
 //!
 //! A panel's sums are computed in two halves, of lanes 0 to 7 and 8 to 15 of both its vectors, each of which goes over
 //! the input once: so the sums of all pixels stay in registers.
-//!
-//! Without VNNI, even and odd bytes are widened to words and multiplied by `vpmaddwd`, whose sums of two products fit.
-//! `vpmaddubsw` would need half as many multiplications, but its sums saturate at 16 bits: 255 × 127 × 2 does not fit.
 
 use core::arch::x86_64::*;
 
@@ -15,13 +13,13 @@ use crate::nn::layout::line::Line;
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
 pub(crate) const VNNI_PIXELS: usize = 6;
 
-/// The same without VNNI: eight of sums, four of widened weights, two of the input, and what is in between.
-pub(crate) const PLAIN_PIXELS: usize = 4;
+/// The same on split weights: ten of sums, two of weights, one of the input, one of products, one of ones.
+pub(crate) const SPLIT_PIXELS: usize = 5;
 
 /// The kernels for 1, 2, … pixels, which want AVX2, FMA and AVX-VNNI.
 pub(crate) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
     macro_rules! table {
-        ($kind:expr; $($pixels:literal)*) => { [$(vnni::tile::<$pixels, $kind>),*] };
+        ($kind:expr; $($pixels:literal)*) => { [$(vnni_tile::<$pixels, $kind>),*] };
     }
     match kind {
         Kind::Plain => table!(PLAIN; 1 2 3 4 5 6),
@@ -31,16 +29,16 @@ pub(crate) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
     }
 }
 
-/// The kernels for 1, 2, … pixels, which want AVX2 and FMA.
-pub(crate) fn kernels(kind: Kind) -> [TileFn; PLAIN_PIXELS] {
+/// The kernels for 1, 2, … pixels on split weights, which want AVX2 and FMA.
+pub(crate) fn split_kernels(kind: Kind) -> [TileFn; SPLIT_PIXELS] {
     macro_rules! table {
-        ($kind:expr; $($pixels:literal)*) => { [$(plain::tile::<$pixels, $kind>),*] };
+        ($kind:expr; $($pixels:literal)*) => { [$(split_tile::<$pixels, $kind>),*] };
     }
     match kind {
-        Kind::Plain => table!(PLAIN; 1 2 3 4),
-        Kind::Residual => table!(RESIDUAL; 1 2 3 4),
-        Kind::Sum => table!(SUM; 1 2 3 4),
-        Kind::Float => table!(FLOAT; 1 2 3 4),
+        Kind::Plain => table!(PLAIN; 1 2 3 4 5),
+        Kind::Residual => table!(RESIDUAL; 1 2 3 4 5),
+        Kind::Sum => table!(SUM; 1 2 3 4 5),
+        Kind::Float => table!(FLOAT; 1 2 3 4 5),
     }
 }
 
@@ -50,7 +48,7 @@ pub(crate) fn kernels(kind: Kind) -> [TileFn; PLAIN_PIXELS] {
 /// `line` is there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn load(line: *const Line, half: usize) -> __m256i {
+pub(crate) unsafe fn load(line: *const Line, half: usize) -> __m256i {
     // SAFETY: inside of the line by the caller's promise, and aligned.
     unsafe { _mm256_load_si256(line.cast::<__m256i>().add(half)) }
 }
@@ -72,7 +70,7 @@ unsafe fn load_ps(line: *const Line, half: usize) -> __m256 {
 /// All that panel and target point to is there for pixel `p`, and nobody else uses the output.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn finish<const KIND: u8>(
+pub(crate) unsafe fn finish<const KIND: u8>(
     panel: &Panel<'_>,
     at: Target,
     half: usize,
@@ -154,98 +152,76 @@ pub(crate) fn rounded(sum: __m256, factor: __m256, own: &Own, added: __m256) -> 
     _mm256_fmadd_ps(value, _mm256_set1_ps(own.ratio), added)
 }
 
-/// A kernel around what multiplies.
-macro_rules! kernel {
-    ($name:ident, $features:literal, $prepare_weights:ident, $prepare_quad:ident, $multiply:ident) => {
-        /// # Safety
-        /// As of [`TileFn`].
-        #[target_feature(enable = $features)]
-        pub(crate) unsafe fn $name<const PIXELS: usize, const KIND: u8>(
-            panel: &Panel<'_>,
-            at: Target,
-            stride: usize,
-        ) {
-            for half in 0..2 {
-                // SAFETY: two lines.
-                let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
-                let mut sums = [offset; PIXELS];
-                let mut b = panel.b;
-                for k in panel.k {
-                    // SAFETY: a block's bytes are there by the caller's promise.
-                    let a = unsafe { at.a.add(k.a as usize) };
-                    for i in 0..k.quads as usize {
-                        // SAFETY: a block has 16 × 2 lines of weights.
-                        let weights = unsafe {
-                            [
-                                $prepare_weights(load(b.add(2 * i), half)),
-                                $prepare_weights(load(b.add(2 * i + 1), half)),
-                            ]
-                        };
-                        for (p, sums) in sums.iter_mut().enumerate() {
-                            let quad = a.wrapping_add(p * stride + 4 * i).cast::<i32>();
-                            // SAFETY: inside of the pixel's bytes.
-                            let quad = unsafe { quad.read_unaligned() };
-                            let quad = $prepare_quad(_mm256_set1_epi32(quad));
-                            sums[0] = $multiply(sums[0], quad, weights[0]);
-                            sums[1] = $multiply(sums[1], quad, weights[1]);
-                        }
-                    }
-                    // SAFETY: the next block's, or the end.
-                    b = unsafe { b.add(BLOCK_LINES) };
-                }
-                for (p, sums) in sums.into_iter().enumerate() {
-                    // SAFETY: by the caller's promise.
-                    unsafe { finish::<KIND>(panel, at, half, p, sums) };
+/// # Safety
+/// As of [`TileFn`].
+#[target_feature(enable = "avx2,fma,avxvnni")]
+unsafe fn vnni_tile<const PIXELS: usize, const KIND: u8>(
+    panel: &Panel<'_>,
+    at: Target,
+    stride: usize,
+) {
+    for half in 0..2 {
+        // SAFETY: two lines.
+        let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
+        let mut sums = [offset; PIXELS];
+        let mut b = panel.b;
+        for k in panel.k {
+            // SAFETY: a block's bytes are there by the caller's promise.
+            let a = unsafe { at.a.add(k.a as usize) };
+            for i in 0..k.quads as usize {
+                // SAFETY: a block has 16 × 2 lines of weights.
+                let weights = unsafe { [load(b.add(2 * i), half), load(b.add(2 * i + 1), half)] };
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let quad = a.wrapping_add(p * stride + 4 * i).cast::<i32>();
+                    // SAFETY: inside of the pixel's bytes.
+                    let quad = _mm256_set1_epi32(unsafe { quad.read_unaligned() });
+                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], quad, weights[0]);
+                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], quad, weights[1]);
                 }
             }
+            // SAFETY: the next block's, or the end.
+            b = unsafe { b.add(BLOCK_LINES) };
         }
-    };
+        for (p, sums) in sums.into_iter().enumerate() {
+            // SAFETY: by the caller's promise.
+            unsafe { finish::<KIND>(panel, at, half, p, sums) };
+        }
+    }
 }
 
-mod vnni {
-    use super::*;
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn same(bytes: __m256i) -> __m256i {
-        bytes
+/// # Safety
+/// As of [`TileFn`]; the weights are split.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
+    panel: &Panel<'_>,
+    at: Target,
+    stride: usize,
+) {
+    let (low, high) = panel.k.split_at(panel.low);
+    let ones = _mm256_set1_epi16(1);
+    let mut b = panel.b;
+    for (half, k) in [low, high].into_iter().enumerate() {
+        // SAFETY: two lines.
+        let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
+        let mut sums = [offset; PIXELS];
+        for k in k {
+            // SAFETY: a quad's bytes and weights are there by the caller's promise.
+            let (a, weights) = unsafe { (at.a.add(k.a as usize), [load(b, 0), load(b, 1)]) };
+            for (p, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the same of another pixel.
+                let quad = unsafe { a.add(p * stride).cast::<i32>().read_unaligned() };
+                let quad = _mm256_set1_epi32(quad);
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    let pairs = _mm256_maddubs_epi16(quad, weights);
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                }
+            }
+            // SAFETY: the next quad's, or the end.
+            b = unsafe { b.add(1) };
+        }
+        for (p, sums) in sums.into_iter().enumerate() {
+            // SAFETY: by the caller's promise.
+            unsafe { finish::<KIND>(panel, at, half, p, sums) };
+        }
     }
-
-    #[inline]
-    #[target_feature(enable = "avx2,avxvnni")]
-    fn multiply(sum: __m256i, quad: __m256i, weights: __m256i) -> __m256i {
-        _mm256_dpbusd_avx_epi32(sum, quad, weights)
-    }
-
-    kernel!(tile, "avx2,fma,avxvnni", same, same, multiply);
-}
-
-mod plain {
-    use super::*;
-
-    /// Even and odd bytes as words, with their sign.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn signed(bytes: __m256i) -> [__m256i; 2] {
-        let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
-        [even, _mm256_srai_epi16::<8>(bytes)]
-    }
-
-    /// Even and odd bytes as words.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn unsigned(bytes: __m256i) -> [__m256i; 2] {
-        let even = _mm256_and_si256(bytes, _mm256_set1_epi16(0xff));
-        [even, _mm256_srli_epi16::<8>(bytes)]
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn multiply(sum: __m256i, quad: [__m256i; 2], weights: [__m256i; 2]) -> __m256i {
-        let even = _mm256_madd_epi16(quad[0], weights[0]);
-        let odd = _mm256_madd_epi16(quad[1], weights[1]);
-        _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
-    }
-
-    kernel!(tile, "avx2,fma", signed, unsigned, multiply);
 }

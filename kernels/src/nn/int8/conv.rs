@@ -6,7 +6,7 @@
 use super::pack::{ByChannels, Packed, QuantizedWeights};
 use super::pixels::{Part, Pixels};
 use super::requantize::Finish;
-use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Panel, Target};
+use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Target};
 use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
 use crate::nn::conv::plan::{Plan, Size};
@@ -58,6 +58,13 @@ impl Conv {
             1 => 1,
             _ => weights.panels,
         };
+        let sums: Vec<_> = (0..panels)
+            .map(|panel| sum(panel, &order, shape, about))
+            .collect();
+        let weights = match Pixels::splits(arithmetic) {
+            true => weights.split(&sums),
+            false => weights,
+        };
         let input = about.input.lines() * shape.inputs.div_ceil(64) * size_of::<Line>();
         let size = Size {
             input,
@@ -74,9 +81,7 @@ impl Conv {
                 Kind::Plain | Kind::Residual | Kind::Sum => shape.outputs.div_ceil(PANEL),
             },
             plan: Plan::new(arithmetic, size),
-            sums: (0..panels)
-                .map(|panel| sum(panel, &order, shape, about))
-                .collect(),
+            sums,
             weights,
             about,
             finish,
@@ -128,15 +133,7 @@ impl Conv {
             for block in share(self.weights.panels / 2, block_chunk, blocks) {
                 for half in 0..(self.panels - 2 * block).min(2) {
                     let number = 2 * block + half;
-                    let [b, offset, factor] = self.weights.panel(number);
-                    let panel = Panel {
-                        k: self.sums.get(number).unwrap_or(&self.sums[0]),
-                        b,
-                        offset,
-                        factor,
-                        finish: &self.finish,
-                        ahead,
-                    };
+                    let panel = self.weights.panel(number, &self.sums, &self.finish, ahead);
                     // SAFETY: inside of the values by the geometry that `new` was given; no other task has this block
                     // of outputs and these units.
                     unsafe {

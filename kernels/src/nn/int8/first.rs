@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::pack::{Order, Packed, QuantizedWeights, Start};
 use super::pixels::{Part, Pixels};
 use super::requantize::{Finish, Quantization};
-use super::tile::{KBlock, Panel, Target};
+use super::tile::{KBlock, Target};
 use crate::Normalization;
 use crate::nn::arena::scratch::{Scratch, share};
 use crate::nn::arithmetic::Arithmetic;
@@ -34,7 +34,8 @@ const REACH: usize = 64;
 pub(crate) struct FirstConv {
     vectorized: Vectorized,
     weights: Packed,
-    k: Vec<KBlock>,
+    /// The sum, which is all panels'.
+    sums: Vec<Vec<KBlock>>,
     shape: ConvShape,
     about: ConvUse,
     quantization: Quantization,
@@ -96,7 +97,7 @@ impl FirstConv {
         let mut first = FirstConv {
             vectorized: arithmetic.vectorized(),
             weights,
-            k: Vec::new(),
+            sums: Vec::new(),
             shape,
             about,
             quantization,
@@ -108,7 +109,10 @@ impl FirstConv {
             a: (row * first.pitch()) as u32,
             quads: run.div_ceil(4) as u32,
         };
-        first.k = (0..shape.kernel[0]).map(block).collect();
+        first.sums = vec![(0..shape.kernel[0]).map(block).collect()];
+        if Pixels::splits(arithmetic) {
+            first.weights = first.weights.split(&first.sums);
+        }
         Ok(first)
     }
 
@@ -211,15 +215,7 @@ impl FirstConv {
             row: None,
         };
         for index in 0..self.weights.panels {
-            let [b, offset, factor] = self.weights.panel(index);
-            let panel = Panel {
-                k: &self.k,
-                b,
-                offset,
-                factor,
-                finish: &self.finish,
-                ahead: 0,
-            };
+            let panel = self.weights.panel(index, &self.sums, &self.finish, 0);
             // SAFETY: inside of the band, which goes on behind its last row's last pixel, and of the output.
             unsafe {
                 let line = output.line(image, index / 2, row, 0).cast::<u8>();

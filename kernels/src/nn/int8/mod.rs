@@ -22,6 +22,7 @@ pub(crate) mod pack;
 pub(crate) mod pixels;
 pub(crate) mod pointwise;
 pub(crate) mod requantize;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tile;

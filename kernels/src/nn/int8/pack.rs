@@ -1,11 +1,14 @@
 //! 8-bit weights in the order in which the micro-kernels read them, and what the sums begin with.
 //!
-//! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors.
+//! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors, or
+//! are [split](super::split).
 
 use std::ops::Range;
 
+use super::requantize::Finish;
 use super::requantize::LARGEST_SUM;
-use super::tile::{BLOCK_LINES, Kind, PANEL, lane};
+use super::split::Split;
+use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Panel, lane};
 use crate::nn::arena::memory::Lines;
 use crate::nn::layer::Unsupported;
 use crate::nn::layout::line::Line;
@@ -107,6 +110,14 @@ impl Order for ByChannels {
     }
 }
 
+/// Weights as the kernels want them.
+#[derive(Debug)]
+enum Weights {
+    /// `[panel][block][quad][vector]`.
+    Whole(Lines),
+    Split(Split),
+}
+
 /// Weights in panels.
 #[derive(Debug)]
 pub(crate) struct Packed {
@@ -114,7 +125,7 @@ pub(crate) struct Packed {
     pub(crate) panels: usize,
     /// Blocks of the sum.
     pub(crate) blocks: usize,
-    lines: Lines,
+    weights: Weights,
     /// Two lines a panel.
     offsets: Box<[Line]>,
     factors: Box<[Line]>,
@@ -134,7 +145,7 @@ impl Packed {
         let mut packed = Packed {
             panels,
             blocks,
-            lines: Lines::zeros(panels * blocks * BLOCK_LINES),
+            weights: Weights::Whole(Lines::zeros(0)),
             offsets: vec![Line::ZERO; 2 * panels].into_boxed_slice(),
             factors: vec![Line::ZERO; 2 * panels].into_boxed_slice(),
         };
@@ -145,12 +156,13 @@ impl Packed {
             packed.offsets[line].words_mut()[n] = offset as u32;
             packed.factors[line].f32_mut()[n] = source.factor[output];
         }
-        packed.fill(source, order);
+        packed.weights = Weights::Whole(packed.fill(source, order));
         Ok(packed)
     }
 
-    /// Fills the panels, a part on each CPU.
-    fn fill(&mut self, source: &QuantizedWeights<'_>, order: &impl Order) {
+    /// The panels, a part filled on each CPU.
+    fn fill(&self, source: &QuantizedWeights<'_>, order: &impl Order) -> Lines {
+        let mut whole = Lines::zeros(self.panels * self.blocks * BLOCK_LINES);
         let threads = match source.weights.len() < PARALLEL_WEIGHTS {
             true => 1,
             false => std::thread::available_parallelism().map_or(1, usize::from),
@@ -158,7 +170,7 @@ impl Packed {
         let lines = self.blocks * BLOCK_LINES;
         let each = self.panels.div_ceil(threads).max(1);
         std::thread::scope(|scope| {
-            for (i, part) in self.lines.chunks_mut(each * lines).enumerate() {
+            for (i, part) in whole.chunks_mut(each * lines).enumerate() {
                 let mut fill = move || {
                     for (panel, lines) in part.chunks_mut(lines).enumerate() {
                         fill_panel(source, order, i * each + panel, lines);
@@ -170,26 +182,57 @@ impl Packed {
                 }
             }
         });
+        whole
     }
 
-    /// Bytes of a panel's weights.
-    pub(crate) fn panel_bytes(&self) -> usize {
-        self.blocks * BLOCK_LINES * size_of::<Line>()
+    /// Splits the weights, for kernels that want them so; `sums` has the sum of each panel, or a single one.
+    pub(crate) fn split(mut self, sums: &[Vec<KBlock>]) -> Packed {
+        if let Weights::Whole(lines) = &self.weights {
+            let panels = lines.chunks_exact(self.blocks * BLOCK_LINES).enumerate();
+            let panels = panels.map(|(panel, lines)| (of(sums, panel), lines));
+            self.weights = Weights::Split(Split::new(panels));
+        }
+        self
     }
 
     /// Bytes of all weights.
     pub(crate) fn bytes(&self) -> usize {
-        self.panels * self.panel_bytes()
+        match &self.weights {
+            Weights::Whole(lines) => size_of_val(&**lines),
+            Weights::Split(split) => split.bytes(),
+        }
     }
 
-    /// The addresses of a panel's weights, of what its sums begin with and are multiplied by.
-    pub(crate) fn panel(&self, panel: usize) -> [*const Line; 3] {
-        [
-            &raw const self.lines[panel * self.blocks * BLOCK_LINES],
-            &raw const self.offsets[2 * panel],
-            &raw const self.factors[2 * panel],
-        ]
+    /// A panel; `sums` has the sum of each, or a single one.
+    pub(crate) fn panel<'a>(
+        &'a self,
+        panel: usize,
+        sums: &'a [Vec<KBlock>],
+        finish: &'a Finish,
+        ahead: usize,
+    ) -> Panel<'a> {
+        let (k, low, b) = match &self.weights {
+            Weights::Split(split) => split.panel(panel),
+            Weights::Whole(lines) => {
+                let b = &raw const lines[panel * self.blocks * BLOCK_LINES];
+                (of(sums, panel), 0, b)
+            }
+        };
+        Panel {
+            k,
+            low,
+            b,
+            offset: &raw const self.offsets[2 * panel],
+            factor: &raw const self.factors[2 * panel],
+            finish,
+            ahead,
+        }
     }
+}
+
+/// A panel's sum, of one for each or a single one.
+fn of(sums: &[Vec<KBlock>], panel: usize) -> &[KBlock] {
+    sums.get(panel).unwrap_or(&sums[0])
 }
 
 /// What an output's sum begins with: the bias, less the products of the input's zero.

@@ -96,6 +96,11 @@ impl Pixels {
         Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
     }
 
+    /// Whether the kernels want split weights.
+    pub(crate) fn splits(arithmetic: Arithmetic) -> bool {
+        arithmetic.features().int8.is_none()
+    }
+
     /// What the first byte of a block of the sum is a multiple of: vectors read a quad at a time, tiles whole lines.
     pub(crate) fn align(&self) -> usize {
         match self {
@@ -167,7 +172,7 @@ fn kernels(arithmetic: Arithmetic, kind: Kind) -> Option<Vec<TileFn>> {
         Some(match arithmetic.features().int8 {
             Some(Int8Unit::Amx | Int8Unit::Avx512Vnni) => avx512::kernels(kind).to_vec(),
             Some(Int8Unit::AvxVnni) => avx2::vnni_kernels(kind).to_vec(),
-            None => avx2::kernels(kind).to_vec(),
+            None => avx2::split_kernels(kind).to_vec(),
         })
     }
     #[cfg(not(target_arch = "x86_64"))]

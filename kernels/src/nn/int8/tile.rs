@@ -46,7 +46,11 @@ pub(crate) struct KBlock {
 pub(crate) struct Panel<'a> {
     /// The sum.
     pub(crate) k: &'a [KBlock],
-    /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes.
+    /// Of [split](super::split) weights the blocks that belong to lanes 0 to 7 of both vectors, the others behind them
+    /// being those of lanes 8 to 15.
+    pub(crate) low: usize,
+    /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes; if they are split a line for each block, 8
+    /// outputs of either vector.
     pub(crate) b: *const Line,
     /// Two lines of `i32` that sums begin with.
     pub(crate) offset: *const Line,

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::scalar;
 use crate::nn::int8::requantize::{Finish, Own, Quantization, Residual};
+use crate::nn::int8::split::Split;
 use crate::nn::int8::tile::{
     BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target,
 };
@@ -23,6 +24,8 @@ pub(crate) struct Sample {
     scales: [u8; 3],
     /// Whether all bytes are the largest: where sums of 16 bits would saturate.
     extreme: bool,
+    /// Whether the kernel wants split weights.
+    pub(crate) split: bool,
     seed: u64,
 }
 
@@ -51,6 +54,7 @@ impl Sample {
                 relu,
                 scales,
                 extreme: extreme == 0,
+                split: false,
                 seed,
             },
         )
@@ -105,11 +109,20 @@ impl Sample {
         let mut out = vec![UNWRITTEN; 2 * self.pixels + 2];
         let panel = Panel {
             k: &k,
+            low: 0,
             b: b.as_ptr(),
             offset: offset.as_ptr(),
             factor: factor.as_ptr(),
             finish: &finish,
             ahead: 0,
+        };
+        let split = self.split.then(|| Split::new([(&*k, &*b)].into_iter()));
+        let panel = match &split {
+            None => panel,
+            Some(split) => {
+                let (k, low, b) = split.panel(0);
+                Panel { k, low, b, ..panel }
+            }
         };
         kernel(
             &panel,
@@ -125,7 +138,11 @@ impl Sample {
 
     /// Whether `got` has the bits that the oracle writes, and no others.
     pub(crate) fn check(&self, got: &[Line]) -> Result<(), TestCaseError> {
-        let expected = self.run(|panel, at| {
+        let whole = Sample {
+            split: false,
+            ..self.clone()
+        };
+        let expected = whole.run(|panel, at| {
             let shape = [self.pixels, self.stride];
             // SAFETY: a sample is whole.
             unsafe {
@@ -188,9 +205,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn avx2_gives_the_bytes_of_the_oracle(sample in Sample::any(avx2::PLAIN_PIXELS)) {
+        fn avx2_gives_the_bytes_of_the_oracle(sample in Sample::any(avx2::SPLIT_PIXELS)) {
             if Isa::Avx2.is_supported() {
-                sample.check(&vectors(&sample, &avx2::kernels(sample.kind)))?;
+                let sample = Sample { split: true, ..sample };
+                sample.check(&vectors(&sample, &avx2::split_kernels(sample.kind)))?;
             }
         }
 
