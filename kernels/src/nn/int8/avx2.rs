@@ -7,7 +7,7 @@
 use core::arch::x86_64::*;
 
 use super::requantize::{Own, SHIFT};
-use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
+use super::tile::{BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
@@ -197,31 +197,59 @@ unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
     at: Target,
     stride: usize,
 ) {
-    let (low, high) = panel.k.split_at(panel.low);
-    let ones = _mm256_set1_epi16(1);
-    let mut b = panel.b;
-    for (half, k) in [low, high].into_iter().enumerate() {
+    let (mut k, mut b) = (panel.k, panel.b.cast::<__m256i>());
+    for (half, [both, first, second]) in panel.steps.into_iter().enumerate() {
         // SAFETY: two lines.
         let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
         let mut sums = [offset; PIXELS];
-        for k in k {
-            // SAFETY: a quad's bytes and weights are there by the caller's promise.
-            let (a, weights) = unsafe { (at.a.add(k.a as usize), [load(b, 0), load(b, 1)]) };
-            for (p, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: the same of another pixel.
-                let quad = unsafe { a.add(p * stride).cast::<i32>().read_unaligned() };
-                let quad = _mm256_set1_epi32(quad);
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    let pairs = _mm256_maddubs_epi16(quad, weights);
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-                }
-            }
-            // SAFETY: the next quad's, or the end.
-            b = unsafe { b.add(1) };
+        // SAFETY: the quads' bytes and weights are there by the caller's promise.
+        unsafe {
+            (k, b) = add_products::<PIXELS, 0, 2>(&mut sums, k, b, both, (at.a, stride));
+            (k, b) = add_products::<PIXELS, 0, 1>(&mut sums, k, b, first, (at.a, stride));
+            (k, b) = add_products::<PIXELS, 1, 2>(&mut sums, k, b, second, (at.a, stride));
         }
         for (p, sums) in sums.into_iter().enumerate() {
             // SAFETY: by the caller's promise.
             unsafe { finish::<KIND>(panel, at, half, p, sums) };
         }
     }
+}
+
+/// Adds the products of the first `steps` quads of `k` to the sums of vectors `FIRST` to `END`, and returns what is left
+/// of `k`, and the weights behind.
+///
+/// # Safety
+/// All that this points to is there for so many pixels, and the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_products<'k, const PIXELS: usize, const FIRST: usize, const END: usize>(
+    sums: &mut [[__m256i; 2]; PIXELS],
+    k: &'k [KBlock],
+    mut b: *const __m256i,
+    steps: usize,
+    (a, stride): (*const u8, usize),
+) -> (&'k [KBlock], *const __m256i) {
+    let ones = _mm256_set1_epi16(1);
+    let (k, rest) = k.split_at(steps);
+    for k in k {
+        let mut weights = [_mm256_setzero_si256(); 2];
+        for weights in &mut weights[FIRST..END] {
+            // SAFETY: the quad's weights of a vector.
+            unsafe {
+                *weights = _mm256_load_si256(b);
+                b = b.add(1);
+            }
+        }
+        for (p, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the quad of a pixel.
+            let quad = unsafe { a.add(k.a as usize + p * stride).cast::<i32>() };
+            // SAFETY: as above.
+            let quad = _mm256_set1_epi32(unsafe { quad.read_unaligned() });
+            for v in FIRST..END {
+                let pairs = _mm256_maddubs_epi16(quad, weights[v]);
+                sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    (rest, b)
 }

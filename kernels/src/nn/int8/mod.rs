@@ -26,6 +26,8 @@ pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tile;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod winograd;
 pub(crate) mod work;
 
 pub use self::layer::{Int8Conv, Int8Own, Int8Residual};

@@ -211,16 +211,16 @@ impl Packed {
         finish: &'a Finish,
         ahead: usize,
     ) -> Panel<'a> {
-        let (k, low, b) = match &self.weights {
+        let (k, steps, b) = match &self.weights {
             Weights::Split(split) => split.panel(panel),
             Weights::Whole(lines) => {
                 let b = &raw const lines[panel * self.blocks * BLOCK_LINES];
-                (of(sums, panel), 0, b)
+                (of(sums, panel), [[0; 3]; 2], b)
             }
         };
         Panel {
             k,
-            low,
+            steps,
             b,
             offset: &raw const self.offsets[2 * panel],
             factor: &raw const self.factors[2 * panel],

@@ -46,11 +46,11 @@ pub(crate) struct KBlock {
 pub(crate) struct Panel<'a> {
     /// The sum.
     pub(crate) k: &'a [KBlock],
-    /// Of [split](super::split) weights the blocks that belong to lanes 0 to 7 of both vectors, the others behind them
-    /// being those of lanes 8 to 15.
-    pub(crate) low: usize,
-    /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes; if they are split a line for each block, 8
-    /// outputs of either vector.
+    /// Of [split](super::split) weights how many blocks, each a quad, are multiplied by weights of both vectors, of the
+    /// first and of the second one alone: first for lanes 0 to 7, then for lanes 8 to 15.
+    pub(crate) steps: [[usize; 3]; 2],
+    /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes; if they are split 32 bytes for each block and
+    /// vector, 8 outputs times four bytes.
     pub(crate) b: *const Line,
     /// Two lines of `i32` that sums begin with.
     pub(crate) offset: *const Line,

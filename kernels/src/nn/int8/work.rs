@@ -8,6 +8,7 @@ use super::depthwise::Depthwise;
 use super::first::FirstConv;
 use super::lines::LineConversion;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
+use super::winograd::Winograd;
 use crate::nn::arena::scratch::Scratch;
 use crate::nn::layout::input::Input;
 use crate::nn::layout::line::View;
@@ -21,6 +22,7 @@ pub(crate) enum Int8Work {
     /// A convolution of the network's input of that number, straight from its images.
     First(usize, Box<FirstConv>),
     Conv(Box<Conv>),
+    Winograd(Box<Winograd>),
     Depthwise(Box<Depthwise>),
     MaxPool(MaxPool),
     GlobalMean(GlobalMean),
@@ -65,14 +67,17 @@ impl Int8Work {
 
     /// Whether it reads each pixel of a value that it adds just before it writes that pixel's result.
     pub(crate) fn convolves(&self) -> bool {
-        matches!(self, Int8Work::Conv(_))
+        matches!(self, Int8Work::Conv(_) | Int8Work::Winograd(_))
     }
 
     /// Whether it is a layer, with weights.
     pub(crate) fn is_layer(&self) -> bool {
         matches!(
             self,
-            Int8Work::First(..) | Int8Work::Conv(_) | Int8Work::Depthwise(_)
+            Int8Work::First(..)
+                | Int8Work::Conv(_)
+                | Int8Work::Winograd(_)
+                | Int8Work::Depthwise(_)
         )
     }
 
@@ -88,6 +93,7 @@ impl Int8Work {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Int8Work::Conv(conv) => conv.bytes(),
+            Int8Work::Winograd(winograd) => winograd.bytes(),
             Int8Work::Depthwise(depthwise) => depthwise.bytes(),
             Int8Work::First(_, first) => first.bytes(),
             _ => 0,
@@ -134,6 +140,10 @@ impl Int8Work {
                 Int8Work::First(_, first) => first.run(lead, given(), to(), &site.scratch),
                 Int8Work::Conv(conv) => {
                     conv.run(lead, reads[0], reads.get(1).copied(), to(), images);
+                }
+                Int8Work::Winograd(winograd) => {
+                    let views = (reads[0], reads.get(1).copied(), to());
+                    winograd.run(lead, views, images, &site.scratch);
                 }
                 Int8Work::Depthwise(depthwise) => {
                     depthwise.run(lead, reads[0], reads.get(1).copied(), to(), images);

@@ -14,17 +14,18 @@
 //! neighbouring pixels. Tiles of a batch are worked off in chunks that fit into the second-level cache. A tile's bits
 //! depend on its own inputs alone, never on chunk, batch or thread.
 
-mod chunk;
+pub(crate) mod chunk;
 mod products;
 mod scheme;
 #[cfg(test)]
 mod tests;
-mod transform;
+pub(crate) mod transform;
 mod weights;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
-use self::chunk::{CHUNK_TILES, Chunk};
+use self::chunk::{CHUNK_TILES, Chunk, ForEach, parts};
 use self::scheme::{F2, F4, Scheme};
 use self::transform::{Forward, Grid, Inverse};
 use super::plan;
@@ -95,9 +96,6 @@ struct Panel {
     vectors: usize,
     weights: usize,
 }
-
-/// Calls a task with each number below a count, on one thread or several.
-type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
 impl Winograd {
     /// Transforms `weights`, `[outputs, inputs, 3, 3]`; products are of that precision.
@@ -225,10 +223,8 @@ impl Winograd {
         scratch: &Scratch,
     ) {
         let cut = self.cut(images, scratch.threads);
-        let total = images * self.tiles_of_image();
         let [v_pitch, m_pitch] = self.pitches(cut.tiles);
-        let chunk = |number: usize, slot: usize| {
-            let tiles = share(total, number, cut.chunks);
+        let chunk = |tiles: Range<usize>, slot: usize| {
             // SAFETY: inside of the scratch memory, which has room for as many chunks as there are slots.
             let v = unsafe { scratch.start.add(slot * self.chunk_lines(cut.tiles)) };
             Chunk {
@@ -242,24 +238,10 @@ impl Winograd {
                 m_pitch,
             }
         };
-        if cut.private {
-            scratch.for_each(lead, cut.chunks, &|slot, number| {
-                let alone = |tasks: usize, task: &(dyn Fn(usize) + Sync)| {
-                    (0..tasks).for_each(task);
-                };
-                // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
-                unsafe { self.phases::<S, A, M>(&alone, 1, chunk(number, slot), views) };
-            });
-        } else {
-            for number in 0..cut.chunks {
-                let together =
-                    |tasks: usize, task: &(dyn Fn(usize) + Sync)| lead.for_each(tasks, task);
-                // SAFETY: by the caller's promise.
-                unsafe {
-                    self.phases::<S, A, M>(&together, scratch.threads, chunk(number, 0), views);
-                }
-            }
-        }
+        cut.for_each(lead, scratch, &|for_each, threads, tiles, slot| {
+            // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
+            unsafe { self.phases::<S, A, M>(for_each, threads, chunk(tiles, slot), views) };
+        });
     }
 
     /// The three phases of a chunk, each as tasks that `for_each` gives to threads.
@@ -274,17 +256,12 @@ impl Winograd {
         (input, residual, output): (View, Option<View>, View),
     ) {
         let grid = Grid::<A, M>::new(self.about.output);
-        // Enough tasks of a phase for threads to end together.
-        let parts = |units: usize, most: usize| match threads {
-            1 => 1,
-            _ => (4 * threads).div_ceil(units).clamp(1, most),
-        };
         let per_block = self.store.vectors_per_block();
         let blocks = match self.narrow {
             true => self.input_blocks,
             false => self.input_blocks / per_block,
         };
-        let pieces = parts(blocks, chunk.tiles);
+        let pieces = parts(threads, blocks, chunk.tiles);
         for_each(blocks * pieces, &|task| {
             let forward = Forward::<S, A, M> {
                 scheme: PhantomData,
@@ -300,7 +277,7 @@ impl Winograd {
         });
         let k = [1, 2].map(|vectors| self.k_blocks(chunk, vectors));
         let k = k.each_ref().map(|k| &k[..self.input_blocks]);
-        let pieces = parts(A * A, self.panels.len());
+        let pieces = parts(threads, A * A, self.panels.len());
         for_each(A * A * pieces, &|task| {
             for panel in share(self.panels.len(), task % pieces, pieces) {
                 // SAFETY: the transformed inputs are complete, and no other task has this panel at this position.
@@ -308,7 +285,7 @@ impl Winograd {
             }
         });
         let blocks = self.output_blocks / per_block;
-        let pieces = parts(blocks, chunk.tiles);
+        let pieces = parts(threads, blocks, chunk.tiles);
         for_each(blocks * pieces, &|task| {
             let block = task / pieces;
             let inverse = Inverse::<S, A, M> {

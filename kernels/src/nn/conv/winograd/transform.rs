@@ -67,7 +67,7 @@ impl<const A: usize, const M: usize> Grid<A, M> {
 
     /// Image, first row and first column of the outputs of a tile.
     #[inline(always)]
-    fn place(self, tile: usize) -> (usize, usize, usize) {
+    pub(crate) fn place(self, tile: usize) -> (usize, usize, usize) {
         let (row, column) = (tile / self.columns, tile % self.columns);
         (row / self.rows, row % self.rows * M, column * M)
     }

@@ -109,7 +109,7 @@ impl Sample {
         let mut out = vec![UNWRITTEN; 2 * self.pixels + 2];
         let panel = Panel {
             k: &k,
-            low: 0,
+            steps: [[0; 3]; 2],
             b: b.as_ptr(),
             offset: offset.as_ptr(),
             factor: factor.as_ptr(),
@@ -120,8 +120,13 @@ impl Sample {
         let panel = match &split {
             None => panel,
             Some(split) => {
-                let (k, low, b) = split.panel(0);
-                Panel { k, low, b, ..panel }
+                let (k, steps, b) = split.panel(0);
+                Panel {
+                    k,
+                    steps,
+                    b,
+                    ..panel
+                }
             }
         };
         kernel(
