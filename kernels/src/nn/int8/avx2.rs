@@ -1,8 +1,8 @@
 //! The 8-bit micro-kernels on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and on [split](super::split) weights with
 //! nothing but AVX2.
 //!
-//! A panel's sums are computed in two halves, of lanes 0 to 7 and 8 to 15 of both its vectors, each of which goes over
-//! the input once: so the sums of all pixels stay in registers.
+//! A call computes half of a panel, lanes 0 to 7 or 8 to 15 of both its vectors: so the sums of all pixels stay in
+//! registers.
 
 use core::arch::x86_64::*;
 
@@ -160,33 +160,30 @@ unsafe fn vnni_tile<const PIXELS: usize, const KIND: u8>(
     at: Target,
     stride: usize,
 ) {
-    for half in 0..2 {
-        // SAFETY: two lines.
-        let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
-        let mut sums = [offset; PIXELS];
-        let mut b = panel.b;
-        for k in panel.k {
-            // SAFETY: a block's bytes are there by the caller's promise.
-            let a = unsafe { at.a.add(k.a as usize) };
-            for i in 0..k.quads as usize {
-                // SAFETY: a block has 16 × 2 lines of weights.
-                let weights = unsafe { [load(b.add(2 * i), half), load(b.add(2 * i + 1), half)] };
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    let quad = a.wrapping_add(p * stride + 4 * i).cast::<i32>();
-                    // SAFETY: inside of the pixel's bytes.
-                    let quad = _mm256_set1_epi32(unsafe { quad.read_unaligned() });
-                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], quad, weights[0]);
-                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], quad, weights[1]);
-                }
+    let half = panel.half;
+    // SAFETY: two lines.
+    let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
+    let mut sums = [offset; PIXELS];
+    let mut b = panel.b;
+    for k in panel.k {
+        // SAFETY: a block's bytes are there by the caller's promise.
+        let a = unsafe { at.a.add(k.a as usize) };
+        for i in 0..k.quads as usize {
+            // SAFETY: a block has 16 × 2 lines of weights.
+            let weights = unsafe { [load(b.add(2 * i), half), load(b.add(2 * i + 1), half)] };
+            for (p, sums) in sums.iter_mut().enumerate() {
+                let quad = a.wrapping_add(p * stride + 4 * i).cast::<i32>();
+                // SAFETY: inside of the pixel's bytes.
+                let quad = _mm256_set1_epi32(unsafe { quad.read_unaligned() });
+                sums[0] = _mm256_dpbusd_avx_epi32(sums[0], quad, weights[0]);
+                sums[1] = _mm256_dpbusd_avx_epi32(sums[1], quad, weights[1]);
             }
-            // SAFETY: the next block's, or the end.
-            b = unsafe { b.add(BLOCK_LINES) };
         }
-        for (p, sums) in sums.into_iter().enumerate() {
-            // SAFETY: by the caller's promise.
-            unsafe { finish::<KIND>(panel, at, half, p, sums) };
-        }
+        // SAFETY: the next block's, or the end.
+        b = unsafe { b.add(BLOCK_LINES) };
     }
+    // SAFETY: by the caller's promise.
+    unsafe { finish_all::<PIXELS, KIND>(panel, at, sums) };
 }
 
 /// # Safety
@@ -197,21 +194,46 @@ unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
     at: Target,
     stride: usize,
 ) {
+    let half = panel.half;
+    let [both, first, second] = panel.steps[half];
     let (mut k, mut b) = (panel.k, panel.b.cast::<__m256i>());
-    for (half, [both, first, second]) in panel.steps.into_iter().enumerate() {
-        // SAFETY: two lines.
-        let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
-        let mut sums = [offset; PIXELS];
-        // SAFETY: the quads' bytes and weights are there by the caller's promise.
-        unsafe {
-            (k, b) = add_products::<PIXELS, 0, 2>(&mut sums, k, b, both, (at.a, stride));
-            (k, b) = add_products::<PIXELS, 0, 1>(&mut sums, k, b, first, (at.a, stride));
-            (k, b) = add_products::<PIXELS, 1, 2>(&mut sums, k, b, second, (at.a, stride));
-        }
-        for (p, sums) in sums.into_iter().enumerate() {
-            // SAFETY: by the caller's promise.
-            unsafe { finish::<KIND>(panel, at, half, p, sums) };
-        }
+    if half == 1 {
+        let [both, first, second] = panel.steps[0];
+        k = &k[both + first + second..];
+        b = b.wrapping_add(2 * both + first + second);
+    }
+    // SAFETY: two lines.
+    let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
+    let mut sums = [offset; PIXELS];
+    // SAFETY: the quads' bytes and weights are there by the caller's promise, as all that is finished.
+    unsafe {
+        (k, b) = add_products::<PIXELS, 0, 2>(&mut sums, k, b, both, (at.a, stride));
+        (k, b) = add_products::<PIXELS, 0, 1>(&mut sums, k, b, first, (at.a, stride));
+        add_products::<PIXELS, 1, 2>(&mut sums, k, b, second, (at.a, stride));
+        finish_all::<PIXELS, KIND>(panel, at, sums);
+    }
+}
+
+/// Stores the results of half a panel.
+///
+/// # Safety
+/// As of [`finish`].
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn finish_all<const PIXELS: usize, const KIND: u8>(
+    panel: &Panel<'_>,
+    at: Target,
+    sums: [[__m256i; 2]; PIXELS],
+) {
+    // Copies, for the compiler has to read again what may lie where results are stored.
+    let (panel, finish_by) = (*panel, *panel.finish);
+    let panel = Panel {
+        finish: &finish_by,
+        ..panel
+    };
+    for (p, sums) in sums.into_iter().enumerate() {
+        // SAFETY: by the caller's promise.
+        unsafe { finish::<KIND>(&panel, at, panel.half, p, sums) };
     }
 }
 

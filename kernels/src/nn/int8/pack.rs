@@ -219,6 +219,7 @@ impl Packed {
             }
         };
         Panel {
+            half: 0,
             k,
             steps,
             b,

@@ -10,7 +10,6 @@ use super::amx::{self, Series, SeriesFn};
 use super::tile::{Kind, Panel, Target, TileFn};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
-#[cfg(target_arch = "x86_64")]
 use crate::Int8Unit;
 use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
@@ -37,6 +36,9 @@ pub(crate) struct Rows {
     width: usize,
     /// Bytes from one pixel's window to the next.
     distance: usize,
+    /// Parts of a panel that a kernel computes one of, each for all pixels before the next: so its weights stay in the
+    /// first-level cache.
+    halves: usize,
 }
 
 /// What of a plane is computed: units, or those for so many images where pixels are images.
@@ -70,6 +72,7 @@ impl Pixels {
             starts: (0..about.output.height).map(start).collect(),
             width: about.output.width,
             distance: shape.stride[1] * size_of::<Line>(),
+            halves: halves(arithmetic),
         };
         Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
     }
@@ -92,6 +95,7 @@ impl Pixels {
             starts: vec![[0; 3]],
             width,
             distance,
+            halves: halves(arithmetic),
         };
         Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
     }
@@ -130,7 +134,10 @@ impl Pixels {
             Pixels::Neighbours(kernels, rows) => {
                 let width = part.row.unwrap_or(rows.width);
                 let tiles = width.div_ceil(kernels.len());
-                for unit in part.units.clone() {
+                let halves = (0..rows.halves).map(|half| Panel { half, ..*panel });
+                for (panel, unit) in
+                    halves.flat_map(|panel| part.units.clone().map(move |unit| (panel, unit)))
+                {
                     let columns = share(width, unit % tiles, tiles);
                     let [input, output, residual] = rows.starts[unit / tiles];
                     let line = |lines: usize| (lines + columns.start) * size_of::<Line>();
@@ -145,7 +152,7 @@ impl Pixels {
                             },
                             ..at
                         };
-                        kernels[columns.len() - 1](panel, target, rows.distance);
+                        kernels[columns.len() - 1](&panel, target, rows.distance);
                     }
                 }
             }
@@ -162,6 +169,14 @@ impl Pixels {
                 unsafe { kernel(panel, at, &series) };
             }
         }
+    }
+}
+
+/// Parts of a panel that a call of the vectors' kernels computes one of.
+fn halves(arithmetic: Arithmetic) -> usize {
+    match arithmetic.features().int8 {
+        Some(Int8Unit::Amx | Int8Unit::Avx512Vnni) => 1,
+        Some(Int8Unit::AvxVnni) | None => 2,
     }
 }
 

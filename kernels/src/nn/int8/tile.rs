@@ -44,6 +44,8 @@ pub(crate) struct KBlock {
 /// A panel of weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel<'a> {
+    /// Which half a kernel computes that takes a panel in two: lanes 0 to 7 of both vectors, or 8 to 15.
+    pub(crate) half: usize,
     /// The sum.
     pub(crate) k: &'a [KBlock],
     /// Of [split](super::split) weights how many blocks, each a quad, are multiplied by weights of both vectors, of the
@@ -75,7 +77,8 @@ pub(crate) struct Target {
     pub(crate) residual: *const u8,
 }
 
-/// A micro-kernel for some number of neighbouring pixels, so many bytes apart in the input.
+/// A micro-kernel for some number of neighbouring pixels, so many bytes apart in the input: all outputs of a panel, or
+/// [half](Panel::half) of them.
 ///
 /// # Safety
 /// The CPU has its instructions; all that panel and target point to is there, and nobody else uses the output.

@@ -249,6 +249,7 @@ impl Winograd {
                 tiles: share(chunk.tiles, task % pieces, pieces),
                 number: panel,
                 panel: Panel {
+                    half: 0,
                     k: &[],
                     steps: [[0; 3]; 2],
                     b: std::ptr::null(),
