@@ -207,14 +207,15 @@ fn add(builder: &mut Builder, name: &str, from: Option<Value>, conv: Conv) -> Va
     let seed = (name.bytes()).fold(7_u64, |seed, b| seed.wrapping_mul(31) + u64::from(b));
     let fan_in = inputs * conv.kernel * conv.kernel;
     let scale = (6.0 / fan_in as f32).sqrt() * if conv.residual.is_some() { 0.3 } else { 1.0 };
-    // Of a bell's shape, as trained ones are: how long 8 bits without VNNI take depends on how many are large.
+    // Many small and few large ones, as trained weights are: how long 8 bits take without VNNI depends on it.
     let mut weights = vec![0.0; outputs * fan_in];
     for i in 0..4 {
         let noise = noise(seed + 7919 * i, outputs * fan_in);
         for (weight, noise) in weights.iter_mut().zip(noise) {
-            *weight += 0.5 * scale * noise;
+            *weight += 0.5 * noise;
         }
     }
+    weights.iter_mut().for_each(|w| *w *= w.abs() * scale);
     let bias = noise(seed + 1, outputs);
     let moving = SlidingWindow {
         kernel: [conv.kernel; 2],

@@ -7,6 +7,7 @@
 use core::arch::x86_64::*;
 
 use super::requantize::{Own, SHIFT};
+use super::split::GROUP;
 use super::tile::{BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
@@ -207,9 +208,9 @@ unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
     let mut sums = [offset; PIXELS];
     // SAFETY: the quads' bytes and weights are there by the caller's promise, as all that is finished.
     unsafe {
-        (k, b) = add_products::<PIXELS, 0, 2>(&mut sums, k, b, both, (at.a, stride));
-        (k, b) = add_products::<PIXELS, 0, 1>(&mut sums, k, b, first, (at.a, stride));
-        add_products::<PIXELS, 1, 2>(&mut sums, k, b, second, (at.a, stride));
+        (k, b) = add_products(&mut sums, k, b, both, (at.a, stride));
+        (k, b) = add_rests::<PIXELS, 0>(&mut sums, k, b, first, (at.a, stride));
+        add_rests::<PIXELS, 1>(&mut sums, k, b, second, (at.a, stride));
         finish_all::<PIXELS, KIND>(panel, at, sums);
     }
 }
@@ -237,14 +238,14 @@ unsafe fn finish_all<const PIXELS: usize, const KIND: u8>(
     }
 }
 
-/// Adds the products of the first `steps` quads of `k` to the sums of vectors `FIRST` to `END`, and returns what is left
-/// of `k`, and the weights behind.
+/// Adds the products of the first `steps` quads of `k` to the sums of both vectors, and returns what is left of `k`, and
+/// the weights behind.
 ///
 /// # Safety
 /// All that this points to is there for so many pixels, and the CPU has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_products<'k, const PIXELS: usize, const FIRST: usize, const END: usize>(
+unsafe fn add_products<'k, const PIXELS: usize>(
     sums: &mut [[__m256i; 2]; PIXELS],
     k: &'k [KBlock],
     mut b: *const __m256i,
@@ -254,23 +255,59 @@ unsafe fn add_products<'k, const PIXELS: usize, const FIRST: usize, const END: u
     let ones = _mm256_set1_epi16(1);
     let (k, rest) = k.split_at(steps);
     for k in k {
-        let mut weights = [_mm256_setzero_si256(); 2];
-        for weights in &mut weights[FIRST..END] {
-            // SAFETY: the quad's weights of a vector.
-            unsafe {
-                *weights = _mm256_load_si256(b);
-                b = b.add(1);
-            }
-        }
+        // SAFETY: the quad's weights, and the quad of the first pixel.
+        let (weights, a) = unsafe {
+            let weights = [_mm256_load_si256(b), _mm256_load_si256(b.add(1))];
+            b = b.add(2);
+            (weights, a.add(k.a as usize))
+        };
         for (p, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the quad of a pixel.
-            let quad = unsafe { a.add(k.a as usize + p * stride).cast::<i32>() };
-            // SAFETY: as above.
-            let quad = _mm256_set1_epi32(unsafe { quad.read_unaligned() });
-            for v in FIRST..END {
-                let pairs = _mm256_maddubs_epi16(quad, weights[v]);
-                sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pairs, ones));
+            let quad = unsafe { a.add(p * stride).cast::<i32>().read_unaligned() };
+            let quad = _mm256_set1_epi32(quad);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                let pairs = _mm256_maddubs_epi16(quad, weights);
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
             }
+        }
+    }
+    (rest, b)
+}
+
+/// The same of what is left of weights, to the sums of one vector.
+///
+/// # Safety
+/// As of [`add_products`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_rests<'k, const PIXELS: usize, const VECTOR: usize>(
+    sums: &mut [[__m256i; 2]; PIXELS],
+    k: &'k [KBlock],
+    mut b: *const __m256i,
+    steps: usize,
+    (a, stride): (*const u8, usize),
+) -> (&'k [KBlock], *const __m256i) {
+    let ones = _mm256_set1_epi16(1);
+    let (k, rest) = k.split_at(steps);
+    for group in k.chunks(GROUP) {
+        let mut pairs = [_mm256_setzero_si256(); PIXELS];
+        for k in group {
+            // SAFETY: the quad's weights, and the quad of the first pixel.
+            let (weights, a) = unsafe {
+                let weights = _mm256_load_si256(b);
+                b = b.add(1);
+                (weights, a.add(k.a as usize))
+            };
+            for (p, pairs) in pairs.iter_mut().enumerate() {
+                // SAFETY: the quad of a pixel.
+                let quad = unsafe { a.add(p * stride).cast::<i32>().read_unaligned() };
+                let products = _mm256_maddubs_epi16(_mm256_set1_epi32(quad), weights);
+                *pairs = _mm256_add_epi16(*pairs, products);
+            }
+        }
+        for (sums, pairs) in sums.iter_mut().zip(pairs) {
+            let sum = &mut sums[VECTOR];
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
         }
     }
     (rest, b)
