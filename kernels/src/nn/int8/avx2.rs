@@ -7,14 +7,13 @@
 use core::arch::x86_64::*;
 
 use super::requantize::{Own, SHIFT};
-use super::split::GROUP;
-use super::tile::{BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
+use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
 pub(crate) const VNNI_PIXELS: usize = 6;
 
-/// The same on split weights: ten of sums, two of weights, one of the input, one of products, one of ones.
+/// The same on split weights: ten of sums, two of weights, one each of the input, of its order, of products and of ones.
 pub(crate) const SPLIT_PIXELS: usize = 5;
 
 /// The kernels for 1, 2, … pixels, which want AVX2, FMA and AVX-VNNI.
@@ -196,23 +195,29 @@ unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
     stride: usize,
 ) {
     let half = panel.half;
-    let [both, first, second] = panel.steps[half];
-    let (mut k, mut b) = (panel.k, panel.b.cast::<__m256i>());
-    if half == 1 {
-        let [both, first, second] = panel.steps[0];
-        k = &k[both + first + second..];
-        b = b.wrapping_add(2 * both + first + second);
-    }
+    let (steps, mut b) = panel.halves[half];
+    let ones = _mm256_set1_epi16(1);
     // SAFETY: two lines.
     let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
     let mut sums = [offset; PIXELS];
-    // SAFETY: the quads' bytes and weights are there by the caller's promise, as all that is finished.
-    unsafe {
-        (k, b) = add_products(&mut sums, k, b, both, (at.a, stride));
-        (k, b) = add_rests::<PIXELS, 0>(&mut sums, k, b, first, (at.a, stride));
-        add_rests::<PIXELS, 1>(&mut sums, k, b, second, (at.a, stride));
-        finish_all::<PIXELS, KIND>(panel, at, sums);
+    for step in steps {
+        let order = _mm256_set1_epi32(i32::from_le_bytes(step.bytes));
+        // SAFETY: the step's weights, and the first pixel's window, which ends where its line does at the latest.
+        let (weights, a) = unsafe { ([load(b, 0), load(b, 1)], at.a.add(step.window as usize)) };
+        for (p, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the window of a pixel.
+            let window = unsafe { _mm_loadu_si128(a.add(p * stride).cast()) };
+            let quad = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(window), order);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                let pairs = _mm256_maddubs_epi16(quad, weights);
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        // SAFETY: the next step's, or the end.
+        b = unsafe { b.add(1) };
     }
+    // SAFETY: by the caller's promise.
+    unsafe { finish_all::<PIXELS, KIND>(panel, at, sums) };
 }
 
 /// Stores the results of half a panel.
@@ -236,79 +241,4 @@ unsafe fn finish_all<const PIXELS: usize, const KIND: u8>(
         // SAFETY: by the caller's promise.
         unsafe { finish::<KIND>(&panel, at, panel.half, p, sums) };
     }
-}
-
-/// Adds the products of the first `steps` quads of `k` to the sums of both vectors, and returns what is left of `k`, and
-/// the weights behind.
-///
-/// # Safety
-/// All that this points to is there for so many pixels, and the CPU has AVX2.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn add_products<'k, const PIXELS: usize>(
-    sums: &mut [[__m256i; 2]; PIXELS],
-    k: &'k [KBlock],
-    mut b: *const __m256i,
-    steps: usize,
-    (a, stride): (*const u8, usize),
-) -> (&'k [KBlock], *const __m256i) {
-    let ones = _mm256_set1_epi16(1);
-    let (k, rest) = k.split_at(steps);
-    for k in k {
-        // SAFETY: the quad's weights, and the quad of the first pixel.
-        let (weights, a) = unsafe {
-            let weights = [_mm256_load_si256(b), _mm256_load_si256(b.add(1))];
-            b = b.add(2);
-            (weights, a.add(k.a as usize))
-        };
-        for (p, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the quad of a pixel.
-            let quad = unsafe { a.add(p * stride).cast::<i32>().read_unaligned() };
-            let quad = _mm256_set1_epi32(quad);
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                let pairs = _mm256_maddubs_epi16(quad, weights);
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-            }
-        }
-    }
-    (rest, b)
-}
-
-/// The same of what is left of weights, to the sums of one vector.
-///
-/// # Safety
-/// As of [`add_products`].
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn add_rests<'k, const PIXELS: usize, const VECTOR: usize>(
-    sums: &mut [[__m256i; 2]; PIXELS],
-    k: &'k [KBlock],
-    mut b: *const __m256i,
-    steps: usize,
-    (a, stride): (*const u8, usize),
-) -> (&'k [KBlock], *const __m256i) {
-    let ones = _mm256_set1_epi16(1);
-    let (k, rest) = k.split_at(steps);
-    for group in k.chunks(GROUP) {
-        let mut pairs = [_mm256_setzero_si256(); PIXELS];
-        for k in group {
-            // SAFETY: the quad's weights, and the quad of the first pixel.
-            let (weights, a) = unsafe {
-                let weights = _mm256_load_si256(b);
-                b = b.add(1);
-                (weights, a.add(k.a as usize))
-            };
-            for (p, pairs) in pairs.iter_mut().enumerate() {
-                // SAFETY: the quad of a pixel.
-                let quad = unsafe { a.add(p * stride).cast::<i32>().read_unaligned() };
-                let products = _mm256_maddubs_epi16(_mm256_set1_epi32(quad), weights);
-                *pairs = _mm256_add_epi16(*pairs, products);
-            }
-        }
-        for (sums, pairs) in sums.iter_mut().zip(pairs) {
-            let sum = &mut sums[VECTOR];
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-        }
-    }
-    (rest, b)
 }

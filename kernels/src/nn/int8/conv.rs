@@ -62,7 +62,7 @@ impl Conv {
             .map(|panel| sum(panel, &order, shape, about))
             .collect();
         let weights = match Pixels::splits(arithmetic) {
-            true => weights.split(&sums),
+            true => weights.split(arithmetic.vectorized(), &sums),
             false => weights,
         };
         let input = about.input.lines() * shape.inputs.div_ceil(64) * size_of::<Line>();

@@ -111,7 +111,7 @@ impl FirstConv {
         };
         first.sums = vec![(0..shape.kernel[0]).map(block).collect()];
         if Pixels::splits(arithmetic) {
-            first.weights = first.weights.split(&first.sums);
+            first.weights = first.weights.split(first.vectorized, &first.sums);
         }
         Ok(first)
     }

@@ -8,10 +8,11 @@ use std::ops::Range;
 use super::requantize::Finish;
 use super::requantize::LARGEST_SUM;
 use super::split::Split;
-use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Panel, lane};
+use super::tile::{BLOCK_LINES, KBlock, Kind, NO_HALVES, PANEL, Panel, lane};
 use crate::nn::arena::memory::Lines;
 use crate::nn::layer::Unsupported;
 use crate::nn::layout::line::Line;
+use crate::vectorize::Vectorized;
 
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 200_000;
@@ -163,10 +164,7 @@ impl Packed {
     /// The panels, a part filled on each CPU.
     fn fill(&self, source: &QuantizedWeights<'_>, order: &impl Order) -> Lines {
         let mut whole = Lines::zeros(self.panels * self.blocks * BLOCK_LINES);
-        let threads = match source.weights.len() < PARALLEL_WEIGHTS {
-            true => 1,
-            false => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let threads = threads(source.weights.len());
         let lines = self.blocks * BLOCK_LINES;
         let each = self.panels.div_ceil(threads).max(1);
         std::thread::scope(|scope| {
@@ -186,11 +184,14 @@ impl Packed {
     }
 
     /// Splits the weights, for kernels that want them so; `sums` has the sum of each panel, or a single one.
-    pub(crate) fn split(mut self, sums: &[Vec<KBlock>]) -> Packed {
+    pub(crate) fn split(mut self, vectorized: Vectorized, sums: &[Vec<KBlock>]) -> Packed {
         if let Weights::Whole(lines) = &self.weights {
             let panels = lines.chunks_exact(self.blocks * BLOCK_LINES).enumerate();
-            let panels = panels.map(|(panel, lines)| (of(sums, panel), lines));
-            self.weights = Weights::Split(Split::new(panels));
+            let panels: Vec<_> = panels
+                .map(|(panel, lines)| (of(sums, panel), lines))
+                .collect();
+            let threads = threads(size_of_val(&**lines));
+            self.weights = Weights::Split(Split::new(vectorized, threads, &panels));
         }
         self
     }
@@ -211,23 +212,34 @@ impl Packed {
         finish: &'a Finish,
         ahead: usize,
     ) -> Panel<'a> {
-        let (k, steps, b) = match &self.weights {
-            Weights::Split(split) => split.panel(panel),
+        let (k, b, halves) = match &self.weights {
+            Weights::Split(split) => {
+                let halves = [0, 1].map(|half| split.half(panel, half));
+                (&[][..], std::ptr::null(), halves)
+            }
             Weights::Whole(lines) => {
                 let b = &raw const lines[panel * self.blocks * BLOCK_LINES];
-                (of(sums, panel), [[0; 3]; 2], b)
+                (of(sums, panel), b, NO_HALVES)
             }
         };
         Panel {
             half: 0,
             k,
-            steps,
+            halves,
             b,
             offset: &raw const self.offsets[2 * panel],
             factor: &raw const self.factors[2 * panel],
             finish,
             ahead,
         }
+    }
+}
+
+/// Threads that pack so many weights.
+fn threads(weights: usize) -> usize {
+    match weights < PARALLEL_WEIGHTS {
+        true => 1,
+        false => std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
 

@@ -1,197 +1,258 @@
 //! Weights for `vpmaddubsw`, which multiplies bytes four at a time but adds two products in 16 bits, where 255 × 127 × 2
 //! does not fit.
 //!
-//! Where two neighbouring weights are too large together, the second one is split in two numbers, and what is left of it
-//! is multiplied in a step of its own, for the vector that wants it: the sum is the same. In ResNet-50 this is so of 0.7%
-//! of the pairs, for which there are 10% more steps. These take half of the others' time, for what is left is small: some
-//! of them are added up in 16 bits, and then widened together. Steps that multiply zeros alone are left out.
+//! So inputs are paired whose weights are small enough together, for all outputs of a step: any two of 16 neighbouring
+//! bytes, which a shuffle puts side by side. Of so many nearly all find a partner; one that finds none is multiplied
+//! alone. What multiplies zeros only is left out. A sum of integers has no order, so it is the same.
 
 use super::tile::{BLOCK_LINES, KBlock};
 use crate::nn::arena::memory::Lines;
 use crate::nn::layout::line::Line;
+use crate::vectorize::{Task, Vectorized};
 
-/// The largest sum of two weights of one sign, so that 255 times it fits into 16 bits.
+/// The largest sum of two weights, so that 255 times it fits into 16 bits.
 const MOST: i16 = 128;
 
-/// Steps with what is left of weights that are added up in 16 bits. Of how many did not matter.
-pub(crate) const GROUP: usize = 8;
+/// Bytes of the input that a step chooses from.
+const WINDOW: usize = 16;
 
-/// Four weights of 8 outputs, an output a word.
-type Quad = [u32; 8];
+/// The place of a byte that is none: a shuffle makes it zero.
+const NONE: u8 = 0x80;
 
-/// The weights of all panels in steps: a quad of the input times 8 outputs of one vector or both.
-#[derive(Debug)]
-pub(crate) struct Split {
-    /// Where each step's quad lies.
-    k: Vec<KBlock>,
-    lines: Lines,
-    panels: Vec<Steps>,
+/// Four bytes of the input times half a panel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Bytes from a pixel's first to the window.
+    pub(crate) window: u32,
+    /// Which of the window's bytes, the first and the second two of which are added in 16 bits.
+    pub(crate) bytes: [u8; 4],
 }
 
-/// The steps of a panel.
-#[derive(Debug, Clone, Copy)]
-struct Steps {
-    /// The first one's place in `k`, and that of its weights in units of 32 bytes.
-    k: usize,
-    weights: usize,
-    /// As [`Panel`](super::tile::Panel) has them.
-    count: [[usize; 3]; 2],
+/// The weights of all panels in steps.
+#[derive(Debug)]
+pub(crate) struct Split {
+    steps: Vec<Step>,
+    /// A line for each step: four weights of 8 outputs of the one vector, then of the other.
+    lines: Lines,
+    /// Of each panel: its first step, the first of its second half, and the first of the next panel.
+    panels: Vec<[usize; 3]>,
 }
 
 impl Split {
-    /// Splits panels of weights, each with its sum.
-    pub(crate) fn new<'a>(panels: impl Iterator<Item = (&'a [KBlock], &'a [Line])>) -> Split {
-        let (mut k, mut quads, mut all) = (Vec::new(), Vec::<Quad>::new(), Vec::new());
-        for (sum, weights) in panels {
-            let mut steps = Steps {
-                k: k.len(),
-                weights: quads.len(),
-                count: [[0; 3]; 2],
-            };
-            for (half, [both, first, second]) in steps.count.iter_mut().enumerate() {
-                let mut rests = [Rests::default(), Rests::default()];
-                for (block, weights) in sum.iter().zip(weights.chunks_exact(BLOCK_LINES)) {
-                    for (quad, lines) in weights.as_chunks::<2>().0.iter().enumerate() {
-                        let a = block.a + 4 * quad as u32;
-                        let at = KBlock { a, quads: 1 };
-                        let mut of = lines.map(|line| line.words().as_chunks().0[half]);
-                        for (of, rests) in of.iter_mut().zip(&mut rests) {
-                            rests.push(at, take_rest(of));
-                        }
-                        if of != [[0; 8]; 2] {
-                            k.push(at);
-                            quads.extend(of);
-                            *both += 1;
-                        }
-                    }
-                }
-                [*first, *second] = rests.each_ref().map(|rests| rests.steps.len());
-                for (at, rest) in rests.into_iter().flat_map(|rests| rests.steps) {
-                    k.push(at);
-                    quads.push(rest);
-                }
-            }
-            all.push(steps);
-        }
-        // One more, for a panel may have none.
-        let mut lines = Lines::zeros(quads.len() / 2 + 1);
-        for (i, quad) in quads.into_iter().enumerate() {
-            lines[i / 2].words_mut()[8 * (i % 2)..][..8].copy_from_slice(&quad);
-        }
-        k.shrink_to_fit();
-        Split {
-            k,
-            lines,
-            panels: all,
-        }
-    }
-
-    /// Bytes of weights, and of where they belong.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.k)
-    }
-
-    /// A panel's sum, its steps and its weights.
-    pub(crate) fn panel(&self, panel: usize) -> (&[KBlock], [[usize; 3]; 2], *const Line) {
-        let Steps { k, weights, count } = self.panels[panel];
-        let steps: usize = count.iter().flatten().sum();
-        let first = self.lines.as_ptr().cast::<Quad>().wrapping_add(weights);
-        (&self.k[k..k + steps], count, first.cast())
-    }
-}
-
-/// What is left of the weights of a vector.
-#[derive(Debug, Default)]
-struct Rests {
-    steps: Vec<(KBlock, Quad)>,
-    /// What the last group's weights of each pair come to, those below zero and those above.
-    sums: [[[i16; 2]; 2]; 8],
-}
-
-impl Rests {
-    /// Appends a step, unless it multiplies zeros; before it, where the group's sums might not fit into 16 bits with it,
-    /// steps that do, up to the end of the group.
-    fn push(&mut self, at: KBlock, quad: Quad) {
-        if quad == [0; 8] {
-            return;
-        }
-        let added = |mut sums: [[[i16; 2]; 2]; 8]| {
-            for (sums, word) in sums.iter_mut().zip(quad) {
-                let weights = word.to_le_bytes().map(|byte| i16::from(byte as i8));
-                for (sums, pair) in sums.iter_mut().zip(weights.as_chunks::<2>().0) {
-                    sums[0] += pair[0].min(0) + pair[1].min(0);
-                    sums[1] += pair[0].max(0) + pair[1].max(0);
-                }
-            }
-            sums
+    /// Splits panels of weights, each with its sum, a part on each of so many threads.
+    pub(crate) fn new<'a>(
+        vectorized: Vectorized,
+        threads: usize,
+        panels: &[(&'a [KBlock], &'a [Line])],
+    ) -> Split {
+        let part = |panels: &[(&'a [KBlock], &'a [Line])]| -> Vec<[Vec<(Step, Line)>; 2]> {
+            let split = |&(sum, weights)| [0, 1].map(|half| split(vectorized, sum, weights, half));
+            panels.iter().map(split).collect()
         };
-        if self.steps.len().is_multiple_of(GROUP) {
-            self.sums = Default::default();
+        let each = panels.len().div_ceil(threads.max(1)).max(1);
+        let parts = std::thread::scope(|scope| {
+            let handles: Vec<_> = (panels.chunks(each).skip(1))
+                .map(|panels| scope.spawn(move || part(panels)))
+                .collect();
+            let first = panels.chunks(each).next().map(part);
+            let rest = handles.into_iter().map(|handle| {
+                handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            first.into_iter().chain(rest).flatten().collect::<Vec<_>>()
+        });
+        let count = parts.iter().flatten().map(Vec::len).sum();
+        let mut split = Split {
+            steps: Vec::with_capacity(count),
+            // One more, for a panel may have none.
+            lines: Lines::zeros(count + 1),
+            panels: Vec::with_capacity(panels.len()),
+        };
+        for halves in parts {
+            let mut ends = [split.steps.len(); 3];
+            for (half, end) in halves.into_iter().zip(&mut ends[1..]) {
+                for (step, line) in half {
+                    split.lines[split.steps.len()] = line;
+                    split.steps.push(step);
+                }
+                *end = split.steps.len();
+            }
+            split.panels.push(ends);
         }
-        let mut sums = added(self.sums);
-        if sums
-            .as_flattened()
-            .as_flattened()
-            .iter()
-            .any(|sum| sum.abs() > MOST)
-        {
-            let end = self.steps.len().next_multiple_of(GROUP);
-            self.steps.resize(end, (at, [0; 8]));
-            sums = added(Default::default());
-        }
-        self.steps.push((at, quad));
-        self.sums = sums;
+        split
+    }
+
+    /// Bytes of weights, and of what they are multiplied with.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.lines) + size_of_val(&*self.steps)
+    }
+
+    /// The steps of half a panel, and their weights.
+    pub(crate) fn half(&self, panel: usize, half: usize) -> (&[Step], *const Line) {
+        let [start, end] = [self.panels[panel][half], self.panels[panel][half + 1]];
+        (&self.steps[start..end], &raw const self.lines[start])
     }
 }
 
-/// Makes pairs of weights small enough, and returns what has been taken from them.
-fn take_rest(quad: &mut Quad) -> Quad {
-    let mut rest = [0; 8];
-    for (word, rest) in quad.iter_mut().zip(&mut rest) {
-        let mut bytes = word.to_le_bytes();
-        let mut left = [0; 4];
-        for (pair, left) in bytes
-            .as_chunks_mut()
-            .0
-            .iter_mut()
-            .zip(left.as_chunks_mut().0)
-        {
-            let [first, second] = pair.map(|byte| i16::from(byte as i8));
-            let fits = match second < 0 {
-                true => second.max(-MOST - first.min(0)),
-                false => second.min(MOST - first.max(0)),
+/// The steps of half a panel.
+fn split(
+    vectorized: Vectorized,
+    sum: &[KBlock],
+    weights: &[Line],
+    half: usize,
+) -> Vec<(Step, Line)> {
+    let mut steps = Vec::new();
+    for (block, weights) in sum.iter().zip(weights.chunks_exact(BLOCK_LINES)) {
+        let first = block.a as usize;
+        let end = first + 4 * block.quads as usize;
+        for window in (first / WINDOW * WINDOW..end).step_by(WINDOW) {
+            let column = |byte: usize| -> Column {
+                match (first..end).contains(&(window + byte)) {
+                    true => column(weights, window + byte - first, half),
+                    false => [0; 16],
+                }
             };
-            *pair = [first, fits].map(|weight| weight as u8);
-            *left = [0, (second - fits) as u8];
+            let columns: [Column; WINDOW] = std::array::from_fn(column);
+            let pairs = vectorized.run(Pair(&columns));
+            for pairs in pairs.chunks(2) {
+                let mut bytes = [NONE; 4];
+                bytes[..2 * pairs.len()].copy_from_slice(pairs.as_flattened());
+                let weight = |output: usize, byte: u8| match columns.get(usize::from(byte)) {
+                    Some(column) => column[output] as u8,
+                    None => 0,
+                };
+                let word = |output| u32::from_le_bytes(bytes.map(|byte| weight(output, byte)));
+                let step = Step {
+                    window: window as u32,
+                    bytes,
+                };
+                steps.push((step, Line::from_words(std::array::from_fn(word))));
+            }
         }
-        (*word, *rest) = (u32::from_le_bytes(bytes), u32::from_le_bytes(left));
     }
-    rest
+    steps
+}
+
+/// The weights of a byte of the input: for lanes 0 to 7, or 8 to 15, of the one vector, then of the other.
+type Column = [i16; 16];
+
+/// The column of a byte of a block.
+fn column(weights: &[Line], byte: usize, half: usize) -> Column {
+    std::array::from_fn(|output| {
+        let word = weights[byte / 4 * 2 + output / 8].words()[8 * half + output % 8];
+        i16::from(word.to_le_bytes()[byte % 4] as i8)
+    })
+}
+
+/// Pairs the bytes of a window so that no two products saturate; those whose weights are zeros are in none.
+struct Pair<'a>(&'a [Column; WINDOW]);
+
+impl Task for Pair<'_> {
+    type Output = Vec<[u8; 2]>;
+
+    /// Each time the byte with the fewest possible partners gets the one of these that has the fewest itself: of 16 bytes
+    /// that finds a partner for all but those that have none.
+    #[inline(always)]
+    fn run(self) -> Vec<[u8; 2]> {
+        // Bit by bit, the bytes that are left, and the possible partners of each.
+        let mut left = 0_u16;
+        let mut partners = [0_u16; WINDOW];
+        for (i, column) in self.0.iter().enumerate() {
+            if *column == [0; 16] {
+                continue;
+            }
+            for (j, other) in self.0.iter().enumerate().take(i) {
+                let mut most = 0;
+                for (a, b) in column.iter().zip(other) {
+                    most = most.max((a + b).abs());
+                }
+                let fit = u16::from(most <= MOST) & (left >> j);
+                partners[i] |= fit << j;
+                partners[j] |= fit << i;
+            }
+            left |= 1 << i;
+        }
+        let mut pairs = Vec::with_capacity(WINDOW);
+        let fewest = |among: u16, partners: &[u16; WINDOW], left: u16| {
+            let bytes = (0..WINDOW as u8).filter(|byte| among >> byte & 1 == 1);
+            bytes.min_by_key(|byte| (partners[usize::from(*byte)] & left).count_ones())
+        };
+        while let Some(byte) = fewest(left, &partners, left) {
+            left &= !(1 << byte);
+            let partner = fewest(partners[usize::from(byte)] & left, &partners, left);
+            left &= !partner.map_or(0, |partner| 1 << partner);
+            pairs.push([byte, partner.unwrap_or(NONE)]);
+        }
+        pairs
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn no_two_products_saturate_and_nothing_is_lost() {
-        for first in -128..=127_i8 {
-            for second in -128..=127_i8 {
-                let word = u32::from_le_bytes([first, second, second, first].map(|w| w as u8));
-                let mut kept = [word; 8];
-                let left = take_rest(&mut kept);
-                let weights = |quad: Quad| quad[7].to_le_bytes().map(|w| i16::from(w as i8));
-                let (kept, left) = (weights(kept), weights(left));
-                for (i, weight) in [first, second, second, first].into_iter().enumerate() {
-                    assert_eq!(kept[i] + left[i], i16::from(weight), "{first} {second}");
-                }
-                for pair in [kept, left].as_flattened().chunks(2) {
-                    for [a, b] in [[255, 255], [255, 0], [0, 255]] {
-                        let sum = a * i32::from(pair[0]) + b * i32::from(pair[1]);
-                        assert!(i16::try_from(sum).is_ok(), "{pair:?} of {first} {second}");
+    use super::*;
+    use crate::Isa;
+
+    proptest! {
+        #[test]
+        fn no_two_products_saturate_and_each_weight_is_multiplied_once(
+            bytes in prop::collection::vec(any::<u8>(), 64 * 32), quads in 1..=16_u32, a in 0..40_u32,
+            loud in 1..=128_i16,
+        ) {
+            let bytes = bytes.iter().map(|byte| (i16::from(*byte as i8) * loud / 128) as u8);
+            let words: Vec<u32> = (bytes.collect::<Vec<_>>().as_chunks().0.iter())
+                .map(|bytes| u32::from_le_bytes(*bytes))
+                .collect();
+            let mut lines: Vec<Line> =
+                words.as_chunks().0.iter().map(|words| Line::from_words(*words)).collect();
+            lines[2 * quads as usize..].fill(Line::ZERO);
+            let vectorized = Vectorized::new(Isa::Scalar).unwrap();
+            for half in 0..2 {
+                let mut seen = vec![[0_i16; 16]; 128];
+                for (Step { window, bytes }, line) in
+                    split(vectorized, &[KBlock { a, quads }], &lines, half)
+                {
+                    prop_assert_eq!(window as usize % WINDOW, 0);
+                    for output in 0..16 {
+                        let weights = line.words()[output].to_le_bytes().map(|w| i32::from(w as i8));
+                        for pair in [[weights[0], weights[1]], [weights[2], weights[3]]] {
+                            for [a, b] in [[255, 255], [255, 0], [0, 255]] {
+                                prop_assert!(i16::try_from(a * pair[0] + b * pair[1]).is_ok());
+                            }
+                        }
+                        for (byte, weight) in bytes.into_iter().zip(weights) {
+                            match byte {
+                                NONE => prop_assert_eq!(weight, 0),
+                                _ => seen[window as usize + usize::from(byte)][output] += weight as i16,
+                            }
+                        }
                     }
+                }
+                for (at, seen) in seen.into_iter().enumerate() {
+                    let byte = at.wrapping_sub(a as usize);
+                    let expected = match byte < 4 * quads as usize {
+                        true => column(&lines, byte, half),
+                        false => [0; 16],
+                    };
+                    prop_assert_eq!(seen, expected, "byte {}", at);
                 }
             }
         }
+    }
+
+    #[test]
+    fn large_weights_find_small_partners() {
+        // Two large and two small ones after each other: neighbours would saturate, and 4 steps do without any.
+        let columns: [Column; WINDOW] =
+            std::array::from_fn(|i| [if i % 4 < 2 { 127 } else { 1 }; 16]);
+        let pairs = Pair(&columns).run();
+        assert_eq!(pairs.len(), WINDOW / 2);
+        for [first, second] in pairs {
+            assert_ne!(first % 4 < 2, second % 4 < 2, "{first} with {second}");
+        }
+        let alone = Pair(&[[127; 16]; WINDOW]).run();
+        assert_eq!(alone.len(), WINDOW, "{alone:?}");
     }
 }

@@ -5,6 +5,7 @@
 //! 128 bits, put bytes in order. Where `f32` is stored, output `16 v + n` is in lane `n`.
 
 use super::requantize::Finish;
+use super::split::Step;
 use crate::nn::layout::line::Line;
 
 /// Outputs of a panel.
@@ -48,11 +49,9 @@ pub(crate) struct Panel<'a> {
     pub(crate) half: usize,
     /// The sum.
     pub(crate) k: &'a [KBlock],
-    /// Of [split](super::split) weights how many blocks, each a quad, are multiplied by weights of both vectors, of the
-    /// first and of the second one alone: first for lanes 0 to 7, then for lanes 8 to 15.
-    pub(crate) steps: [[usize; 3]; 2],
-    /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes; if they are split 32 bytes for each block and
-    /// vector, 8 outputs times four bytes.
+    /// Of [split](super::split) weights each half's steps in place of the sum, and their weights, a line each.
+    pub(crate) halves: [(&'a [Step], *const Line); 2],
+    /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes.
     pub(crate) b: *const Line,
     /// Two lines of `i32` that sums begin with.
     pub(crate) offset: *const Line,
@@ -63,6 +62,9 @@ pub(crate) struct Panel<'a> {
     /// Lines of the weights behind this panel's that each call fetches for each block of its own; zero for none.
     pub(crate) ahead: usize,
 }
+
+/// The halves of a panel whose weights are not split.
+pub(crate) const NO_HALVES: [(&[Step], *const Line); 2] = [(&[], std::ptr::null()); 2];
 
 /// Where a call reads and writes.
 #[derive(Debug, Clone, Copy)]

@@ -6,9 +6,10 @@ use super::scalar;
 use crate::nn::int8::requantize::{Finish, Own, Quantization, Residual};
 use crate::nn::int8::split::Split;
 use crate::nn::int8::tile::{
-    BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target,
+    BLOCK_LINES, FLOAT, KBlock, Kind, NO_HALVES, PLAIN, Panel, RESIDUAL, SUM, Target,
 };
 use crate::nn::layout::line::Line;
+use crate::{Isa, Vectorized};
 
 /// A panel and pixels, with all that they point to.
 #[derive(Debug, Clone)]
@@ -110,24 +111,20 @@ impl Sample {
         let panel = Panel {
             half: 0,
             k: &k,
-            steps: [[0; 3]; 2],
+            halves: NO_HALVES,
             b: b.as_ptr(),
             offset: offset.as_ptr(),
             factor: factor.as_ptr(),
             finish: &finish,
             ahead: 0,
         };
-        let split = self.split.then(|| Split::new([(&*k, &*b)].into_iter()));
+        let vectorized = Vectorized::new(Isa::Scalar).expect("plain Rust");
+        let split = self.split.then(|| Split::new(vectorized, 1, &[(&k, &b)]));
         let panel = match &split {
             None => panel,
             Some(split) => {
-                let (k, steps, b) = split.panel(0);
-                Panel {
-                    k,
-                    steps,
-                    b,
-                    ..panel
-                }
+                let halves = [0, 1].map(|half| split.half(0, half));
+                Panel { halves, ..panel }
             }
         };
         kernel(
@@ -183,6 +180,7 @@ impl Random {
 #[cfg(target_arch = "x86_64")]
 mod tests {
     use super::*;
+    use crate::Int8Unit;
     use crate::nn::conv::calls::Calls;
     use crate::nn::int8::amx::{self, Series};
     use crate::nn::int8::tile::TileFn;
@@ -190,7 +188,6 @@ mod tests {
     use crate::nn::micro::amx::release;
     use crate::nn::micro::oracle::amx_model::Model;
     use crate::nn::micro::series::GROUP;
-    use crate::{Int8Unit, Isa};
 
     fn vectors(sample: &Sample, kernels: &[TileFn], halves: usize) -> Vec<Line> {
         let kernel = kernels[sample.pixels - 1];
