@@ -7,6 +7,7 @@
 use core::arch::x86_64::*;
 
 use super::requantize::{Own, SHIFT};
+use super::split::{Half, Step};
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
@@ -195,19 +196,51 @@ unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
     stride: usize,
 ) {
     let half = panel.half;
-    let (steps, mut b) = panel.halves[half];
-    let ones = _mm256_set1_epi16(1);
+    let Half {
+        neighbours,
+        shuffled,
+        b,
+    } = panel.halves[half];
     // SAFETY: two lines.
     let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
     let mut sums = [offset; PIXELS];
+    // SAFETY: the steps' weights are there by the caller's promise, as their bytes and all that is finished.
+    unsafe {
+        add_steps::<PIXELS, false>(&mut sums, neighbours, b, (at.a, stride));
+        add_steps::<PIXELS, true>(&mut sums, shuffled, b.add(neighbours.len()), (at.a, stride));
+        finish_all::<PIXELS, KIND>(panel, at, sums);
+    }
+}
+
+/// Adds the products of steps of one kind.
+///
+/// # Safety
+/// The CPU has AVX2; there is a line of weights for each step and what it reads of each pixel: four bytes, or a window.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_steps<const PIXELS: usize, const SHUFFLED: bool>(
+    sums: &mut [[__m256i; 2]; PIXELS],
+    steps: &[Step],
+    mut b: *const Line,
+    (a, stride): (*const u8, usize),
+) {
+    let ones = _mm256_set1_epi16(1);
     for step in steps {
         let order = _mm256_set1_epi32(i32::from_le_bytes(step.bytes));
-        // SAFETY: the step's weights, and the first pixel's window, which ends where its line does at the latest.
-        let (weights, a) = unsafe { ([load(b, 0), load(b, 1)], at.a.add(step.window as usize)) };
+        // SAFETY: the step's weights, and what it reads of the first pixel.
+        let (weights, a) = unsafe { ([load(b, 0), load(b, 1)], a.add(step.a as usize)) };
         for (p, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the window of a pixel.
-            let window = unsafe { _mm_loadu_si128(a.add(p * stride).cast()) };
-            let quad = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(window), order);
+            // SAFETY: what it reads of this pixel.
+            let quad = unsafe {
+                let a = a.add(p * stride);
+                match SHUFFLED {
+                    true => {
+                        let window = _mm256_broadcastsi128_si256(_mm_loadu_si128(a.cast()));
+                        _mm256_shuffle_epi8(window, order)
+                    }
+                    false => _mm256_set1_epi32(a.cast::<i32>().read_unaligned()),
+                }
+            };
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 let pairs = _mm256_maddubs_epi16(quad, weights);
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
@@ -216,8 +249,6 @@ unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
         // SAFETY: the next step's, or the end.
         b = unsafe { b.add(1) };
     }
-    // SAFETY: by the caller's promise.
-    unsafe { finish_all::<PIXELS, KIND>(panel, at, sums) };
 }
 
 /// Stores the results of half a panel.

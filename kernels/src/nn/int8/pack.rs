@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::requantize::Finish;
 use super::requantize::LARGEST_SUM;
-use super::split::Split;
-use super::tile::{BLOCK_LINES, KBlock, Kind, NO_HALVES, PANEL, Panel, lane};
+use super::split::{Half, Split};
+use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Panel, lane};
 use crate::nn::arena::memory::Lines;
 use crate::nn::layer::Unsupported;
 use crate::nn::layout::line::Line;
@@ -219,7 +219,7 @@ impl Packed {
             }
             Weights::Whole(lines) => {
                 let b = &raw const lines[panel * self.blocks * BLOCK_LINES];
-                (of(sums, panel), b, NO_HALVES)
+                (of(sums, panel), b, [Half::NONE; 2])
             }
         };
         Panel {

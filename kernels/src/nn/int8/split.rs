@@ -1,9 +1,10 @@
 //! Weights for `vpmaddubsw`, which multiplies bytes four at a time but adds two products in 16 bits, where 255 × 127 × 2
 //! does not fit.
 //!
-//! So inputs are paired whose weights are small enough together, for all outputs of a step: any two of 16 neighbouring
-//! bytes, which a shuffle puts side by side. Of so many nearly all find a partner; one that finds none is multiplied
-//! alone. What multiplies zeros only is left out. A sum of integers has no order, so it is the same.
+//! So inputs are paired whose weights are small enough together, for all outputs of a step: four neighbours as they lie
+//! where that fits, else any two of 16, which a shuffle puts side by side. Of so many nearly all find a partner; one that
+//! finds none is multiplied alone. What multiplies zeros only is left out. A sum of integers has no order, so it is the
+//! same.
 
 use super::tile::{BLOCK_LINES, KBlock};
 use crate::nn::arena::memory::Lines;
@@ -22,21 +23,45 @@ const NONE: u8 = 0x80;
 /// Four bytes of the input times half a panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Bytes from a pixel's first to the window.
-    pub(crate) window: u32,
-    /// Which of the window's bytes, the first and the second two of which are added in 16 bits.
+    /// Bytes from a pixel's first to the window, or to four neighbours.
+    pub(crate) a: u32,
+    /// Which of the window's bytes, the first and the second two of which are added in 16 bits; of no meaning for
+    /// neighbours.
     pub(crate) bytes: [u8; 4],
+}
+
+/// The steps of half a panel, and a line of weights for each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Half<'a> {
+    /// Of four neighbours.
+    pub(crate) neighbours: &'a [Step],
+    /// Of any bytes of a window.
+    pub(crate) shuffled: &'a [Step],
+    /// Four weights of 8 outputs of the one vector, then of the other; those of the neighbours first.
+    pub(crate) b: *const Line,
+}
+
+impl Half<'_> {
+    /// No steps.
+    pub(crate) const NONE: Half<'static> = Half {
+        neighbours: &[],
+        shuffled: &[],
+        b: std::ptr::null(),
+    };
 }
 
 /// The weights of all panels in steps.
 #[derive(Debug)]
 pub(crate) struct Split {
     steps: Vec<Step>,
-    /// A line for each step: four weights of 8 outputs of the one vector, then of the other.
+    /// As [`Half::b`] has them.
     lines: Lines,
-    /// Of each panel: its first step, the first of its second half, and the first of the next panel.
-    panels: Vec<[usize; 3]>,
+    /// Of each half of each panel: its first step, the first of a window, and the end.
+    panels: Vec<[[usize; 3]; 2]>,
 }
+
+/// The steps of half a panel with their weights: of neighbours, and of windows.
+type Steps = [Vec<(Step, Line)>; 2];
 
 impl Split {
     /// Splits panels of weights, each with its sum, a part on each of so many threads.
@@ -45,7 +70,7 @@ impl Split {
         threads: usize,
         panels: &[(&'a [KBlock], &'a [Line])],
     ) -> Split {
-        let part = |panels: &[(&'a [KBlock], &'a [Line])]| -> Vec<[Vec<(Step, Line)>; 2]> {
+        let part = |panels: &[(&'a [KBlock], &'a [Line])]| -> Vec<[Steps; 2]> {
             let split = |&(sum, weights)| [0, 1].map(|half| split(vectorized, sum, weights, half));
             panels.iter().map(split).collect()
         };
@@ -62,7 +87,7 @@ impl Split {
             });
             first.into_iter().chain(rest).flatten().collect::<Vec<_>>()
         });
-        let count = parts.iter().flatten().map(Vec::len).sum();
+        let count = parts.iter().flatten().flatten().map(Vec::len).sum();
         let mut split = Split {
             steps: Vec::with_capacity(count),
             // One more, for a panel may have none.
@@ -70,15 +95,18 @@ impl Split {
             panels: Vec::with_capacity(panels.len()),
         };
         for halves in parts {
-            let mut ends = [split.steps.len(); 3];
-            for (half, end) in halves.into_iter().zip(&mut ends[1..]) {
-                for (step, line) in half {
-                    split.lines[split.steps.len()] = line;
-                    split.steps.push(step);
+            let places = halves.map(|half| {
+                let mut ends = [split.steps.len(); 3];
+                for (steps, end) in half.into_iter().zip(&mut ends[1..]) {
+                    for (step, line) in steps {
+                        split.lines[split.steps.len()] = line;
+                        split.steps.push(step);
+                    }
+                    *end = split.steps.len();
                 }
-                *end = split.steps.len();
-            }
-            split.panels.push(ends);
+                ends
+            });
+            split.panels.push(places);
         }
         split
     }
@@ -88,21 +116,20 @@ impl Split {
         size_of_val(&*self.lines) + size_of_val(&*self.steps)
     }
 
-    /// The steps of half a panel, and their weights.
-    pub(crate) fn half(&self, panel: usize, half: usize) -> (&[Step], *const Line) {
-        let [start, end] = [self.panels[panel][half], self.panels[panel][half + 1]];
-        (&self.steps[start..end], &raw const self.lines[start])
+    /// The steps of half a panel.
+    pub(crate) fn half(&self, panel: usize, half: usize) -> Half<'_> {
+        let [start, shuffled, end] = self.panels[panel][half];
+        Half {
+            neighbours: &self.steps[start..shuffled],
+            shuffled: &self.steps[shuffled..end],
+            b: &raw const self.lines[start],
+        }
     }
 }
 
 /// The steps of half a panel.
-fn split(
-    vectorized: Vectorized,
-    sum: &[KBlock],
-    weights: &[Line],
-    half: usize,
-) -> Vec<(Step, Line)> {
-    let mut steps = Vec::new();
+fn split(vectorized: Vectorized, sum: &[KBlock], weights: &[Line], half: usize) -> Steps {
+    let mut steps = Steps::default();
     for (block, weights) in sum.iter().zip(weights.chunks_exact(BLOCK_LINES)) {
         let first = block.a as usize;
         let end = first + 4 * block.quads as usize;
@@ -114,20 +141,24 @@ fn split(
                 }
             };
             let columns: [Column; WINDOW] = std::array::from_fn(column);
-            let pairs = vectorized.run(Pair(&columns));
-            for pairs in pairs.chunks(2) {
-                let mut bytes = [NONE; 4];
-                bytes[..2 * pairs.len()].copy_from_slice(pairs.as_flattened());
+            let Paired { neighbours, pairs } = vectorized.run(Pair(&columns));
+            let step = |a: usize, bytes: [u8; 4]| {
                 let weight = |output: usize, byte: u8| match columns.get(usize::from(byte)) {
                     Some(column) => column[output] as u8,
                     None => 0,
                 };
                 let word = |output| u32::from_le_bytes(bytes.map(|byte| weight(output, byte)));
-                let step = Step {
-                    window: window as u32,
-                    bytes,
-                };
-                steps.push((step, Line::from_words(std::array::from_fn(word))));
+                let step = Step { a: a as u32, bytes };
+                (step, Line::from_words(std::array::from_fn(word)))
+            };
+            for quad in (0..4).filter(|quad| neighbours >> (4 * quad) & 1 == 1) {
+                let bytes = [0, 1, 2, 3].map(|i| 4 * quad + i);
+                steps[0].push(step(window + 4 * usize::from(quad), bytes));
+            }
+            for pairs in pairs.chunks(2) {
+                let mut bytes = [NONE; 4];
+                bytes[..2 * pairs.len()].copy_from_slice(pairs.as_flattened());
+                steps[1].push(step(window, bytes));
             }
         }
     }
@@ -148,15 +179,22 @@ fn column(weights: &[Line], byte: usize, half: usize) -> Column {
 /// Pairs the bytes of a window so that no two products saturate; those whose weights are zeros are in none.
 struct Pair<'a>(&'a [Column; WINDOW]);
 
-impl Task for Pair<'_> {
-    type Output = Vec<[u8; 2]>;
+/// How the bytes of a window are multiplied.
+#[derive(Debug)]
+struct Paired {
+    /// Bit by bit the bytes whose four neighbours are multiplied as they lie.
+    neighbours: u16,
+    /// The others' pairs.
+    pairs: Vec<[u8; 2]>,
+}
 
-    /// Each time the byte with the fewest possible partners gets the one of these that has the fewest itself: of 16 bytes
-    /// that finds a partner for all but those that have none.
+impl Task for Pair<'_> {
+    type Output = Paired;
+
     #[inline(always)]
-    fn run(self) -> Vec<[u8; 2]> {
-        // Bit by bit, the bytes that are left, and the possible partners of each.
-        let mut left = 0_u16;
+    fn run(self) -> Paired {
+        // Bit by bit, the bytes that are multiplied at all, and the possible partners of each.
+        let mut all = 0_u16;
         let mut partners = [0_u16; WINDOW];
         for (i, column) in self.0.iter().enumerate() {
             if *column == [0; 16] {
@@ -167,25 +205,54 @@ impl Task for Pair<'_> {
                 for (a, b) in column.iter().zip(other) {
                     most = most.max((a + b).abs());
                 }
-                let fit = u16::from(most <= MOST) & (left >> j);
+                let fit = u16::from(most <= MOST) & (all >> j);
                 partners[i] |= fit << j;
                 partners[j] |= fit << i;
             }
-            left |= 1 << i;
+            all |= 1 << i;
         }
-        let mut pairs = Vec::with_capacity(WINDOW);
-        let fewest = |among: u16, partners: &[u16; WINDOW], left: u16| {
-            let bytes = (0..WINDOW as u8).filter(|byte| among >> byte & 1 == 1);
-            bytes.min_by_key(|byte| (partners[usize::from(*byte)] & left).count_ones())
+        let mut neighbours = 0;
+        for quad in (0..WINDOW).step_by(4) {
+            let fit = |byte: usize| partners[byte] >> (byte + 1) & 1 == 1;
+            if fit(quad) && fit(quad + 2) {
+                neighbours |= 0b1111 << quad;
+            }
+        }
+        let pairs = matched(all & !neighbours, &partners);
+        let steps = |neighbours: u16, pairs: usize| {
+            neighbours.count_ones() as usize / 4 + pairs.div_ceil(2)
         };
-        while let Some(byte) = fewest(left, &partners, left) {
-            left &= !(1 << byte);
-            let partner = fewest(partners[usize::from(byte)] & left, &partners, left);
-            left &= !partner.map_or(0, |partner| 1 << partner);
-            pairs.push([byte, partner.unwrap_or(NONE)]);
+        let count = steps(neighbours, pairs.len());
+        if count > steps(all, 0) {
+            // All together find more partners.
+            let pairs = matched(all, &partners);
+            if steps(0, pairs.len()) < count {
+                return Paired {
+                    neighbours: 0,
+                    pairs,
+                };
+            }
         }
-        pairs
+        Paired { neighbours, pairs }
     }
+}
+
+/// Pairs of those bytes: each time the one with the fewest possible partners gets the one of these that has the fewest
+/// itself. Of 16 bytes that finds a partner for all but those that have none.
+#[inline(always)]
+fn matched(mut left: u16, partners: &[u16; WINDOW]) -> Vec<[u8; 2]> {
+    let mut pairs = Vec::with_capacity(WINDOW);
+    let fewest = |among: u16, left: u16| {
+        let bytes = (0..WINDOW as u8).filter(|byte| among >> byte & 1 == 1);
+        bytes.min_by_key(|byte| (partners[usize::from(*byte)] & left).count_ones())
+    };
+    while let Some(byte) = fewest(left, left) {
+        left &= !(1 << byte);
+        let partner = fewest(partners[usize::from(byte)] & left, left);
+        left &= !partner.map_or(0, |partner| 1 << partner);
+        pairs.push([byte, partner.unwrap_or(NONE)]);
+    }
+    pairs
 }
 
 #[cfg(test)]
@@ -211,10 +278,13 @@ mod tests {
             let vectorized = Vectorized::new(Isa::Scalar).unwrap();
             for half in 0..2 {
                 let mut seen = vec![[0_i16; 16]; 128];
-                for (Step { window, bytes }, line) in
-                    split(vectorized, &[KBlock { a, quads }], &lines, half)
-                {
-                    prop_assert_eq!(window as usize % WINDOW, 0);
+                let steps = split(vectorized, &[KBlock { a, quads }], &lines, half);
+                let neighbours = steps[0].len();
+                for (i, (Step { a, bytes }, line)) in steps.into_iter().flatten().enumerate() {
+                    let (window, bytes) = match i < neighbours {
+                        true => (a, [0, 1, 2, 3]),
+                        false => (a, bytes),
+                    };
                     for output in 0..16 {
                         let weights = line.words()[output].to_le_bytes().map(|w| i32::from(w as i8));
                         for pair in [[weights[0], weights[1]], [weights[2], weights[3]]] {
@@ -247,12 +317,14 @@ mod tests {
         // Two large and two small ones after each other: neighbours would saturate, and 4 steps do without any.
         let columns: [Column; WINDOW] =
             std::array::from_fn(|i| [if i % 4 < 2 { 127 } else { 1 }; 16]);
-        let pairs = Pair(&columns).run();
-        assert_eq!(pairs.len(), WINDOW / 2);
+        let Paired { neighbours, pairs } = Pair(&columns).run();
+        assert_eq!((neighbours, pairs.len()), (0, WINDOW / 2));
         for [first, second] in pairs {
             assert_ne!(first % 4 < 2, second % 4 < 2, "{first} with {second}");
         }
-        let alone = Pair(&[[127; 16]; WINDOW]).run();
+        let alone = Pair(&[[127; 16]; WINDOW]).run().pairs;
         assert_eq!(alone.len(), WINDOW, "{alone:?}");
+        let Paired { neighbours, pairs } = Pair(&[[64; 16]; WINDOW]).run();
+        assert_eq!((neighbours, pairs.len()), (u16::MAX, 0));
     }
 }

@@ -5,7 +5,7 @@
 //! 128 bits, put bytes in order. Where `f32` is stored, output `16 v + n` is in lane `n`.
 
 use super::requantize::Finish;
-use super::split::Step;
+use super::split::Half;
 use crate::nn::layout::line::Line;
 
 /// Outputs of a panel.
@@ -49,8 +49,8 @@ pub(crate) struct Panel<'a> {
     pub(crate) half: usize,
     /// The sum.
     pub(crate) k: &'a [KBlock],
-    /// Of [split](super::split) weights each half's steps in place of the sum, and their weights, a line each.
-    pub(crate) halves: [(&'a [Step], *const Line); 2],
+    /// Of [split](super::split) weights each half's steps, in place of the sum and its weights.
+    pub(crate) halves: [Half<'a>; 2],
     /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes.
     pub(crate) b: *const Line,
     /// Two lines of `i32` that sums begin with.
@@ -62,9 +62,6 @@ pub(crate) struct Panel<'a> {
     /// Lines of the weights behind this panel's that each call fetches for each block of its own; zero for none.
     pub(crate) ahead: usize,
 }
-
-/// The halves of a panel whose weights are not split.
-pub(crate) const NO_HALVES: [(&[Step], *const Line); 2] = [(&[], std::ptr::null()); 2];
 
 /// Where a call reads and writes.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::scalar;
 use crate::nn::int8::requantize::{Finish, Own, Quantization, Residual};
-use crate::nn::int8::split::Split;
+use crate::nn::int8::split::{Half, Split};
 use crate::nn::int8::tile::{
-    BLOCK_LINES, FLOAT, KBlock, Kind, NO_HALVES, PLAIN, Panel, RESIDUAL, SUM, Target,
+    BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target,
 };
 use crate::nn::layout::line::Line;
 use crate::{Isa, Vectorized};
@@ -111,7 +111,7 @@ impl Sample {
         let panel = Panel {
             half: 0,
             k: &k,
-            halves: NO_HALVES,
+            halves: [Half::NONE; 2],
             b: b.as_ptr(),
             offset: offset.as_ptr(),
             factor: factor.as_ptr(),

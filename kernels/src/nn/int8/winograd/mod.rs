@@ -20,7 +20,8 @@ use self::products::{MAX_TILES, Products};
 use self::transform::{Forward, Inverse};
 use super::pack::{QuantizedWeights, offset};
 use super::requantize::Finish;
-use super::tile::{Kind, NO_HALVES, PANEL, Panel, lane};
+use super::split::Half;
+use super::tile::{Kind, PANEL, Panel, lane};
 use crate::nn::arena::memory::Lines;
 use crate::nn::arena::scratch::{Scratch, share};
 use crate::nn::arithmetic::Arithmetic;
@@ -251,7 +252,7 @@ impl Winograd {
                 panel: Panel {
                     half: 0,
                     k: &[],
-                    halves: NO_HALVES,
+                    halves: [Half::NONE; 2],
                     b: std::ptr::null(),
                     offset: &raw const self.offsets[2 * panel],
                     factor: &raw const self.factors[2 * panel],
