@@ -11,7 +11,6 @@ use super::tile::{Kind, Panel, Target, TileFn};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::Int8Unit;
-use crate::nn::arena::scratch::share;
 use crate::nn::arithmetic::Arithmetic;
 #[cfg(target_arch = "x86_64")]
 use crate::nn::conv::calls::Calls;
@@ -134,25 +133,34 @@ impl Pixels {
             Pixels::Neighbours(kernels, rows) => {
                 let width = part.row.unwrap_or(rows.width);
                 let tiles = width.div_ceil(kernels.len());
-                let halves = (0..rows.halves).map(|half| Panel { half, ..*panel });
-                for (panel, unit) in
-                    halves.flat_map(|panel| part.units.clone().map(move |unit| (panel, unit)))
-                {
-                    let columns = share(width, unit % tiles, tiles);
-                    let [input, output, residual] = rows.starts[unit / tiles];
-                    let line = |lines: usize| (lines + columns.start) * size_of::<Line>();
-                    // SAFETY: inside of the values by the geometry that `new` was given.
-                    unsafe {
-                        let target = Target {
-                            a: at.a.add(input + columns.start * rows.distance),
-                            out: at.out.add(line(output)),
-                            residual: match at.residual.is_null() {
-                                true => at.residual,
-                                false => at.residual.add(line(residual)),
-                            },
-                            ..at
-                        };
-                        kernels[columns.len() - 1](&panel, target, rows.distance);
+                // The first tiles of a row have one pixel more than the others.
+                let [least, more] = [width / tiles, width % tiles];
+                let first = [part.units.start / tiles, part.units.start % tiles];
+                for half in 0..rows.halves {
+                    let panel = Panel { half, ..*panel };
+                    let [mut row, mut tile] = first;
+                    for _ in part.units.clone() {
+                        let column = tile * least + tile.min(more);
+                        let pixels = least + usize::from(tile < more);
+                        let [input, output, residual] = rows.starts[row];
+                        let line = |lines: usize| (lines + column) * size_of::<Line>();
+                        // SAFETY: inside of the values by the geometry that `new` was given.
+                        unsafe {
+                            let target = Target {
+                                a: at.a.add(input + column * rows.distance),
+                                out: at.out.add(line(output)),
+                                residual: match at.residual.is_null() {
+                                    true => at.residual,
+                                    false => at.residual.add(line(residual)),
+                                },
+                                ..at
+                            };
+                            kernels[pixels - 1](&panel, target, rows.distance);
+                        }
+                        tile += 1;
+                        if tile == tiles {
+                            [row, tile] = [row + 1, 0];
+                        }
                     }
                 }
             }

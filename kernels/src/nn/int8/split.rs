@@ -285,8 +285,8 @@ mod tests {
                         true => (a, [0, 1, 2, 3]),
                         false => (a, bytes),
                     };
-                    for output in 0..16 {
-                        let weights = line.words()[output].to_le_bytes().map(|w| i32::from(w as i8));
+                    for (output, word) in line.words().iter().enumerate() {
+                        let weights = word.to_le_bytes().map(|w| i32::from(w as i8));
                         for pair in [[weights[0], weights[1]], [weights[2], weights[3]]] {
                             for [a, b] in [[255, 255], [255, 0], [0, 255]] {
                                 prop_assert!(i16::try_from(a * pair[0] + b * pair[1]).is_ok());

@@ -8,6 +8,7 @@ use super::depthwise::Depthwise;
 use super::first::FirstConv;
 use super::lines::LineConversion;
 use super::pointwise::{Add, GlobalMean, Map, MaxPool};
+#[cfg(target_arch = "x86_64")]
 use super::winograd::Winograd;
 use crate::nn::arena::scratch::Scratch;
 use crate::nn::layout::input::Input;
@@ -22,6 +23,7 @@ pub(crate) enum Int8Work {
     /// A convolution of the network's input of that number, straight from its images.
     First(usize, Box<FirstConv>),
     Conv(Box<Conv>),
+    #[cfg(target_arch = "x86_64")]
     Winograd(Box<Winograd>),
     Depthwise(Box<Depthwise>),
     MaxPool(MaxPool),
@@ -67,18 +69,22 @@ impl Int8Work {
 
     /// Whether it reads each pixel of a value that it adds just before it writes that pixel's result.
     pub(crate) fn convolves(&self) -> bool {
-        matches!(self, Int8Work::Conv(_) | Int8Work::Winograd(_))
+        match self {
+            Int8Work::Conv(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Int8Work::Winograd(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether it is a layer, with weights.
     pub(crate) fn is_layer(&self) -> bool {
-        matches!(
-            self,
-            Int8Work::First(..)
-                | Int8Work::Conv(_)
-                | Int8Work::Winograd(_)
-                | Int8Work::Depthwise(_)
-        )
+        match self {
+            Int8Work::First(..) | Int8Work::Conv(_) | Int8Work::Depthwise(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Int8Work::Winograd(_) => true,
+            _ => false,
+        }
     }
 
     /// How the work is ordered and cut, for people; empty where there is nothing to choose.
@@ -93,6 +99,7 @@ impl Int8Work {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Int8Work::Conv(conv) => conv.bytes(),
+            #[cfg(target_arch = "x86_64")]
             Int8Work::Winograd(winograd) => winograd.bytes(),
             Int8Work::Depthwise(depthwise) => depthwise.bytes(),
             Int8Work::First(_, first) => first.bytes(),
@@ -141,6 +148,7 @@ impl Int8Work {
                 Int8Work::Conv(conv) => {
                     conv.run(lead, reads[0], reads.get(1).copied(), to(), images);
                 }
+                #[cfg(target_arch = "x86_64")]
                 Int8Work::Winograd(winograd) => {
                     let views = (reads[0], reads.get(1).copied(), to());
                     winograd.run(lead, views, images, &site.scratch);

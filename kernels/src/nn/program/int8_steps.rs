@@ -14,6 +14,7 @@ use crate::nn::int8::pack::QuantizedWeights;
 use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Own, Quantization, Residual, is_bounded};
 use crate::nn::int8::tile::Kind;
+#[cfg(target_arch = "x86_64")]
 use crate::nn::int8::winograd::Winograd;
 use crate::nn::int8::work::Int8Work;
 use crate::nn::layer::Unsupported;
@@ -218,6 +219,7 @@ impl Builder {
                 let depthwise = Depthwise::new(self.arithmetic, shape, about, &source, finish)?;
                 (Int8Work::Depthwise(Box::new(depthwise)), " depthwise")
             }
+            #[cfg(target_arch = "x86_64")]
             false if Winograd::fits(self.arithmetic, shape, about, &source) => {
                 let winograd = Winograd::new(self.arithmetic, shape, about, &source, finish)?;
                 let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));

@@ -50,6 +50,10 @@ pub(crate) struct Cut {
 /// Calls a task with each number below a count, on one thread or several.
 pub(crate) type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
+/// The phases of a chunk: called with what runs the tasks of one, with the threads that do, the chunk's tiles and the slot of
+/// memory that it has for itself.
+pub(crate) type Phases<'a> = &'a (dyn Fn(ForEach<'_>, usize, Range<usize>, usize) + Sync);
+
 /// What decides how tiles are cut.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cutter {
@@ -101,14 +105,8 @@ impl Cutter {
 }
 
 impl Cut {
-    /// Calls `phases` with each chunk's tiles and the slot of memory that it has for itself, with what runs the tasks of a
-    /// phase, and on how many threads.
-    pub(crate) fn for_each(
-        self,
-        lead: &Lead<'_>,
-        scratch: &Scratch,
-        phases: &(dyn Fn(ForEach<'_>, usize, Range<usize>, usize) + Sync),
-    ) {
+    /// Calls `phases` for each chunk.
+    pub(crate) fn for_each(self, lead: &Lead<'_>, scratch: &Scratch, phases: Phases<'_>) {
         let tiles = |number| share(self.total, number, self.chunks);
         if self.private {
             scratch.for_each(lead, self.chunks, &|slot, number| {

@@ -90,6 +90,48 @@ proptest! {
 }
 
 #[test]
+fn the_algorithm_of_a_3_by_3_window_is_the_one_that_pays() {
+    let moving = SlidingWindow {
+        kernel: [3, 3],
+        stride: [1, 1],
+        pad_before: [1, 1],
+        output: [4, 4],
+    };
+    let one = Quantization {
+        scale: 1.0,
+        zero: 3,
+    };
+    for arithmetic in arithmetics() {
+        let mut b = Builder::new(arithmetic, vec![[64, 4, 4]], 1, 1);
+        let image = b.int8_enter("image", 0, one, 1);
+        let (weights, scales, bias) = (vec![127; 64 * 64 * 9], vec![1e-3; 64], vec![0; 64]);
+        let layer = Int8Conv {
+            moving,
+            groups: 1,
+            outputs: 64,
+            weights: &weights,
+            scales: &scales,
+            bias: &bias,
+            residual: None,
+            relu: false,
+            most: f32::INFINITY,
+            output: Some(one),
+            border: 0,
+        };
+        b.int8_conv("conv", image, &layer).unwrap();
+        let kinds: Vec<String> = (b.finish().profile().into_iter())
+            .map(|step| step.kind)
+            .filter(|kind| kind.starts_with("conv"))
+            .collect();
+        let expected = match arithmetic.features().int8 {
+            None => "conv 3×3/1 winograd int8",
+            Some(_) => "conv 3×3/1 int8",
+        };
+        assert_eq!(kinds, [expected], "{arithmetic:?}");
+    }
+}
+
+#[test]
 fn sums_that_are_not_exact_are_refused() {
     let Some(arithmetic) = arithmetics().pop() else {
         return;

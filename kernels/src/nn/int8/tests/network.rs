@@ -294,7 +294,8 @@ impl Network {
         let shape = [narrow, height, width];
         let size = [1, 3, 5, 7][random.below(4)];
         let deep = Layer::new(random, shape, (narrow, narrow), size, [1, 1]);
-        let last = Layer::new(random, shape, (wide, 1), 1, [1, 1]);
+        let size = 1 + 2 * random.below(2);
+        let last = Layer::new(random, shape, (wide, 1), size, [1, 1]);
         let count = 2 + random.below(90);
         Network {
             image,
@@ -353,8 +354,9 @@ impl Network {
             .int8_conv("inner", spread, &self.inner.add(None, border, false))
             .unwrap();
         let added = self.deep_adds.then_some(inner);
+        let border = border_of(self.deep.moving.output, &self.last);
         let deep = b
-            .int8_conv("deep", inner, &self.deep.add(added, 0, false))
+            .int8_conv("deep", inner, &self.deep.add(added, border, false))
             .unwrap();
         let last = b
             .int8_conv("last", deep, &self.last.add(Some(beside), 1, false))

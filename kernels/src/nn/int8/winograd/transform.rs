@@ -182,16 +182,15 @@ impl Inverse<'_> {
                 let mut sums = [[[_mm256_setzero_si256(); 2]; 2]; 2];
                 for vector in 0..2 {
                     let mut halfway = [[Sums(_mm256_setzero_si256()); 4]; 2];
-                    for x in 0..4 {
+                    let [upper, lower] = &mut halfway;
+                    for (x, (upper, lower)) in upper.iter_mut().zip(lower).enumerate() {
                         let mut m = [Sums(_mm256_setzero_si256()); 4];
                         for (y, m) in m.iter_mut().enumerate() {
                             let line = (4 * y + x) * chunk.m_pitch + at + half;
                             // SAFETY: inside of the chunk's memory.
                             *m = Sums(unsafe { load(chunk.m.add(line), vector) });
                         }
-                        let [upper, lower] = inverse(m);
-                        halfway[0][x] = upper;
-                        halfway[1][x] = lower;
+                        [*upper, *lower] = inverse(m);
                     }
                     // SAFETY: a panel has two lines.
                     let offset = unsafe { load(self.panel.offset.add(vector), half) };
