@@ -123,6 +123,7 @@ impl Depthwise {
                         }),
                         to: output.line(image, block, row, 0).cast(),
                         pixels: plane.width,
+                        channels: (self.shape.outputs - 64 * block).min(64),
                     });
                 }
             }

@@ -47,6 +47,8 @@ pub(crate) struct Row<'a> {
     pub(crate) to: *mut u8,
     /// How many there are; at least one.
     pub(crate) pixels: usize,
+    /// Channels of the block, 1 to 64; those behind them may be computed, or hold anything.
+    pub(crate) channels: usize,
 }
 
 /// A kernel for the window that it was chosen for. Pixels may be computed more than once.
@@ -124,7 +126,7 @@ macro_rules! row_kernels {
         unsafe fn row<const KIND: u8, const H: usize, const W: usize, const STRIDE: usize>(
             row: &Row<'_>,
         ) {
-            for part in 0..$parts {
+            for part in 0..(row.channels * $parts).div_ceil(64) {
                 if row.pixels < $pixels {
                     for pixel in 0..row.pixels {
                         // SAFETY: a pixel of the row.
@@ -257,7 +259,7 @@ macro_rules! row_kernels {
         #[target_feature(enable = $features)]
         unsafe fn row_of_any_window<const KIND: u8>(row: &Row<'_>) {
             let Window { kernel: [height, width], pitch, stride } = row.window;
-            for part in 0..$parts {
+            for part in 0..(row.channels * $parts).div_ceil(64) {
                 for pixel in 0..row.pixels {
                     // SAFETY: the block's lines.
                     let mut low = unsafe { lines(row.weights, part) };
