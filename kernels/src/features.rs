@@ -29,7 +29,7 @@ pub struct Features {
     pub isa: Isa,
     /// The unit for bfloat16.
     pub bf16: Option<Bf16Unit>,
-    /// The unit for bytes; without one, vectors widen them.
+    /// The unit for bytes; without one, vectors multiply them two at a time, or widen them.
     pub int8: Option<Int8Unit>,
 }
 

@@ -13,7 +13,7 @@
 //! | `arena` | a worker's memory, and where each value lies in it |
 //! | `conv` | the algorithms of convolution, among them Winograd's, and the plan of their work |
 //! | `steps` | the steps without weights: pools, elementwise steps, the way into and out of lines |
-//! | `int8` | the same on bytes: micro-kernels with a contract of their own, direct and depthwise convolutions, steps |
+//! | `int8` | the same on bytes: micro-kernels with a contract of their own, direct, Winograd's and depthwise convolutions, steps |
 //! | `program` | a network as steps: its builder, which chooses the algorithms (`algorithm`), and the run |
 //!
 //! What is for tests alone stands apart: `micro::oracle` and `int8::oracle` have the same sums in plain Rust, `testing`

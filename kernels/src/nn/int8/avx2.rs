@@ -1,4 +1,4 @@
-//! The 8-bit micro-kernels on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and on [split](super::split) weights with
+//! The 8-bit micro-kernels on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and on weights in [pairs](super::pairs) with
 //! nothing but AVX2.
 //!
 //! A call computes half of a panel, lanes 0 to 7 or 8 to 15 of both its vectors: so the sums of all pixels stay in
@@ -6,16 +6,16 @@
 
 use core::arch::x86_64::*;
 
+use super::pairs::{Half, Step};
 use super::requantize::{Own, SHIFT};
-use super::split::{Half, Step};
 use super::tile::{BLOCK_LINES, FLOAT, Kind, PLAIN, Panel, RESIDUAL, SUM, Target, TileFn};
 use crate::nn::layout::line::Line;
 
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
 pub(crate) const VNNI_PIXELS: usize = 6;
 
-/// The same on split weights: ten of sums, two of weights, one each of the input, of its order, of products and of ones.
-pub(crate) const SPLIT_PIXELS: usize = 5;
+/// The same on weights in pairs: ten of sums, two of weights, one each of the input, of its order, of products and of ones.
+pub(crate) const PAIRED_PIXELS: usize = 5;
 
 /// The kernels for 1, 2, … pixels, which want AVX2, FMA and AVX-VNNI.
 pub(crate) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
@@ -30,10 +30,10 @@ pub(crate) fn vnni_kernels(kind: Kind) -> [TileFn; VNNI_PIXELS] {
     }
 }
 
-/// The kernels for 1, 2, … pixels on split weights, which want AVX2 and FMA.
-pub(crate) fn split_kernels(kind: Kind) -> [TileFn; SPLIT_PIXELS] {
+/// The kernels for 1, 2, … pixels on weights in pairs, which want AVX2 and FMA.
+pub(crate) fn paired_kernels(kind: Kind) -> [TileFn; PAIRED_PIXELS] {
     macro_rules! table {
-        ($kind:expr; $($pixels:literal)*) => { [$(split_tile::<$pixels, $kind>),*] };
+        ($kind:expr; $($pixels:literal)*) => { [$(paired_tile::<$pixels, $kind>),*] };
     }
     match kind {
         Kind::Plain => table!(PLAIN; 1 2 3 4 5),
@@ -188,9 +188,9 @@ unsafe fn vnni_tile<const PIXELS: usize, const KIND: u8>(
 }
 
 /// # Safety
-/// As of [`TileFn`]; the weights are split.
+/// As of [`TileFn`]; the weights are in pairs.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn split_tile<const PIXELS: usize, const KIND: u8>(
+unsafe fn paired_tile<const PIXELS: usize, const KIND: u8>(
     panel: &Panel<'_>,
     at: Target,
     stride: usize,

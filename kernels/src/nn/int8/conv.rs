@@ -61,8 +61,8 @@ impl Conv {
         let sums: Vec<_> = (0..panels)
             .map(|panel| sum(panel, &order, shape, about))
             .collect();
-        let weights = match Pixels::splits(arithmetic) {
-            true => weights.split(arithmetic.vectorized(), &sums),
+        let weights = match Pixels::wants_pairs(arithmetic) {
+            true => weights.paired(arithmetic.vectorized(), &sums),
             false => weights,
         };
         let input = about.input.lines() * shape.inputs.div_ceil(64) * size_of::<Line>();

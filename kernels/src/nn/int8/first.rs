@@ -110,8 +110,8 @@ impl FirstConv {
             quads: run.div_ceil(4) as u32,
         };
         first.sums = vec![(0..shape.kernel[0]).map(block).collect()];
-        if Pixels::splits(arithmetic) {
-            first.weights = first.weights.split(first.vectorized, &first.sums);
+        if Pixels::wants_pairs(arithmetic) {
+            first.weights = first.weights.paired(first.vectorized, &first.sums);
         }
         Ok(first)
     }

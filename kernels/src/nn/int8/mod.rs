@@ -19,10 +19,10 @@ pub(crate) mod lines;
 #[cfg(test)]
 mod oracle;
 pub(crate) mod pack;
+pub(crate) mod pairs;
 pub(crate) mod pixels;
 pub(crate) mod pointwise;
 pub(crate) mod requantize;
-pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tile;

@@ -1,13 +1,12 @@
 //! 8-bit weights in the order in which the micro-kernels read them, and what the sums begin with.
 //!
 //! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors, or
-//! are [split](super::split).
+//! are in [pairs](super::pairs).
 
 use std::ops::Range;
 
-use super::requantize::Finish;
-use super::requantize::LARGEST_SUM;
-use super::split::{Half, Split};
+use super::pairs::{Half, PairedWeights};
+use super::requantize::{Finish, LARGEST_SUM};
 use super::tile::{BLOCK_LINES, KBlock, Kind, PANEL, Panel, lane};
 use crate::nn::arena::memory::Lines;
 use crate::nn::layer::Unsupported;
@@ -116,7 +115,7 @@ impl Order for ByChannels {
 enum Weights {
     /// `[panel][block][quad][vector]`.
     Whole(Lines),
-    Split(Split),
+    Paired(PairedWeights),
 }
 
 /// Weights in panels.
@@ -139,24 +138,16 @@ impl Packed {
         source: &QuantizedWeights<'_>,
         order: &impl Order,
     ) -> Result<Packed, Unsupported> {
-        let outputs = source.bias.len();
-        let each = source.inputs * source.window;
-        let panels = outputs.div_ceil(64) * 2;
+        let panels = source.bias.len().div_ceil(64) * 2;
         let blocks = order.blocks();
+        let [offsets, factors] = heads(source, panels)?;
         let mut packed = Packed {
             panels,
             blocks,
             weights: Weights::Whole(Lines::zeros(0)),
-            offsets: vec![Line::ZERO; 2 * panels].into_boxed_slice(),
-            factors: vec![Line::ZERO; 2 * panels].into_boxed_slice(),
+            offsets,
+            factors,
         };
-        for (output, weights) in source.weights.chunks_exact(each).enumerate() {
-            let offset = offset(source, output, weights)?;
-            let (vector, n) = lane(output % PANEL, source.kind);
-            let line = output / PANEL * 2 + vector;
-            packed.offsets[line].words_mut()[n] = offset as u32;
-            packed.factors[line].f32_mut()[n] = source.factor[output];
-        }
         packed.weights = Weights::Whole(packed.fill(source, order));
         Ok(packed)
     }
@@ -183,15 +174,15 @@ impl Packed {
         whole
     }
 
-    /// Splits the weights, for kernels that want them so; `sums` has the sum of each panel, or a single one.
-    pub(crate) fn split(mut self, vectorized: Vectorized, sums: &[Vec<KBlock>]) -> Packed {
+    /// The weights in pairs, for kernels that want them so; `sums` has the sum of each panel, or a single one.
+    pub(crate) fn paired(mut self, vectorized: Vectorized, sums: &[Vec<KBlock>]) -> Packed {
         if let Weights::Whole(lines) = &self.weights {
             let panels = lines.chunks_exact(self.blocks * BLOCK_LINES).enumerate();
             let panels: Vec<_> = panels
-                .map(|(panel, lines)| (of(sums, panel), lines))
+                .map(|(panel, lines)| (sum_of(sums, panel), lines))
                 .collect();
             let threads = threads(size_of_val(&**lines));
-            self.weights = Weights::Split(Split::new(vectorized, threads, &panels));
+            self.weights = Weights::Paired(PairedWeights::new(vectorized, threads, &panels));
         }
         self
     }
@@ -200,7 +191,7 @@ impl Packed {
     pub(crate) fn bytes(&self) -> usize {
         match &self.weights {
             Weights::Whole(lines) => size_of_val(&**lines),
-            Weights::Split(split) => split.bytes(),
+            Weights::Paired(paired) => paired.bytes(),
         }
     }
 
@@ -213,13 +204,13 @@ impl Packed {
         ahead: usize,
     ) -> Panel<'a> {
         let (k, b, halves) = match &self.weights {
-            Weights::Split(split) => {
-                let halves = [0, 1].map(|half| split.half(panel, half));
+            Weights::Paired(paired) => {
+                let halves = [0, 1].map(|half| paired.half(panel, half));
                 (&[][..], std::ptr::null(), halves)
             }
             Weights::Whole(lines) => {
                 let b = &raw const lines[panel * self.blocks * BLOCK_LINES];
-                (of(sums, panel), b, [Half::NONE; 2])
+                (sum_of(sums, panel), b, [Half::NONE; 2])
             }
         };
         Panel {
@@ -235,8 +226,28 @@ impl Packed {
     }
 }
 
+/// Two lines for each panel of what its sums begin with, and of what they are multiplied by.
+///
+/// # Errors
+/// [`Unsupported`] if a sum could be larger than what is converted exactly.
+pub(super) fn heads(
+    source: &QuantizedWeights<'_>,
+    panels: usize,
+) -> Result<[Box<[Line]>; 2], Unsupported> {
+    let each = source.inputs * source.window;
+    let mut offsets = vec![Line::ZERO; 2 * panels].into_boxed_slice();
+    let mut factors = offsets.clone();
+    for (output, weights) in source.weights.chunks_exact(each).enumerate() {
+        let (vector, n) = lane(output % PANEL, source.kind);
+        let line = output / PANEL * 2 + vector;
+        offsets[line].words_mut()[n] = offset(source, output, weights)? as u32;
+        factors[line].f32_mut()[n] = source.factor[output];
+    }
+    Ok([offsets, factors])
+}
+
 /// Threads that pack so many weights.
-fn threads(weights: usize) -> usize {
+pub(super) fn threads(weights: usize) -> usize {
     match weights < PARALLEL_WEIGHTS {
         true => 1,
         false => std::thread::available_parallelism().map_or(1, usize::from),
@@ -244,7 +255,7 @@ fn threads(weights: usize) -> usize {
 }
 
 /// A panel's sum, of one for each or a single one.
-fn of(sums: &[Vec<KBlock>], panel: usize) -> &[KBlock] {
+fn sum_of(sums: &[Vec<KBlock>], panel: usize) -> &[KBlock] {
     sums.get(panel).unwrap_or(&sums[0])
 }
 

@@ -35,8 +35,8 @@ pub(crate) struct Rows {
     width: usize,
     /// Bytes from one pixel's window to the next.
     distance: usize,
-    /// Parts of a panel that a kernel computes one of, each for all pixels before the next: so its weights stay in the
-    /// first-level cache.
+    /// Halves that a panel is computed in, 2, or 1 where a call computes all of it. One half is computed for all pixels
+    /// before the other, so that its weights stay in the first-level cache.
     halves: usize,
 }
 
@@ -99,8 +99,8 @@ impl Pixels {
         Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
     }
 
-    /// Whether the kernels want split weights.
-    pub(crate) fn splits(arithmetic: Arithmetic) -> bool {
+    /// Whether the kernels want weights in pairs.
+    pub(crate) fn wants_pairs(arithmetic: Arithmetic) -> bool {
         arithmetic.features().int8.is_none()
     }
 
@@ -180,7 +180,7 @@ impl Pixels {
     }
 }
 
-/// Parts of a panel that a call of the vectors' kernels computes one of.
+/// Calls that the vectors' kernels compute a panel in.
 fn halves(arithmetic: Arithmetic) -> usize {
     match arithmetic.features().int8 {
         Some(Int8Unit::Amx | Int8Unit::Avx512Vnni) => 1,
@@ -195,7 +195,7 @@ fn kernels(arithmetic: Arithmetic, kind: Kind) -> Option<Vec<TileFn>> {
         Some(match arithmetic.features().int8 {
             Some(Int8Unit::Amx | Int8Unit::Avx512Vnni) => avx512::kernels(kind).to_vec(),
             Some(Int8Unit::AvxVnni) => avx2::vnni_kernels(kind).to_vec(),
-            None => avx2::split_kernels(kind).to_vec(),
+            None => avx2::paired_kernels(kind).to_vec(),
         })
     }
     #[cfg(not(target_arch = "x86_64"))]

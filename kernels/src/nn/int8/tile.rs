@@ -4,8 +4,8 @@
 //! of vector `v` (`l` below 4, `i` below 4, `v` below 2): so the instructions that narrow integers, which work within
 //! 128 bits, put bytes in order. Where `f32` is stored, output `16 v + n` is in lane `n`.
 
+use super::pairs::Half;
 use super::requantize::Finish;
-use super::split::Half;
 use crate::nn::layout::line::Line;
 
 /// Outputs of a panel.
@@ -34,6 +34,9 @@ pub(crate) const SUM: u8 = Kind::Sum as u8;
 pub(crate) const FLOAT: u8 = Kind::Float as u8;
 
 /// One block of the sum: up to 64 neighbouring bytes of the input, and 32 lines of weights, which follow each other.
+///
+/// Kernels of weights in [pairs](super::pairs) read 16 bytes at a time, from multiples of 16 on: up to 15 before and behind
+/// a block, in the line that it lies in or, in a band of images, in the bytes that are kept behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KBlock {
     /// Bytes from a pixel's first to this block's.
@@ -49,7 +52,7 @@ pub(crate) struct Panel<'a> {
     pub(crate) half: usize,
     /// The sum.
     pub(crate) k: &'a [KBlock],
-    /// Of [split](super::split) weights each half's steps, in place of the sum and its weights.
+    /// Of weights in [pairs](super::pairs) each half's steps, in place of the sum and its weights.
     pub(crate) halves: [Half<'a>; 2],
     /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes.
     pub(crate) b: *const Line,

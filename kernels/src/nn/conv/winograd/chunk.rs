@@ -50,8 +50,8 @@ pub(crate) struct Cut {
 /// Calls a task with each number below a count, on one thread or several.
 pub(crate) type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
-/// The phases of a chunk: called with what runs the tasks of one, with the threads that do, the chunk's tiles and the slot of
-/// memory that it has for itself.
+/// The phases of a chunk: called with what runs the tasks of a phase, the number of threads that do, the chunk's tiles, and
+/// the slot of memory that is its own.
 pub(crate) type Phases<'a> = &'a (dyn Fn(ForEach<'_>, usize, Range<usize>, usize) + Sync);
 
 /// What decides how tiles are cut.

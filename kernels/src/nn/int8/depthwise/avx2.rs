@@ -1,8 +1,8 @@
 //! The depthwise kernels for bytes on 256-bit vectors: with `vpdpbusd` (AVX-VNNI), and with nothing but AVX2.
 //!
 //! A line's halves are computed one after the other, so that the sums of four pixels stay in registers. Without VNNI,
-//! even and odd bytes are widened to words and multiplied by `vpmaddwd`, as in the
-//! [direct kernels](super::super::avx2).
+//! even and odd bytes are widened to words and multiplied by `vpmaddwd`: each channel has so few weights that two of
+//! them seldom are small enough for [pairs](super::super::pairs).
 
 use core::arch::x86_64::*;
 

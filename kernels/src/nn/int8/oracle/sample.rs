@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::scalar;
+use crate::nn::int8::pairs::{Half, PairedWeights};
 use crate::nn::int8::requantize::{Finish, Own, Quantization, Residual};
-use crate::nn::int8::split::{Half, Split};
 use crate::nn::int8::tile::{
     BLOCK_LINES, FLOAT, KBlock, Kind, PLAIN, Panel, RESIDUAL, SUM, Target,
 };
@@ -25,8 +25,10 @@ pub(crate) struct Sample {
     scales: [u8; 3],
     /// Whether all bytes are the largest: where sums of 16 bits would saturate.
     extreme: bool,
-    /// Whether the kernel wants split weights.
-    pub(crate) split: bool,
+    /// Whether the kernel wants weights in pairs.
+    pub(crate) paired: bool,
+    /// Weights are up to so much: of small ones all neighbours fit into 16 bits together, of large ones none.
+    loud: i8,
     seed: u64,
 }
 
@@ -45,8 +47,9 @@ impl Sample {
         );
         let k = prop::collection::vec((0..192_usize, 1..=16_u32), 0..6);
         let rest = (any::<[u8; 3]>(), any::<[bool; 2]>(), [0..9_u8, 0..9, 0..9]);
-        (shape, k, rest, 0..4_u8, any::<u64>()).prop_map(
-            |((pixels, stride, kind), k, (zeros, relu, scales), extreme, seed)| Sample {
+        let loud = prop::sample::select(vec![1_i8, 40, 64, 70, 90, i8::MAX]);
+        (shape, k, rest, 0..4_u8, loud, any::<u64>()).prop_map(
+            |((pixels, stride, kind), k, (zeros, relu, scales), extreme, loud, seed)| Sample {
                 pixels,
                 stride,
                 kind: [Kind::Plain, Kind::Residual, Kind::Sum, Kind::Float][kind],
@@ -55,7 +58,8 @@ impl Sample {
                 relu,
                 scales,
                 extreme: extreme == 0,
-                split: false,
+                paired: false,
+                loud,
                 seed,
             },
         )
@@ -75,8 +79,16 @@ impl Sample {
             let quads = self.k.get(at / BLOCK_LINES).map_or(0, |k| k.1 as usize);
             if at % BLOCK_LINES / 2 < quads {
                 let word = |_| match self.extreme {
-                    true => [0x7f7f_7f7f, 0x8080_8080][at % 2],
-                    false => random.next() as u32,
+                    true if self.loud == i8::MAX => [0x7f7f_7f7f, 0x8080_8080][at % 2],
+                    true => {
+                        let weight = [self.loud, -self.loud][at % 2];
+                        u32::from_le_bytes([weight as u8; 4])
+                    }
+                    false => u32::from_le_bytes(
+                        (random.next() as u32)
+                            .to_le_bytes()
+                            .map(|byte| (i16::from(byte as i8) * i16::from(self.loud) / 127) as u8),
+                    ),
                 };
                 *line = Line::from_words(std::array::from_fn(word));
             }
@@ -119,11 +131,13 @@ impl Sample {
             ahead: 0,
         };
         let vectorized = Vectorized::new(Isa::Scalar).expect("plain Rust");
-        let split = self.split.then(|| Split::new(vectorized, 1, &[(&k, &b)]));
-        let panel = match &split {
+        let paired = self
+            .paired
+            .then(|| PairedWeights::new(vectorized, 1, &[(&k, &b)]));
+        let panel = match &paired {
             None => panel,
-            Some(split) => {
-                let halves = [0, 1].map(|half| split.half(0, half));
+            Some(paired) => {
+                let halves = [0, 1].map(|half| paired.half(0, half));
                 Panel { halves, ..panel }
             }
         };
@@ -142,7 +156,7 @@ impl Sample {
     /// Whether `got` has the bits that the oracle writes, and no others.
     pub(crate) fn check(&self, got: &[Line]) -> Result<(), TestCaseError> {
         let whole = Sample {
-            split: false,
+            paired: false,
             ..self.clone()
         };
         let expected = whole.run(|panel, at| {
@@ -213,10 +227,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn avx2_gives_the_bytes_of_the_oracle(sample in Sample::any(avx2::SPLIT_PIXELS)) {
+        fn avx2_gives_the_bytes_of_the_oracle(sample in Sample::any(avx2::PAIRED_PIXELS)) {
             if Isa::Avx2.is_supported() {
-                let sample = Sample { split: true, ..sample };
-                sample.check(&vectors(&sample, &avx2::split_kernels(sample.kind), 2))?;
+                let sample = Sample { paired: true, ..sample };
+                sample.check(&vectors(&sample, &avx2::paired_kernels(sample.kind), 2))?;
             }
         }
 

@@ -232,6 +232,8 @@ pub(super) struct Network {
     pub(super) image: [usize; 3],
     input: Quantization,
     pub(super) from_images: bool,
+    /// Whether all images of a batch are computed at once from the pool on.
+    at_once: bool,
     first: Layer,
     pool: SlidingWindow,
     spread: Layer,
@@ -301,6 +303,7 @@ impl Network {
             image,
             input: random.quantization(),
             from_images: random.below(2) == 0,
+            at_once: random.below(2) == 0,
             first,
             pool,
             spread,
@@ -339,6 +342,9 @@ impl Network {
         let border_of =
             |[height, width]: [usize; 2], reader: &Layer| reader.border([0, height, width]);
         let border = border_of(self.pool.output, &self.spread);
+        if self.at_once {
+            b.begin_batch();
+        }
         let pooled = b
             .int8_max_pool("pool", image.unwrap(), self.pool, border)
             .unwrap();

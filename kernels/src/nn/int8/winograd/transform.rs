@@ -7,7 +7,7 @@ use super::Chunk;
 use crate::nn::conv::winograd::transform::Grid;
 use crate::nn::int8::avx2::{finish, load};
 use crate::nn::int8::tile::{Kind, PLAIN, Panel, RESIDUAL, SUM, Target};
-use crate::nn::layout::line::{Line, View};
+use crate::nn::layout::line::View;
 
 /// Words or sums of several channels.
 pub(super) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> {}
@@ -164,7 +164,8 @@ impl Inverse<'_> {
             match kind {
                 Kind::Residual => self.of_kind::<RESIDUAL>(),
                 Kind::Sum => self.of_kind::<SUM>(),
-                Kind::Plain | Kind::Float => self.of_kind::<PLAIN>(),
+                Kind::Plain => self.of_kind::<PLAIN>(),
+                Kind::Float => unreachable!("`Winograd::fits` declines it"),
             }
         }
     }
@@ -227,5 +228,3 @@ impl Inverse<'_> {
         }
     }
 }
-
-const _: () = assert!(size_of::<Line>() == 2 * size_of::<__m256i>());

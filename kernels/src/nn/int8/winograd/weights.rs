@@ -2,12 +2,9 @@
 
 use super::POSITIONS;
 use crate::nn::arena::memory::Lines;
-use crate::nn::int8::pack::QuantizedWeights;
+use crate::nn::int8::pack::{QuantizedWeights, threads};
 use crate::nn::int8::tile::{PANEL, lane};
 use crate::nn::layout::line::Line;
-
-/// Fewer weights than this are packed by one thread: starting another takes as long.
-const PARALLEL_WEIGHTS: usize = 100_000;
 
 /// `4 G g Gᵀ`: by columns and then by rows, each time twice as large.
 #[inline(always)]
@@ -23,10 +20,7 @@ pub(super) fn pack(source: &QuantizedWeights<'_>, panels: usize) -> Lines {
     let pairs = source.inputs.div_ceil(2);
     let each = POSITIONS * 2 * pairs;
     let mut lines = Lines::zeros(panels * each);
-    let threads = match source.weights.len() < PARALLEL_WEIGHTS {
-        true => 1,
-        false => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let threads = threads(source.weights.len());
     let part = panels.div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         for (i, lines) in lines.chunks_mut(part * each).enumerate() {
