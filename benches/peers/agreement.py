@@ -17,7 +17,7 @@ import quantize
 
 
 def scores(outputs):
-    """The class scores among a network's outputs: those of rank two, most of them classes."""
+    """The class scores among a network's outputs: those of rank two, of 1000 classes if there are such."""
     return max((np.asarray(value) for value in outputs if np.ndim(value) == 2), key=lambda value: value.shape[1] == 1000)
 
 

@@ -2,9 +2,8 @@
 //! not fit. Words would be as simple, but it multiplies twice as many bytes as `vpmaddwd` does words.
 //!
 //! So inputs are paired whose weights are small enough together, for all outputs of a step: four neighbours as they lie
-//! where that fits, else any two of 16, which a shuffle puts side by side. One that finds no partner is multiplied alone: in
-//! ResNet-50, where 0.7% of all neighbours do not fit, hardly any. What multiplies zeros only is left out. A sum of integers has no order, so it is the
-//! same.
+//! where that fits, else any two of 16, which a shuffle puts side by side. One that finds no partner is multiplied alone.
+//! What multiplies zeros only is left out. A sum of integers has no order, so it is the same.
 
 use super::tile::{BLOCK_LINES, KBlock};
 use crate::nn::arena::memory::Lines;

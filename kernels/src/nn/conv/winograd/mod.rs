@@ -16,7 +16,7 @@
 
 pub(crate) mod chunk;
 mod products;
-mod scheme;
+pub(crate) mod scheme;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transform;

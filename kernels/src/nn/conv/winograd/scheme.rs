@@ -9,6 +9,8 @@
 //!
 //! Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308.
 
+use std::ops::{Add, Sub};
+
 /// What a one-dimensional transform is: plain arithmetic on one lane.
 pub(crate) trait Scheme<const A: usize, const M: usize> {
     /// `Bᵀ d`.
@@ -33,15 +35,33 @@ pub(crate) struct F2;
 #[derive(Debug)]
 pub(crate) struct F4;
 
-impl Scheme<4, 2> for F2 {
+impl F2 {
+    /// `Bᵀ d` of whatever is added and subtracted.
     #[inline(always)]
-    fn input([d0, d1, d2, d3]: [f32; 4]) -> [f32; 4] {
+    pub(crate) fn forward<T: Copy + Add<Output = T> + Sub<Output = T>>(
+        [d0, d1, d2, d3]: [T; 4],
+    ) -> [T; 4] {
         [d0 - d2, d2 + d1, d2 - d1, d3 - d1]
     }
 
+    /// `Aᵀ m` of the same.
     #[inline(always)]
-    fn output([m0, m1, m2, m3]: [f32; 4]) -> [f32; 2] {
+    pub(crate) fn inverse<T: Copy + Add<Output = T> + Sub<Output = T>>(
+        [m0, m1, m2, m3]: [T; 4],
+    ) -> [T; 2] {
         [m0 + (m1 + m2), (m1 - m2) + m3]
+    }
+}
+
+impl Scheme<4, 2> for F2 {
+    #[inline(always)]
+    fn input(d: [f32; 4]) -> [f32; 4] {
+        F2::forward(d)
+    }
+
+    #[inline(always)]
+    fn output(m: [f32; 4]) -> [f32; 2] {
+        F2::inverse(m)
     }
 
     #[inline(always)]

@@ -292,12 +292,13 @@ impl Winograd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::conv::winograd::scheme::F2;
 
     fn transposed<T: Copy>(values: [[T; 4]; 4]) -> [[T; 4]; 4] {
         std::array::from_fn(|y| std::array::from_fn(|x| values[x][y]))
     }
 
-    /// What [`transform`] and [`weights`] compute, against the sum.
+    /// What [`F2`] and [`weights`] compute, against the sum.
     #[test]
     fn products_at_the_positions_add_up_to_four_times_the_sum() {
         let bytes = [
@@ -308,16 +309,16 @@ mod tests {
         ];
         let window = [[-128, 127, 3], [5, -1, 127], [-128, -128, 77]];
         let both = |values: [[i16; 4]; 4]| {
-            let columns = transposed(values).map(transform::forward);
-            transposed(columns).map(transform::forward)
+            let columns = transposed(values).map(F2::forward);
+            transposed(columns).map(F2::forward)
         };
         let v = both(bytes.map(|row| row.map(|byte: u8| i16::from(byte))));
         let u = weights::transformed(window);
         let m: [[i32; 4]; 4] = std::array::from_fn(|y| {
             std::array::from_fn(|x| i32::from(v[y][x]) * i32::from(u[y][x]))
         });
-        let columns = transposed(m).map(transform::inverse);
-        let y = [0, 1].map(|y| transform::inverse(columns.map(|column| column[y])));
+        let columns = transposed(m).map(F2::inverse);
+        let y = [0, 1].map(|y| F2::inverse(columns.map(|column| column[y])));
         for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let sum: i32 = (0..9)
                 .map(|i| (row + i / 3, column + i % 3, window[i / 3][i % 3]))

@@ -4,27 +4,11 @@ use core::arch::x86_64::*;
 use std::ops::{Add, Range, Sub};
 
 use super::Chunk;
+use crate::nn::conv::winograd::scheme::F2;
 use crate::nn::conv::winograd::transform::Grid;
 use crate::nn::int8::avx2::{finish, load};
 use crate::nn::int8::tile::{Kind, PLAIN, Panel, RESIDUAL, SUM, Target};
 use crate::nn::layout::line::View;
-
-/// Words or sums of several channels.
-pub(super) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> {}
-
-impl<T: Copy + Add<Output = T> + Sub<Output = T>> Number for T {}
-
-/// `Bᵀ d`.
-#[inline(always)]
-pub(super) fn forward<T: Number>([d0, d1, d2, d3]: [T; 4]) -> [T; 4] {
-    [d0 - d2, d1 + d2, d2 - d1, d3 - d1]
-}
-
-/// `Aᵀ m`.
-#[inline(always)]
-pub(super) fn inverse<T: Number>([m0, m1, m2, m3]: [T; 4]) -> [T; 2] {
-    [m0 + (m1 + m2), (m1 - m2) + m3]
-}
 
 /// 16 words of channels.
 #[derive(Clone, Copy)]
@@ -119,13 +103,13 @@ impl Forward {
                         };
                         d[y] = Words(_mm256_cvtepu8_epi16(bytes));
                     }
-                    let d = forward(d);
+                    let d = F2::forward(d);
                     for y in 0..4 {
                         halfway[y][x] = d[y];
                     }
                 }
                 for (y, row) in halfway.into_iter().enumerate() {
-                    for (x, words) in forward(row).into_iter().enumerate() {
+                    for (x, words) in F2::forward(row).into_iter().enumerate() {
                         // SAFETY: a quarter of the two lines of this position.
                         unsafe {
                             let to = to.add((4 * y + x) * chunk.v_pitch);
@@ -191,12 +175,12 @@ impl Inverse<'_> {
                             // SAFETY: inside of the chunk's memory.
                             *m = Sums(unsafe { load(chunk.m.add(line), vector) });
                         }
-                        [*upper, *lower] = inverse(m);
+                        [*upper, *lower] = F2::inverse(m);
                     }
                     // SAFETY: a panel has two lines.
                     let offset = unsafe { load(self.panel.offset.add(vector), half) };
                     for (row, sums) in halfway.into_iter().zip(&mut sums) {
-                        for (sum, to) in inverse(row).into_iter().zip(sums) {
+                        for (sum, to) in F2::inverse(row).into_iter().zip(sums) {
                             let sum = _mm256_srai_epi32::<2>(sum.0);
                             to[vector] = _mm256_add_epi32(sum, offset);
                         }
