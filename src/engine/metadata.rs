@@ -2,6 +2,7 @@
 //!
 //! Called by `registry`, which knows what the keys mean.
 
+use prost::encoding::decode_varint;
 use tract_onnx::pb::StringStringEntryProto;
 
 /// Field of `ModelProto` that holds them.
@@ -26,34 +27,20 @@ pub fn metadata_of(onnx: &[u8]) -> Vec<(String, String)> {
 
 /// The number of the next field and, if it has a length, its content; none at the end, or where none can be.
 fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
-    let key = varint(bytes)?;
+    let key = decode_varint(bytes).ok()?;
     let length = match key & 7 {
         0 => {
-            varint(bytes)?;
+            decode_varint(bytes).ok()?;
             0
         }
         1 => 8,
-        2 => varint(bytes)?,
+        2 => decode_varint(bytes).ok()?,
         5 => 4,
         _ => return None,
     };
     let (content, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
     *bytes = rest;
     Some((key >> 3, content))
-}
-
-/// A number in groups of seven bits, the lowest first.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, ToDim};
 
 use super::input::type_name;
-use super::{Ending, LoadError};
+use super::{Ending, LoadError, sizes};
 
 /// Most outputs that are looked at where none is named: the graph is typed for each. The largest detectors have some ten.
 pub(super) const MAX_OUTPUTS: usize = 64;
@@ -107,12 +107,7 @@ pub(super) fn numbers(fact: &TypedFact, batch: &TDim) -> Result<Numbers, String>
 }
 
 fn wrong_shape(dims: &[TDim]) -> String {
-    format!("is [{}], expected [N, classes]", shown(dims))
-}
-
-fn shown(dims: &[TDim]) -> String {
-    let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-    dims.join(", ")
+    format!("is [{}], expected [N, classes]", sizes::listed(dims))
 }
 
 /// An output for which the graph could be typed, or why not.

@@ -33,7 +33,8 @@ fn empty(shape: &[TDim]) -> Option<String> {
     })
 }
 
-fn listed(shape: &[TDim]) -> String {
+/// A shape as messages name it: `N, 3, 224, 224`.
+pub(super) fn listed(shape: &[TDim]) -> String {
     let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
     sizes.join(", ")
 }

@@ -9,7 +9,8 @@ use super::LoadError;
 
 /// Looks at every constant of the graph.
 ///
-/// Infinity is refused in a tensor of several numbers only: a single one may be the open end of a `Clip`.
+/// Infinity is refused in a tensor of several numbers only: a single one may be the open end of a `Clip`. Nothing but
+/// zeros and negative infinities are a mask, which is added before a softmax.
 ///
 /// # Errors
 /// [`LoadError::DamagedWeights`], naming the tensor.
@@ -43,10 +44,25 @@ fn damage(tensor: &Tensor) -> Option<String> {
     } else {
         return None;
     };
-    (value.is_nan() || tensor.len() > 1).then(|| value.to_string())
+    (value.is_nan() || tensor.len() > 1 && !is_mask(tensor)).then(|| value.to_string())
 }
 
-/// One comparison of bits a number and no branch, so that it becomes vector code.
+/// Whether a tensor of `f32` or halves holds nothing but zeros and negative infinities, both.
+fn is_mask(tensor: &Tensor) -> bool {
+    let Ok(numbers) = tensor.cast_to::<f32>() else {
+        return false;
+    };
+    let Ok(plain) = numbers.try_as_plain_ram() else {
+        return false;
+    };
+    plain.as_slice::<f32>().is_ok_and(|values| {
+        let mut values = values.iter();
+        let hides = |v: &f32| *v == f32::NEG_INFINITY;
+        values.clone().any(|v| *v == 0.0) && values.all(|v| *v == 0.0 || hides(v))
+    })
+}
+
+/// Whether all are finite: one comparison of bits a number and no branch, so that it becomes vector code.
 fn all_finite(values: &[f32]) -> bool {
     let largest = values
         .iter()
@@ -72,6 +88,18 @@ mod tests {
         assert_eq!(damage(&tensor1(&sound)), None);
         let halves = [f16::from_f32(1.0), f16::INFINITY];
         assert_eq!(damage(&tensor1(&halves)), Some("inf".into()));
+    }
+
+    #[test]
+    fn mask_is_zeros_and_negative_infinities_alone() {
+        let hidden = f32::NEG_INFINITY;
+        assert_eq!(damage(&tensor1(&[0.0, hidden, hidden, 0.0])), None);
+        for other in [f32::INFINITY, 1.0, f32::NAN, hidden] {
+            assert!(
+                damage(&tensor1(&[other, hidden, hidden])).is_some(),
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -13,17 +13,21 @@ use super::onnx::{self, is_elsewhere};
 /// Puts an `f32` weight in the place of every `DequantizeLinear` of a constant.
 ///
 /// Numbers are those of the ONNX specification: `(x - zero_point) * scale`, in `f32`. What lies in another file, is of
-/// other types than int8 and uint8, or has scales for blocks, stays as it is. So does the whole of a file whose
-/// activations are quantized too, because what computes in integers needs the weights as such, and of one with graphs
-/// inside of nodes, which read constants from outside.
+/// other types than int8, uint8 and int32, or has scales for blocks, stays as it is. So does a file with graphs inside of
+/// nodes, which read constants from outside; and, where activations are quantized too, all but the parameters of
+/// normalizations, because what computes in integers needs the weights as such.
 pub(super) fn widen_weights(graph: &mut GraphProto) {
-    let leave = |node: &NodeProto| {
-        let quantizes = node.op_type == "QuantizeLinear" || node.op_type.starts_with("QLinear");
-        quantizes || node.attribute.iter().any(|a| a.g.is_some())
-    };
-    if graph.node.iter().any(leave) {
+    let has_graph = |node: &NodeProto| node.attribute.iter().any(|a| a.g.is_some());
+    if graph.node.iter().any(has_graph) {
         return;
     }
+    let quantizes =
+        |node: &NodeProto| node.op_type == "QuantizeLinear" || node.op_type.starts_with("QLinear");
+    let only = (graph.node.iter().any(quantizes)).then(|| parameters_of_norms(graph));
+    let is_meant = |node: &NodeProto| {
+        let mut names = node.output.iter();
+        names.all(|name| only.as_ref().is_none_or(|only| only.contains(&**name)))
+    };
     let interface: HashSet<&str> = (graph.input.iter().chain(&graph.output))
         .map(|value| value.name.as_str())
         .collect();
@@ -33,7 +37,8 @@ pub(super) fn widen_weights(graph: &mut GraphProto) {
         .collect();
     let kept_name = |node: &NodeProto| node.output.iter().any(|o| interface.contains(o.as_str()));
     let mut widened: Vec<Option<TensorProto>> = (graph.node.iter())
-        .map(|node| widened(node, &constants).filter(|_| !kept_name(node)))
+        .map(|node| Some(node).filter(|node| is_meant(node) && !kept_name(node)))
+        .map(|node| widened(node?, &constants))
         .collect();
     let (gone, kept): (Vec<_>, Vec<_>) =
         (graph.node.iter().zip(&widened)).partition(|(_, weight)| weight.is_some());
@@ -51,6 +56,21 @@ pub(super) fn widen_weights(graph: &mut GraphProto) {
     graph.initializer.extend(weights);
 }
 
+/// The values that nodes read as parameters of a normalization and as nothing else: the importer wants them constant.
+fn parameters_of_norms(graph: &GraphProto) -> HashSet<&str> {
+    let (mut parameters, mut others) = (HashSet::new(), HashSet::new());
+    for node in &graph.node {
+        let normalizes = node.op_type.ends_with("Normalization");
+        for (i, name) in node.input.iter().enumerate() {
+            match normalizes && i > 0 {
+                true => parameters.insert(name.as_str()),
+                false => others.insert(name.as_str()),
+            };
+        }
+    }
+    &parameters - &others
+}
+
 /// What a node makes of its constants, under the name of its output; none if it is no such node.
 fn widened(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<TensorProto> {
     if node.op_type != "DequantizeLinear" || !node.domain.is_empty() {
@@ -66,10 +86,10 @@ fn widened(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<
     };
     let (x, scales) = (constant(0)?, constant(1)?);
     let zero_points = match node.input.get(2) {
-        Some(name) if !name.is_empty() => Some(small_integers(constant(2)?)?),
+        Some(name) if !name.is_empty() => Some(whole_numbers(constant(2)?)?),
         _ => None,
     };
-    let values = small_integers(x)?;
+    let values = whole_numbers(x)?;
     let scales = onnx::floats(scales)?;
     let sizes: Option<Vec<usize>> = x.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
     let sizes = sizes?;
@@ -111,8 +131,8 @@ fn product(sizes: &[usize]) -> Option<usize> {
     sizes.try_fold(1, |product: usize, size| product.checked_mul(*size))
 }
 
-/// The numbers of an int8 or uint8 tensor: its bytes, or one number each as some exporters write them.
-fn small_integers(tensor: &TensorProto) -> Option<Vec<f32>> {
+/// The numbers of an int8, uint8 or int32 tensor, in bytes or one by one as some exporters write them.
+fn whole_numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
     if is_elsewhere(tensor) {
         return None;
     }
@@ -128,6 +148,12 @@ fn small_integers(tensor: &TensorProto) -> Option<Vec<f32>> {
         DataType::Uint8 => apart
             .map(|n| u8::try_from(*n).ok().map(f32::from))
             .collect(),
+        DataType::Int32 if in_bytes => {
+            let (numbers, _) = tensor.raw_data.as_chunks::<4>();
+            let numbers = numbers.iter().map(|bytes| i32::from_le_bytes(*bytes));
+            Some(numbers.map(|n| n as f32).collect())
+        }
+        DataType::Int32 => Some(apart.map(|n| *n as f32).collect()),
         _ => None,
     }
 }

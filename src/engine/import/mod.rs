@@ -52,7 +52,7 @@ struct About {
     notes: Vec<String>,
 }
 
-fn parse(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Parsed, LoadError> {
+fn parse(bytes: Bytes, dir: Option<&WeightsDir>, wish: &OutputWish) -> Result<Parsed, LoadError> {
     let onnx = onnx::importer();
     let Decoded {
         proto,
@@ -61,7 +61,7 @@ fn parse(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Parsed, LoadError> {
         form,
         pixels,
         notes,
-    } = onnx::decode(&bytes, dir, &onnx)?;
+    } = onnx::decode(&bytes, dir, wish.name.as_deref(), &onnx)?;
     drop(bytes); // decoding has copied the weights
     let model = onnx.parse(&proto, None).map_err(|e| graph_error(&e))?.model;
     drop(proto); // its copy of the weights is as large as the file
@@ -79,7 +79,7 @@ fn parse(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Parsed, LoadError> {
 
 /// What the network takes.
 pub(super) fn input(source: ModelSource<'_>) -> Result<NetworkInput, LoadError> {
-    let parsed = parse(source.bytes, source.dir)?;
+    let parsed = parse(source.bytes, source.dir, &source.output)?;
     let (name, input) = classifier_input(&parsed.model, source.default_size)?;
     Ok(NetworkInput {
         name,
@@ -110,7 +110,7 @@ pub struct Network {
 /// The file's graph, with regions around what our operators compute.
 fn read(source: ModelSource<'_>) -> Result<Network, LoadError> {
     let default_size = source.default_size;
-    let parsed = parse(source.bytes, source.dir)?;
+    let parsed = parse(source.bytes, source.dir, &source.output)?;
     let about = parsed.about.clone();
     weights::check(&parsed.model)?;
     let (input_name, input) = classifier_input(&parsed.model, default_size)?;

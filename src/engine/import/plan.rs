@@ -94,7 +94,7 @@ impl Network {
 
 /// How regions are to be computed.
 struct LoweringPlan<'a> {
-    /// None if this CPU has no instructions for it.
+    /// The kernels of the precision; none if this CPU has no instructions for it.
     arithmetic: Option<Arithmetic>,
     normalization: Option<[Normalization; 3]>,
     options: &'a EngineOptions,
@@ -107,7 +107,7 @@ fn normalizations(colors: &ColorValues, options: &EngineOptions) -> Option<[Norm
     Some([0, 1, 2].map(|c| Normalization::new(kernel, *scale, mean[c], std[c])))
 }
 
-/// Replaces what our operators compute.
+/// Replaces the regions of the graph that our operators compute.
 fn lower(model: TypedModel, found: Found, plan: &LoweringPlan<'_>) -> TractResult<Lowered> {
     let Some(arithmetic) = plan.arithmetic else {
         let nothing = &mut |_: &_, _| unreachable!("there is no region");

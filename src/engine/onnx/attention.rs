@@ -1,7 +1,7 @@
 //! ONNX's `Attention`, in products of matrices and a softmax.
 //!
 //! The importer knows it only with a crate of operators for language models. What ONNX Runtime's own attentions mean is
-//! said by this one, see `fused`. Source: ONNX's operator set 23.
+//! said by this one, see `fused`. Source: ONNX's operator sets 23 to 25.
 
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
@@ -38,6 +38,13 @@ fn attention(
     }
     let softcap: f32 = node.get_attr_opt("softcap")?.unwrap_or(0.0);
     ensure!(softcap == 0.0, "its softcap is {softcap}, served is 0");
+    for name in ["left_window_size", "right_window_size"] {
+        let window: i64 = node.get_attr_opt(name)?.unwrap_or(-1);
+        ensure!(
+            window < 0,
+            "its {name} is {window}, served is -1, for all places"
+        );
+    }
     let heads = |name: &str| -> TractResult<Option<usize>> {
         match node.get_attr_opt::<i64>(name)? {
             Some(heads) if heads < 1 => bail!("its {name} is {heads}, allowed are 1 and more"),

@@ -6,6 +6,7 @@
 
 mod attention;
 mod bounded;
+mod branches;
 mod byte_products;
 mod channels;
 mod einsum;
@@ -25,6 +26,7 @@ mod pixels;
 mod readers;
 mod recurrent;
 mod resize;
+mod squeeze;
 mod synonyms;
 mod tensors;
 mod training;
@@ -60,11 +62,11 @@ pub(super) struct Decoded {
     pub(super) endings: HashMap<String, Ending>,
     /// Names of the outputs that others are computed from.
     pub(super) inner_outputs: HashSet<String>,
-    /// In which form the file takes images; it is [`Decoded::proto`]'s no longer.
+    /// In which form the file takes images; [`Decoded::proto`] takes planes of `float32` whatever this says.
     pub(super) form: InputForm,
     /// What numbers it takes for a pixel.
     pub(super) pixels: Pixels,
-    /// What it computes otherwise than it says, for people.
+    /// What it computes otherwise than it says, or not at all, for people.
     pub(super) notes: Vec<String>,
 }
 
@@ -79,18 +81,21 @@ fn unbounded() -> Onnx {
     // value_info repeats shapes that tract infers, for the batch size of the export only.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     attention::register(&mut onnx);
+    branches::register(&mut onnx);
     einsum::register(&mut onnx);
     quantized::register(&mut onnx);
     log_softmax::register(&mut onnx);
     resize::register(&mut onnx);
+    squeeze::register(&mut onnx);
     onnx
 }
 
 /// Decodes the protobuf, says it in operators that the importer has, and checks what tract would report without a node's
-/// name, or panic on.
+/// name, or panic on. Where an output is named, only what it needs is looked at.
 pub(super) fn decode(
     bytes: &Bytes,
     dir: Option<&WeightsDir>,
+    output: Option<&str>,
     onnx: &Onnx,
 ) -> Result<Decoded, LoadError> {
     if bytes.is_empty() {
@@ -100,15 +105,22 @@ pub(super) fn decode(
     let mut proto = <ModelProto as prost::Message>::decode(bytes.clone())
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
     let version = opset(&proto);
-    warn_of_untested_opset(version);
+    check_opset(version)?;
     external::bring_in(&mut proto, dir)?;
     match &mut proto.graph {
-        Some(graph) if !graph.node.is_empty() => unread::drop_unread(graph),
+        Some(graph) if !graph.node.is_empty() => {
+            output.inspect(|name| unread::keep_output(graph, name));
+            unread::drop_unread(graph);
+        }
         _ => return Err(LoadError::NotOnnx("it holds no graph".into())),
     }
     let is_operator = |domain: &str, name: &str| operators::is_known(domain, name, onnx);
     functions::inline(&mut proto, bytes, &is_operator)?;
     let graph = proto.graph.as_mut().expect("seen above");
+    let left_out = unread::drop_faulty_outputs(graph, |node| operators::check_node(node, onnx));
+    if !left_out.is_empty() {
+        unread::drop_unread(graph);
+    }
     operators::check(graph, onnx)?;
     windows::check(graph)?;
     synonyms::rewrite(graph, version.unwrap_or(1))?;
@@ -129,7 +141,9 @@ pub(super) fn decode(
     Ok(Decoded {
         form,
         pixels,
-        notes: training.into_iter().chain(of_pixels).collect(),
+        notes: (left_out.into_iter().chain(training))
+            .chain(of_pixels)
+            .collect(),
         endings: ending::endings(graph),
         inner_outputs: inner_outputs::inner_outputs(graph),
         proto,
@@ -197,8 +211,8 @@ fn check_edges(graph: &GraphProto) -> Result<(), LoadError> {
     }
 }
 
-/// Operator sets that the fixtures and the catalogue cover.
-const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=24;
+/// Operator sets that the fixtures and ONNX's own cases of operators cover.
+const TESTED_OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// The version of ONNX's own operators.
 fn opset(proto: &ModelProto) -> Option<i64> {
@@ -207,12 +221,21 @@ fn opset(proto: &ModelProto) -> Option<i64> {
     own.map(|o| o.version)
 }
 
-/// A set outside the tested ones may still work, so that is said and not refused.
-fn warn_of_untested_opset(version: Option<i64>) {
-    if let Some(opset) = version.filter(|v| !TESTED_OPSETS.contains(v)) {
-        tracing::warn!(
-            opset,
-            "the model's ONNX operator set is outside the tested ones, 7 to 24"
-        );
+/// An older set may still work, so that is said and not refused. In a newer one an operator may mean something that its
+/// name and its attributes do not tell an importer that does not know it.
+fn check_opset(version: Option<i64>) -> Result<(), LoadError> {
+    let (first, last) = (TESTED_OPSETS.start(), TESTED_OPSETS.end());
+    match version {
+        Some(opset) if opset > *last => Err(LoadError::BadGraph(format!(
+            "its operator set is {opset}, known are those up to {last}: export it with one of these"
+        ))),
+        Some(opset) if opset < *first => {
+            tracing::warn!(
+                opset,
+                "the model's ONNX operator set is outside the tested ones, {first} to {last}"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
 //! `LSTM`, `GRU` and `RNN` that go backwards alone, which the importer would compute forwards: in a sequence turned round
-//! they go forwards.
+//! they go forwards. Attributes that it does not read are refused.
 //!
 //! Called by `synonyms`. tract-onnx 0.23.9 walks backwards in the second direction of `bidirectional` only
 //! (`ops/rec/common.rs`).
@@ -9,15 +9,62 @@ use tract_onnx::pb::NodeProto;
 use super::super::proto::text;
 use super::words::Words;
 
-/// Whether a node is a recurrent one that only goes backwards.
-pub(super) fn goes_backwards(node: &NodeProto) -> bool {
-    let direction = node.attribute.iter().find(|a| a.name == "direction");
-    matches!(&*node.op_type, "LSTM" | "GRU" | "RNN") && direction.is_some_and(|a| a.s == b"reverse")
+/// Whether an operator is a recurrent one.
+pub(super) fn is_recurrent(op_type: &str) -> bool {
+    matches!(op_type, "LSTM" | "GRU" | "RNN")
+}
+
+/// Holds a recurrent node to what the importer reads of it, which is neither of its bounds nor other activations than
+/// those of each direction that ONNX has as the default.
+fn check(node: &NodeProto) -> Result<(), String> {
+    let defaults: &[&[u8]] = match &*node.op_type {
+        "LSTM" => &[b"Sigmoid", b"Tanh", b"Tanh"],
+        "GRU" => &[b"Sigmoid", b"Tanh"],
+        _ => &[b"Tanh"],
+    };
+    for attribute in &node.attribute {
+        match &*attribute.name {
+            "clip" => {
+                let clip = attribute.f;
+                return Err(format!(
+                    "its clip is {clip}, served is none: export it without"
+                ));
+            }
+            "input_forget" if attribute.i != 0 => {
+                return Err("its input_forget is 1, served is 0".into());
+            }
+            "activations" => {
+                let mut named = attribute.strings.iter().enumerate();
+                let other = named
+                    .find(|(i, name)| !name.eq_ignore_ascii_case(defaults[i % defaults.len()]));
+                if let Some((i, name)) = other {
+                    let name = String::from_utf8_lossy(name);
+                    let default = String::from_utf8_lossy(defaults[i % defaults.len()]);
+                    return Err(format!("its activation {i} is {name}, served is {default}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 impl Words<'_> {
+    /// The same where it goes forwards, or in both directions.
+    ///
+    /// # Errors
+    /// The attribute that is not served, and its value.
+    pub(super) fn recurrent(&mut self) -> Result<(), String> {
+        check(self.node)?;
+        let direction = self.node.attribute.iter().find(|a| a.name == "direction");
+        match direction.is_some_and(|a| a.s == b"reverse") {
+            true => self.go_forwards(),
+            false => Ok(()),
+        }
+    }
+
     /// The same forwards, in its sequence turned round; so is what it answers at each step, but not its last state.
-    pub(super) fn go_forwards(&mut self) -> Result<(), String> {
+    fn go_forwards(&mut self) -> Result<(), String> {
         const SINCE: i64 = 10;
         if self.version < SINCE {
             return Err(format!(

@@ -3,13 +3,14 @@
 //! Called by `onnx` on the decoded file. What each means is ONNX's own definition; those on bytes are in
 //! `byte_products`, ONNX Runtime's own in `fused`.
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::super::LoadError;
 use super::super::proto::{float_tensor, integer, integers, tensor_attribute, text};
 use super::names::names;
 use super::numbers::{Constants, Numbers, numbers_of, one};
-use super::recurrent::goes_backwards;
+use super::recurrent::is_recurrent;
 use super::windows::MAX_STEPS;
 use super::words::{Words, say_instead};
 use super::{domain, graphs_mut, node_name};
@@ -50,6 +51,7 @@ pub(super) fn is_known(domain: &str, op_type: &str) -> bool {
 /// [`LoadError::BadNode`] where one has a form that no other operator has.
 pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadError> {
     for node in &mut graph.node {
+        say_valid_as_no_padding(node);
         for inner in node.attribute.iter_mut().flat_map(graphs_mut) {
             rewrite(inner, version)?;
         }
@@ -61,12 +63,16 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
                 "ConstantOfShape"
                     | "CumSum"
                     | "MatMulNBits"
+                    | "Mean"
+                    | "Mod"
                     | "Pad"
+                    | "QuantizeLinear"
                     | "Resize"
+                    | "SpaceToDepth"
                     | "Squeeze"
                     | "Trilu"
             )
-            || goes_backwards(node)
+            || is_recurrent(&node.op_type)
     };
     if !graph.node.iter().any(|node| is_meant(&node)) {
         return Ok(());
@@ -92,6 +98,15 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
     Ok(())
 }
 
+/// The importer forgets `ceil_mode` where windows are `VALID`.
+fn say_valid_as_no_padding(node: &mut NodeProto) {
+    let is_valid = |a: &AttributeProto| a.name == "auto_pad" && a.s == b"VALID";
+    if node.attribute.iter().any(is_valid) {
+        node.attribute
+            .retain(|a| !matches!(&*a.name, "auto_pad" | "pads"));
+    }
+}
+
 impl Words<'_> {
     fn say(&mut self, constants: &Constants<'_>) -> Result<(), String> {
         match &*self.node.op_type {
@@ -110,15 +125,19 @@ impl Words<'_> {
             "LpPool" => self.lp_pool()?,
             "MatMulIntegerToFloat" => self.mat_mul_integer_to_float(constants)?,
             "MatMulNBits" => self.mat_mul_of_bytes()?,
+            "Mean" => self.mean(),
+            "Mod" => self.modulo(constants),
             "MultiHeadAttention" => self.multi_head_attention()?,
             "Pad" => self.pad(constants)?,
+            "QuantizeLinear" => self.quantize_linear(constants),
             "QuickGelu" => self.quick_gelu(),
             "ReduceLogSumExp" => self.reduce_log_sum_exp(),
             "Resize" => self.resize(constants),
             "Softplus" => self.softplus(),
+            "SpaceToDepth" => self.space_to_depth()?,
             "Squeeze" => self.squeeze(constants),
             "Swish" => self.swish(),
-            "GRU" | "LSTM" | "RNN" => self.go_forwards()?,
+            "GRU" | "LSTM" | "RNN" => self.recurrent()?,
             "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => self.skip_layer_norm(),
             "Upsample" => self.upsample(),
             _ => {}
@@ -139,7 +158,63 @@ impl Words<'_> {
         self.push(&node.op_type, &more, node.attribute.clone());
     }
 
-    /// The same with its axes in rising order, in which alone the importer takes them.
+    /// The sum by the count, which the importer gives as many axes as the first value has and so needs there the most.
+    fn mean(&mut self) {
+        let count = self.node.input.len();
+        if count > 1 {
+            self.copy("Sum", Vec::new());
+            let count = self.floats(&[], &[count as f32]);
+            self.push("Div", &[&count], Vec::new());
+        }
+    }
+
+    /// The remainder with the divisor's sign, of sizes too: the importer's of these has the dividend's.
+    fn modulo(&mut self, constants: &Constants<'_>) {
+        // Up to here a sum of two remainders fits each type of whole numbers, and windows are no larger.
+        const MAX_DIVISOR: f64 = 64.0;
+        let is_float = one(self.node, "fmod").unwrap_or(0.0) != 0.0;
+        let divisor = self.input(1).filter(|_| !is_float);
+        let Some(name) = divisor.map(str::to_owned) else {
+            return;
+        };
+        let is_small = |v: &f64| (1.0..=MAX_DIVISOR).contains(v);
+        let divisors = constants.get(&name).map(|c| c.values);
+        if divisors.is_some_and(|all| all.iter().all(is_small)) {
+            self.push("Mod", &[&name], Vec::new());
+            self.push("Add", &[&name], Vec::new());
+            self.push("Mod", &[&name], Vec::new());
+        }
+    }
+
+    /// The type of bytes that it is to make, which the importer reads from the zero point alone.
+    fn quantize_linear(&mut self, constants: &Constants<'_>) {
+        let node = self.node;
+        let made = node.attribute.iter().find(|a| a.name == "output_dtype");
+        let is_signed = made.is_some_and(|a| a.i == i64::from(DataType::Int8 as i32));
+        if !is_signed || self.input(2).is_some() {
+            return;
+        }
+        let scales = self.input(1).and_then(|name| constants.get(name));
+        if let Some(scales) = scales {
+            let zeros = self.zeros(DataType::Int8, &scales.dims);
+            let mut attributes = node.attribute.clone();
+            attributes.retain(|a| a.name != "output_dtype");
+            let scale = node.input[1].clone();
+            self.push("QuantizeLinear", &[&scale, &zeros], attributes);
+        }
+    }
+
+    /// Since operator set 28 it may have another order.
+    fn space_to_depth(&self) -> Result<(), String> {
+        let mode = self.node.attribute.iter().find(|a| a.name == "mode");
+        match mode.map(|mode| String::from_utf8_lossy(&mode.s)) {
+            Some(mode) if mode != "DCR" => Err(format!("its mode is {mode}, served is DCR")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same with its axes in rising order, in which alone the importer takes them. Those counted from behind come last,
+    /// as they are written where some are and some are not; only the rank would tell.
     fn squeeze(&mut self, constants: &Constants<'_>) {
         let axes = match self.input(1) {
             Some(axes) => constants.get(axes).map(|numbers| numbers.values),
@@ -149,12 +224,11 @@ impl Words<'_> {
             return;
         };
         let mut axes: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
-        // Where some are counted from behind and some are not, only the rank tells their order.
-        let one_way = axes.iter().all(|a| *a < 0) || axes.iter().all(|a| *a >= 0);
-        if !one_way || axes.is_sorted() {
+        let from_front = |axis: &i64| (*axis < 0, *axis);
+        if axes.is_sorted_by_key(from_front) {
             return;
         }
-        axes.sort_unstable();
+        axes.sort_unstable_by_key(from_front);
         match self.version {
             ..13 => self.push("Squeeze", &[], vec![integers("axes", &axes)]),
             _ => {

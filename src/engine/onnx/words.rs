@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::super::proto::{self, float_tensor, int64_row};
@@ -12,9 +13,9 @@ use super::node_name;
 
 /// Operators behind one another in the place of one.
 pub(super) struct Words<'g> {
-    /// The one.
+    /// The node that is replaced.
     pub(super) node: &'g NodeProto,
-    /// Of the operator set.
+    /// The version of the operator set.
     pub(super) version: i64,
     names: &'g mut HashSet<String>,
     /// The value that the next one reads.
@@ -113,6 +114,16 @@ impl<'g> Words<'g> {
         self.constant(TensorProto {
             dims: Vec::new(),
             ..int64_row("", &[number])
+        })
+    }
+
+    /// A constant of zeros of this type of one byte; its name.
+    pub(super) fn zeros(&mut self, of: DataType, dims: &[usize]) -> String {
+        self.constant(TensorProto {
+            data_type: of as i32,
+            dims: dims.iter().map(|d| *d as i64).collect(),
+            raw_data: vec![0; dims.iter().product()],
+            ..TensorProto::default()
         })
     }
 

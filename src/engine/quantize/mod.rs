@@ -63,7 +63,7 @@ impl Quantizable {
 
     fn of(bytes: Bytes, dir: Option<&WeightsDir>) -> Result<Quantizable, LoadError> {
         // Its weights are gone before they are decoded once more.
-        let form = onnx::decode(&bytes, dir, &onnx::importer())?.form;
+        let form = onnx::decode(&bytes, dir, None, &onnx::importer())?.form;
         if form != InputForm::default() {
             return Err(LoadError::NotQuantizable(
                 "its input is not float32 [N, 3, height, width]".into(),

@@ -81,7 +81,7 @@ impl Observer {
         // Said in operators that tract has, as for serving it.
         let importer = onnx::importer();
         let file = network.proto.encode_to_vec().into();
-        let mut proto = onnx::decode(&file, None, &importer)?.proto;
+        let mut proto = onnx::decode(&file, None, None, &importer)?.proto;
         drop(file);
         let graph = proto.graph.as_mut().ok_or(LoadError::Empty)?;
         let stored: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();

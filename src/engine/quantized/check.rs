@@ -9,7 +9,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::super::LoadError;
-use super::super::onnx::node_name;
+use super::super::onnx::{self, node_name};
 
 /// Looks at every `QuantizeLinear` and `DequantizeLinear`.
 ///
@@ -169,13 +169,7 @@ fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
             type_name(tensor.data_type)
         ));
     }
-    let values = match tensor.float_data.is_empty() {
-        false => tensor.float_data.clone(),
-        true => {
-            let (numbers, _) = tensor.raw_data.as_chunks::<4>();
-            numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()
-        }
-    };
+    let values = onnx::floats(tensor).unwrap_or_default();
     let count = count(tensor);
     match !values.is_empty() && values.len() as i64 == count {
         true => Ok(values),

@@ -33,7 +33,7 @@ const POOL: [&str; 6] = [
     "strides",
 ];
 
-/// Whether [`rewrite`] says it by other operators.
+/// Whether [`rewrite`] replaces an operator of this type by others.
 fn is_known(op_type: &str) -> bool {
     matches!(
         op_type,
@@ -125,15 +125,15 @@ fn value_name(node: &NodeProto) -> String {
     (node.output.first().cloned()).unwrap_or_else(|| node_name(node))
 }
 
-/// A scale and a zero point by name.
+/// The names of a scale and a zero point, which say what bytes mean.
 type Meaning = [String; 2];
 
 struct Rewriter {
     nodes: Vec<NodeProto>,
-    /// Of values of bytes.
+    /// The meanings of values of bytes, by the values' names.
     meanings: HashMap<String, Meaning>,
     biases: HashMap<String, TensorProto>,
-    /// Of the operator set.
+    /// The version of the operator set.
     version: i64,
 }
 

@@ -1,0 +1,151 @@
+//! ONNX's `If` whose condition a shape decides: only the branch that is taken need be possible, as in
+//! `If(size == 1, Squeeze, Identity)`, which PyTorch writes for `squeeze(axis)`.
+//!
+//! The importer types both branches and asks that they give the same shape.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use tract_onnx::Onnx;
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::ops::logic::If;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::ops::logic::IfThenElse;
+use tract_onnx::tract_hir::internal::*;
+
+static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
+
+/// Makes the importer build it so.
+pub(super) fn register(onnx: &mut Onnx) {
+    onnx.op_register.insert("If", choice);
+}
+
+fn choice(
+    context: &ParsingContext,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let builder = OPERATORS.0.get("If").context("no operator If")?;
+    let (built, outer) = builder(context, node)?;
+    let both = built.as_op().downcast_ref::<If>().cloned();
+    let both = both.context("the importer has another If")?;
+    let choice = Choice {
+        both,
+        outer: outer.clone(),
+    };
+    Ok((Box::new(choice), outer))
+}
+
+/// The importer's operator, of whose branches one need be possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Choice {
+    both: If,
+    /// The names of the values outside that the branches read: the node's inputs behind the condition.
+    outer: Vec<String>,
+}
+
+impl Choice {
+    /// The branch that a condition takes, and which of the node's inputs each input of the branch is.
+    fn taken(&mut self, condition: bool) -> TractResult<(&mut InferenceModel, Vec<usize>)> {
+        let branch = match condition {
+            true => &mut self.both.then_body,
+            false => &mut self.both.else_body,
+        };
+        let mut reads = Vec::new();
+        for outlet in branch.input_outlets()? {
+            let name = &branch.node(outlet.node).name;
+            let at = self.outer.iter().position(|outer| outer == name);
+            reads.push(1 + at.context("a branch reads what the node does not")?);
+        }
+        Ok((branch, reads))
+    }
+}
+
+impl Op for Choice {
+    fn name(&self) -> StaticName {
+        "Choice".into()
+    }
+
+    not_a_typed_op!();
+}
+
+impl EvalOp for Choice {
+    op_out_of_plan!();
+
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        self.both.eval(context, inputs)
+    }
+}
+
+/// Of inputs, outputs and observed values.
+type Facts = TVec<InferenceFact>;
+
+impl InferenceOp for Choice {
+    fn infer_facts(
+        &mut self,
+        inputs: TVec<&InferenceFact>,
+        outputs: TVec<&InferenceFact>,
+        observed: TVec<&InferenceFact>,
+    ) -> TractResult<(Facts, Facts, Facts)> {
+        let owned =
+            |facts: &TVec<&InferenceFact>| -> Facts { facts.iter().copied().cloned().collect() };
+        let (mut reads, mut gives) = (owned(&inputs), owned(&outputs));
+        let Some(condition) = reads[0].value.concretize() else {
+            // Branches that differ are no fault before it is known which is taken.
+            let mut both = self.both.clone();
+            let unknown = (reads, gives, owned(&observed));
+            return Ok(match both.infer_facts(inputs, outputs, observed) {
+                Ok(facts) => {
+                    self.both = both;
+                    facts
+                }
+                Err(_) => unknown,
+            });
+        };
+        let (branch, numbers) = self.taken(condition.cast_to_scalar()?)?;
+        loop {
+            let mut changed = false;
+            for (i, number) in numbers.iter().enumerate() {
+                changed |= branch
+                    .input_fact_mut(i)?
+                    .unify_with_mut(&mut reads[*number])?;
+            }
+            for (i, fact) in gives.iter_mut().enumerate() {
+                changed |= branch.output_fact_mut(i)?.unify_with_mut(fact)?;
+            }
+            changed |= branch.analyse(false)?;
+            if !changed {
+                return Ok((reads, gives, owned(&observed)));
+            }
+        }
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        self.both.nboutputs()
+    }
+
+    fn to_typed(
+        &self,
+        source: &InferenceModel,
+        node: &InferenceNode,
+        target: &mut TypedModel,
+        mapping: &HashMap<OutletId, OutletId>,
+    ) -> TractResult<TVec<OutletId>> {
+        let condition = target.outlet_fact(mapping[&node.inputs[0]])?;
+        let Some(condition) = condition.konst.as_ref() else {
+            return self.both.to_typed(source, node, target, mapping);
+        };
+        let mut choice = self.clone();
+        let (branch, reads) = choice.taken(condition.cast_to_scalar()?)?;
+        let body = branch.clone().into_typed()?;
+        let inputs: TVec<_> = node.inputs.iter().map(|o| mapping[o]).collect();
+        let one_way = IfThenElse {
+            then_body: body.clone(),
+            then_input_mapping: reads.clone(),
+            else_body: body,
+            else_input_mapping: reads,
+        };
+        target.wire_node(&node.name, one_way, &inputs)
+    }
+
+    as_op!();
+}
