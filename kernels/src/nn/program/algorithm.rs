@@ -1,8 +1,8 @@
 //! Which algorithm computes a convolution: depthwise, Winograd (and its tile) or direct.
 //!
 //! `Winograd::new` knows which convolutions it can compute (3×3 with stride 1, padding 1 and one group) and declines the
-//! others, which are direct. Strided 1×1 windows are gathered first (`convolutions.rs`); bytes have depthwise and direct
-//! convolutions only (`int8_steps.rs`). How the work is then ordered and cut is
+//! others, which are direct; so does [`int8::winograd`](crate::nn::int8::winograd) of those on bytes. Strided 1×1 windows
+//! are gathered first (`convolutions.rs`, `int8_steps.rs`). How the work is then ordered and cut is
 //! [`conv::plan`](crate::nn::conv::plan).
 
 use super::Work;
@@ -12,6 +12,11 @@ use crate::nn::conv::depthwise::Depthwise;
 use crate::nn::conv::direct::DirectConv;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
 use crate::nn::conv::winograd::{TileSize, Winograd};
+use crate::nn::int8;
+use crate::nn::int8::pack::QuantizedWeights;
+use crate::nn::int8::requantize::Finish;
+use crate::nn::int8::work::Int8Work;
+use crate::nn::layer::Unsupported;
 
 /// Tiles of 4 × 4 outputs that an image has at least for Winograd's F(4×4): the micro-kernel's pixels. With fewer,
 /// F(2×2) is as fast and its weights are less than half as large.
@@ -61,5 +66,30 @@ impl Builder {
         }
         let conv = DirectConv::new(self.numbers, shape, about, weights, bias)?;
         Some((Work::Conv(Box::new(conv)), ""))
+    }
+
+    /// The fastest algorithm for a convolution on bytes, and its name.
+    pub(crate) fn int8_convolution(
+        &mut self,
+        shape: ConvShape,
+        about: ConvUse,
+        source: &QuantizedWeights<'_>,
+        finish: Finish,
+    ) -> Result<(Int8Work, &'static str), Unsupported> {
+        if int8::depthwise::Depthwise::is(shape) {
+            let depthwise =
+                int8::depthwise::Depthwise::new(self.arithmetic, shape, about, source, finish)?;
+            return Ok((Int8Work::Depthwise(Box::new(depthwise)), " depthwise"));
+        }
+        #[cfg(target_arch = "x86_64")]
+        if int8::winograd::Winograd::fits(self.arithmetic, shape, about, source) {
+            let winograd =
+                int8::winograd::Winograd::new(self.arithmetic, shape, about, source, finish)?;
+            let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
+            self.scratch = self.scratch.max(lines.max().unwrap_or(0));
+            return Ok((Int8Work::Winograd(Box::new(winograd)), " winograd"));
+        }
+        let conv = int8::conv::Conv::new(self.arithmetic, shape, about, source, finish)?;
+        Ok((Int8Work::Conv(Box::new(conv)), ""))
     }
 }

@@ -4,9 +4,7 @@ use super::builder::Builder;
 use crate::nn::arena::placement::Allocation;
 use crate::nn::conv::gather::Gather;
 use crate::nn::conv::shape::{ConvShape, ConvUse};
-use crate::nn::int8::conv::Conv;
 use crate::nn::int8::convert::Conversion;
-use crate::nn::int8::depthwise::Depthwise;
 use crate::nn::int8::first::FirstConv;
 use crate::nn::int8::layer::{Int8Conv, refuse};
 use crate::nn::int8::lines::LineConversion;
@@ -14,8 +12,6 @@ use crate::nn::int8::pack::QuantizedWeights;
 use crate::nn::int8::pointwise::{Add, GlobalMean, Map, MaxPool};
 use crate::nn::int8::requantize::{LARGEST_SUM, Own, Quantization, Residual, is_bounded};
 use crate::nn::int8::tile::Kind;
-#[cfg(target_arch = "x86_64")]
-use crate::nn::int8::winograd::Winograd;
 use crate::nn::int8::work::Int8Work;
 use crate::nn::layer::Unsupported;
 use crate::nn::layer::{SlidingWindow, Value, covers};
@@ -214,23 +210,7 @@ impl Builder {
             across_images: input.row,
         };
         let source = layer.source(input.channels, &factor, quantization.zero, kind);
-        let (work, algorithm) = match Depthwise::is(shape) {
-            true => {
-                let depthwise = Depthwise::new(self.arithmetic, shape, about, &source, finish)?;
-                (Int8Work::Depthwise(Box::new(depthwise)), " depthwise")
-            }
-            #[cfg(target_arch = "x86_64")]
-            false if Winograd::fits(self.arithmetic, shape, about, &source) => {
-                let winograd = Winograd::new(self.arithmetic, shape, about, &source, finish)?;
-                let lines = (1..=self.threads).map(|t| winograd.scratch_lines(self.capacity, t));
-                self.scratch = self.scratch.max(lines.max().unwrap_or(0));
-                (Int8Work::Winograd(Box::new(winograd)), " winograd")
-            }
-            false => {
-                let conv = Conv::new(self.arithmetic, shape, about, &source, finish)?;
-                (Int8Work::Conv(Box::new(conv)), "")
-            }
-        };
+        let (work, algorithm) = self.int8_convolution(shape, about, &source, finish)?;
         let reads: Vec<Value> = std::iter::once(from)
             .chain(layer.residual.map(|r| r.value))
             .collect();

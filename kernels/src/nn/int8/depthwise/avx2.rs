@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use super::super::avx2::rounded;
+use super::super::avx2::{load, rounded};
 use super::super::tile::{Kind, PLAIN, RESIDUAL, SUM};
 use super::row::{HEAD, QUAD, Row, RowFn, VECTORS, Window, row_kernels, weights_at};
 use crate::nn::layout::line::Line;
@@ -15,17 +15,6 @@ type Vector = __m256i;
 
 pub(crate) use self::plain::kernel;
 pub(crate) use self::vnni::kernel as vnni_kernel;
-
-/// Half a line of weights or numbers.
-///
-/// # Safety
-/// `line` is there.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn load(line: *const Line, half: usize) -> __m256i {
-    // SAFETY: inside of the line by the caller's promise, and aligned.
-    unsafe { _mm256_load_si256(line.cast::<__m256i>().add(half)) }
-}
 
 /// Half a line of bytes.
 ///
