@@ -11,7 +11,8 @@
 //!    [`engine`].
 //! 5. [`postprocess`] ranks the output, [`registry`]'s labels name the classes, and [`http`] writes the JSON.
 //!
-//! Imports only point down that list; `tests/tidy.rs` keeps it so. `docs/ARCHITECTURE.md` is the same on one page.
+//! Imports only point down the table of rooms in `docs/ARCHITECTURE.md`, which is the same on one page; `tests/tidy.rs`
+//! keeps it so.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,7 @@
 //! The `resnet` command.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 #[global_allocator]
