@@ -10,14 +10,14 @@ use crate::desk::Code;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) status: StatusCode,
-    /// What programs match on.
+    /// The stable code, which programs match on.
     pub(super) code: &'static str,
-    /// A few words for people.
+    /// The title: a few words for people.
     pub(super) title: &'static str,
 }
 
 impl Kind {
-    /// What any protocol can meet.
+    /// The kind of a failure that any protocol can meet.
     pub(super) const fn of(code: Code) -> Kind {
         kind(status(code), code.name(), code.title())
     }
@@ -81,12 +81,12 @@ pub(super) const BAD_INPUT: Kind = kind(BAD_REQUEST, "bad_input", "Bad input ten
 pub(super) const BAD_DATA: Kind = kind(BAD_REQUEST, "bad_data", "Bad data of an input");
 pub(super) const BAD_OUTPUT: Kind = kind(BAD_REQUEST, "bad_output", "Bad requested output");
 pub(super) const BAD_PARAMETER: Kind = kind(BAD_REQUEST, "bad_parameter", "Bad parameter");
-/// Of a tensor, whose extents are no size of a body.
+/// More images by a tensor's shape than allowed: 400, not 413, because a shape says nothing of the body's size.
 pub(super) const TOO_LARGE_BATCH: Kind = kind(BAD_REQUEST, "too_many_images", "Too many images");
 pub(super) const UNSUPPORTED: Kind =
     kind(StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported");
 
-/// Those that only HTTP, or a message, can get wrong.
+/// The kinds of what only HTTP, or a message, can get wrong.
 pub(super) const OF_PROTOCOLS: [Kind; 21] = [
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
@@ -140,5 +140,28 @@ const fn status(code: Code) -> StatusCode {
         | Code::DecodeMemoryFull
         | Code::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::observe::is_refusal;
+    use crate::metrics::{Metrics, TextFormat};
+
+    #[test]
+    fn each_code_of_a_refusal_has_its_series_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.serve("birds");
+        let text = metrics.scrape(TextFormat::Prometheus, |_| {});
+        let text = String::from_utf8(text).expect("the format is UTF-8");
+        let all = Code::ALL.into_iter().map(Kind::of).chain(OF_PROTOCOLS);
+        let refusals: Vec<Kind> = all.filter(|kind| is_refusal(kind.status)).collect();
+        assert!(refusals.len() > 10, "{refusals:?}");
+        for Kind { code, .. } in refusals {
+            let series =
+                format!("resnet_requests_rejected_total{{model=\"birds\",reason=\"{code}\"}} 0");
+            assert!(text.contains(&series), "{series}");
+        }
     }
 }

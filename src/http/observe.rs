@@ -36,7 +36,7 @@ pub(super) async fn observe(state: State<Arc<Desk>>, request: Request, next: Nex
     observe_in(form, state, request, next).await
 }
 
-/// The same of calls of gRPC.
+/// Does for calls of gRPC what `observe` does for requests.
 pub(super) async fn observe_grpc(
     state: State<Arc<Desk>>,
     request: Request,
@@ -52,7 +52,7 @@ enum Form {
     Problem,
     /// As the Open Inference Protocol has it.
     Oip,
-    /// As gRPC has it, which has been done.
+    /// As gRPC has it: the answer has been written already.
     Grpc,
 }
 
@@ -202,7 +202,7 @@ pub(crate) struct OneOfMany {
 }
 
 impl OneOfMany {
-    /// It has begun, on the call with this head.
+    /// Begins to record a request that came on the call with this head.
     pub(crate) fn begin(desk: &Desk, head: &Parts) -> OneOfMany {
         let id = head.extensions.get::<RequestId>();
         let id = id.map_or("", |id| &id.0);
@@ -219,12 +219,12 @@ impl OneOfMany {
         }
     }
 
-    /// It has its answer.
+    /// Records that the request has its answer.
     pub(crate) fn answered(&mut self) {
         self.finish(StatusCode::OK, None, None);
     }
 
-    /// It has none.
+    /// Records that the request has failed.
     pub(crate) fn failed(&mut self, error: &ApiError, status: RpcStatus) {
         let problem = error.problem();
         self.finish(problem.status(), Some(&problem), Some(status));
@@ -307,7 +307,7 @@ impl Record {
 }
 
 /// Refused by a limit or a state of the server, rather than for what was sent.
-fn is_refusal(status: StatusCode) -> bool {
+pub(super) fn is_refusal(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::SERVICE_UNAVAILABLE
