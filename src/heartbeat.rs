@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// One thread's.
+/// The heartbeat of one thread: since when it has been at its piece of work.
 #[derive(Debug)]
 pub struct Heartbeat {
     made: Instant,

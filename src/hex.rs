@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-/// Two lower-case digits a byte.
+/// Writes two lower-case digits for each byte.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());

@@ -14,7 +14,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether an address is one of them. IPv4 within IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+    /// Whether the network has this address. IPv4 within IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -1,6 +1,6 @@
 //! Text in columns, for people.
 //!
-//! Used by the commands that print tables and by the reports of `eval`.
+//! Used by the commands that print tables and by the reports of `eval` and `quantize`.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use crate::visible::visible;
 /// How a column's cells stand in it, and how wide it is at least, in characters.
 #[derive(Debug, Clone, Copy)]
 pub enum Column {
-    /// To the left.
+    /// Cells to the left.
     Left(usize),
-    /// To the right, as numbers.
+    /// Cells to the right, as numbers.
     Right(usize),
 }
 

@@ -3,20 +3,20 @@
 /// Bytes of the caches that a core has for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Caches {
-    /// First level, data.
+    /// Bytes of the first-level data cache.
     pub l1d: usize,
-    /// Second level.
+    /// Bytes of the second-level cache.
     pub l2: usize,
 }
 
 impl Caches {
-    /// The smallest of the CPUs that have the vectors we use; also where the CPU tells nothing.
+    /// The smallest caches of CPUs that have the vectors we use; also assumed where CPUID tells nothing.
     pub const SMALL: Caches = Caches {
         l1d: 32 << 10,
         l2: 256 << 10,
     };
 
-    /// This CPU's.
+    /// The caches of this CPU as CPUID tells them, or [`Caches::SMALL`].
     #[must_use]
     pub fn detect() -> Caches {
         #[cfg(target_arch = "x86_64")]
@@ -29,15 +29,16 @@ impl Caches {
     }
 }
 
-/// "Deterministic cache parameters". Source: Intel's Software Developer's Manual, volume 2, CPUID.
+/// CPUID leaf "Deterministic cache parameters". Source: Intel's Software Developer's Manual, volume 2, CPUID.
 #[cfg(target_arch = "x86_64")]
 const INTEL_LEAF: u32 = 4;
 
-/// "Cache topology information", of the same form. Source: AMD's Architecture Programmer's Manual, volume 3, appendix E.
+/// CPUID leaf "Cache topology information", of the same form. Source: AMD's Architecture Programmer's Manual, volume 3,
+/// appendix E.
 #[cfg(target_arch = "x86_64")]
 const AMD_LEAF: u32 = 0x8000_001d;
 
-/// None if there is no such leaf, or it lacks one of the two.
+/// The caches that CPUID leaf `leaf` lists; none if the CPU has no such leaf, or the leaf lacks one of the two levels.
 #[cfg(target_arch = "x86_64")]
 fn of_leaf(leaf: u32) -> Option<Caches> {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -78,7 +79,7 @@ mod tests {
         assert!((128 << 10..=64 << 20).contains(&l2), "{l2}");
     }
 
-    /// Where the system tells them too.
+    /// Compares with the sizes in sysfs, where the system has them.
     #[test]
     fn caches_are_those_that_the_system_tells() {
         let read = |name: &str| {

@@ -23,7 +23,7 @@ const GREEN_OF_CB: i32 = -fix(0.34414);
 const GREEN_OF_CR: i32 = -fix(0.71414);
 const BLUE_OF_CB: i32 = fix(1.77200);
 
-/// One pixel.
+/// Converts one YCbCr pixel to RGB.
 #[inline(always)]
 #[must_use]
 pub fn ycc_to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {

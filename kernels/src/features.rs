@@ -22,10 +22,10 @@ pub enum Int8Unit {
     Amx,
 }
 
-/// The best of each kind, or less if somebody asked for less.
+/// The instructions to compute with: the best of each kind that the CPU has, or fewer if somebody asked for fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Features {
-    /// Vectors.
+    /// The vector instruction set.
     pub isa: Isa,
     /// The unit for bfloat16.
     pub bf16: Option<Bf16Unit>,
@@ -54,13 +54,14 @@ impl Features {
         Features { isa, bf16, int8 }
     }
 
-    /// Vectors alone.
+    /// A vector instruction set without a unit for bfloat16 or bytes.
     #[must_use]
     pub const fn vectors(isa: Isa) -> Features {
         Features::rung(isa, None, None)
     }
 
-    /// Its name in lower case, as in flags, logs and tables: that of its last instruction set.
+    /// The name in lower case, as in flags, logs and tables: the bfloat16 unit's, else the byte unit's, else the
+    /// vectors'.
     #[must_use]
     pub fn name(self) -> &'static str {
         match (self.bf16, self.int8) {
@@ -76,7 +77,7 @@ impl Features {
         Features::LADDER.into_iter().find(|f| f.name() == name)
     }
 
-    /// What this CPU offers of the ladder, the best last.
+    /// The combinations of [`Features::LADDER`] that this CPU supports, the best last.
     pub fn supported() -> impl Iterator<Item = Features> {
         Features::LADDER.into_iter().filter(|f| f.is_supported())
     }
@@ -95,7 +96,7 @@ impl Features {
         }
     }
 
-    /// Whether this CPU offers all of it.
+    /// Whether this CPU supports the vectors and each unit of the combination.
     #[must_use]
     pub fn is_supported(self) -> bool {
         self.isa.is_supported()
@@ -105,7 +106,7 @@ impl Features {
 }
 
 impl Int8Unit {
-    /// Its name in lower case.
+    /// The unit's name in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -115,7 +116,7 @@ impl Int8Unit {
         }
     }
 
-    /// Whether this CPU offers it, and for tiles whether the system lets this process use them.
+    /// Whether this CPU has the unit, and for tiles whether the system lets this process use them.
     #[must_use]
     pub fn is_supported(self) -> bool {
         match self {
@@ -136,7 +137,7 @@ impl Int8Unit {
 }
 
 impl Bf16Unit {
-    /// Its name in lower case.
+    /// The unit's name in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -145,7 +146,7 @@ impl Bf16Unit {
         }
     }
 
-    /// Whether this CPU offers it, and for tiles whether the system lets this process use them.
+    /// Whether this CPU has the unit, and for tiles whether the system lets this process use them.
     #[must_use]
     pub fn is_supported(self) -> bool {
         match self {
@@ -170,7 +171,7 @@ mod tiles {
     use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
     use std::sync::OnceLock;
 
-    /// Asks the system once.
+    /// Whether this process may use tiles; asks the system for permission once.
     ///
     /// Permission is the process's: threads of before and after have it, a new program after `exec` has not. The system
     /// refuses it if a thread has an alternate signal stack too small to save 8 KiB of tiles on, and such stacks from
@@ -183,13 +184,14 @@ mod tiles {
 
     /// Whether tiles may be used, and the CPU multiplies bytes with them.
     ///
-    /// Source: as of `cpu_has_them`, AMX-INT8.
+    /// Source: Intel's Software Developer's Manual, `CPUID`: leaf 7, EDX, AMX-INT8.
     pub(super) fn multiply_bytes() -> bool {
         const AMX_INT8: u32 = 1 << 25;
         are_permitted() && __cpuid_count(7, 0).edx & AMX_INT8 != 0
     }
 
-    /// Source: Intel's Software Developer's Manual, `CPUID`: leaf 7, EDX, AMX-BF16 and AMX-TILE; leaf 1, ECX, OSXSAVE.
+    /// Whether the CPU has tiles that multiply bfloat16, and `xgetbv` may be used. Source: Intel's Software Developer's
+    /// Manual, `CPUID`: leaf 7, EDX, AMX-BF16 and AMX-TILE; leaf 1, ECX, OSXSAVE.
     fn cpu_has_them() -> bool {
         const AMX_BF16: u32 = 1 << 22;
         const AMX_TILE: u32 = 1 << 24;
@@ -212,7 +214,8 @@ mod tiles {
         unsafe { _xgetbv(0) }
     }
 
-    /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`: zero, or a negative error number.
+    /// Asks for tiles by `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; returns zero, or a negative error
+    /// number.
     fn request() -> i64 {
         const SYS_ARCH_PRCTL: i64 = 158;
         const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;

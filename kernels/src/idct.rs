@@ -11,10 +11,10 @@ use super::Isa;
 
 /// Fraction bits of the constants.
 pub const CONST_BITS: u32 = 13;
-/// Bits kept beyond the integer between the two passes.
+/// Fraction bits of values between the two passes.
 pub const PASS1_BITS: u32 = 2;
 
-/// A constant in fixed point.
+/// A constant in fixed point, with [`CONST_BITS`] fraction bits.
 #[must_use]
 pub const fn fix(value: f64) -> i32 {
     (value * (1 << CONST_BITS) as f64 + 0.5) as i32
@@ -63,14 +63,14 @@ impl IdctKernel {
     }
 }
 
-/// Keeps the lower 16 bits, with their sign.
+/// Keeps the lower 16 bits of a value, sign-extended.
 #[must_use]
 #[inline(always)]
 pub const fn wrap(value: i32) -> i32 {
     value as i16 as i32
 }
 
-/// Limits to 16 bits.
+/// Clamps a value to the range of `i16`.
 #[must_use]
 #[inline(always)]
 pub fn saturate(value: i32) -> i32 {
@@ -83,7 +83,7 @@ fn scalar(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
     let only_first_row = block[8..].iter().all(|&c| c == 0);
     for x in 0..8 {
         let column = if only_first_row {
-            // What the transform gives, but for an overflow.
+            // A column that is zero below its first value is flat: what the transform gives too, unless it overflows.
             [wrap(values[x] << PASS1_BITS); 8]
         } else {
             let column = std::array::from_fn(|y| values[y * 8 + x]);
@@ -99,7 +99,7 @@ fn scalar(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
     values.map(|v| v.wrapping_add(128).clamp(0, 255) as u8)
 }
 
-/// One dimension of the 8-point transform.
+/// The 8-point transform of one column or row; results are shifted right by `shift`, rounded.
 fn transform(x: [i32; 8], shift: u32) -> [i32; 8] {
     let add = i32::wrapping_add;
     let sub = i32::wrapping_sub;
@@ -166,7 +166,7 @@ fn avx2(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
         below_first = _mm_or_si128(below_first, c);
     }
     let rows = if _mm_testz_si128(below_first, below_first) != 0 {
-        // To 16 bits, and back with their sign.
+        // `wrap(value << PASS1_BITS)`, as in the scalar code.
         let first = _mm256_slli_epi32::<{ 16 + PASS1_BITS as i32 }>(rows[0]);
         [_mm256_srai_epi32::<16>(first); 8]
     } else {
@@ -187,7 +187,7 @@ fn avx2(block: &[i16; 64], quant: &[u16; 64]) -> [u8; 64] {
     ];
     let columns = avx2_transform::<{ (CONST_BITS + PASS1_BITS + 3) as i32 }>(columns);
     let [r04, r15, r26, r37] = avx2_transposed(columns);
-    // -128 to 127, then 0 to 255.
+    // Packing saturates samples to -128 to 127; flipping the top bit makes them 0 to 255.
     let center = _mm256_set1_epi8(-128);
     let rows_0145 = _mm256_xor_si256(_mm256_packs_epi16(r04, r15), center);
     let rows_2367 = _mm256_xor_si256(_mm256_packs_epi16(r26, r37), center);

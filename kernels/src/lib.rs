@@ -43,10 +43,10 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All of them, the widest last.
+    /// All instruction sets, the widest last.
     pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
 
-    /// The widest one this CPU supports. Whoever builds kernels keeps the answer.
+    /// The widest instruction set that this CPU supports. Whoever builds kernels keeps the answer.
     #[must_use]
     pub fn detect() -> Isa {
         Isa::ALL
@@ -55,7 +55,7 @@ impl Isa {
             .unwrap_or(Isa::Scalar)
     }
 
-    /// Whether this CPU, and the operating system's saving of registers, support it.
+    /// Whether this CPU has the instruction set, and the operating system saves its registers.
     #[must_use]
     pub fn is_supported(self) -> bool {
         match self {
@@ -81,7 +81,7 @@ impl Isa {
         }
     }
 
-    /// Its name in lower case, as in logs and tables.
+    /// The instruction set's name in lower case, as in logs and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

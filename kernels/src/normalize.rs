@@ -4,11 +4,11 @@
 //! bytes.
 //!
 //! # Numerics
-//! The result is that of three correctly rounded `f32` operations, `x · scale / 255` being one. The vector code replaces both divisions by a product
-//! with the divisor's reciprocal in two parts, `fma(x, high, x * low)`, which nearly always rounds the same way; there
-//! are only 256 inputs, so [`Normalization::new`] tries all of them, and a channel where one bit differs keeps its
-//! table. So does one of an unusual mean or deviation, where a part of the sum could be a denormal number: workers
-//! flush those.
+//! The result is that of three correctly rounded `f32` operations, `x · scale / 255` being one. The vector code
+//! replaces both divisions by a product with the divisor's reciprocal in two parts, `fma(x, high, x * low)`, which
+//! nearly always rounds the same way; there are only 256 inputs, so [`Normalization::new`] tries all of them, and a
+//! channel where one bit differs keeps its table. So does a channel with an unusual scale, mean or deviation, where a
+//! part of the sum could be a denormal number: workers flush those.
 
 use super::Isa;
 
@@ -125,7 +125,8 @@ impl Normalization {
 ///
 /// A mean from 2⁻¹⁰ on, or none, leaves differences from `x · scale / 255` of 0 or at least 2⁻⁴², as the product is at
 /// least 2⁻¹⁸ where it is not 0; the low part of a reciprocal of 2⁻²⁰ or more is 0 or at least 2⁻⁷³, and so is that of
-/// the scale. Their product is far above 2⁻¹²⁶. Published recipes have means of 0 to 124 and deviations of 1/255 to 255.
+/// the scale. Their product is far above 2⁻¹²⁶. Published recipes have means of 0 to 124 and deviations of 1/255 to
+/// 255.
 fn is_usual(scale: f32, mean: f32, std: f32) -> bool {
     let limits = 2_f32.powi(-10)..=2_f32.powi(20);
     let is_usual = |value: f32| limits.contains(&value);
@@ -191,7 +192,8 @@ fn avx512(steps: Steps, plane: &[u8], out: &mut Vec<f32>) {
 mod tests {
     use super::*;
 
-    /// ImageNet's, those of other published recipes, and some where a shortcut would go wrong.
+    /// Scales, means and deviations: ImageNet's, those of other published recipes, and some where a shortcut would go
+    /// wrong.
     const RECIPES: [(f32, f32, f32); 15] = [
         (1.0, 0.485, 0.229),
         (1.0, 0.456, 0.224),

@@ -24,8 +24,8 @@ pub fn spin(arithmetic: Arithmetic, rounds: u64) -> Option<u64> {
     })
 }
 
-/// Cycles that `rounds` of a chain of multiplications take, after it has run: the clock, for who times it. Each waits for
-/// the one before, three cycles on every x86-64 core with the vectors we use. None where no such chain is written.
+/// Cycles that `rounds` of a chain of multiplications take, after it has run: the clock, for who times it. Each waits
+/// for the one before, three cycles on every x86-64 core with the vectors we use. None where no such chain is written.
 ///
 /// Source: Intel's Optimization Reference Manual and AMD's Software Optimization Guides, latency of `imul r64, r64`.
 #[must_use]
@@ -64,7 +64,7 @@ fn spin_f32(isa: super::Isa, rounds: u64) -> Option<u64> {
         super::Isa::Scalar => None,
         // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         super::Isa::Avx2 => Some(unsafe { x86::avx2(rounds) }),
-        // SAFETY: as above.
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         super::Isa::Avx512 => Some(unsafe { x86::avx512(rounds) }),
     }
 }
@@ -74,7 +74,7 @@ fn spin_bf16(unit: Bf16Unit, rounds: u64) -> Option<u64> {
     match unit {
         // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         Bf16Unit::Avx512 => Some(unsafe { x86::avx512_bf16(rounds) }),
-        // SAFETY: as above.
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         Bf16Unit::Amx => Some(unsafe { super::nn::spin_tiles(rounds) }),
     }
 }
@@ -84,11 +84,11 @@ fn spin_int8(unit: Option<Int8Unit>, rounds: u64) -> Option<u64> {
     match unit {
         // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         None => Some(unsafe { x86::avx2_bytes(rounds) }),
-        // SAFETY: as above.
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         Some(Int8Unit::AvxVnni) => Some(unsafe { x86::avx_vnni(rounds) }),
-        // SAFETY: as above.
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         Some(Int8Unit::Avx512Vnni) => Some(unsafe { x86::avx512_vnni(rounds) }),
-        // SAFETY: as above.
+        // SAFETY: an `Arithmetic` exists only where the CPU supports its features.
         Some(Int8Unit::Amx) => Some(unsafe { super::nn::spin_tiles_of_bytes(rounds) }),
     }
 }
@@ -176,7 +176,7 @@ mod x86 {
         rounds * 24 * 16 * 4 * 2
     }
 
-    /// 12 chains of 8 lanes, four products a lane by two multiplications.
+    /// 12 chains of 8 lanes, two products of words a lane.
     #[target_feature(enable = "avx2")]
     pub(super) fn avx2_bytes(rounds: u64) -> u64 {
         let ones = black_box(_mm256_set1_epi16(1));

@@ -7,7 +7,7 @@ use super::Isa;
 
 /// Work whose [`Task::run`] is compiled for each instruction set; what it calls must be inlined to gain from it.
 pub trait Task {
-    /// What it returns.
+    /// The result of the work.
     type Output;
 
     /// Does the work. Must be `#[inline(always)]`.

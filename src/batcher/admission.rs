@@ -16,7 +16,7 @@ use crate::fair_queue::ClientId;
 /// Source: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998.
 const SHARE_OF_FREE: usize = 8;
 
-/// What is let in, and what serves it.
+/// The limits of admission, and the threads that serve what is admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct AdmissionPolicy {
     /// Images that may be accepted and not yet running, in all.
@@ -34,13 +34,13 @@ pub struct AdmissionPolicy {
 /// A request that asks to come in.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
-    /// Whose it is.
+    /// The client that sent it.
     pub client: ClientId,
     /// The lane of its model.
     pub lane: usize,
     /// Images in it, as far as is known: at least 1.
     pub images: usize,
-    /// Places that it has already.
+    /// Places in the queue that the request holds already.
     pub held: usize,
     /// Time until its deadline.
     pub left: Duration,
@@ -63,7 +63,7 @@ pub struct Permit {
 }
 
 impl Admission {
-    /// With nothing on its way yet, for models in this many lanes.
+    /// An empty count, for models in this many lanes.
     #[must_use]
     pub fn new(lanes: usize, policy: AdmissionPolicy) -> Arc<Admission> {
         Arc::new(Admission {
@@ -129,8 +129,8 @@ impl Admission {
         self.lock().waiting_in(lane)
     }
 
-    /// How long one more image would wait for a worker, of the client that has most on their way: what it is told if it
-    /// is refused. Others wait no longer.
+    /// Estimated wait of one more image for a worker, if the client with most images on their way sends it: what that
+    /// client is told if it is refused. Others wait no longer.
     #[must_use]
     pub fn estimated_wait(&self, lane: usize) -> Duration {
         let backlog = self.lock();
@@ -145,7 +145,7 @@ impl Admission {
     }
 }
 
-/// Whether a request may come in.
+/// Checks a request against the limits of the queue, of its client's share, of the wait and of its deadline.
 fn check(backlog: &Backlog, policy: &AdmissionPolicy, ask: &Ask) -> Result<(), Refusal> {
     let (wait, needed) = backlog.estimate(policy, ask);
     let waiting = backlog.waiting();
@@ -196,13 +196,13 @@ impl Permit {
         self.admission.lock().costs[self.lane].decoded(time, now);
     }
 
-    /// Its batch starts: somebody else may wait in its place.
+    /// Notes that the image's batch starts: somebody else may wait in its place.
     pub fn start(&mut self) {
         self.admission.lock().started(self.client, self.lane);
         self.stage = Progress::Running;
     }
 
-    /// Whose image it is.
+    /// The client whose image it is.
     #[must_use]
     pub fn client(&self) -> ClientId {
         self.client

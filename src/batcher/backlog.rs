@@ -24,9 +24,9 @@ pub(super) struct Backlog {
     clients: HashMap<ClientId, Held>,
     /// Images of all clients.
     images: usize,
-    /// Those of them that are not running.
+    /// Images of all clients that are not running.
     waiting: usize,
-    /// The same by lane.
+    /// Images of all clients that are not running, by lane.
     waiting_in: Vec<usize>,
 }
 
@@ -34,9 +34,9 @@ pub(super) struct Backlog {
 #[derive(Debug)]
 struct Held {
     lanes: Vec<Count>,
-    /// All of them.
+    /// Images of the client in all lanes.
     images: usize,
-    /// Those that are not running.
+    /// Images of the client that are not running.
     waiting: usize,
 }
 

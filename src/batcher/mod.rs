@@ -40,7 +40,7 @@ use self::supervisor::Supervisor;
 pub struct BatchAnswer {
     /// The network's output for this image.
     pub output: Vec<f32>,
-    /// What else was wanted of it.
+    /// What was wanted of the image beside its output.
     pub further: Further,
     /// When its batch began.
     pub began: Instant,
@@ -64,7 +64,7 @@ pub enum BatchError {
 /// An image on its way through the batcher.
 #[derive(Debug)]
 pub struct Entry {
-    /// As its model takes it.
+    /// The image in the form that its model takes.
     pub image: Image,
     /// What is wanted beside its output.
     pub wish: Wish,
@@ -76,7 +76,7 @@ pub struct Entry {
     pub reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
     /// Its place in the queue, given back when its batch starts.
     pub permit: Permit,
-    /// What is to be dropped when its batch starts.
+    /// Held while the image waits, and dropped when its batch starts.
     pub until_run: Box<dyn std::fmt::Debug + Send>,
 }
 
@@ -103,7 +103,7 @@ pub struct Lane {
 /// Whether batches are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// By all workers.
+    /// All workers run batches.
     Well,
     /// Workers died one after the other; nothing new is taken.
     Failed,
@@ -120,7 +120,7 @@ struct Shared {
     lanes: Vec<Lane>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    /// One a worker.
+    /// When each worker began its batch at hand, one a worker.
     heartbeats: Vec<Heartbeat>,
 }
 
@@ -184,13 +184,13 @@ impl Batcher {
         self.shared.lanes[lane].runs.read()
     }
 
-    /// What counts them.
+    /// The counter of a lane's runs.
     #[must_use]
     pub fn run_counter(&self, lane: usize) -> RunCounter {
         self.shared.lanes[lane].runs.clone()
     }
 
-    /// Whether batches are run, now and in the future.
+    /// The state of the workers, and each later change of it.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
@@ -205,12 +205,12 @@ impl Batcher {
 /// Why the batcher did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No thread.
+    /// The thread of a worker cannot be started.
     #[error(
         "cannot start an engine thread: {0} (a limit of memory or of processes, as `ulimit -v` and `ulimit -u` set)"
     )]
     Thread(std::io::Error),
-    /// No engine.
+    /// The engine of a worker cannot be made.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }

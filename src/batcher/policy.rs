@@ -1,6 +1,6 @@
 //! When a free worker runs, and how many images it takes: a pure function of what is waiting.
 //!
-//! Called by `worker` under the queue's lock. Contains no clock, channel or thread.
+//! Called by `queue` under its lock. Contains no clock, channel or thread.
 
 use std::time::Duration;
 

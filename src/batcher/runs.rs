@@ -9,16 +9,16 @@ use std::time::Duration;
 /// The runs of batches of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Runs {
-    /// Images in each.
+    /// Images in each batch.
     pub batch_size: usize,
-    /// Times.
+    /// How many batches were run.
     pub count: u64,
-    /// All of them together.
+    /// Time of all these batches together.
     pub time: Duration,
 }
 
-/// Counts a lane's runs, of a model that is taken over those of its lane before too; there are as many sizes as a batch
-/// may have images.
+/// Counts the runs of a lane's batches. A model that is served on keeps the counter of its lane before. There are as
+/// many sizes as a batch may have images.
 #[derive(Debug, Clone, Default)]
 pub struct RunCounter(Arc<Mutex<BTreeMap<usize, (u64, Duration)>>>);
 
@@ -30,7 +30,7 @@ impl RunCounter {
         *all = all.saturating_add(time);
     }
 
-    /// Those so far, the smallest batch first.
+    /// The runs so far by the size of their batch, the smallest first.
     pub(super) fn read(&self) -> Vec<Runs> {
         let sizes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = |(&batch_size, &(count, time)): (&usize, &(u64, Duration))| Runs {

@@ -1,6 +1,6 @@
 //! How long a model's images take, learnt from those that were served: decoding per image, running per batch and image.
 //!
-//! Kept by `admission` for each lane. Contains no clock, channel or thread.
+//! Kept by `backlog` for each lane. Contains no clock, channel or thread.
 
 use std::time::{Duration, Instant};
 
@@ -42,18 +42,18 @@ impl ServiceTime {
         self.run.observe(images, seconds, kept);
     }
 
-    /// Decoding `images` images.
+    /// Seconds of one thread for decoding `images` images.
     pub(super) fn decode(&self, images: f64) -> f64 {
         self.decode.value * images
     }
 
-    /// One batch of `images`.
+    /// Seconds of one worker for one batch of `images`.
     pub(super) fn batch(&self, images: f64) -> f64 {
         let (per_batch, per_image) = self.run.fit();
         per_batch + per_image * images
     }
 
-    /// `images` images in batches of at most `max_batch_size`.
+    /// Seconds of one worker for `images` images in batches of at most `max_batch_size`.
     pub(super) fn batches(&self, images: f64, max_batch_size: f64) -> f64 {
         let (per_batch, per_image) = self.run.fit();
         (images / max_batch_size).ceil() * per_batch + images * per_image

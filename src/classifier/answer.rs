@@ -23,7 +23,7 @@ pub struct Classification {
     pub image: Option<ImageInfo>,
     /// The network's raw output, one value a class.
     pub output: Vec<f32>,
-    /// What else was wanted.
+    /// What was wanted of the image beside its classes.
     pub further: Further,
     /// When its stages began.
     pub began: Began,

@@ -21,13 +21,13 @@ use crate::preprocess::{ExifMode, ImageInfo, Interest, PreprocessError, Source, 
 /// An image that has been decoded.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// Handed in.
+    /// When the image was handed in.
     pub(super) submitted: Instant,
-    /// Taken by a thread.
+    /// When a thread began to decode it.
     pub(super) began: Instant,
-    /// Handed to the batcher.
+    /// When it was handed to the batcher.
     pub(super) arrived: Instant,
-    /// None of pixels and values that are no file.
+    /// Format and size of an encoded image; none of pixels and values, which are no file.
     pub(super) image: Option<ImageInfo>,
     pub(super) decode: Duration,
     pub(super) preprocess: Duration,
@@ -47,7 +47,7 @@ pub(super) struct ImageTask {
     pub(super) permit: Permit,
     pub(super) prepared: oneshot::Sender<Result<Prepared, ClassifyError>>,
     pub(super) answer: oneshot::Sender<Result<BatchAnswer, BatchError>>,
-    /// The request's, for what is logged.
+    /// The span of the image's request, to which its log lines belong.
     pub(super) span: tracing::Span,
 }
 

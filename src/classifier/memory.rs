@@ -20,7 +20,7 @@ pub struct ImageSize {
 }
 
 impl ImageSize {
-    /// Those of a loaded model.
+    /// The size of a loaded model's images.
     #[must_use]
     pub fn of(model: &LoadedModel) -> ImageSize {
         let spec = model.model.spec();
@@ -31,13 +31,13 @@ impl ImageSize {
         self.size.values() as u64
     }
 
-    /// Most bytes of one that waits: of a photo a quarter where the network takes bytes, but a client may send the
-    /// 32-bit floats of its input itself.
+    /// Most bytes of an image that waits: a photo takes a quarter of them where the network takes bytes, but a client
+    /// may send the 32-bit floats of its input itself.
     fn waiting(self) -> u64 {
         self.values() * 4
     }
 
-    /// Bytes for one in a batch.
+    /// Bytes of an image in a batch that runs.
     fn running(self) -> u64 {
         self.values() * 4 * VALUES_OF_IMAGE
     }

@@ -1,6 +1,6 @@
 //! One image in, a ranking with labels out: the way through preprocess, batcher and postprocess, protocol-free.
 //!
-//! Called by `http`, `resnet classify` and `resnet eval`; they get the same answers because all come through here.
+//! Called by the `desk`, `resnet classify` and `resnet eval`; they get the same answers because all come through here.
 
 mod active;
 mod answer;
@@ -76,9 +76,9 @@ pub struct ClassifyOptions {
 /// A limit for an image's pixels, and what it is the limit of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaxPixels {
-    /// What is drawn of the image.
+    /// Most pixels of an image on which an overlay is drawn.
     OfDrawing(u64),
-    /// The memory for its answer.
+    /// Most pixels of an image whose overlay there is memory for.
     OfMemory(u64),
 }
 
@@ -93,7 +93,7 @@ impl MaxPixels {
 }
 
 impl Default for ClassifyOptions {
-    /// Five classes, upright, whenever.
+    /// Five classes of the upright image, without a deadline.
     fn default() -> Self {
         ClassifyOptions {
             top_k: 5,
@@ -105,7 +105,7 @@ impl Default for ClassifyOptions {
     }
 }
 
-/// Threads that do not come to an end.
+/// Threads of a pool that have been too long at one image or batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stuck {
     /// The pool they belong to: `prep` or `engine`.
@@ -156,7 +156,7 @@ impl Classifier {
         Classifier::start_after(None, models, options, metrics)
     }
 
-    /// The same in place of another: of models that both have, statistics go on and what was learnt of their costs stays.
+    /// Starts a classifier in place of another. Models that both have keep their statistics and their learnt costs.
     ///
     /// # Errors
     /// As of [`Classifier::start`].
@@ -354,7 +354,7 @@ impl Classifier {
         self.admission.estimated_wait(model.lane)
     }
 
-    /// Whether batches are run, now and in the future.
+    /// The state of the workers, and each later change of it.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.batcher.health()

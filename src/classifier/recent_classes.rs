@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Counts are kept for each of so many parts of an hour; the oldest part is forgotten as a whole.
 const PARTS: usize = 12;
 
-/// How long one is.
+/// Length of one part.
 const PART: Duration = Duration::from_secs(3600 / PARTS as u64);
 
 /// Images of the last hour, or up to a twelfth less, by the class that came first.
@@ -36,7 +36,7 @@ pub struct Frequent {
 }
 
 impl RecentClasses {
-    /// Of a model with so many classes; it has seen no image.
+    /// Empty counts for a model with so many classes.
     pub(super) fn of(classes: usize) -> Arc<RecentClasses> {
         Arc::new(RecentClasses {
             classes,
@@ -48,7 +48,7 @@ impl RecentClasses {
         })
     }
 
-    /// An image got this class.
+    /// Counts an image that got this class.
     pub(super) fn count(&self, class: usize, now: Instant) {
         self.at(now, |counts| {
             let part = counts.newest % PARTS;

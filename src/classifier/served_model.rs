@@ -15,7 +15,7 @@ use crate::tensor::Image;
 /// A model that is being served.
 #[derive(Debug)]
 pub struct ServedModel {
-    /// What it is.
+    /// The loaded model: its name, network, preprocessing and labels.
     pub info: LoadedModel,
     pub(super) preprocessor: Preprocessor,
     pub(super) lane: usize,
@@ -26,14 +26,14 @@ pub struct ServedModel {
 /// An image as its network takes it.
 pub(super) struct TakenImage {
     pub(super) image: Image,
-    /// None of what is no file.
+    /// Format and size of an encoded image; none of pixels and values, which are no file.
     pub(super) info: Option<ImageInfo>,
     pub(super) decode: Duration,
     pub(super) preprocess: Duration,
 }
 
 impl ServedModel {
-    /// What its requests have come to so far.
+    /// The counts and times of the model's requests so far.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics

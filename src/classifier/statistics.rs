@@ -10,9 +10,9 @@ use super::Timings;
 /// How often something was done, and how long that took together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Total {
-    /// Times.
+    /// How many times it was done.
     pub count: u64,
-    /// All of them.
+    /// The time of all these times together.
     pub time: Duration,
 }
 
@@ -23,7 +23,7 @@ impl Total {
     }
 }
 
-/// What there was until now.
+/// The counts and times of a model's requests until now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Served {
     /// When the last request was answered.
@@ -32,7 +32,7 @@ pub struct Served {
     pub images: u64,
     /// Requests that were answered, from their place in the queue to their answer.
     pub success: Total,
-    /// Requests that were not, though they had one.
+    /// Requests that had a place in the queue and were not answered.
     pub fail: Total,
     /// Of the requests that were answered: waiting for a thread and a worker; of several images the longest, here and
     /// below.
@@ -50,7 +50,7 @@ pub struct Served {
 pub struct Statistics(Mutex<Served>);
 
 impl Statistics {
-    /// What there was until now.
+    /// The counts and times until now.
     #[must_use]
     pub fn read(&self) -> Served {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -16,13 +16,13 @@ use crate::visible::{visible, visible_lines};
 
 /// Where answers go.
 pub(crate) enum Destination {
-    /// To whoever reads.
+    /// To standard output.
     Stdout,
     /// Into this file.
     File {
         /// The file, where the next answer begins.
         file: File,
-        /// For messages.
+        /// The file's path, for messages.
         path: PathBuf,
     },
 }

@@ -34,20 +34,20 @@ pub(crate) struct DoctorArgs {
     limits: LimitArgs,
 }
 
-/// What was found; as JSON, whose keys are only ever added.
+/// What was found; also the JSON document, whose keys are only ever added.
 #[derive(Serialize)]
 struct Findings {
     version: &'static str,
     system: &'static str,
     architecture: &'static str,
     cpu_features: Vec<&'static str>,
-    /// Instructions on pixels.
+    /// The instruction set of the kernels on pixels.
     pixel_kernels: &'static str,
     /// The highest instructions that the network may use.
     instructions: &'static str,
     /// The precision that was asked for; `null` for `auto`.
     precision: Option<&'static str>,
-    /// The two, for people.
+    /// Instructions and precision, in words for people.
     #[serde(skip)]
     engine: String,
     cpus: usize,
@@ -58,15 +58,15 @@ struct Findings {
     machine_memory_bytes: Option<u64>,
     /// Most that `serve` would hold with these flags; `null` if a model cannot be served.
     memory_bound_bytes: Option<u64>,
-    /// The three, for people.
+    /// The limit, the machine's memory and the bound, in words for people.
     #[serde(skip)]
     memory: Option<String>,
     /// The limits of open files; `null` without one. `serve` raises the soft one to the hard one.
     open_files_soft: Option<u64>,
     open_files_hard: Option<u64>,
-    /// Those that `serve` would have at most with these flags and limits.
+    /// Most connections that `serve` would have with these flags and limits.
     connections_allowed: u64,
-    /// The three, for people.
+    /// Both limits of open files and the connections, in words for people.
     #[serde(skip)]
     open_files: String,
     threads: Threads,
@@ -74,9 +74,9 @@ struct Findings {
     /// Why there is no store.
     #[serde(skip_serializing_if = "Option::is_none")]
     store_error: Option<String>,
-    /// Those that would be served; none if one of them cannot be.
+    /// The models that would be served; none if one of them cannot be.
     models: Vec<Checked>,
-    /// Why they cannot be served.
+    /// Why the models cannot be served.
     error: Option<String>,
 }
 
@@ -85,7 +85,7 @@ struct Threads {
     http: usize,
     prep: usize,
     engine: usize,
-    /// Most on one inference.
+    /// Most threads on one inference.
     per_worker: usize,
 }
 

@@ -90,7 +90,7 @@ fn loopback(port: u16, deadline: Instant) -> IpAddr {
     }
 }
 
-/// What to do where the server answers in the other way.
+/// What to do where the server speaks TLS and the check does not, or the other way round.
 fn other_way(tls: bool) -> &'static str {
     match tls {
         false => "the server answers by TLS, add --tls",

@@ -66,7 +66,7 @@ struct Row<'a> {
     description: &'a str,
     note: Option<&'a str>,
     state: State,
-    /// What is there of it.
+    /// Bytes of the model that are on disk.
     bytes_on_disk: u64,
 }
 

@@ -29,7 +29,7 @@ const SPAN_BYTES: u64 = 4 << 10;
 pub(super) struct MemoryLimits {
     /// Most connections.
     connections: u32,
-    /// Whether they may be of HTTP/2.
+    /// Whether the connections may be of HTTP/2.
     http2: bool,
     /// Most connections of gRPC.
     grpc_connections: u32,
@@ -42,7 +42,7 @@ pub(super) struct MemoryLimits {
 }
 
 impl MemoryLimits {
-    /// Those of the flags.
+    /// The limits that the flags set.
     pub(super) fn new(
         server: &ServerConfig,
         images: &ImageConfig,
@@ -61,7 +61,7 @@ impl MemoryLimits {
         }
     }
 
-    /// The same with the traces that are exported, if they are.
+    /// The limits with the spans of the traces that are exported, if any are.
     pub(super) fn with_traces(self, traces: Option<&ExportOptions>) -> MemoryLimits {
         let spans = traces.map_or(0, |traces| traces.queue.capacity as u64);
         MemoryLimits { spans, ..self }
@@ -144,11 +144,11 @@ pub(super) struct MemoryBound {
     base: Option<u64>,
     /// Bytes that can come on top.
     growth: u64,
-    /// All of it.
+    /// The bytes of both together.
     pub(super) bound: u64,
-    /// What there is, where that is known.
+    /// The memory that there is, where that is known.
     limit: Option<MemoryLimit>,
-    /// What to do if that is less.
+    /// What to do if the limit is less than the bound.
     excess: Option<String>,
 }
 

@@ -52,10 +52,10 @@ pub(crate) struct Offline {
 /// Why a file has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
-    /// The file system's reason.
+    /// The file cannot be read, for this reason.
     #[error("{0:#}")]
     Unreadable(anyhow::Error),
-    /// What a client of the server would be told.
+    /// The server would refuse it, and tell a client this.
     #[error("{0}")]
     Refused(#[from] ApiError),
 }

@@ -31,14 +31,14 @@ impl Progress {
         }
     }
 
-    /// No bar.
+    /// A progress without a bar.
     pub(crate) fn none() -> Progress {
         Progress {
             bar: ProgressBar::hidden(),
         }
     }
 
-    /// One more file is done with.
+    /// Counts one more file that is done with.
     pub(crate) fn step(&self) {
         self.bar.inc(1);
     }

@@ -15,7 +15,7 @@ pub(super) struct Signals {
     interrupt: Signal,
 }
 
-/// One of them.
+/// The signal that came.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stop {
     Terminate,
@@ -23,7 +23,7 @@ pub(super) enum Stop {
 }
 
 impl Signals {
-    /// From now on they no longer end the process by themselves.
+    /// Takes both signals over: from then on they do not end the process by themselves.
     pub(super) fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,

@@ -41,11 +41,11 @@ fn is_meaningless(value: &OsStr) -> bool {
 
 /// Flags and the variables that stand for them, of all commands.
 pub(super) struct Variables {
-    /// By flag, as `--port`.
+    /// The variables by flag, as `--port`.
     flags: BTreeMap<String, Variable>,
 }
 
-/// What stands for a flag.
+/// The variable that stands for a flag.
 struct Variable {
     name: String,
     /// The flag's letter, as `-k`.
@@ -53,7 +53,7 @@ struct Variable {
 }
 
 impl Variables {
-    /// Those of a command and all below it.
+    /// The variables of a command and all below it.
     pub(super) fn of(command: &Command) -> Variables {
         let mut flags = BTreeMap::new();
         collect(command, &mut flags);

@@ -4,26 +4,26 @@
 
 use super::cgroup;
 
-/// Bytes that there are.
+/// The memory that there is, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryRoom {
-    /// What the cgroup allows, if it has a limit.
+    /// The cgroup's limit, if it has one.
     pub cgroup: Option<u64>,
-    /// What the machine has, where the system tells.
+    /// The machine's memory, where the system tells.
     pub machine: Option<u64>,
 }
 
-/// The lower of the two, which is the one that is met.
+/// The lower limit of the two, which is met first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryLimit {
-    /// The cgroup's.
+    /// The cgroup's limit.
     Cgroup(u64),
-    /// The machine's.
+    /// The machine's memory.
     Machine(u64),
 }
 
 impl MemoryRoom {
-    /// Asks the system.
+    /// Asks the system for both.
     #[must_use]
     pub fn detect() -> MemoryRoom {
         let told = std::fs::read_to_string("/proc/meminfo").ok();
@@ -44,7 +44,7 @@ impl MemoryRoom {
 }
 
 impl MemoryLimit {
-    /// How much it is.
+    /// The limit in bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
         match self {

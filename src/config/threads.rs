@@ -16,7 +16,7 @@ pub struct CpuBudget {
 }
 
 impl CpuBudget {
-    /// Asks the system.
+    /// Asks the system for both limits.
     #[must_use]
     pub fn detect() -> CpuBudget {
         let affinity = std::fs::read_to_string("/proc/self/status")
@@ -71,13 +71,13 @@ const MOST_PER_WORKER: usize = 8;
 /// Threads of each pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadPlan {
-    /// tokio's, for sockets only.
+    /// tokio's threads, for sockets only.
     pub http: usize,
-    /// Decode and resize.
+    /// Threads that decode and resize.
     pub prep: usize,
-    /// Inference; one engine each.
+    /// Threads that run inferences; one engine each.
     pub engine: usize,
-    /// Most that share one inference.
+    /// Most threads that share one inference.
     pub per_worker: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Numbers, and durations and sizes with their units, as people write them.
 //!
-//! Used by the flags of `config`.
+//! Used by the flags of `config` and of the commands.
 
 use std::time::Duration;
 

@@ -23,9 +23,9 @@ use crate::preprocess::{ExifMode, Source};
 pub struct InferRequest {
     /// The models in charge when it came.
     pub classifier: Arc<SharedClassifier>,
-    /// One of them.
+    /// The one of these models that it is for.
     pub model: Arc<ServedModel>,
-    /// Whose it is.
+    /// The client that sent it.
     pub client: ClientId,
     /// How its images are to be classified; the desk sets their deadline.
     pub options: ClassifyOptions,
@@ -39,7 +39,7 @@ pub struct Admitted<'a> {
     desk: &'a Desk,
     request: &'a InferRequest,
     permits: Vec<Permit>,
-    /// The request's, and what its body says beside.
+    /// The request's options, completed by those that its body gives.
     options: ClassifyOptions,
     /// When it came in.
     start: Instant,
@@ -58,7 +58,7 @@ pub struct Answered<E> {
     pub start: Instant,
     /// How long the body took to arrive, and its images to be found.
     pub read: Duration,
-    /// When they are no longer wanted.
+    /// When the answers are no longer wanted.
     pub deadline: Instant,
 }
 

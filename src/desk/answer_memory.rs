@@ -9,7 +9,7 @@ use super::body_memory::{BodyMemory, BodyReservation};
 use super::{Desk, DeskError};
 use crate::fair_queue::ClientId;
 
-/// What an answer may take; given back when dropped.
+/// The memory that an answer may take; given back when dropped.
 #[derive(Debug, Default)]
 pub struct AnswerMemory(Option<BodyReservation>);
 
@@ -62,7 +62,7 @@ impl AnswerMemory {
         }
     }
 
-    /// What is written, holding no more than it has, and that until its last user drops it.
+    /// The written answer with its share of the memory, shrunk to its size and held until its last user drops it.
     #[must_use]
     pub fn keep(self, written: Bytes) -> Bytes {
         let Some(mut share) = self.0 else {

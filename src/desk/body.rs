@@ -29,13 +29,13 @@ pub struct HeldBody {
 }
 
 impl HeldBody {
-    /// Bytes of it.
+    /// The length of the body in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it is empty, or taken.
+    /// Whether the body is empty, or taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -21,7 +21,7 @@ const OF_ONE_CLIENT: (usize, usize) = (3, 4);
 #[derive(Debug)]
 pub(super) struct BodyMemory {
     all: Arc<Budget>,
-    /// Those of `all`.
+    /// The number of units in `all`.
     units: usize,
     of_one_client: usize,
     clients: Mutex<Clients>,
@@ -33,7 +33,7 @@ pub(super) struct BodyMemory {
 /// waiting, and gives everything back when its request is done. All bodies together hold the amount and one body more.
 #[derive(Debug)]
 struct Budget {
-    /// All of them.
+    /// The number of units, free or held.
     total: usize,
     units: Arc<Semaphore>,
     overdraft: Arc<Semaphore>,
@@ -63,7 +63,7 @@ struct Holding {
 }
 
 impl BodyMemory {
-    /// Of this many bytes, at least one unit.
+    /// A memory of this many bytes, at least one unit.
     pub(super) fn new(bytes: u64) -> BodyMemory {
         let units = usize::try_from(bytes).unwrap_or(usize::MAX) / UNIT;
         let units = units.clamp(1, Semaphore::MAX_PERMITS);

@@ -69,7 +69,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// All of them, in the order in which they are declared.
+    /// All codes, in the order in which they are declared.
     pub const ALL: [Code; 30] = [
         Code::NotReady,
         Code::ShuttingDown,

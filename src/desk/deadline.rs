@@ -9,14 +9,14 @@ use super::{DeskError, cut};
 /// The limits on one request's time.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    /// The server's, counted from the end of the upload.
+    /// The server's limit, counted from the end of the upload.
     limit: Duration,
-    /// The client's.
+    /// When the client stops waiting, if it has told.
     client: Option<Instant>,
 }
 
 impl Deadline {
-    /// For a request that came at `arrived` and whose client waits for `patience`, if it has told.
+    /// The limits of a request that came at `arrived` and whose client waits for `patience`, if it has told.
     #[must_use]
     pub fn new(arrived: Instant, limit: Duration, patience: Option<Duration>) -> Deadline {
         Deadline {
@@ -33,7 +33,7 @@ impl Deadline {
         self.client.map_or(limit, |client| client.min(limit))
     }
 
-    /// The client's alone, which counts while its body is on its way.
+    /// The client's deadline alone, which counts while its body is on its way.
     #[must_use]
     pub fn client(&self) -> Option<Instant> {
         self.client

@@ -1,6 +1,6 @@
 //! The front desk: what a request passes before and around its images, whatever protocol brought it.
 //!
-//! Called by the protocols, `http` today; calls `classifier`. Knows no status code and no header. The order is:
+//! Called by the protocols, `http` and `grpc`; calls `classifier`. Knows no status code and no header. The order is:
 //! the caller is told by its key or address ([`Desk::client`]), the model is found ([`Desk::model`]), the first image's
 //! place is taken ([`Desk::admit`]), the body is read within its limits ([`Admitted::read`]), the other images' places
 //! are taken ([`Admitted::admit_all`]), and the images are classified ([`Admitted::classify`]). A caller without a
@@ -103,17 +103,17 @@ impl Desk {
         })
     }
 
-    /// What the server counts.
+    /// The instruments in which the server counts.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// From now on requests are told to this tracer. The first call counts.
+    /// Sets the tracer that records requests from now on. The first call counts.
     pub fn set_tracer(&self, tracer: Tracer) {
         let _ = self.tracer.set(tracer);
     }
 
-    /// Who is told of requests; nobody where no traces are exported.
+    /// The tracer that records requests; none where no traces are exported.
     pub fn tracer(&self) -> Option<&Tracer> {
         self.tracer.get()
     }
@@ -160,7 +160,7 @@ impl Desk {
         Ok(repository.change(change, before.as_ref().map(|before| &***before), put)?)
     }
 
-    /// The same for a client, on a thread of its own.
+    /// Exchanges models for a client, on a thread of its own.
     ///
     /// # Errors
     /// As of [`Desk::change_models`], and [`DeskError::ModelsFixed`] if clients may not.

@@ -11,13 +11,13 @@ use crate::network::Network;
 pub struct TrustedProxies(Vec<Network>);
 
 impl TrustedProxies {
-    /// Those with an address in one of these networks.
+    /// The proxies with an address in one of these networks.
     #[must_use]
     pub fn new(networks: Vec<Network>) -> TrustedProxies {
         TrustedProxies(networks)
     }
 
-    /// Whether there is none.
+    /// Whether no proxy is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -3,11 +3,11 @@
 /// Whether requests are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// Not yet: the models are being loaded.
+    /// The models are being loaded: no requests are taken yet.
     Loading,
-    /// Yes.
+    /// Requests are taken.
     Ready,
-    /// No longer: the server is to stop.
+    /// The server has been told to stop.
     Draining,
 }
 

@@ -1,7 +1,7 @@
 //! How fast a client is refused: at once as a rule, later if it asks again and again without waiting.
 //!
-//! Asked by `classify` when admission has no place. Refusals are cheap, but a client that sends the next request as
-//! soon as it has the last refusal would have thousands a second, and they would take the CPU from what was accepted.
+//! Asked by `http`'s `passage` when admission has no place. Refusals are cheap, but a client that sends the next request
+//! as soon as it has the last refusal would have thousands a second, and they would take the CPU from what was accepted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::fair_queue::ClientId;
 /// times the capacity. At 0.05 to 0.4 ms each (`load overload`) they take a small part of what an answer does.
 const AN_ANSWER: u32 = 5;
 
-/// Least time between two of them: 4,000 a second, which is what an `http` thread can do at most.
+/// Least time between two refusals of one client: 4,000 a second, which is what an `http` thread can do at most.
 const SHORTEST: Duration = Duration::from_micros(250);
 
-/// Those of so long a time it may have all together.
+/// Refusals of so long a time at the rate may come all at once, before any is held back.
 const BURST: Duration = Duration::from_secs(1);
 
 /// Longest that a refusal is held back, whatever the rate. Each client was told to come back after a second or more.

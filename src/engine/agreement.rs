@@ -50,7 +50,7 @@ impl Agreement {
         agreement
     }
 
-    /// Whether the second may stand for the first.
+    /// Whether the second precision may stand for the first.
     pub(super) fn is_close(self) -> bool {
         self.same_class == self.images && self.difference <= BOUND
     }

@@ -1,6 +1,6 @@
 //! Panics of the importer as errors: what a file makes it do is no fault of the service.
 //!
-//! Called by `tract` and `import`. Who prints panics asks [`is_expected`] first.
+//! Called by `tract`, `import`, `onnx`, `quantize` and `trial`. Who prints panics asks [`is_expected`] first.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ pub(super) fn catch<T>(run: impl FnOnce() -> Result<T, LoadError>) -> Result<T, 
     catch_panic(run).unwrap_or_else(|text| Err(LoadError::BadGraph(text)))
 }
 
-/// The same for anything; the error is a sentence of one line.
+/// Runs anything; a panic becomes an error, which is a sentence of one line.
 pub(super) fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CATCHES.replace(true);
     let result = catch_unwind(AssertUnwindSafe(run));

@@ -5,11 +5,11 @@
 /// What becomes of a pixel from 0 to 1 in each channel: `(pixel · scale − mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ColorValues {
-    /// What white is before mean and deviation.
+    /// The value of white before mean and deviation are applied.
     pub scale: f32,
-    /// Subtracted, by channel of the network.
+    /// Subtracted from the scaled pixel, by channel of the network.
     pub mean: [f32; 3],
-    /// Divided by, by channel of the network.
+    /// Divides the difference, by channel of the network.
     pub std: [f32; 3],
 }
 

@@ -69,7 +69,7 @@ pub enum LoadError {
         resnet quantize makes one, or leave --precision at auto"
     )]
     NotQuantized,
-    /// It cannot be made one of 8 bits.
+    /// The network cannot be quantized to 8 bits.
     #[error("it cannot be quantized: {0}")]
     NotQuantizable(String),
     /// Another precision than its own was asked for, of a quantized file.
@@ -93,7 +93,7 @@ pub enum LoadError {
         /// NaN or an infinity, as text.
         value: String,
     },
-    /// It gives the same numbers for images that have nothing in common.
+    /// The network gives the same numbers for images that have nothing in common.
     #[error(
         "it answers the same to {images} different test images, {value} for the first class: its weights are damaged, or \
         its last layers are exported so that they do not depend on the image"

@@ -1,7 +1,7 @@
 //! Weights in files beside the model, brought into the decoded file.
 //!
-//! Called by `onnx` before anything looks at a weight, so that none of them is another case for whatever follows, and
-//! the importer opens no file. Nothing is read that does not lie with the model.
+//! Called by `onnx` and `quantize` before anything looks at a weight, so that none of them is another case for whatever
+//! follows, and the importer opens no file. Nothing is read that does not lie with the model.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

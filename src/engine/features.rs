@@ -7,22 +7,22 @@ use super::{Engine, EngineError, Explain, FeatureSpec, Model, Wish};
 use crate::postprocess::{NotFinite, check_finite, largest};
 use crate::tensor::Image;
 
-/// What was wanted of an image.
+/// What was wanted of an image beside its classes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Further {
     /// Where the network saw a class.
     pub activation: Option<ActivationMap>,
     /// The mean of each channel of the last feature map.
     pub features: Option<Vec<f32>>,
-    /// That map, `[channels, height, width]`.
+    /// The last feature map, `[channels, height, width]`.
     pub feature_map: Option<Vec<f32>>,
 }
 
 impl Further {
-    /// That all of it are finite numbers, for others have no place in JSON and no meaning.
+    /// Checks that all values are finite numbers, for others have no place in JSON and no meaning.
     ///
     /// # Errors
-    /// The first that is not.
+    /// The first value that is not.
     pub fn check_finite(&self) -> Result<(), NotFinite> {
         let activation = self.activation.as_ref().map(|map| &map.values);
         let parts = [

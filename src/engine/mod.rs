@@ -68,9 +68,9 @@ pub struct EngineSpec {
     /// What its classes are computed from, if that is the mean of a feature map, by one linear layer: the outputs at
     /// [`FeatureSpec::MAP`] and [`FeatureSpec::POOLED`] are there then.
     pub features: Option<FeatureSpec>,
-    /// Why the first of them is that one of the file's; for people.
+    /// Why the first of `outputs` is that one of the file's; for people.
     pub output_reason: String,
-    /// What makes the numbers of the first.
+    /// What makes the numbers of the first of `outputs`.
     pub ending: Ending,
     /// Size of the RGB input.
     pub size: Size,
@@ -86,7 +86,7 @@ pub struct EngineSpec {
     pub lowering: Lowering,
     /// How values are stored and multiplied.
     pub precision: Precision,
-    /// Why it is that one, with the self-check's figures where there was one; one line for people.
+    /// Why `precision` is that one, with the self-check's figures where there was one; one line for people.
     pub precision_reason: String,
     /// The instructions that multiply: "avx512", "amx"; "tract" where no operator is ours.
     pub instructions: String,
@@ -119,7 +119,7 @@ pub struct FeatureSpec {
 impl FeatureSpec {
     /// Where the map, `[channels, height, width]`, stands among [`EngineSpec::outputs`].
     pub const MAP: usize = 1;
-    /// Where the mean of each channel stands there, as the linear layer reads it.
+    /// Where the mean of each channel, as the linear layer reads it, stands among [`EngineSpec::outputs`].
     pub const POOLED: usize = 2;
 }
 
@@ -175,7 +175,7 @@ pub trait Model: Send + Sync {
         None
     }
 
-    /// Measures every step of ours from now on, or no longer.
+    /// Turns the measuring of every step of ours on or off.
     fn set_profiling(&self, on: bool) {
         let _ = on;
     }
@@ -204,7 +204,7 @@ pub trait Engine {
         outputs: &[usize],
     ) -> Result<Vec<Vec<Vec<f32>>>, EngineError>;
 
-    /// The same, image by image: `each` sees an image's values of `outputs` where they lie, before they go.
+    /// Runs the network as [`Engine::run_for`], image by image: `each` sees an image's values where they lie.
     ///
     /// # Errors
     /// As of [`Engine::run_for`]; `each` may have seen some images by then.

@@ -10,7 +10,7 @@ use crate::tensor::{Image, Size, Tensor};
 /// Colors of one point of a picture, red, green and blue from 0 to 1; `x` and `y` go from 0 to 1.
 type Picture = fn(x: f32, y: f32) -> [f32; 3];
 
-/// A smooth one, one with a few shapes, one of regular texture, one of chance.
+/// The pictures: a smooth one, one with a few shapes, one of regular texture, one of chance.
 const PICTURES: [Picture; 4] = [gradients, shapes, stripes, clouds];
 
 /// One image a picture, each `[3, height, width]`, in the values that images become.
@@ -23,7 +23,7 @@ pub(super) fn images(size: Size, colors: &ColorValues) -> Vec<Image> {
 #[derive(Debug)]
 pub(super) struct Probe {
     pub(super) image: Image,
-    /// Which of [`images`] it is, if one.
+    /// The image's position in [`images`], if it is one of them.
     pub(super) picture: Option<usize>,
 }
 

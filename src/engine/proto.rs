@@ -16,7 +16,7 @@ pub(super) fn float(name: &str, f: f32) -> AttributeProto {
     }
 }
 
-/// One of a whole number.
+/// An attribute of a whole number.
 pub(super) fn integer(name: &str, i: i64) -> AttributeProto {
     AttributeProto {
         name: name.into(),
@@ -26,7 +26,7 @@ pub(super) fn integer(name: &str, i: i64) -> AttributeProto {
     }
 }
 
-/// One of several.
+/// An attribute of several whole numbers.
 pub(super) fn integers(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto {
         name: name.into(),
@@ -36,7 +36,7 @@ pub(super) fn integers(name: &str, ints: &[i64]) -> AttributeProto {
     }
 }
 
-/// One of a word.
+/// An attribute of a word.
 pub(super) fn text(name: &str, s: &str) -> AttributeProto {
     AttributeProto {
         name: name.into(),
@@ -46,7 +46,7 @@ pub(super) fn text(name: &str, s: &str) -> AttributeProto {
     }
 }
 
-/// One of a tensor.
+/// An attribute of a tensor.
 pub(super) fn tensor_attribute(name: &str, tensor: TensorProto) -> AttributeProto {
     AttributeProto {
         name: name.into(),
@@ -161,7 +161,7 @@ mod whole {
         }
     }
 
-    /// One of single precision.
+    /// An input or output of single precision and these sizes; one of -1 is left open.
     pub(in crate::engine) fn float_value(name: &str, dims: &[i64]) -> ValueInfoProto {
         tensor_value(name, DataType::Float, dims)
     }

@@ -24,17 +24,17 @@ use kernels::nn::{Precision, Program, StepProfile};
 pub struct TractModel {
     pub(super) spec: EngineSpec,
     pub(super) colors: ColorValues,
-    /// What the number of an output is that gives but one.
+    /// What an output's number means, where the output gives but one.
     pub(super) single: Option<Single>,
-    /// Those of the last linear layer, `[classes, channels]`, where there are [`EngineSpec::features`]: the file's, which
-    /// stay for this alone, 8 of ResNet-50's 102 million bytes.
+    /// The weights of the last linear layer, `[classes, channels]`, where there are [`EngineSpec::features`]: the
+    /// file's tensor, which is kept for this alone, 8 of ResNet-50's 102 million bytes.
     pub(super) class_weights: Option<Weights>,
-    /// To [`probes::images`], where the choice of the precision had to know them.
+    /// The answers to [`probes::images`], where the choice of the precision had to know them.
     pub(super) answers: Vec<Vec<f32>>,
     pub(super) plan: Arc<TypedRunnableModel>,
-    /// The same for images of bytes, where [`EngineSpec::takes_bytes`].
+    /// The plan for images of bytes, where [`EngineSpec::takes_bytes`].
     pub(super) bytes_plan: Option<Arc<TypedRunnableModel>>,
-    /// Of the regions in the plan.
+    /// The programs of the regions in the plan.
     pub(super) programs: Vec<Arc<Program>>,
     /// Most images of one run.
     pub(super) max_batch: usize,
@@ -120,7 +120,7 @@ impl TractModel {
 }
 
 impl TractModel {
-    /// Whether operators of ours compute some of it in this precision.
+    /// Whether operators of ours compute some of the network in this precision.
     pub(super) fn computes(&self, precision: Precision) -> bool {
         let mut programs = self.programs.iter();
         programs.any(|program| program.arithmetic().precision() == precision)
@@ -135,7 +135,7 @@ impl TractModel {
             .collect()
     }
 
-    /// Measures every step of our operators from now on, or no longer.
+    /// Turns the measuring of every step of our operators on or off.
     pub fn set_profiling(&self, on: bool) {
         for program in &self.programs {
             program.set_profiling(on);

@@ -82,7 +82,7 @@ pub(super) fn bf16_rate(options: &EngineOptions) -> Option<f64> {
     rates.as_ref().map(|_| best(0) / best(1))
 }
 
-/// Operations a second.
+/// Operations a second of one thread.
 fn rate(arithmetic: Arithmetic) -> Option<f64> {
     let start = cpu_time();
     let operations = peak::spin(arithmetic, 4000)?;

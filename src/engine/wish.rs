@@ -5,19 +5,19 @@
 /// What is wanted of an image beside its classes; of a network without features there is none of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// Where the network saw a class.
+    /// The class to explain by where the network saw it; none if that is not wanted.
     pub explain: Option<Explain>,
-    /// The mean of each channel of the last feature map.
+    /// Whether the mean of each channel of the last feature map is wanted.
     pub features: bool,
-    /// That map.
+    /// Whether the last feature map itself is wanted.
     pub feature_map: bool,
 }
 
 /// The class that is to be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Explain {
-    /// The one with the largest number, the first of equal ones.
+    /// The class with the largest number, the first of equal ones.
     Winner,
-    /// This one.
+    /// The class of this index.
     Class(usize),
 }

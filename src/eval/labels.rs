@@ -1,7 +1,7 @@
 //! Which photo shows what: a table, or class folders.
 //!
-//! Called by `resnet eval` in two steps, because the listing is read before the model is loaded: a wrong path must not
-//! wait for that. Every refusal is one line that names file, line and value.
+//! Called by `resnet eval` and `resnet quantize` in two steps, because the listing is read before the model is loaded:
+//! a wrong path must not wait for that. Every refusal is one line that names file, line and value.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Answers and truths to figures: which photo shows what, and how often a model is right.
 //!
 //! Called by `resnet eval`: [`Listing`] reads the labels, [`Score`] takes the answers, [`Report`] tells the figures.
-//! Touches no argument and runs no model.
+//! `resnet quantize` uses the listing alone. Touches no argument and runs no model.
 
 mod classes;
 mod labels;

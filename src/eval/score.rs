@@ -43,9 +43,9 @@ struct Bin {
 pub(super) struct ClassScore {
     /// Photos that show it.
     pub(super) photos: usize,
-    /// Those of them whose first answer it is.
+    /// Photos of the class whose first answer is right.
     pub(super) right: usize,
-    /// Those without an answer.
+    /// Photos of the class without an answer.
     pub(super) failed: usize,
     /// The wrong first answers: class index to count.
     pub(super) taken_for: BTreeMap<usize, usize>,
@@ -65,7 +65,7 @@ pub struct Failure {
 pub struct Proportion {
     /// Photos that count.
     pub right: usize,
-    /// 0 to 1.
+    /// The share of them, 0 to 1.
     pub accuracy: f64,
     /// Lower end of the interval.
     pub low: f64,

@@ -18,7 +18,7 @@ use super::{DESCRIPTOR, SERVICE};
 use crate::desk::{Desk, Readiness};
 use crate::http::{Purpose, Purposes};
 
-/// Most bytes of a message to them: names.
+/// Most bytes of a request for health or reflection, which holds names.
 const MOST: usize = 64 << 10;
 
 /// The routes with those of health and reflection.

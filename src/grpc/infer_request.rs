@@ -15,7 +15,7 @@ use crate::oip::{
 #[derive(Debug)]
 pub(super) struct ModelInferRequest {
     pub(super) model: String,
-    /// Empty where any will do.
+    /// The version that is asked for; empty where any will do.
     pub(super) version: String,
     pub(super) request: Request<'static>,
 }

@@ -58,7 +58,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
     ];
     let probes = probes.map(|(method, call)| (path(method, Purpose::Probe), call));
     let ours = ours.map(|(method, call)| (path(method, Purpose::Client), call));
-    // Of a stream each request is told for itself.
+    // `ModelInfer` alone: of `ModelStreamInfer` each request is a span, not the call.
     let infer = [(path("ModelInfer", Purpose::Inference), post(infer::infer))];
     let routes = probes.into_iter().chain(ours).chain(infer);
     let routes = routes.fold(Router::new(), |router, (path, call)| {

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::http::{ApiError, CountedAs, Problem, RpcStatus};
 use crate::oip::OipError;
 
-/// The status of what would be this one by REST.
+/// The status of gRPC for what REST answers with this one.
 pub(super) fn code(status: StatusCode) -> Code {
     match status.as_u16() {
         400 | 415 | 422 => Code::InvalidArgument,
@@ -24,7 +24,7 @@ pub(super) fn code(status: StatusCode) -> Code {
     }
 }
 
-/// The same the other way round, for what has not been a problem of ours.
+/// The status of REST for one of gRPC, of an answer of health or reflection.
 fn by_rest(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
@@ -41,7 +41,7 @@ fn by_rest(code: Code) -> StatusCode {
     }
 }
 
-/// Its name, as traces have it.
+/// The status by the name that traces have for it.
 pub(super) fn name(code: Code) -> RpcStatus {
     RpcStatus(match code {
         Code::Ok => "OK",
@@ -79,7 +79,7 @@ pub(super) async fn speak(request: Request, next: Next) -> Response {
         }
     };
     let Some(problem) = response.extensions().get::<Problem>() else {
-        // Of health and reflection, which answer for themselves.
+        // An answer of health or reflection, which write their status themselves.
         if let Some(status) = response.headers().get(tonic::Status::GRPC_STATUS) {
             let counted = CountedAs(by_rest(Code::from_bytes(status.as_bytes())));
             response.extensions_mut().insert(counted);

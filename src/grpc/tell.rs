@@ -21,7 +21,7 @@ use crate::oip::config::{self, Batching};
 use crate::oip::index::{self, IndexedModel};
 use crate::oip::{OipError, metadata, statistics};
 
-/// Most bytes of such a request: two names.
+/// Most bytes of a request about the server or a model: two names.
 const MOST: u32 = 64 << 10;
 
 /// Reads the one message of a call, and answers it.

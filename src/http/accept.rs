@@ -4,7 +4,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// What an answer of either kind tells caches.
+/// The header that tells caches that the answer depends on `Accept`.
 pub(super) const VARIES: [(HeaderName, HeaderValue); 1] =
     [(header::VARY, HeaderValue::from_static("Accept"))];
 
@@ -27,11 +27,11 @@ pub(super) fn prefers(headers: &HeaderMap, special: &str, usual: &str) -> bool {
 /// answer.
 struct Range<'a> {
     name: &'a str,
-    /// In thousandths.
+    /// The range's weight `q`, in thousandths.
     weight: u16,
 }
 
-/// What has no weight, or none that can be read, has the highest.
+/// The weight of a range that has none, or none that can be read: the highest.
 const HIGHEST: u16 = 1000;
 
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = Range<'_>> {

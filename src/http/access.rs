@@ -1,7 +1,7 @@
 //! The line of the log that each request gets, under a target of its own so that a filter can leave it out.
 //!
-//! Begun by `observe` with the request's head, told by `classify` what the request was about, and written when the
-//! answer is ready or the client has left. `docs/LOG.md` has the fields.
+//! Begun by `observe` with the request's head, told by `passage` and `grpc` what the request was about, and written when
+//! the answer is ready or the client has left. `docs/LOG.md` has the fields.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::classifier::{Began, Classification, Timings};
 use crate::desk::{Answered, InferRequest, cut};
 use crate::traces::TraceContext;
 
-/// What a filter calls the lines.
+/// The target of the lines, by which a filter names them.
 pub(crate) const TARGET: &str = "resnet::access";
 
 /// What a request for a model was about, in the extensions of its answer.
@@ -26,12 +26,12 @@ pub(crate) struct Work {
     pub(crate) model: String,
     /// Images in the body; none until they are found.
     pub(super) images: Option<usize>,
-    /// Those of them that got a problem in place of classes.
+    /// Images of the body that got a problem in place of classes.
     pub(super) failed: Option<usize>,
     pub(super) read: Option<Lap>,
-    /// The longest of all images.
+    /// The time of each stage: the longest of all images.
     stages: Option<Timings>,
-    /// Of the first images, where they are told apart.
+    /// The stages of the first images, where traces tell them apart.
     pub(super) times: Vec<ImageTimes>,
     pub(super) respond: Option<Lap>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Lap {
 /// When one image of a request was where.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImageTimes {
-    /// Its place among all.
+    /// The image's position in the request, from 0.
     pub(super) index: usize,
     /// Whether it had to be decoded.
     pub(super) is_file: bool,
@@ -55,7 +55,7 @@ pub(super) struct ImageTimes {
 }
 
 impl Work {
-    /// That of a request which has found its model, or has not.
+    /// The work of a request; it names no model if none was found.
     pub(super) fn of(request: Result<&InferRequest, &ApiError>) -> Work {
         let model = request.map(|r| r.model.info.name.clone());
         Work {
@@ -116,7 +116,7 @@ impl Work {
     }
 }
 
-/// What of a request's line its head tells.
+/// What the request's head tells for its line in the log.
 pub(super) struct AccessLine {
     id: String,
     trace_id: Option<String>,
@@ -127,17 +127,17 @@ pub(super) struct AccessLine {
     client: Option<String>,
     user_agent: Option<String>,
     received: Option<ReceivedBytes>,
-    /// Asked every few seconds, and by no user.
+    /// Whether it is a probe, which comes every few seconds and from no user.
     is_probe: bool,
 }
 
-/// What the answer tells.
+/// What the answer tells for the request's line in the log.
 pub(super) struct Outcome<'a> {
     pub(super) status: StatusCode,
     pub(super) bytes: Option<u64>,
     pub(super) key: Option<&'a str>,
     pub(super) problem: Option<&'a Problem>,
-    /// Of a call of gRPC that has failed.
+    /// The status of a call of gRPC that has failed.
     pub(super) rpc: Option<RpcStatus>,
     pub(super) work: &'a Work,
 }
@@ -164,17 +164,17 @@ impl AccessLine {
         }
     }
 
-    /// The request's own and its trace's, if it is in one.
+    /// The ids of the request and of its trace, if it is in one.
     pub(super) fn ids(&self) -> (&str, Option<&str>) {
         (&self.id, self.trace_id.as_deref())
     }
 
-    /// Since the request's head came.
+    /// The time since the request's head came.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// The answer is ready.
+    /// Writes the line, once the answer is ready.
     pub(super) fn write(&self, outcome: &Outcome<'_>) {
         let AccessLine {
             id: request_id,

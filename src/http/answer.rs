@@ -114,7 +114,7 @@ pub struct AnswerBody<'a> {
 /// Where the time of one image went, in milliseconds; the stages of the metrics.
 #[derive(Debug, Serialize)]
 struct TimingBody {
-    /// Of the whole body.
+    /// The time that the whole body took to arrive.
     read_ms: f64,
     decode_ms: f64,
     preprocess_ms: f64,
@@ -145,9 +145,9 @@ struct ExplanationBody<'a> {
     wnid: Option<&'a str>,
     label: &'a str,
     synset: &'a str,
-    /// Rows from the top.
+    /// The rows of the map, from the top.
     map: Vec<&'a [f32]>,
-    /// What of the upright photo the map covers.
+    /// The rectangle of the upright photo that the map covers.
     rectangle: Rectangle,
 }
 
@@ -171,7 +171,7 @@ impl<'a> ExplanationBody<'a> {
     }
 }
 
-/// The same direction with length one; of nothing but zeros, these.
+/// The features scaled to length one; zeros alone stay zeros.
 fn normalized(features: &[f32]) -> Vec<f32> {
     let squares: f64 = features.iter().map(|x| f64::from(*x).powi(2)).sum();
     let length = squares.sqrt();

@@ -1,6 +1,6 @@
 //! What HTTP adds to a body: its announced length, its encoding, and what becomes of it when its request is refused.
 //!
-//! Called by `classify`; the desk reads the bytes.
+//! Called by `passage` and `oip::repository`; the desk reads the bytes.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::desk::{Admitted, DeskError, HeldBody, cut};
 /// 0.21.
 const DISCARDED: u64 = 2 << 20;
 
-/// How long a refusal waits for that at most.
+/// How long a refusal waits for such a body at most.
 const DISCARD_TIME: Duration = Duration::from_millis(100);
 
 /// Reads the whole body.

@@ -49,16 +49,16 @@ pub(super) async fn classify_with(
     handle(&desk, named, query, request, CLASSES).await
 }
 
-/// A way to answer.
+/// A form in which a route answers.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
-    /// The parameters that it has beside those of all.
+    /// The query's parameters that it has beside those of every route with images.
     pub(super) parameters: &'static [&'static str],
     /// How what was found in a request's images is written.
     pub(super) write: fn(&ServedModel, Wishes, Found) -> Result<Response, ApiError>,
 }
 
-/// That of `/classify`.
+/// The form of `/classify`.
 const CLASSES: Form = Form {
     parameters: &OF_WISHES,
     write,

@@ -20,7 +20,7 @@ use crate::registry::NoFeatures;
 /// Why a request, or one image of it, has no answer. The text is what the client reads.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// What any protocol can meet.
+    /// A failure that any protocol can meet.
     #[error(transparent)]
     Desk(#[from] DeskError),
     /// No route.
@@ -252,10 +252,10 @@ pub struct Problem {
     status: u16,
     detail: String,
     pub(super) code: &'static str,
-    /// Only where a request was refused for it.
+    /// The estimated wait; told only where a request was refused for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_wait_ms: Option<f64>,
-    /// For the log alone.
+    /// The detail for the log, which the client is not told.
     #[serde(skip)]
     pub(super) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,7 +273,7 @@ impl Problem {
         &self.detail
     }
 
-    /// The same as the Open Inference Protocol has it: a text; of a fault of ours with the request's id.
+    /// The problem as the Open Inference Protocol has it: a text; of a fault of ours with the request's id.
     pub(super) fn into_oip(self, request_id: &str) -> Vec<u8> {
         let text = match self.status {
             500 => format!("{} (request id {request_id})", self.detail),

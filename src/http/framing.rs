@@ -16,7 +16,7 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
     }
 }
 
-/// What of a head has two readings.
+/// What in a head can be read in two ways, if anything can.
 fn ambiguity(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     // RFC 9112 section 6.1: we know no coding but chunked, and chunks of chunks are none.
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();

@@ -36,7 +36,7 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Result<&'static str,
     Ok("ready\n")
 }
 
-/// What there is.
+/// Answers with the index of the routes.
 pub(super) async fn index(Extension(published): Extension<Published>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (kind, published.index).into_response()

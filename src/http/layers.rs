@@ -1,6 +1,6 @@
 //! What happens to every request around its route.
 //!
-//! Called by `routes`.
+//! Called by `routes`, and by `grpc` for its own routes.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -17,13 +17,14 @@ use crate::classifier::Classification;
 use crate::desk::{Admitted, Answered, Desk, DeskError, HeldBody, InferRequest, or_expired};
 use crate::preprocess::Source;
 
-/// From this number on, an answer's numbers are computed and written on another thread, for the same reason.
+/// From this many numbers on, an answer is computed and written on another thread: fewer take less than half a
+/// millisecond.
 const MANY_NUMBERS: usize = 8192;
 
 /// Images of a request, the first ones, whose stages are spans: they share a queue with those of all other requests.
 const IMAGES_APART: usize = 8;
 
-/// A request on its way.
+/// A request on its way through the desk.
 #[derive(Clone, Copy)]
 pub(crate) struct Passage<'a> {
     pub(crate) desk: &'a Desk,

@@ -32,7 +32,7 @@ pub(super) async fn predict(
     classify::handle(&desk, named, query, request, PROBABILITIES).await
 }
 
-/// TorchServe's, which has room for nothing else.
+/// The form of TorchServe, which has room for nothing but the probabilities.
 const PROBABILITIES: Form = Form {
     parameters: &[],
     write,

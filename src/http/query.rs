@@ -2,10 +2,10 @@
 //!
 //! Read by `target`; `upload` looks for them where they mean nothing.
 
-/// Those that every route with images has.
+/// The parameters that every route with images has.
 pub(super) const OF_ALL: [&str; 4] = ["model", "top_k", "exif", "timeout_ms"];
 
-/// Those of answers that have more than classes.
+/// The parameters that ask for more than classes in the answer.
 pub(super) const OF_WISHES: [&str; 5] = [
     "explain",
     "explain_class",

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct ReceivedBytes(Arc<AtomicU64>);
 
 impl ReceivedBytes {
-    /// So many more have come.
+    /// Counts so many bytes that have come.
     pub fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// So many have come.
+    /// The number of bytes that have come.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

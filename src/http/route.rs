@@ -41,7 +41,7 @@ impl Purpose {
 pub(crate) struct Purposes(HashMap<String, Purpose>);
 
 impl Purposes {
-    /// Notes that of a path; one that is not noted is for clients.
+    /// Notes the purpose of a path; a path that is not noted is for clients.
     pub(crate) fn note(&mut self, path: &str, purpose: Purpose) {
         self.0.insert(path.to_owned(), purpose);
     }
@@ -52,7 +52,7 @@ impl Purposes {
         noted.copied().unwrap_or(Purpose::Client)
     }
 
-    /// Tells each request its own, before all other layers of these routes.
+    /// Tells each request its path's purpose, before all other layers of these routes.
     pub(crate) fn tell(self, routes: Router<Arc<Desk>>) -> Router<Arc<Desk>> {
         let purposes = Arc::new(self);
         routes.layer(map_request(move |mut request: Request| {
@@ -70,7 +70,7 @@ pub(super) const READ_METHODS: &str = "GET,HEAD,OPTIONS";
 pub(super) struct Route {
     pub(super) path: String,
     pub(super) purpose: Purpose,
-    /// Its methods and what is told of them.
+    /// The path's methods, and what the document tells of each.
     pub(super) operations: Vec<(&'static str, Operation)>,
     pub(super) methods: MethodRouter<Arc<Desk>>,
 }
@@ -122,7 +122,7 @@ impl Route {
         }
     }
 
-    /// The same for this purpose.
+    /// The same route with this purpose.
     pub(super) fn purpose(self, purpose: Purpose) -> Route {
         Route { purpose, ..self }
     }

@@ -17,7 +17,7 @@ use super::route::{Purpose, Purposes, READ_METHODS, Route, allowed};
 use super::{accept, classify, health, metrics, models, oip, page, predictions};
 use crate::desk::{Desk, RequestLimits, cut};
 
-/// Those of all paths.
+/// The methods of all paths together.
 const ALL_METHODS: &str = "GET,HEAD,POST,PUT,OPTIONS";
 
 /// What a listener tells of its routes.
@@ -115,7 +115,7 @@ fn document_routes() -> Vec<Route> {
     vec![document.purpose(Purpose::Page)]
 }
 
-/// What people look at.
+/// The routes that people look at in a browser.
 fn page_routes() -> Vec<Route> {
     let routes = [
         Route::read("/", home, told::home()),

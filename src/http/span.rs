@@ -24,7 +24,7 @@ const MAX_STATE: usize = 512;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RpcStatus(pub(crate) &'static str);
 
-/// Those that are the server's fault, by the conventions for gRPC.
+/// The statuses that are the server's fault, by the conventions for gRPC.
 const SERVER_ERRORS: [&str; 6] = [
     "UNKNOWN",
     "DEADLINE_EXCEEDED",
@@ -54,14 +54,14 @@ fn state(headers: &HeaderMap) -> String {
     }
 }
 
-/// How a request is spoken.
+/// The protocol that a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http,
     Grpc,
 }
 
-/// A request under way that is told of.
+/// The span of a request that is under way.
 #[derive(Debug)]
 pub(super) struct ServerSpan {
     span: RequestSpan,
@@ -74,7 +74,7 @@ pub(super) fn is_told(request: &Request) -> bool {
 }
 
 impl ServerSpan {
-    /// A request has come; none where no traces are exported.
+    /// Begins the span of a request that has come; none where no traces are exported.
     pub(super) fn begin(
         desk: &Desk,
         protocol: Protocol,
@@ -100,7 +100,7 @@ impl ServerSpan {
         Some(span)
     }
 
-    /// The trace it is in, and itself.
+    /// The trace that the span is in, and the span itself.
     pub(super) fn context(&self) -> TraceContext {
         self.span.context()
     }
@@ -194,7 +194,7 @@ impl ServerSpan {
     }
 }
 
-/// By route or method, so that there are few.
+/// The span's name: by route or method, so that there are few names.
 fn name(protocol: Protocol, request: &Request) -> String {
     match protocol {
         Protocol::Http => {

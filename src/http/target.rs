@@ -1,6 +1,6 @@
 //! What a request asks for, from its path and query: the model, the options, the time it may take.
 //!
-//! Called by `classify`.
+//! Called by the routes that take images: `classify`, `predictions` and `oip`.
 
 use std::time::Instant;
 

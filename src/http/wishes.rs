@@ -130,7 +130,7 @@ impl Wishes {
         }
     }
 
-    /// What the classifier is asked for.
+    /// What the classifier is asked for beside the classes.
     pub(super) fn of_classifier(self) -> Wish {
         Wish {
             explain: self.explain,

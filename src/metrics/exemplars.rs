@@ -15,14 +15,14 @@ const MOST: usize = 128;
 pub(super) struct Exemplar {
     request_id: Option<String>,
     trace_id: Option<String>,
-    /// What was observed.
+    /// The observed value.
     pub(super) value: f64,
-    /// When, since 1970.
+    /// The time of the observation, since 1970.
     pub(super) time: Duration,
 }
 
 impl Exemplar {
-    /// Names and values.
+    /// The names and values of the exemplar's labels.
     pub(super) fn labels(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let ids = [(REQUEST_ID, &self.request_id), (TRACE_ID, &self.trace_id)];
         ids.into_iter()
@@ -44,7 +44,7 @@ pub(super) struct Exemplars {
 type ByLabels = HashMap<String, HashMap<String, Vec<Option<Exemplar>>>>;
 
 impl Exemplars {
-    /// None, of a histogram with these bounds.
+    /// No exemplars yet, of a histogram with these bounds.
     pub(super) fn new(bounds: Vec<f64>) -> Exemplars {
         Exemplars {
             bounds,
@@ -85,7 +85,7 @@ impl Exemplars {
         buckets[place] = Some(exemplar);
     }
 
-    /// Those of these labels, a place a bucket; nothing if there is none.
+    /// The exemplars for these values of the labels, a place a bucket; empty if there are none.
     pub(super) fn of(&self, [outer, inner]: [&str; 2]) -> Vec<Option<Exemplar>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last.get(outer).and_then(|below| below.get(inner));

@@ -94,7 +94,7 @@ pub struct Metrics {
     pub image_pixels: HistogramVec,
     /// Probability of an image's first class.
     pub top1_probability: HistogramVec,
-    /// By how much it is above that of the second.
+    /// Probability of an image's first class, less that of its second.
     pub top1_margin: HistogramVec,
     /// Entropy of an image's probabilities, in bits.
     pub prediction_entropy: HistogramVec,
@@ -104,7 +104,7 @@ pub struct Metrics {
     pub model_info: IntGaugeVec,
     /// Layers of a served model, by how they are computed.
     pub model_layers: IntGaugeVec,
-    /// Time a model took from file to warm.
+    /// Time a model took from file to plan.
     pub model_load_duration: prometheus::GaugeVec,
     /// The running build.
     pub build_info: IntGaugeVec,
@@ -117,7 +117,7 @@ fn seconds() -> Vec<f64> {
     exponential_buckets(0.0005, 2.0, 16).expect("a positive start, factor and count")
 }
 
-/// Parts of one.
+/// Shares, 0.05 to 1; finer near 1.
 fn shares() -> Vec<f64> {
     vec![
         0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0,
@@ -356,7 +356,7 @@ pub fn resident_memory() -> Option<u64> {
     Some(status_field("VmRSS:")? << 10)
 }
 
-/// Makes instruments that are already registered.
+/// Makes instruments and registers them.
 struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {

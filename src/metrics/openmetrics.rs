@@ -10,7 +10,7 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use super::exemplars::{Exemplar, Exemplars};
 
-/// What of a name is the sample's and not the family's.
+/// The end of a counter's name that its samples have and its family has not.
 const TOTAL: &str = "_total";
 
 /// All families, with the exemplars of the one that has some.
@@ -96,7 +96,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     text.push('\n');
 }
 
-/// Those of a metric in braces, with the bound of a bucket; nothing without any.
+/// The labels of a metric in braces, with the bound of a bucket; nothing if there is neither.
 fn labels(metric: &Metric, bound: Option<f64>) -> String {
     let own = metric.get_label().iter();
     let own = own.map(|l| format!("{}=\"{}\"", l.name(), escaped(l.value())));

@@ -23,7 +23,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// All at zero.
+    /// The instruments, all at zero.
     pub(super) fn new() -> Process {
         let gauge = |name, help| Gauge::with_opts(Opts::new(name, help)).expect("a valid name");
         Process {
@@ -65,7 +65,7 @@ impl Process {
             }
         }
         if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            // One of them is the directory.
+            // One of the open files is this directory.
             self.open_fds.set(files.count().saturating_sub(1) as f64);
         }
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

@@ -39,14 +39,14 @@ impl Metrics {
         }
     }
 
-    /// The same for each format that is decoded, by its name.
+    /// Makes the series of each format that is decoded, by its name, at zero.
     pub fn decode(&self, formats: impl Iterator<Item = &'static str>) {
         for format in formats {
             self.decode_panics.with_label_values(&[format]);
         }
     }
 
-    /// The same for a model that is served from now on.
+    /// Makes the series of a model that is served from now on, at zero.
     pub fn serve(&self, model: &str) {
         for reason in REFUSALS.iter().chain(&LOAD_REFUSALS) {
             self.requests_rejected.with_label_values(&[reason, model]);
@@ -80,7 +80,7 @@ impl Metrics {
             let labels = labels.get_label().iter().map(|l| (l.name(), l.value()));
             let labels: std::collections::HashMap<&str, &str> = labels.collect();
             if labels.get("model") == Some(&model) {
-                // Of one of the three.
+                // The series is one of these three families; the other two removals find nothing.
                 let _ = self.model_info.remove(&labels);
                 let _ = self.model_layers.remove(&labels);
                 let _ = self.queue_depth.remove(&labels);

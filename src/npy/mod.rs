@@ -90,7 +90,7 @@ impl Values {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the array has no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -196,7 +196,7 @@ impl Array {
             "<f4" => 4,
             _ => return Err(NpyError::Type(descr)),
         };
-        // Of one axis or none both orders are the same.
+        // With one axis or none both orders are the same.
         if fortran_order && shape.len() > 1 {
             return Err(NpyError::FortranOrder);
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::OipError;
 use crate::desk::cut;
 
-/// The header, as clients write it.
+/// The name, as clients write it, of the header with the length of the JSON.
 pub const HEADER: &str = "inference-header-content-length";
 
 /// A body taken apart.
@@ -18,7 +18,7 @@ pub enum Body {
     Message {
         /// Its JSON.
         json: Bytes,
-        /// What stands behind; none where no header tells that anything does.
+        /// The bytes behind the JSON; none where no header tells that there are any.
         tail: Option<Bytes>,
     },
     /// One image and nothing else.
@@ -111,7 +111,7 @@ impl Tail {
         Some(std::mem::take(tail))
     }
 
-    /// That nothing is left.
+    /// Checks that no bytes are left.
     ///
     /// # Errors
     /// [`OipError::Data`].

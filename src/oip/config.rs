@@ -15,9 +15,9 @@ pub struct ModelConfig {
     pub name: String,
     /// Triton's name for what runs ONNX.
     pub platform: &'static str,
-    /// The same for newer clients.
+    /// The name for what runs ONNX that newer clients read.
     pub backend: &'static str,
-    /// The one that is served.
+    /// The version that is served.
     pub version_policy: VersionPolicy,
     /// Most images of one request.
     pub max_batch_size: usize,
@@ -25,14 +25,14 @@ pub struct ModelConfig {
     pub input: Vec<TensorConfig>,
     /// Its outputs.
     pub output: Vec<TensorConfig>,
-    /// That images of several requests are run together.
+    /// How images of several requests are run together.
     pub dynamic_batching: DynamicBatching,
 }
 
 /// Which versions are served.
 #[derive(Debug, Serialize)]
 pub struct VersionPolicy {
-    /// These.
+    /// The only versions that are served.
     pub specific: Versions,
 }
 
@@ -78,7 +78,7 @@ pub struct Batching {
 const FP32: &str = "TYPE_FP32";
 
 impl Batching {
-    /// Those of a server with these limits.
+    /// The settings of a server with these limits.
     #[must_use]
     pub fn of(limits: &RequestLimits, classifier: &Classifier) -> Batching {
         let policy = classifier.batching();
@@ -92,7 +92,7 @@ impl Batching {
 }
 
 impl ModelConfig {
-    /// That of a loaded model.
+    /// The configuration of a loaded model.
     #[must_use]
     pub fn of(model: &LoadedModel, batching: Batching) -> ModelConfig {
         let form = ModelForm::of(model);

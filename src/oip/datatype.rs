@@ -13,7 +13,7 @@ pub enum Datatype {
     Bytes,
 }
 
-/// All of the protocol's; those of no use for images are known by name, so that they can be refused by it.
+/// All datatypes of the protocol; those of no use for images are known by name, so that they can be refused by it.
 const NAMES: [&str; 14] = [
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16",
     "FP32", "FP64", "BYTES", "BF16",
@@ -31,7 +31,7 @@ impl Datatype {
         }
     }
 
-    /// Whether the protocol has one of this name.
+    /// Whether the protocol has a datatype of this name.
     #[must_use]
     pub fn is_name(name: &str) -> bool {
         NAMES.contains(&name)

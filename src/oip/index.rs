@@ -23,14 +23,14 @@ pub struct IndexedModel {
 /// Whether a model is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexState {
-    /// It is.
+    /// The model is served.
     Ready,
-    /// It is not, and a client that may can load it.
+    /// The model is not served; a client with the right to load models can load it.
     Unavailable,
 }
 
 impl IndexState {
-    /// What the protocol calls it.
+    /// The protocol's name of the state.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl IndexState {
         }
     }
 
-    /// Why it is not ready; empty if it is.
+    /// Why the model is not ready; empty if it is.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {

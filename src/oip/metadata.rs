@@ -12,9 +12,9 @@ use crate::tensor::Size;
 /// What the server is.
 #[derive(Debug, Serialize)]
 pub struct ServerMetadata {
-    /// The program.
+    /// The name of the program.
     pub name: &'static str,
-    /// Its version.
+    /// The version of the program.
     pub version: &'static str,
     /// Extensions of the protocol that it has.
     pub extensions: [&'static str; EXTENSIONS.len()],
@@ -33,7 +33,7 @@ pub struct ModelMetadata {
     pub inputs: Vec<TensorMetadata>,
     /// Its outputs.
     pub outputs: Vec<TensorMetadata>,
-    /// What else is known of it.
+    /// Other facts about the model, by name.
     pub properties: BTreeMap<&'static str, String>,
 }
 
@@ -52,7 +52,7 @@ pub struct TensorMetadata {
 pub const PLATFORM: &str = "onnx_onnxv1";
 
 impl ServerMetadata {
-    /// That of this server.
+    /// The metadata of this server.
     #[must_use]
     pub fn new() -> ServerMetadata {
         ServerMetadata {
@@ -75,7 +75,7 @@ pub(super) fn extent(n: usize) -> i64 {
 }
 
 impl ModelMetadata {
-    /// That of a loaded model, of whose name there are these versions.
+    /// The metadata of a loaded model; `versions` are those of its name that may be asked for.
     #[must_use]
     pub fn of(model: &LoadedModel, versions: &[u32]) -> ModelMetadata {
         let form = ModelForm::of(model);
@@ -103,7 +103,7 @@ impl ModelMetadata {
 }
 
 impl ModelForm {
-    /// That of a loaded model.
+    /// The form of a loaded model.
     #[must_use]
     pub fn of(model: &LoadedModel) -> ModelForm {
         let spec = model.model.spec();

@@ -22,18 +22,18 @@ pub(super) const ANY_INPUT: &str = "input";
 /// What an output's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
-    /// As the network gives them.
+    /// The numbers that the network gives.
     Raw,
-    /// The softmax of them.
+    /// The softmax of the numbers that the network gives.
     Probabilities,
     /// The mean of each channel of the network's last feature map.
     Features,
-    /// That map.
+    /// The network's last feature map.
     FeatureMap,
 }
 
 impl Values {
-    /// Whether an answer has them only if they are named.
+    /// Whether an answer has such an output only if the request names it.
     #[must_use]
     pub fn is_on_request(self) -> bool {
         matches!(self, Values::Features | Values::FeatureMap)
@@ -60,7 +60,7 @@ pub struct ModelForm {
     pub outputs: Vec<OutputForm>,
     /// The name in the file of the network's output: the first of them.
     pub own_output: String,
-    /// Values of those that are of the classes.
+    /// The number of classes: values of an output that has one for each.
     pub classes: usize,
 }
 

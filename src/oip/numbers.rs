@@ -70,7 +70,7 @@ fn read(tensor: &Announced<'_>, list: &RawValue, kept: Kept) -> Result<Kept, Oip
     Ok(reading.kept)
 }
 
-/// What is made of the elements.
+/// The elements, in the form in which they are kept.
 enum Kept {
     Floats(Vec<u8>),
     Bytes(Vec<u8>),

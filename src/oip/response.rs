@@ -33,7 +33,7 @@ pub struct OutputTensor {
     pub shape: Vec<usize>,
     /// Its elements.
     pub data: OutputData,
-    /// Whether they stand behind the JSON.
+    /// Whether the elements stand behind the JSON.
     is_binary: bool,
 }
 
@@ -138,7 +138,7 @@ impl OutputTensor {
         }
     }
 
-    /// Writes them: little-endian, a length before each line.
+    /// Writes the elements: little-endian, a length before each line.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.reserve(self.size());
         match &self.data {

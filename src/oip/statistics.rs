@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use crate::classifier::{Runs, ServedModel, Total};
 
-/// Those of some models.
+/// The statistics of some models.
 #[derive(Debug, Serialize)]
 pub struct AllStatistics {
-    /// One a model.
+    /// One entry a model.
     pub model_stats: Vec<ModelStatistics>,
 }
 
-/// A model's.
+/// The statistics of a model.
 #[derive(Debug, Serialize)]
 pub struct ModelStatistics {
     /// The name it is served by.
@@ -29,20 +29,20 @@ pub struct ModelStatistics {
     pub execution_count: u64,
     /// Requests and their stages.
     pub inference_stats: InferStatistics,
-    /// Of requests with several answers, which there are none of.
+    /// Statistics of requests with several answers, which there are none of.
     pub response_stats: BTreeMap<String, ()>,
     /// Runs by the size of their batch.
     pub batch_stats: Vec<BatchStatistics>,
-    /// Of accelerators, which there are none of.
+    /// Memory of accelerators, which there are none of.
     pub memory_usage: [(); 0],
 }
 
 /// How often something was done, and how long that took together.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Counted {
-    /// Times.
+    /// How often.
     pub count: u64,
-    /// Nanoseconds.
+    /// The time of all of it together, in nanoseconds.
     pub ns: u64,
 }
 
@@ -51,32 +51,32 @@ pub struct Counted {
 pub struct InferStatistics {
     /// Requests with an answer.
     pub success: Counted,
-    /// Requests without.
+    /// Requests without an answer.
     pub fail: Counted,
-    /// Waiting.
+    /// Waiting for a thread and a worker.
     pub queue: Counted,
     /// From bytes to the network's input.
     pub compute_input: Counted,
-    /// The network.
+    /// The run of the network.
     pub compute_infer: Counted,
     /// From its output to an answer.
     pub compute_output: Counted,
     /// Answers out of a cache, which there is none of.
     pub cache_hit: Counted,
-    /// The others.
+    /// Answers that a cache lacked, which there is none of.
     pub cache_miss: Counted,
 }
 
 /// The runs of batches of one size.
 #[derive(Debug, Serialize)]
 pub struct BatchStatistics {
-    /// Images in each.
+    /// Images in each batch.
     pub batch_size: usize,
-    /// Done for each image before, and told there.
+    /// The runs' count, and no time: images are decoded one by one, and their time is told for the model.
     pub compute_input: Counted,
-    /// The runs.
+    /// The runs of the network.
     pub compute_infer: Counted,
-    /// Done for each image after, and told there.
+    /// The runs' count, and no time: images are ranked one by one, and their time is told for the model.
     pub compute_output: Counted,
 }
 
@@ -96,7 +96,7 @@ impl From<Total> for Counted {
 }
 
 impl ModelStatistics {
-    /// Those of a model with these runs.
+    /// The statistics of a model with these runs.
     #[must_use]
     pub fn of(model: &ServedModel, runs: &[Runs]) -> ModelStatistics {
         let served = model.statistics().read();

@@ -20,7 +20,7 @@ pub struct InputTensor<'a> {
     pub datatype: String,
     /// Its extents.
     pub shape: Vec<i64>,
-    /// What else is said of it.
+    /// The tensor's parameters.
     pub parameters: Parameters,
     /// Its elements.
     pub data: TensorData<'a>,
@@ -39,11 +39,11 @@ pub enum TensorData<'a> {
     Unsigned(Vec<u16>),
     /// Strings of bytes.
     Strings(Vec<Bytes>),
-    /// None, or those of another datatype, in this list.
+    /// No elements, or those of another datatype: the name of the list that they are in.
     Other(&'static str),
 }
 
-/// The name of no list.
+/// The name in place of a list's where a tensor has no elements.
 pub const NOTHING: &str = "nothing";
 
 /// An output that is asked for.
@@ -51,7 +51,7 @@ pub const NOTHING: &str = "nothing";
 pub struct RequestedOutput {
     /// Its name.
     pub name: String,
-    /// How it is wanted.
+    /// The output's parameters.
     pub parameters: Parameters,
 }
 
@@ -180,7 +180,7 @@ pub(super) struct Announced<'a> {
 }
 
 impl Announced<'_> {
-    /// Elements.
+    /// The number of elements.
     pub(super) fn elements(&self) -> usize {
         self.dims.iter().product()
     }
@@ -197,7 +197,7 @@ impl Announced<'_> {
         format!("{:?}", self.dims)
     }
 
-    /// That there are as many elements as announced.
+    /// Checks that there are as many elements as announced.
     pub(super) fn check_count(&self, got: usize) -> Result<(), OipError> {
         match self.elements() {
             expected if got == expected => Ok(()),

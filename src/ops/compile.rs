@@ -209,7 +209,7 @@ pub(super) fn add(
     }
 }
 
-/// For each node the zeros that convolutions want around its value.
+/// For each node the lines of zeros that convolutions want around its value.
 pub(super) fn borders(graph: &Graph) -> Vec<usize> {
     let mut borders = vec![0; graph.nodes.len()];
     for node in &graph.nodes {

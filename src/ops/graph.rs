@@ -45,13 +45,13 @@ pub enum Op {
     Affine {
         /// What it reads.
         input: ValueId,
-        /// One a channel.
+        /// The factor of each channel.
         scale: Vec<f32>,
-        /// One a channel.
+        /// The addend of each channel.
         shift: Vec<f32>,
         /// Whether negative results become zero.
         relu: bool,
-        /// Then those above it become it; infinity for no bound.
+        /// The bound to which larger results are cut after the ReLU; infinity for none.
         most: f32,
     },
     /// `relu?(a + b)` of two values of the same shape.
@@ -61,7 +61,7 @@ pub enum Op {
         /// Whether negative results become zero.
         relu: bool,
     },
-    /// A function of each number that no bound is.
+    /// A function of each number by itself, other than a bound.
     Activation {
         /// What it reads.
         input: ValueId,
@@ -86,14 +86,14 @@ pub enum Op {
     MaxPool {
         /// What it reads.
         input: ValueId,
-        /// Where it looks.
+        /// The window that moves over the input.
         window: Window,
     },
     /// The mean of the values under a window.
     AvgPool {
         /// What it reads.
         input: ValueId,
-        /// Where it looks.
+        /// The window that moves over the input.
         window: Window,
         /// Whether zeros outside of the image count as values.
         count_include_pad: bool,
@@ -130,15 +130,15 @@ pub struct Conv {
     pub groups: usize,
     /// `[outputs, inputs / groups, kernel height, kernel width]`.
     pub weights: Weights,
-    /// One an output channel.
+    /// The addend of each output channel.
     pub bias: Vec<f32>,
-    /// Where it moves.
+    /// The window that moves over the input.
     pub window: Window,
     /// A value of the output's shape to add before the ReLU.
     pub residual: Option<ValueId>,
     /// Whether negative results become zero.
     pub relu: bool,
-    /// Then those above it become it; infinity for no bound, as wherever `relu` is not set.
+    /// The bound to which larger results are cut; infinity for none, as wherever `relu` is not set.
     pub most: f32,
 }
 

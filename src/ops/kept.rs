@@ -4,7 +4,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-/// Gives what it takes.
+/// The identity.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kept;
 

@@ -12,11 +12,11 @@ use kernels::nn::Quantization;
 /// Scales and zero points, one for all numbers or one for each index of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
-    /// Positive and finite.
+    /// The scales, positive and finite.
     pub scales: Vec<f32>,
-    /// As many, or one.
+    /// The zero points: as many as there are scales, or one.
     pub zeros: Vec<i32>,
-    /// The axis along which they vary, if they do.
+    /// The axis along which scales or zero points vary, if they do.
     pub axis: usize,
 }
 
@@ -64,19 +64,19 @@ impl Linear {
     }
 }
 
-/// `saturate(round(x / scale) + zero)`, to the even one of two.
+/// `saturate(round(x / scale) + zero)`; a half is rounded to the even number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuantizeLinear {
-    /// By what.
+    /// The scales and zero points.
     pub linear: Linear,
-    /// `u8` or `i8`.
+    /// The type of the bytes: `u8` or `i8`.
     pub to: DatumType,
 }
 
 /// `(x − zero) × scale`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DequantizeLinear {
-    /// By what.
+    /// The scales and zero points.
     pub linear: Linear,
 }
 
@@ -144,7 +144,7 @@ impl DequantizeLinear {
     }
 }
 
-/// Both are evaluated in a plan only, so that nobody folds them.
+/// An operator that is evaluated in a plan only, so that nobody folds it.
 macro_rules! operator {
     ($op:ident, $name:literal, $fact:expr) => {
         impl Op for $op {
@@ -177,7 +177,7 @@ macro_rules! operator {
 operator!(QuantizeLinear, "QuantizeLinear", |op| op.to);
 operator!(DequantizeLinear, "DequantizeLinear", |_| f32::datum_type());
 
-/// Nothing is kept from one run to the next.
+/// The state of an operator that keeps nothing from one run to the next.
 #[derive(Debug, Clone)]
 struct State;
 

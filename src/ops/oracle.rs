@@ -111,7 +111,7 @@ fn positive(x: f32, relu: bool) -> f32 {
     if relu { x.max(0.0) } else { x }
 }
 
-/// As the formulas say, in double precision.
+/// The activation by its formula, in double precision.
 fn activated(activation: Activation, x: f32) -> f32 {
     let x = f64::from(x);
     let sigmoid = 1.0 / (1.0 + (-x).exp());

@@ -25,7 +25,7 @@ pub struct SharedTeam {
 pub struct RegionOutput {
     /// Its extents.
     pub shape: Vec<usize>,
-    /// If it leaves the network only for who asks by [`Region::ask`], its number there; nothing else may read it.
+    /// If it leaves the network only for who asks by [`Region::ask`], the number to ask by; nothing else may read it.
     pub on_request: Option<usize>,
 }
 
@@ -93,7 +93,7 @@ impl Region {
         }
     }
 
-    /// What it runs; none where tests have nested loops in place of kernels.
+    /// The program that it runs; none where tests have nested loops in place of kernels.
     #[must_use]
     pub fn program(&self) -> Option<Arc<Program>> {
         match &self.body {

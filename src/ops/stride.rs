@@ -11,7 +11,7 @@ use tract_onnx::tract_core::internal::*;
 pub struct Stride {
     /// The axis.
     pub axis: usize,
-    /// At least 1.
+    /// The step between two elements that are kept, at least 1.
     pub step: usize,
     /// Whether the last element is the first.
     pub backwards: bool,

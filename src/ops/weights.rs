@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 /// Memory that holds weights.
 pub trait Values: Send + Sync {
-    /// All of them.
+    /// All numbers in the memory.
     fn values(&self) -> &[f32];
 }
 
 /// Memory that holds weights of 8 bits.
 pub trait Int8Values: Send + Sync {
-    /// All of them.
+    /// All bytes in the memory.
     fn values(&self) -> &[i8];
 }
 
@@ -26,7 +26,7 @@ impl Int8Values for Vec<i8> {
     }
 }
 
-/// Where weights lie.
+/// The memory in which weights lie.
 #[derive(Clone)]
 enum Shared {
     Floats(Arc<dyn Values>),
@@ -47,7 +47,7 @@ pub struct Weights {
     transposed: Option<usize>,
     /// The part of each kernel that counts, if that is not all of it.
     part: Option<Part>,
-    /// One an output; empty if all are one.
+    /// The factor of each output; empty if all are one.
     scale: Vec<f32>,
 }
 
@@ -61,7 +61,7 @@ struct Part {
 }
 
 impl Part {
-    /// What is kept of some kernels.
+    /// The kept part of each of some kernels.
     fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
         let [height, width] = self.kernel;
         let kernels = values.chunks_exact(height * width);
@@ -76,7 +76,7 @@ impl Part {
             .collect()
     }
 
-    /// Where in memory the weight is that is so many behind the first of those kept.
+    /// The position in memory of weight `number` of those kept.
     fn place(&self, number: usize) -> usize {
         let (width, kept) = (self.columns.len(), self.rows.len() * self.columns.len());
         let (kernel, within) = (number / kept, number % kept);
@@ -108,7 +108,7 @@ impl Weights {
         }
     }
 
-    /// The same of a matrix that memory holds as `[inputs, outputs]`.
+    /// Weights of 8 bits of a matrix that memory holds as `[inputs, outputs]`, each times its output's scale.
     #[must_use]
     pub fn int8_transposed(shared: Arc<dyn Int8Values>, scales: Vec<f32>) -> Weights {
         Weights {
@@ -126,7 +126,7 @@ impl Weights {
         }
     }
 
-    /// What memory holds in the order of the shape: where it lies, if it lies so.
+    /// The values in memory in the order of the shape: borrowed, if they lie so.
     fn shaped<'v, T: Copy + Default>(&self, values: &'v [T]) -> Cow<'v, [T]> {
         match (self.transposed, &self.part) {
             (Some(outputs), _) => Cow::Owned(in_order(values, outputs)),
@@ -144,7 +144,7 @@ impl Weights {
         }
     }
 
-    /// How many.
+    /// The number of weights.
     #[must_use]
     pub fn len(&self) -> usize {
         let all = match &self.shared {
@@ -159,7 +159,7 @@ impl Weights {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no weights.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -217,7 +217,7 @@ impl Weights {
         })
     }
 
-    /// All in the order of the shape, scaled: where they lie, if they lie so.
+    /// All weights in the order of the shape, scaled: borrowed, if they lie so.
     #[must_use]
     pub fn scaled(&self) -> Cow<'_, [f32]> {
         let mut values = match &self.shared {

@@ -14,7 +14,7 @@ pub struct Certainty {
 }
 
 impl Certainty {
-    /// That of these probabilities, one a class, which sum to one; none of no classes.
+    /// The certainty of these probabilities, one a class, which sum to one; none if there are no classes.
     #[must_use]
     pub fn of(probabilities: &[f32]) -> Option<Certainty> {
         let (mut first, mut second) = (*probabilities.first()?, 0.0);

@@ -20,7 +20,7 @@ pub struct Ranked {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("output {class_index} is {value}, not a finite number")]
 pub struct NotFinite {
-    /// Position in it.
+    /// The position of the value in the output.
     pub class_index: usize,
     /// NaN or an infinity.
     pub value: f32,
@@ -48,10 +48,10 @@ pub fn bound_below(output: &mut [f32]) {
     }
 }
 
-/// That all numbers are finite.
+/// Checks that all numbers are finite.
 ///
 /// # Errors
-/// The first that is not.
+/// The first number that is not.
 pub fn check_finite(output: &[f32]) -> Result<(), NotFinite> {
     match output.iter().enumerate().find(|(_, v)| !v.is_finite()) {
         Some((class_index, &value)) => Err(NotFinite { class_index, value }),

@@ -23,7 +23,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// For `limit` images, at least 1.
+    /// Room for `limit` images, at least 1.
     pub(super) fn new(limit: usize) -> Ahead {
         Ahead {
             limit: limit.max(1),

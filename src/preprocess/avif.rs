@@ -32,13 +32,13 @@ const BLOCK_BYTES: u64 = 80;
 /// Tables of probabilities, and what a picture has for each of its rows; by a counting allocator, rounded up.
 const FIXED_BYTES: u64 = 1 << 20;
 
-/// AV1 as AVIF has it.
+/// What the coded AV1 pictures of an AVIF file have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Av1 {
     tile: Tile,
-    /// Of a sample as it is coded.
+    /// Bits of a sample as it is coded.
     bits: u32,
-    /// Whether it is coded narrower than it is shown.
+    /// Whether a picture is coded narrower than it is shown.
     is_widened: bool,
     colors: (u16, bool),
 }
@@ -161,7 +161,7 @@ impl Codec for Av1 {
     type Picture = SpecFrame;
 
     fn read(heif: &Heif) -> Result<Av1, ContainerError> {
-        // What it says is in the picture too.
+        // What `av1C` says is in the coded picture too.
         if heif.property(0, b"av1C").is_none() {
             return Err(ContainerError::Unsupported(
                 "a picture that is not coded by AV1",

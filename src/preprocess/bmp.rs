@@ -16,9 +16,9 @@ const FILE_HEADER: usize = 14;
 /// How pixels are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
-    /// Indices of so many bits.
+    /// Indices into the palette, of so many bits.
     Indices(usize),
-    /// So many bytes a pixel; red, green and blue are those at `bytes`.
+    /// So many bytes a pixel; red, green and blue are its bytes number `bytes`.
     Bytes { step: usize, bytes: [usize; 3] },
     /// Two bytes a pixel, with so many bits of green between five of red and of blue.
     Words { green: u32 },

@@ -9,14 +9,14 @@ use super::{Format, PreprocessError};
 pub(super) enum ContainerError {
     /// The file ends before what it announces.
     Truncated,
-    /// It contradicts itself or the standard.
+    /// The file contradicts itself or the standard.
     Corrupt(&'static str),
-    /// It may be right, and is not read here. These words are the client's.
+    /// The file may be right, and is not read here. These words are the client's.
     Unsupported(&'static str),
     /// A coded picture above a limit of its own, which the client is told.
     #[cfg(any(feature = "heic", feature = "avif"))]
     TooLarge {
-        /// How many of `unit` it has.
+        /// How many of `unit` the picture has.
         got: u64,
         /// What is counted.
         unit: &'static str,

@@ -34,7 +34,7 @@ struct State {
     /// Bytes of the shares that have overtaken others.
     overtaking: u64,
     next_ticket: u64,
-    /// The oldest first.
+    /// Those who wait for a share, the oldest first.
     waiting: VecDeque<Waiting>,
 }
 
@@ -50,16 +50,16 @@ struct Waiting {
 pub(super) struct Reservation {
     budget: Arc<MemoryBudget>,
     bytes: u64,
-    /// What of it has overtaken others.
+    /// Bytes of the share by which it has overtaken others.
     overtook: u64,
 }
 
-/// Why there is no share.
+/// Why a share was not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotReserved {
-    /// More than the whole budget.
+    /// The share would be larger than the whole budget.
     TooLarge,
-    /// Stopped while waiting.
+    /// Decoding was stopped while it waited.
     Stopped(Stopped),
 }
 
@@ -142,9 +142,9 @@ impl MemoryBudget {
         })
     }
 
-    /// Whether the one with this ticket has its turn, and then whether it overtakes others by that. Whoever is first gets
-    /// its share all the same, in the end: it needs no more than is left when those that have overtaken hold all that
-    /// they may.
+    /// Whether whoever has this ticket has its turn, and then whether it overtakes others by that. The first gets its
+    /// share all the same, in the end: it needs no more than is left when those that have overtaken hold all that they
+    /// may.
     fn turn(&self, state: &State, ticket: u64, bytes: u64) -> Option<bool> {
         let first = state.waiting.front()?;
         if state.free < bytes {

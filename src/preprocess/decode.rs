@@ -1,7 +1,6 @@
 //! What every format's decoder is to its caller: a size from the header, then rows of 8-bit RGB.
 //!
-//! Called by `Preprocessor`; a file each has the formats. The size in the header is checked before
-//! anything is allocated.
+//! Called by `OpenImage`; a file each has the formats. The size in the header is checked before anything is allocated.
 
 #[cfg(feature = "avif")]
 use super::avif::Av1;
@@ -39,7 +38,7 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// All of an image of this size.
+    /// The region of a whole image of this size.
     pub(super) fn whole((width, height): (u32, u32)) -> Region {
         Region {
             left: 0,
@@ -64,13 +63,12 @@ pub(super) trait Decoder {
         Orientation::NoTransforms
     }
 
-    /// How the stored picture must be turned to be the image that the format means, whoever asks.
+    /// How the stored picture must be turned to be the image that the format means, whatever the EXIF mode.
     fn turn(&self) -> Orientation {
         Orientation::NoTransforms
     }
 
-    /// What [`Decoder::decode`] of this region holds at most, in bytes, besides the encoded image and what `sink`
-    /// keeps.
+    /// Most bytes that [`Decoder::decode`] of this region holds besides the encoded image and what `sink` keeps.
     fn memory(&self, region: Region) -> u64;
 
     /// Makes the picture smaller while decoding where the format can, its shorter side at least `shortest` pixels;

@@ -140,7 +140,7 @@ impl PreprocessError {
         PreprocessError::Corrupt { format, detail }
     }
 
-    /// The same of a picture inside a file of this format.
+    /// The error of a picture inside a file of the format `outer`, told as that file's.
     #[must_use]
     pub(super) fn of(mut self, outer: Format) -> PreprocessError {
         match &mut self {

@@ -63,13 +63,13 @@ fn offset(side: u32, crop: u32, rounding: CropRounding) -> u32 {
 /// A part of a picture, in its pixels from the upper left corner; borders may lie within a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rectangle {
-    /// Where its left side is.
+    /// The column of its left side.
     pub x: f64,
-    /// Where its upper side is.
+    /// The row of its upper side.
     pub y: f64,
-    /// From its left to its right side.
+    /// The columns from its left to its right side.
     pub width: f64,
-    /// From its upper to its lower side.
+    /// The rows from its upper to its lower side.
     pub height: f64,
 }
 

@@ -26,7 +26,7 @@ pub(super) struct GifSource<'a> {
     head: GifHead<'a>,
     unpack: weezl::decode::Decoder,
     blocks: SubBlocks<'a>,
-    /// What is left of the last block.
+    /// The bytes of the current block that are not unpacked yet.
     block: &'a [u8],
 }
 

@@ -32,10 +32,10 @@ const BLOCK_BYTES: u64 = 28;
 /// Tables, what a picture has for each of its rows, and the lists of units and entry points, as long as they may be.
 const FIXED_BYTES: u64 = 3 << 19;
 
-/// HEVC as HEIC has it.
+/// What the coded HEVC pictures of a HEIC file have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hevc {
-    /// As it is coded, padding included.
+    /// Width and height as they are coded, padding included.
     coded: (u32, u32),
     /// Columns and rows of padding on the left and above.
     padding: (u32, u32),

@@ -1,6 +1,7 @@
 //! What bytes are that are no accepted image: other formats, and images that a client's program has changed on the way.
 //!
-//! Asked by `sniff`, so that a refusal can say what to do, and by whoever must tell a caption from an image. Looks at the first bytes only.
+//! Asked by `sniff`, so that a refusal can say what to do, and by whoever must tell a caption from an image. Looks at
+//! the first bytes only.
 
 /// Names that `ftyp` boxes have for their content, the major brand or a compatible one.
 ///

@@ -103,7 +103,7 @@ pub struct ImageInfo {
 pub struct Preprocessed<T = Tensor> {
     /// The image as far as it was taken.
     pub image: T,
-    /// Facts for the answer.
+    /// The image's facts for the answer.
     pub info: ImageInfo,
     /// Time from bytes to RGB pixels.
     pub decode: Duration,
@@ -112,7 +112,7 @@ pub struct Preprocessed<T = Tensor> {
 }
 
 impl<T: Into<Image>> Preprocessed<T> {
-    /// The same where both kinds of images go.
+    /// Converts its image, a tensor or a crop, into an [`Image`].
     #[must_use]
     pub fn into_image(self) -> Preprocessed<Image> {
         Preprocessed {
@@ -182,7 +182,7 @@ impl Preprocessor {
         })
     }
 
-    /// The same without the normalization.
+    /// Decodes, orients, resizes and crops one image, as [`Preprocessor::run`] without the normalization.
     ///
     /// # Errors
     /// As of [`Preprocessor::run`].

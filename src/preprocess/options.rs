@@ -31,17 +31,17 @@ impl Default for ImageLimits {
 /// What happens to an image that is damaged or ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DamagedImages {
-    /// Refused where Pillow refuses it.
+    /// Refuse the image where Pillow refuses it.
     #[default]
     Refuse,
-    /// Decoded as far as possible; what is missing is grey or black.
+    /// Decode the image as far as possible; what is missing is grey or black.
     Fill,
 }
 
 /// At which size a large JPEG is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DecodeSize {
-    /// Its own, as in training.
+    /// Its own size, as in training.
     #[default]
     Full,
     /// A half, a quarter or an eighth, as long as the shorter side stays at least twice as long as what it is resized
@@ -56,13 +56,13 @@ pub struct ImageOptions {
     pub limits: ImageLimits,
     /// How long one image may take to decode, waiting for memory included.
     pub timeout: Duration,
-    /// What happens to damaged ones.
+    /// What happens to damaged images.
     pub damaged: DamagedImages,
     /// At which size large JPEGs are decoded.
     pub size: DecodeSize,
-    /// Memory for decoding all of them together.
+    /// The memory for decoding, which all images share.
     pub memory: Arc<MemoryBudget>,
-    /// What the inner loops are made for; [`Isa::is_supported`] must hold.
+    /// The instruction set of the inner loops; [`Isa::is_supported`] must hold.
     pub isa: Isa,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct PngChunks<'a> {
     pub(super) palette: Option<&'a [u8]>,
     /// The EXIF block, which may stand on either side of the image data.
     pub(super) exif: Option<&'a [u8]>,
-    /// From the first chunk of image data on.
+    /// The chunks from the first one of image data on.
     data: Chunks<'a>,
 }
 
@@ -129,7 +129,7 @@ impl<'a> Chunk<'a> {
         self.data.len() == self.announced as usize
     }
 
-    /// Whether its bytes are those that were written.
+    /// Checks that the chunk's bytes are those that were written, by its sum.
     fn check(&self) -> Result<(), PreprocessError> {
         let mut sum = crc32fast::Hasher::new();
         sum.update(&self.name);

@@ -16,14 +16,14 @@ use crate::heartbeat::Heartbeat;
 
 /// What a thread of the pool does for one image.
 pub trait PoolTask: Send + 'static {
-    /// Whose it is.
+    /// The client whose job it is.
     fn client(&self) -> ClientId;
 
-    /// Whether what it makes waits for a network.
+    /// Whether the job makes an image, which waits for a network.
     fn is_image(&self) -> bool;
 
-    /// Does it. A job that finds out that it takes many times as long as most asks `may_run_large` first; if it may not,
-    /// it comes back and is run later. What it makes holds `under_way` until a network takes it.
+    /// Does the job. One that finds out that it takes many times as long as most asks `may_run_large` first; if it may
+    /// not, it comes back and is run later. The image that it makes holds `under_way` until a network takes it.
     fn run(self, may_run_large: &dyn Fn() -> bool, under_way: UnderWay) -> Option<Self>
     where
         Self: Sized;
@@ -77,7 +77,7 @@ pub struct Pool<T> {
 struct Shared<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
-    /// One a thread.
+    /// When each thread began its job at hand, one a thread.
     heartbeats: Vec<Heartbeat>,
 }
 

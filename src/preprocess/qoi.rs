@@ -81,7 +81,7 @@ struct Pixels<'a> {
     last: Pixel,
     /// Pixels that were seen lately, by their hash.
     seen: [Pixel; 64],
-    /// How often the last one still comes.
+    /// How often the last pixel still comes.
     run: u8,
 }
 

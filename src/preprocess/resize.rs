@@ -35,7 +35,7 @@ impl Order {
         }
     }
 
-    /// The same for an image whose columns are stored as rows.
+    /// The order for an image whose columns are stored as rows.
     fn swapped(self) -> Order {
         match self {
             Order::HorizontalFirst => Order::VerticalFirst,
@@ -162,7 +162,7 @@ pub(super) struct Resampler {
     first: usize,
     /// Rows of the crop that are done.
     done: usize,
-    /// `[done, 3, crop]`.
+    /// The rows of the crop so far, `[done, 3, crop]`.
     crop: Vec<u8>,
 }
 

@@ -11,24 +11,24 @@ use crate::fair_queue::{ClientId, FairQueue};
 #[derive(Debug)]
 pub(super) struct Schedule<T> {
     limit: usize,
-    /// In the order of arrival; nothing is known of their size.
+    /// Jobs in the order of arrival, of whose size nothing is known.
     new: FairQueue<T>,
-    /// Turned out to be large when as many as may were running.
+    /// Jobs that turned out to be large when as many large ones as may were running.
     large: FairQueue<T>,
-    /// Whose turn it is, where both wait.
+    /// Whether a large job comes next, where jobs of both kinds wait.
     prefers_large: bool,
     running: usize,
-    /// Those of `running` that are large.
+    /// The jobs among `running` that are large.
     running_large: usize,
 }
 
 /// What [`Schedule::next`] gives.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<T> {
-    /// To be run; if it is large, only if it [may](Schedule::may_run_large), else to be handed to
+    /// A job to be run; if it is large, only if it [may](Schedule::may_run_large), else to be handed to
     /// [`Schedule::found_large`].
     Unknown(T),
-    /// To be run.
+    /// A large job to be run.
     Large(T),
 }
 
@@ -44,12 +44,12 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether no job waits.
     pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.large.is_empty()
     }
 
-    /// Puts a job behind those of its client.
+    /// Puts a job behind the others of its client.
     pub(super) fn push(&mut self, client: ClientId, job: T) {
         self.new.push(client, job);
     }
@@ -83,8 +83,8 @@ impl<T> Schedule<T> {
         may
     }
 
-    /// A job that was taken is large and may not run at once. Gives the large job that may run in its place, itself if none has waited; if none
-    /// may, it waits here, and its thread is free.
+    /// Takes back a job that is large and may not run at once. Gives the large job that may run in its place, the job
+    /// itself if none has waited; if none may, the job waits here, and its thread is free.
     pub(super) fn found_large(&mut self, client: ClientId, job: T) -> Option<T> {
         self.large.push(client, job);
         if self.running_large < self.limit {
@@ -95,12 +95,12 @@ impl<T> Schedule<T> {
         None
     }
 
-    /// A job has ended that was not large.
+    /// Notes that a job has ended that was not large.
     pub(super) fn ended_small(&mut self) {
         self.running -= 1;
     }
 
-    /// A large job has ended.
+    /// Notes that a large job has ended.
     pub(super) fn ended_large(&mut self) {
         self.running -= 1;
         self.running_large -= 1;

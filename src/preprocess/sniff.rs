@@ -52,7 +52,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub(super) const ALL: [Format; 13] = [
         Format::Jpeg,
         Format::Png,
@@ -69,14 +69,14 @@ impl Format {
         Format::Jxl,
     ];
 
-    /// Those that are not in every build, and whether they are in this one.
+    /// The formats that are not in every build, and whether they are in this one.
     const OPTIONAL: [(Format, bool); 3] = [
         (Format::Heic, cfg!(feature = "heic")),
         (Format::Avif, cfg!(feature = "avif")),
         (Format::Jxl, cfg!(feature = "jxl")),
     ];
 
-    /// Those that this build decodes.
+    /// The formats that this build decodes.
     pub fn built_in() -> impl Iterator<Item = Format> {
         let is_left_out = |format| Self::OPTIONAL.contains(&(format, false));
         let all = Self::ALL.into_iter();

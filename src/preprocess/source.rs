@@ -26,7 +26,7 @@ impl From<Bytes> for Source {
 }
 
 impl Source {
-    /// The bytes, whatever they are.
+    /// The bytes of the file, the pixels or the values.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         match self {
@@ -34,7 +34,7 @@ impl Source {
         }
     }
 
-    /// The same with other bytes in place of its own.
+    /// The same kind of source with other bytes in place of its own.
     #[must_use]
     pub fn map(self, change: impl FnOnce(Bytes) -> Bytes) -> Source {
         match self {

@@ -114,14 +114,14 @@ impl Channels {
 pub struct PreprocessSpec {
     /// Size that an image is resized to, as `resize_mode` says; a square for the shorter side.
     pub resize: Size,
-    /// Which size that makes.
+    /// How `resize` gives the size of the resized image.
     pub resize_mode: ResizeMode,
-    /// The filter.
+    /// The filter of the resize.
     pub interpolation: Interpolation,
-    /// What is cut out of the middle; the size of the network's input. Equal to `resize`, it cuts off what one side has
-    /// too much, or nothing of a stretched image.
+    /// The size that is cut out of the middle, which is that of the network's input. Equal to `resize`, it cuts off
+    /// what one side has too much, or nothing of a stretched image.
     pub crop: Size,
-    /// Where that begins.
+    /// How the upper left corner of the crop is rounded.
     pub crop_rounding: CropRounding,
     /// The order of the network's channels, and of `mean` and `std`.
     pub channels: Channels,

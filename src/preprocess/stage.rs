@@ -15,11 +15,11 @@ use crate::tensor::{Size, Tensor};
 pub enum Stage {
     /// Decoded and turned upright.
     Decoded,
-    /// Then resized, all of it.
+    /// Decoded, turned upright and resized, all of it.
     Resized,
-    /// Then cropped.
+    /// Resized and then cropped.
     Cropped,
-    /// Then normalized: the network's input.
+    /// Cropped and then normalized: the network's input.
     Tensor,
 }
 
@@ -37,9 +37,9 @@ pub struct Pixels {
 /// What an image is after a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StageOutput {
-    /// After every stage but the last.
+    /// The pixels after every stage but the last.
     Pixels(Pixels),
-    /// After the last: `[3, height, width]` of the crop.
+    /// The network's input after the last stage: `[3, height, width]` of the crop.
     Tensor(Tensor),
 }
 

@@ -16,7 +16,7 @@ pub(super) struct TgaSource<'a> {
     in_runs: bool,
     top_down: bool,
     from_right: bool,
-    /// Colors from the index `first` on.
+    /// The palette's colors, from the index `first` on.
     colors: Vec<[u8; 3]>,
     first: usize,
     data: &'a [u8],

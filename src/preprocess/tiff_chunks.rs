@@ -32,7 +32,7 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    /// By the number in the directory; otherwise what else it stands for.
+    /// The packing of a number in the directory; for one that is not unpacked, what it stands for and what to do.
     pub(super) fn of(compression: u64) -> Result<Packing, &'static str> {
         Ok(match compression {
             1 => Packing::None,
@@ -185,11 +185,11 @@ impl<'a> Chunk<'a> {
 
 /// What the chunks of a picture that are JPEGs have in common.
 pub(super) struct JpegChunks<'a> {
-    /// Those of the directory, which all chunks share.
+    /// The JPEG tables in the directory, which all chunks share.
     tables: &'a [u8],
     is_ycbcr: bool,
     isa: Isa,
-    /// What decoding one of them holds at most besides its pixels, in bytes.
+    /// Most bytes that decoding one of the chunks holds besides its pixels.
     pub(super) memory: u64,
 }
 
@@ -285,9 +285,9 @@ impl Read for Lzw<'_> {
 /// What is left of the last packet.
 #[derive(Clone, Copy)]
 enum Run {
-    /// So many stored bytes.
+    /// So many bytes that are copied.
     Copy(usize),
-    /// So many times this byte.
+    /// One byte that is repeated so many times.
     Repeat(usize, u8),
 }
 

@@ -35,7 +35,7 @@ pub(super) mod tag {
 pub(super) struct Directory<'a> {
     file: &'a [u8],
     layout: Layout,
-    /// From the first field on.
+    /// The bytes from the first field on.
     fields: &'a [u8],
     count: usize,
 }
@@ -44,7 +44,7 @@ pub(super) struct Directory<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     little: bool,
-    /// Offsets and counts of eight bytes.
+    /// Whether offsets and counts have eight bytes (BigTIFF).
     big: bool,
 }
 

@@ -58,7 +58,7 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// Beyond the end there are zeros.
+    /// The next byte; beyond the end there are zeros.
     fn byte(&mut self) -> u32 {
         self.bytes.next().copied().map_or(0, u32::from)
     }
@@ -137,7 +137,7 @@ mod tests {
         range: u32,
         /// The low end of the interval, of which the byte above 24 bits is the next to be written.
         bottom: u64,
-        /// Shifts until then.
+        /// Shifts until that byte is written.
         left: u32,
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Why decoding stopped although nothing is wrong with the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// More time has passed than this.
+    /// Decoding has taken longer than this time limit.
     TimedOut(Duration),
     /// Nobody waits for the result.
     Canceled,
@@ -59,12 +59,12 @@ impl<'a> Watch<'a> {
         self.interest.waited_for_memory(time);
     }
 
-    /// Whether to go on.
+    /// Checks whether decoding is to go on.
     pub(super) fn check(&self) -> Result<(), Stopped> {
         self.left().map(|_| ())
     }
 
-    /// The time that is left to go on.
+    /// The time that is left for decoding.
     pub(super) fn left(&self) -> Result<Duration, Stopped> {
         if self.interest.is_lost() {
             return Err(Stopped::Canceled);

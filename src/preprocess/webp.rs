@@ -35,7 +35,7 @@ struct Container<'a> {
 pub(super) struct WebPSource<'a> {
     container: Container<'a>,
     limits: ImageLimits,
-    /// What a lossless picture takes besides its pixels and its encoded self, in bytes.
+    /// Most bytes that decoding a lossless picture holds besides its pixels and its encoded bytes.
     tables: u64,
 }
 

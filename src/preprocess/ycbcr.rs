@@ -16,7 +16,7 @@ const LIBHEIF_LIMITED: [f64; 2] = [1.1689, 1.1429];
 /// of which a signed byte has no more.
 const MOST_BLUE: f64 = 2.0;
 
-/// Whose numbers count.
+/// The library whose numbers a conversion must give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Library {
     /// Chroma samples are repeated; a monochrome picture is as its samples are; bits beyond 8 are dropped in the end.
@@ -35,7 +35,7 @@ pub(super) struct Conversion {
     /// The largest value of a result, and how many of its low bits are dropped.
     most: i32,
     dropped: u32,
-    /// What is subtracted from luma, and from chroma.
+    /// The offsets that are subtracted from luma, and from chroma.
     offsets: [i32; 2],
     /// Factors of luma and of chroma.
     scales: [i32; 2],
@@ -52,7 +52,7 @@ enum Matrix {
 }
 
 impl Conversion {
-    /// For samples of 8 to 16 bits.
+    /// The conversion of samples of 8 to 16 bits.
     pub(super) fn new(colors: Colors, bits: u32, library: Library) -> Conversion {
         let black = match colors.full_range {
             true => 0,

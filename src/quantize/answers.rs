@@ -14,13 +14,13 @@ use crate::tensor::Tensor;
 pub(super) struct Answers {
     classes: Vec<Option<usize>>,
     truth: Vec<Option<usize>>,
-    /// The least that the network took for a photo.
+    /// The least time that the network took for a photo.
     pub(super) least: Duration,
     /// Why the first photo without an answer has none.
     pub(super) first_unread: Option<String>,
 }
 
-/// What a thread has computed.
+/// The answers that one thread has computed.
 struct Part {
     classes: Vec<Option<usize>>,
     least: Duration,
@@ -98,7 +98,7 @@ impl Answers {
         Some(Proportion::of(right.count(), self.photos()))
     }
 
-    /// Photos with the same class as before.
+    /// Photos with the same class as in `before`.
     pub(super) fn agreement(&self, before: &Answers) -> Proportion {
         let pairs = self.classes.iter().zip(&before.classes);
         let same = pairs.filter(|(a, b)| a.is_some() && a == b);

@@ -27,9 +27,9 @@ pub const METADATA_KEY: &str = "resnet.quantize";
 /// A photo, and its class where one is known, as a position in the model's output.
 #[derive(Debug, Clone)]
 pub struct Photo {
-    /// Where it lies.
+    /// Where the photo lies.
     pub path: PathBuf,
-    /// What it shows.
+    /// The class that it shows, where that is known.
     pub class_index: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ pub struct Job<'a> {
     pub bytes: u64,
     /// The photos; each has a class or none has.
     pub photos: &'a [Photo],
-    /// On how many of them values are looked at.
+    /// On how many of the photos the values of layers are observed.
     pub calibrate: usize,
     /// Points of accuracy, or of agreement where no class is known, that may be lost.
     pub max_drop: f64,
@@ -77,10 +77,10 @@ pub struct Quantized {
     pub report: Report,
 }
 
-/// Why there is none.
+/// Why a network was not quantized.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
-    /// Too little to look at.
+    /// Too few photos can be read.
     #[error(
         "{readable} of {photos} photos can be read, at least {LEAST_PHOTOS} are needed to see which values occur; a few \
          hundred are better{}", .first.as_ref().map(|e| format!(" (the first that cannot: {e})")).unwrap_or_default()
@@ -93,7 +93,7 @@ pub enum QuantizeError {
         /// Why the first of the others was not.
         first: Option<String>,
     },
-    /// Its graph cannot be quantized, or what came out cannot be computed.
+    /// The network's graph cannot be quantized, or what came out cannot be computed.
     #[error(transparent)]
     Network(#[from] LoadError),
     /// What came out cannot be served.
@@ -102,15 +102,15 @@ pub enum QuantizeError {
     /// An image cannot be computed.
     #[error("{0}")]
     Run(String),
-    /// Bytes gain nothing.
+    /// The network gains nothing from 8 bits.
     #[error(
         "on bytes it takes {share:.1} times as long as in single precision, because of what has no kernel of ours \
          there: {left}; serve it as it is"
     )]
     Slower {
-        /// Its time over that in single precision.
+        /// Its time on bytes over that in single precision.
         share: f64,
-        /// Operators and how many of each.
+        /// Operators without a kernel of ours, and how many of each.
         left: String,
     },
     /// The answers are worse than they may be, whatever stays in single precision.
@@ -119,11 +119,11 @@ pub enum QuantizeError {
          photos to --data, or a larger --max-drop"
     )]
     WorseThanAllowed {
-        /// Points lost at last.
+        /// Points lost by the last attempt.
         lost: f64,
-        /// Layers in single precision then.
+        /// Layers in single precision in the last attempt.
         kept: usize,
-        /// Layers there are.
+        /// Layers of the network that could be of 8 bits.
         layers: usize,
         /// Points that may be lost.
         allowed: f64,
@@ -143,7 +143,7 @@ fn left_to_tract(model: &LoadedModel) -> String {
     words.join(", ")
 }
 
-/// Somebody waits for every image.
+/// Interest in every image: somebody always waits.
 struct Always;
 
 impl Interest for Always {

@@ -14,12 +14,12 @@ pub struct Report {
     pub of: Before,
     /// Photos that all figures are of.
     pub photos: usize,
-    /// Photos on which its values were looked at; they are among the others.
+    /// Photos on which the values of layers were observed; they are among `photos`.
     pub calibrated_on: usize,
     /// Photos whose most probable class is the right one, before; none if no class is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1_f32: Option<Proportion>,
-    /// The same after.
+    /// Photos whose most probable class is the right one, after; none if no class is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1_int8: Option<Proportion>,
     /// Photos with the same class before and after.
@@ -28,7 +28,7 @@ pub struct Report {
     pub max_drop: f64,
     /// Layers with weights that could be bytes.
     pub layers: usize,
-    /// Those that stay in single precision.
+    /// The layers among them that stay in single precision.
     pub kept: Vec<String>,
     /// The network's time over that in single precision, by the fastest photo of each, here.
     pub time: f64,

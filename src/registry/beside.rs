@@ -31,7 +31,7 @@ pub(super) struct Beside {
     pub(super) preprocessor: Option<PathBuf>,
     /// Hugging Face's or timm's `config.json`.
     pub(super) config: Option<PathBuf>,
-    /// What lies there and is not read, with the reason.
+    /// Files beside the model that are not read, with the reason; for people.
     pub(super) note: Option<String>,
     /// The directory of versions above the model's.
     versions: Option<PathBuf>,
@@ -93,7 +93,7 @@ impl Beside {
         Beside { note, ..own }
     }
 
-    /// What has the model's own name.
+    /// The files that have the model's own name before theirs.
     fn by_name(model: &Path) -> Beside {
         let stem = stem(model);
         let dir = parent(model);
@@ -223,7 +223,7 @@ fn stem(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// The first of some names that is there.
+/// The first of some names that a directory has.
 fn existing<T: AsRef<str>>(dir: &Path, names: &[T]) -> Option<PathBuf> {
     let paths = names.iter().map(|name| dir.join(name.as_ref()));
     // A link that leads nowhere is there too: whoever reads it says why it cannot.

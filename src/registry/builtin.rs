@@ -1,6 +1,7 @@
 //! The models compiled into the binary, so that it serves without any download.
 //!
-//! Used by `reference` and `load`; there are none without the cargo feature `embedded-model`.
+//! Used by `reference`, `parts` and the commands that list models; there are none without the cargo feature
+//! `embedded-model`.
 
 use crate::preprocess::PreprocessSpec;
 #[cfg(feature = "embedded-model")]
@@ -32,14 +33,14 @@ impl Builtin {
         self.onnx.len() as u64
     }
 
-    /// The one of this name.
+    /// The built-in model of this name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Builtin> {
         BUILTINS.iter().find(|b| b.name == name)
     }
 }
 
-/// All of them; the first is served where no model is named.
+/// All built-in models; the first is served where no model is named.
 ///
 /// Source: the models' cards, `models/NAME.md`.
 #[cfg(feature = "embedded-model")]

@@ -45,7 +45,7 @@ pub struct CatalogEntry {
     pub top5: Option<f32>,
     /// Which label list names its classes.
     pub labels: LabelSet,
-    /// What it was trained on; the ImageNet standard where the catalogue says nothing else.
+    /// The preprocessing it was trained with; the ImageNet standard where the catalogue says nothing else.
     #[serde(default)]
     pub preprocess: PreprocessSpec,
     /// One line for people.

@@ -24,7 +24,7 @@ pub enum ModelError {
         /// The models directory.
         store: Option<PathBuf>,
     },
-    /// The same for a client, who names no path.
+    /// An unknown model as a client is told of it, who names no path.
     #[error(
         "unknown model \"{name}\"{}: what can be loaded is what the server was started with, what is built in or pulled, and what has that name in its models directory",
         hint.as_ref().map(|hint| format!(", {hint}")).unwrap_or_default()
@@ -127,7 +127,7 @@ fn in_words(store: Option<&Path>) -> String {
 }
 
 impl ModelError {
-    /// The same for a client, whom directories of the server are no business of.
+    /// The text for a client, who is told of no directories of the server.
     #[must_use]
     pub fn without_directories(&self) -> String {
         let path = match self {

@@ -39,7 +39,7 @@ pub struct FetchOptions {
     pub stall_timeout: Duration,
     /// How often a download that was cut is resumed before giving up.
     pub retries: u32,
-    /// Wait before the first of them; doubles each time.
+    /// Wait before the first retry; doubles each time.
     pub backoff: Duration,
     /// PEM file with root certificates to trust besides Mozilla's, as of a company's TLS proxy.
     pub ca_file: Option<PathBuf>,
@@ -65,19 +65,19 @@ impl Default for FetchOptions {
 pub enum Progress {
     /// An earlier download left `bytes`; it goes on from there.
     Resuming {
-        /// How much is there.
+        /// Bytes in the `.part` file.
         bytes: u64,
     },
-    /// So much is there. After a restart it can be less than before.
+    /// Bytes have come. After a restart there can be fewer than before.
     Received {
         /// Bytes in the `.part` file.
         bytes: u64,
     },
     /// The connection was cut; it is tried again after a short wait.
     Retrying {
-        /// Counted from 1.
+        /// The number of the retry, counted from 1.
         attempt: u32,
-        /// What cut it.
+        /// Why the connection was cut.
         reason: String,
     },
     /// Everything is there; its digest is compared and it goes to the disk.
@@ -87,9 +87,9 @@ pub enum Progress {
 /// The proxies to use, by the scheme of the URL asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxySettings {
-    /// For `https://` URLs.
+    /// The proxy for `https://` URLs.
     pub https: Option<String>,
-    /// For `http://` URLs, as of a mirror.
+    /// The proxy for `http://` URLs, as of a mirror.
     pub http: Option<String>,
     /// Hosts to reach directly: names, `.domain`, `*.domain` or `*`.
     pub no_proxy: Vec<String>,

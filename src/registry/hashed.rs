@@ -13,8 +13,8 @@ use super::ModelError;
 use super::text::{open_capped, unreadable};
 use crate::hex;
 
-/// How much is read before it is hashed, in bytes: large enough that no thread waits for the other's call, small enough
-/// that the last one is soon hashed.
+/// How much is read before it is hashed, in bytes: large enough that reading and hashing do not wait for each other's
+/// calls, small enough that the last piece is soon hashed.
 const PIECE: usize = 4 << 20;
 
 /// Reads a whole regular file of at most `max` bytes; returns them, and their SHA-256 as lower-case hex.
@@ -26,7 +26,7 @@ pub(super) fn read_hashed(path: &Path, max: u64) -> Result<(Vec<u8>, String), Mo
     read_and_hash(&mut file, size).map_err(|e| unreadable(path, &e))
 }
 
-/// All that `reader` has, which is about `size` bytes.
+/// Reads and hashes all that `reader` has, which is about `size` bytes.
 fn read_and_hash(reader: &mut impl Read, size: usize) -> io::Result<(Vec<u8>, String)> {
     let mut bytes = vec![0; size]; // which the system provides as it is written
     let mut hasher = Sha256::new();
@@ -41,7 +41,7 @@ fn read_and_hash(reader: &mut impl Read, size: usize) -> io::Result<(Vec<u8>, St
         for piece in bytes.chunks_mut(PIECE) {
             let read = fill(reader, piece)?;
             length += read;
-            // It ends with the last sender only.
+            // This fails only if no thread could be started: then all is hashed below.
             let _ = pieces.send(&piece[..read]);
             if read < PIECE {
                 break;

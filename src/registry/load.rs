@@ -1,6 +1,7 @@
 //! A model reference to a network ready to serve, with its preprocessing and labels.
 //!
-//! Called by `cli` at start; hands `LoadedModel` to `classifier`. Refuses what it cannot serve correctly.
+//! Called by `cli` at the start and whenever models are exchanged; hands `LoadedModel` to `classifier`. Refuses what it
+//! cannot serve correctly.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,17 +36,17 @@ pub struct LoadedModel {
     pub license: Option<String>,
     /// How images become its input.
     pub preprocess: PreprocessSpec,
-    /// Which of these settings were taken from where, for people.
+    /// Which of the settings of `preprocess` were taken from where, for people.
     pub preprocess_from: String,
     /// What its class indices mean; one a class.
     pub labels: Labels,
-    /// Where they were taken from, for people.
+    /// Where `labels` were taken from, for people.
     pub labels_from: String,
-    /// What whoever serves it should know: labels that are equal, files that are not read.
+    /// What whoever serves the model should know: labels that are equal, files that are not read.
     pub notes: Vec<String>,
-    /// What its output is.
+    /// What the numbers of its output are.
     pub output: OutputKind,
-    /// Where that was taken from; for people.
+    /// Where `output` was taken from; for people.
     pub output_reason: String,
     /// The network.
     pub model: Arc<dyn Model>,
@@ -97,7 +98,7 @@ impl LoadedModel {
         split_version(&self.name).1.unwrap_or(1)
     }
 
-    /// The same model with another network, as one made of it.
+    /// The model with another network, which was made of its own.
     ///
     /// # Errors
     /// [`ModelError`] if it cannot be computed.
@@ -354,7 +355,7 @@ fn guessed_order(preprocess: &PreprocessSpec, from: &Provenance) -> Option<Strin
     })
 }
 
-/// What decides where the network does not tell.
+/// What to say in `model.toml` where the network does not tell how its colors are normalized.
 const SAY_COLORS: &str = "say in model.toml what is given to the network, [preprocess] scale = 255, mean = [0, 0, 0], \
     std = [1, 1, 1] for pixels from 0 to 255 as they are, or mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] \
     for ImageNet's normalization";

@@ -46,7 +46,7 @@ impl OutputKind {
                 Ok(OutputKind::Probabilities)
             }
             Ending::Softmax | Ending::Sigmoid => Ok(OutputKind::Scores),
-            // Those that are no scores are refused by the engine.
+            // Endings that are no class scores have been refused by the engine.
             Ending::Sorted | Ending::Winner | Ending::NegatedLogSoftmax | Ending::Other => {
                 if !all(&is_not_negative) {
                     return Ok(OutputKind::Logits);
@@ -69,7 +69,7 @@ impl OutputKind {
         }
     }
 
-    /// Whether the outputs for some images can be what `model.toml` says; with a sentence on what is to be known of it.
+    /// Whether the outputs for some images can be what `model.toml` says; with a sentence for people where one is due.
     ///
     /// # Errors
     /// A sentence that names the line and the number against it.

@@ -18,7 +18,7 @@ pub(super) struct PartFile {
     path: PathBuf,
     file: File,
     hasher: Sha256,
-    /// Bytes that are written and hashed.
+    /// Bytes of the file that are written and hashed.
     len: u64,
 }
 
@@ -57,12 +57,12 @@ impl PartFile {
         Ok(part)
     }
 
-    /// Returns how many bytes it holds.
+    /// Returns how many bytes the file holds.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Returns the path.
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -72,7 +72,7 @@ impl PartFile {
         Ok(is_same_file(&self.file.metadata()?, &other.metadata()?))
     }
 
-    /// Drops what is in it.
+    /// Drops what the file holds.
     pub(super) fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
@@ -81,7 +81,7 @@ impl PartFile {
         Ok(())
     }
 
-    /// Writes at the end.
+    /// Writes bytes at the end of the file.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         // 28 is ENOSPC
         fault!("pull-write", Err(io::Error::from_raw_os_error(28)));
@@ -145,7 +145,7 @@ fn open_locked(path: &Path, between: impl Fn()) -> Result<File, OpenError> {
     }
 }
 
-/// Whether both describe one file.
+/// Whether both describe one file: by its device and number.
 #[cfg(unix)]
 fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;

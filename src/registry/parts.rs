@@ -31,7 +31,7 @@ pub(super) struct Parts {
     pub(super) sha256: String,
     pub(super) license: Option<String>,
     pub(super) recipes: Recipes,
-    /// With where they come from.
+    /// The labels, with where they come from.
     pub(super) labels: Option<(Labels, String)>,
     /// Which of the network's outputs gives the classes.
     pub(super) output_name: Option<String>,
@@ -93,7 +93,7 @@ fn builtin_parts(builtin: &'static Builtin) -> Result<Parts, ModelError> {
     })
 }
 
-/// The file alone.
+/// The parts of a file alone, without what lies beside it.
 fn file_parts(path: &Path) -> Result<Parts, ModelError> {
     let (onnx, sha256) = read_hashed(path, MAX_MODEL_BYTES)?;
     Ok(Parts {
@@ -110,7 +110,7 @@ fn file_parts(path: &Path) -> Result<Parts, ModelError> {
     })
 }
 
-/// The file with what lies beside it.
+/// The parts of a file, with what lies beside it.
 fn described_parts(path: &Path, beside: Beside) -> Result<Parts, ModelError> {
     let spec = beside
         .spec

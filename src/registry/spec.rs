@@ -68,7 +68,7 @@ impl ModelSpec {
 pub(super) struct OutputSpec {
     /// Which of the network's outputs gives the classes, where the file has several that can.
     pub(super) name: Option<String>,
-    /// What its numbers are; found out with test images if left out.
+    /// What the output's numbers are; found out with test images if left out.
     pub(super) kind: Option<OutputKind>,
     /// A compiled-in list of labels, instead of a `labels.txt`.
     pub(super) labels: Option<LabelSet>,

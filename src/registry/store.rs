@@ -22,21 +22,21 @@ pub struct Store {
 /// What the store holds of one model, judged by size alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelState {
-    /// Nothing.
+    /// Neither the file nor the beginning of one.
     Missing,
-    /// The beginning, from a download that was cut.
+    /// The beginning of the file, from a download that was cut.
     Partial {
-        /// How much is there.
+        /// Bytes that the beginning has.
         bytes: u64,
     },
     /// The file, in its right size.
     Present {
-        /// Its size.
+        /// The size of the file in bytes.
         bytes: u64,
     },
     /// A file of this name in another size: not what the catalogue means.
     WrongSize {
-        /// Its size.
+        /// The size of the file in bytes.
         got: u64,
         /// The size in the catalogue.
         expected: u64,
@@ -48,9 +48,9 @@ pub enum ModelState {
 pub enum Verdict {
     /// The digest is the catalogue's.
     Match,
-    /// It is another.
+    /// The digest is another than the catalogue's.
     Mismatch {
-        /// SHA-256 of what is there.
+        /// SHA-256 of the file in the store.
         got: String,
     },
 }

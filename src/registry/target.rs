@@ -15,7 +15,7 @@ use super::part::PartFile;
 /// bar.
 pub(super) const BUFFER: usize = 64 * 1024;
 
-/// What is being filled, with the one who watches.
+/// The `.part` file that is being filled, the model it is to hold, and who is told of progress.
 pub(super) struct Target<'a> {
     pub(super) entry: &'a CatalogEntry,
     pub(super) part: &'a mut PartFile,
@@ -41,7 +41,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// Drops what is there.
+    /// Drops the bytes that have come.
     pub(super) fn restart(&mut self) -> Result<(), FetchError> {
         let dropped = self.part.restart();
         dropped.map_err(|error| {

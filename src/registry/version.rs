@@ -12,14 +12,14 @@ pub fn split_version(served: &str) -> (&str, Option<u32>) {
     }
 }
 
-/// The version that a text names.
+/// The version that a text names: a whole number from 1, without zeros in front; none if it is no such number.
 #[must_use]
 pub fn version_of(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| plain)
 }
 
-/// Whether two served names mean the same: version 1 need not be written.
+/// Whether two served names mean the same model: version 1 need not be written.
 #[must_use]
 pub fn is_same_model(one: &str, other: &str) -> bool {
     let whole = |served| {

@@ -15,7 +15,7 @@ pub enum RepositoryError {
     /// The model is not served.
     #[error("there is no model \"{0}\" that could be unloaded")]
     NotServed(String),
-    /// It is the only one.
+    /// The model to be unloaded is the only one.
     #[error("\"{0}\" is the only model: load another one first")]
     LastModel(String),
     /// The model cannot be served.
@@ -24,7 +24,7 @@ pub enum RepositoryError {
     /// None of the models whose files have changed can be served; the log has the reason of each.
     #[error("{} cannot be read again", .0.join(", "))]
     NotReloaded(Vec<String>),
-    /// Its workers cannot be started.
+    /// The workers of the new models cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }

@@ -19,29 +19,29 @@ pub use self::error::RepositoryError;
 
 use self::stamp::Stamp;
 
-/// Finds the model of a name.
+/// Finds the model of a name that a client has given.
 pub type Find = dyn Fn(&str) -> Result<ModelRef, ModelError> + Send + Sync;
 
 /// The names of the models that clients may load and that lie in the models directory.
 pub type List = dyn Fn() -> Vec<String> + Send + Sync;
 
-/// Loads a model.
+/// Loads a model that was found.
 pub type Load = dyn Fn(&ModelRef) -> Result<LoadedModel, ModelError> + Send + Sync;
 
-/// What the names mean that clients give.
+/// The names that clients may give, and the models that they mean.
 pub struct Names {
     /// The model of a name that was not given at the start: from the catalogue and the models directory alone, never by a
     /// path.
     pub find: Box<Find>,
-    /// What of these lies in the models directory.
+    /// The names among them that lie in the models directory.
     pub list: Box<List>,
 }
 
 /// How models are found and loaded, as the flags say.
 pub struct Source {
-    /// What clients may name.
+    /// The names that clients may give.
     pub names: Names,
-    /// Loads it.
+    /// Loads a model.
     pub load: Box<Load>,
     /// Tells log and metrics of a model that is served from now on.
     pub announce: Box<dyn Fn(&LoadedModel) + Send + Sync>,
@@ -62,9 +62,9 @@ impl std::fmt::Debug for Source {
 /// What is to be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// This model is to be served; anew if it is already.
+    /// The model of this name is to be served; anew if it is served already.
     Load(String),
-    /// It is to be served no more.
+    /// The model of this name is to be served no more.
     Unload(String),
     /// Files that have changed are to be read again; what is built in, or of the catalogue, cannot change. A model that
     /// cannot be read stays as it is served, and keeps no other from being read.
@@ -72,7 +72,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// What is done, for the log.
+    /// The word for the change in the log.
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl Change {
         }
     }
 
-    /// The model that is named.
+    /// The name of the model to be loaded or unloaded.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         match self {
@@ -96,7 +96,7 @@ impl Change {
 #[derive(Debug, Clone)]
 struct Served {
     reference: ModelRef,
-    /// Of its files, before they were read.
+    /// The stamp of its files, taken before they were read.
     stamp: Option<Stamp>,
     model: LoadedModel,
 }
@@ -106,15 +106,15 @@ pub struct Repository {
     source: Source,
     options: ClassifierOptions,
     metrics: Arc<Metrics>,
-    /// What was given at the start, which is loaded again by its name wherever it lies; of a directory of versions the
-    /// newest as of then.
+    /// The models that were given at the start; each is loaded again by its name, wherever it lies. For a directory of
+    /// versions, the version that was the newest at the start.
     given: OnceLock<Vec<ModelRef>>,
     /// Locked for all of a change: there is one at a time.
     served: Mutex<Vec<Served>>,
 }
 
 impl Repository {
-    /// Without a model yet.
+    /// A repository that serves no model yet.
     #[must_use]
     pub fn new(source: Source, options: ClassifierOptions, metrics: Arc<Metrics>) -> Repository {
         Repository {

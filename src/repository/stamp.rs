@@ -12,7 +12,7 @@ use crate::registry::{ModelOrigin, directories_of};
 pub(super) struct Stamp(Vec<(PathBuf, u64, SystemTime)>);
 
 impl Stamp {
-    /// That of now; none of what has no files of its own, or whose directory cannot be read.
+    /// The stamp of the files as they are now; none if the model has no files, or their directory cannot be read.
     pub(super) fn of(origin: &ModelOrigin) -> Option<Stamp> {
         let directories = directories_of(origin);
         if directories.is_empty() {

@@ -31,7 +31,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// How often the log says that clients wait for a connection.
 const FULL_REPORT: Duration = Duration::from_secs(60);
 
-/// What is spoken on a listener.
+/// The routes and protocols of a listener.
 pub(super) struct Service {
     pub(super) router: Router,
     pub(super) tls: Option<Arc<Tls>>,

@@ -32,7 +32,7 @@ const ENDING: Duration = Duration::from_secs(1);
 /// what lies in buffers; a chunk's size may have leading zeros without end, which the HTTP library reads as they come.
 const MAX_FRAMING: usize = 1 << 20;
 
-/// Which time is over.
+/// Which of a connection's times is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
     Head,
@@ -76,7 +76,7 @@ struct State {
 }
 
 impl Activity {
-    /// A connection that has just been accepted.
+    /// The state of a connection that has just been accepted.
     pub(super) fn new(timeouts: Timeouts) -> Activity {
         let now = Instant::now();
         let state = State {
@@ -135,7 +135,7 @@ impl Activity {
         state.deadline(&self.timeouts)
     }
 
-    /// From now on requests come side by side; the client has said so, and nothing else yet.
+    /// Notes that requests come side by side; the client has said so, and nothing else yet.
     pub(super) fn set_multiplexed(&self) {
         let mut state = self.state();
         state.multiplexed = true;
@@ -179,17 +179,17 @@ impl Activity {
         self.state().framing = 0;
     }
 
-    /// The transport takes no more bytes for now.
+    /// Notes that the transport takes no more bytes for now.
     pub(super) fn is_blocked(&self) {
         self.state().blocked_since.get_or_insert_with(Instant::now);
     }
 
-    /// The transport has taken everything.
+    /// Notes that the transport has taken everything.
     pub(super) fn has_flushed(&self) {
         self.state().blocked_since = None;
     }
 
-    /// Everything is answered; what still comes is dropped.
+    /// Notes that everything is answered; what still comes is dropped.
     pub(super) fn lingers(&self) {
         self.state()
             .lingering_since
@@ -202,7 +202,7 @@ impl Activity {
         state.unread > 0 || state.head_since.is_some()
     }
 
-    /// A request's head is complete.
+    /// Notes that a request's head is complete.
     pub(super) fn begin_request(&self) {
         let mut state = self.state();
         state.in_flight += 1;
@@ -219,12 +219,12 @@ impl Activity {
         }
     }
 
-    /// What [`leave_unread`](Self::leave_unread) was told of the last request.
+    /// Bytes that [`leave_unread`](Self::leave_unread) was told of for the last request.
     pub(super) fn unread(&self) -> u64 {
         self.state().unread
     }
 
-    /// A request's answer is ready.
+    /// Notes that a request's answer is ready.
     pub(super) fn begin_answer(&self) {
         let mut state = self.state();
         if state.answers == 0 {
@@ -234,14 +234,14 @@ impl Activity {
         state.wake();
     }
 
-    /// An answer is handed to the transport or given up.
+    /// Notes that an answer is handed to the transport or given up.
     pub(super) fn end_answer(&self) {
         let mut state = self.state();
         state.answers -= 1;
         state.answers_since = Instant::now();
     }
 
-    /// A request is over.
+    /// Notes that a request is over.
     pub(super) fn end_request(&self) {
         let mut state = self.state();
         state.in_flight -= 1;

@@ -47,7 +47,7 @@ const MAX_FRAME: u32 = 64 << 10;
 /// Bytes of one answer that are kept for a client that does not take them.
 const MAX_SEND_BUFFER: usize = 64 << 10;
 
-/// The same of gRPC.
+/// Bytes of one answer that are kept for a client of gRPC that does not take them.
 const MAX_GRPC_SEND_BUFFER: usize = 16 << 10;
 
 /// How every connection is spoken to.
@@ -74,7 +74,7 @@ impl Protocols {
         Protocols::with_send_buffer(MAX_SEND_BUFFER)
     }
 
-    /// The same for gRPC, whose clients have many calls on one connection. One of HTTP/1.1 is told what is spoken.
+    /// The same for gRPC, whose clients have many calls on one connection. A client of HTTP/1.1 is told what is spoken.
     pub(super) fn grpc() -> Protocols {
         Protocols::with_send_buffer(MAX_GRPC_SEND_BUFFER)
     }

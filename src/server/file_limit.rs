@@ -39,7 +39,7 @@ pub struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Asks the system.
+    /// Asks the system for both limits.
     #[must_use]
     pub fn limits() -> OpenFiles {
         let limit = getrlimit(Resource::Nofile);

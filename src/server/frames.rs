@@ -15,9 +15,9 @@ const END_HEADERS: u8 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     header: [u8; HEADER],
-    /// Bytes of it that have come.
+    /// Bytes of the frame's header that have come.
     filled: usize,
-    /// Bytes of the payload that have not come.
+    /// Bytes of the frame's payload that have not come.
     left: usize,
     /// A head has begun and goes on in the next frame.
     head_goes_on: bool,

@@ -105,7 +105,7 @@ pub enum Drained {
 }
 
 impl Drained {
-    /// How it went on two listeners.
+    /// How the shutdown of two listeners went together.
     fn and(self, other: Drained) -> Drained {
         let lost = |drained| match drained {
             Drained::Clean => 0,
@@ -228,7 +228,7 @@ impl Server {
         });
         let admin_options = ServerOptions {
             max_connections: ADMIN_CONNECTIONS,
-            // It drains after the public one, and nobody loses more than a scrape.
+            // The admin listener drains after the public one, and nobody loses more than a scrape.
             shutdown_timeout: self.options.shutdown_timeout.min(ADMIN_DRAIN),
             ..self.options
         };
@@ -310,7 +310,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Whether every address was asked for, and those of IPv6 do not exist here.
+/// Whether the addresses of all families were asked for, and those of IPv6 do not exist here.
 fn is_missing_family(address: SocketAddr, error: &io::Error) -> bool {
     let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     let no_address = error.kind() == io::ErrorKind::AddrNotAvailable;

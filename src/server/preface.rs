@@ -23,7 +23,7 @@ pub(super) struct Sniffed<S> {
     head: [u8; PREFACE.len()],
     filled: usize,
     given: usize,
-    /// What follows the preface of HTTP/2, and who is told of it.
+    /// The frames behind the preface of HTTP/2, and who is told of them.
     frames: Option<(Frames, Arc<Activity>)>,
 }
 
@@ -38,7 +38,7 @@ impl<S> Sniffed<S> {
         }
     }
 
-    /// From here on it is HTTP/2: tells of the frames behind the preface.
+    /// Begins to tell of the frames behind the preface: the connection is HTTP/2.
     pub(super) fn watch_frames(&mut self, activity: &Arc<Activity>) {
         self.frames = Some((Frames::default(), Arc::clone(activity)));
     }

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 /// A PEM file's name, for errors, and content.
 #[derive(Clone, Copy)]
 pub struct PemFile<'a> {
-    /// What errors call it.
+    /// The name that errors have for the file.
     pub name: &'a str,
     /// Its content.
     pub content: &'a [u8],

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
-/// What is dropped at most of a client that goes on sending: some three times the default of `--max-body-bytes`. Its
-/// answer is lost if it sends more, because closing with bytes unread makes the kernel reset the connection.
+/// Most bytes that are dropped of a client that goes on sending: some three times the default of `--max-body-bytes`.
+/// The answer is lost if it sends more, because closing with bytes unread makes the kernel reset the connection.
 const LINGER_BYTES: usize = 320 << 20;
 
 /// Bytes dropped at a time, as many as come in one segment over loopback.

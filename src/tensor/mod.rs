@@ -80,7 +80,7 @@ impl Crop {
         Crop { size, bytes }
     }
 
-    /// The same with the channels the other way round: BGR of RGB.
+    /// The crop with its channels the other way round: BGR of RGB.
     #[must_use]
     pub fn with_reversed_channels(mut self) -> Crop {
         let width = self.size.width as usize;
@@ -91,7 +91,7 @@ impl Crop {
         self
     }
 
-    /// Rows and columns.
+    /// The rows and columns of the crop.
     #[must_use]
     pub fn size(&self) -> Size {
         self.size
@@ -122,13 +122,13 @@ impl Values {
         Values { bytes }
     }
 
-    /// How many there are.
+    /// The number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len() / 4
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -146,7 +146,7 @@ impl Values {
 pub enum Image {
     /// Normalized: `[3, height, width]`. Every network takes it.
     Tensor(Tensor),
-    /// The same as a client has sent it.
+    /// Normalized, as the client has sent it.
     Values(Values),
     /// A quarter of the memory, for a network that normalizes it itself.
     Crop(Crop),

@@ -54,7 +54,7 @@ impl Size {
         [3, self.height as usize, self.width as usize]
     }
 
-    /// What a function makes of each side.
+    /// The size whose sides a function makes of this one's.
     #[must_use]
     pub fn map(self, side: impl Fn(u32) -> u32) -> Size {
         Size {
@@ -64,7 +64,7 @@ impl Size {
     }
 }
 
-/// As `model.toml` has it: `224`, or `[192, 320]`.
+/// A size as `model.toml` has it: `224`, or `[192, 320]`.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Size { height, width } = self;
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Size {
 /// A size as a file gives it; some tools resize by one number otherwise than by two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sides {
-    /// One number.
+    /// One number, for a square or the shorter side.
     One(u32),
     /// `[height, width]`.
     Two(Size),

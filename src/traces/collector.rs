@@ -46,12 +46,12 @@ pub enum CollectorError {
     /// The name of a header, or its value, cannot be sent.
     #[error("the header `{0}` of OTEL_EXPORTER_OTLP_… cannot be sent")]
     Header(String),
-    /// The authorities cannot be read.
+    /// The file of certificate authorities cannot be read.
     #[error("OTEL_EXPORTER_OTLP_CERTIFICATE, {path}: {reason}")]
     Certificate {
-        /// Their file.
+        /// The path of the file.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
 }

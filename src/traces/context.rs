@@ -14,7 +14,7 @@ pub struct TraceContext {
     pub(super) is_sampled: bool,
 }
 
-/// The bit of the flags that says so; level 1 has no other.
+/// The bit of the flags that says whether spans are recorded; level 1 has no other.
 const SAMPLED: u8 = 1;
 
 /// Version, trace, span and flags, with what stands between them.

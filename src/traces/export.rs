@@ -26,7 +26,7 @@ pub struct Tracer {
     tracer: SdkTracer,
 }
 
-/// A request under way.
+/// The span of a request under way.
 #[derive(Debug)]
 pub struct RequestSpan {
     span: Span,
@@ -65,7 +65,7 @@ impl Tracer {
         })
     }
 
-    /// A request has come.
+    /// Begins the span of a request that has come.
     pub fn begin(&self, start: SpanStart<'_>) -> RequestSpan {
         let parent = start.parent.map(|parent| {
             let flags = match parent.is_sampled {
@@ -76,7 +76,7 @@ impl Tracer {
                 TraceId::from_bytes(parent.trace_id),
                 SpanId::from_bytes(parent.span_id),
             );
-            // What is no list of theirs is not handed on.
+            // A `tracestate` that cannot be parsed is not handed on.
             let state = start
                 .state
                 .parse()
@@ -107,7 +107,7 @@ impl Tracer {
 }
 
 impl RequestSpan {
-    /// The trace it is in, and itself.
+    /// The trace that the span is in, and the span itself.
     pub fn context(&self) -> TraceContext {
         let context = self.span.span_context();
         TraceContext {
@@ -117,17 +117,17 @@ impl RequestSpan {
         }
     }
 
-    /// Whether it is exported.
+    /// Whether the span is recorded, and so exported.
     pub fn is_recorded(&self) -> bool {
         self.span.is_recording()
     }
 
-    /// Tells more of it.
+    /// Adds an attribute.
     pub fn tell(&mut self, attribute: Attribute) {
         self.span.set_attribute(key_value(attribute));
     }
 
-    /// Tells that the server failed.
+    /// Marks the request as failed by the server.
     pub fn fail(&mut self, why: &str) {
         self.span.set_status(Status::error(why.to_owned()));
     }
@@ -143,7 +143,7 @@ impl RequestSpan {
         span.end_with_timestamp(self.time(stage.end));
     }
 
-    /// The request has its answer.
+    /// Ends the span: the request has its answer.
     pub fn end(mut self) {
         self.span.end_with_timestamp(self.time(Instant::now()));
     }
@@ -167,7 +167,7 @@ fn sampler(
         ratio,
     }: Sampler,
 ) -> Sample {
-    // Of all or none there is nothing to compute.
+    // All or none need no sampling by the trace's id.
     let root = match ratio {
         ratio if ratio <= 0.0 => Sample::AlwaysOff,
         ratio if ratio >= 1.0 => Sample::AlwaysOn,
@@ -179,7 +179,7 @@ fn sampler(
     }
 }
 
-/// What is told of this process with every export.
+/// The attributes of this process, which go with every export.
 fn resource(options: &ExportOptions) -> Resource {
     let given = options.attributes.iter();
     let given = given.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));

@@ -39,13 +39,13 @@ pub enum Value {
 /// A part of a request's time that is a span of its own.
 #[derive(Debug, Clone)]
 pub struct Stage {
-    /// What was done.
+    /// The name of what was done.
     pub name: &'static str,
-    /// From here.
+    /// When it began.
     pub start: Instant,
-    /// To here.
+    /// When it ended.
     pub end: Instant,
-    /// What is told of it.
+    /// Further facts about it.
     pub attributes: Vec<Attribute>,
 }
 

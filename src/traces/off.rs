@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{Attribute, ExportOptions, SpanStart, Stage, TraceContext};
 
-/// What there is none of.
+/// Stands for the tracer; there is never a value of it.
 #[derive(Debug)]
 pub struct Tracer(Nothing);
 
-/// Nor of this.
+/// Stands for the span of a request; there is never a value of it.
 #[derive(Debug)]
 pub struct RequestSpan(Nothing);
 
@@ -21,7 +21,7 @@ enum Nothing {}
 pub struct NotBuiltIn;
 
 impl Tracer {
-    /// Starts none.
+    /// Starts no tracer.
     ///
     /// # Errors
     /// Always.
@@ -29,7 +29,7 @@ impl Tracer {
         Err(NotBuiltIn)
     }
 
-    /// A request has come.
+    /// Begins the span of a request that has come.
     pub fn begin(&self, _: SpanStart<'_>) -> RequestSpan {
         match self.0 {}
     }
@@ -41,22 +41,22 @@ impl Tracer {
 }
 
 impl RequestSpan {
-    /// The trace it is in.
+    /// The trace that the span is in.
     pub fn context(&self) -> TraceContext {
         match self.0 {}
     }
 
-    /// Whether it is exported.
+    /// Whether the span is exported.
     pub fn is_recorded(&self) -> bool {
         match self.0 {}
     }
 
-    /// Tells more of it.
+    /// Adds an attribute.
     pub fn tell(&mut self, _: Attribute) {
         match self.0 {}
     }
 
-    /// Tells that the server failed.
+    /// Marks the request as failed by the server.
     pub fn fail(&mut self, _: &str) {
         match self.0 {}
     }
@@ -66,7 +66,7 @@ impl RequestSpan {
         match self.0 {}
     }
 
-    /// The request has its answer.
+    /// Ends the span: the request has its answer.
     pub fn end(self) {
         match self.0 {}
     }

@@ -12,17 +12,17 @@ pub struct ExportOptions {
     pub endpoint: String,
     /// Headers of each request to it; their values may be secret.
     pub headers: Vec<(String, String)>,
-    /// How long it may take to answer.
+    /// How long the collector may take to answer.
     pub timeout: Duration,
-    /// PEM file of the only authorities that may have signed its certificate.
+    /// PEM file of the only authorities that may have signed the collector's certificate.
     pub certificate: Option<PathBuf>,
     /// `service.name`.
     pub service_name: String,
-    /// What else is told of this process, as `deployment.environment.name`.
+    /// Other attributes of this process, as `deployment.environment.name`.
     pub attributes: Vec<(String, String)>,
     /// Which requests are recorded.
     pub sampler: Sampler,
-    /// Spans on their way.
+    /// How many spans may wait, and how long.
     pub queue: SpanQueue,
 }
 
@@ -31,17 +31,17 @@ pub struct ExportOptions {
 pub struct Sampler {
     /// Whether a caller that has a trace decides.
     pub is_parent_based: bool,
-    /// The share of all others, 0 to 1.
+    /// The share that is recorded of all other requests, 0 to 1.
     pub ratio: f64,
 }
 
 /// How spans wait for the exporter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanQueue {
-    /// Most that wait; more are dropped.
+    /// Most spans that wait; more are dropped.
     pub capacity: usize,
-    /// Most in one request to the collector.
+    /// Most spans in one request to the collector.
     pub max_batch_size: usize,
-    /// How long they may wait for others.
+    /// How long spans may wait for others.
     pub delay: Duration,
 }

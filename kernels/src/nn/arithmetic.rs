@@ -19,10 +19,10 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Those that any network can be computed in, the most exact first.
+    /// The precisions that any network can be computed in, the most exact first.
     pub const FLOATS: [Precision; 3] = [Precision::F32, Precision::Bf16x3, Precision::Bf16];
 
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Precision; 4] = [
         Precision::F32,
         Precision::Bf16x3,
@@ -30,7 +30,7 @@ impl Precision {
         Precision::Int8,
     ];
 
-    /// Its name, as in flags and logs.
+    /// The precision's name, as in flags and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -76,12 +76,12 @@ impl Arithmetic {
         })
     }
 
-    /// The same with products of another precision, which the unit multiplies as well.
+    /// The same instructions and caches with another precision, which the instructions compute as well.
     pub(crate) fn with_precision(self, precision: Precision) -> Arithmetic {
         Arithmetic { precision, ..self }
     }
 
-    /// The same, planned for other caches than this CPU's. Results have the same bits.
+    /// This arithmetic planned for other caches than this CPU's. Results have the same bits.
     #[must_use]
     pub fn with_caches(self, caches: Caches) -> Arithmetic {
         Arithmetic { caches, ..self }
@@ -105,7 +105,8 @@ impl Arithmetic {
         self.caches
     }
 
-    /// What multiplies; of bytes, whether tiles do, the rest is chosen in [`int8`](super::int8).
+    /// The unit that multiplies. Of bytes it only tells whether tiles do; [`int8`](super::int8) chooses among the
+    /// vectors.
     pub(crate) fn unit(self) -> Unit {
         match (self.precision, self.features.bf16) {
             (Precision::Int8, _) if self.features.int8 == Some(Int8Unit::Amx) => Unit::Amx,
@@ -153,7 +154,7 @@ impl Arithmetic {
     }
 }
 
-/// What multiplies.
+/// The instructions that a micro-kernel multiplies with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Avx2,

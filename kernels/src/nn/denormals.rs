@@ -4,12 +4,12 @@
 //! nothing to a network. Called by whoever runs a program.
 //!
 //! # What the language promises
-//! Nothing: Rust takes the two flags for cleared everywhere, and calls floating-point arithmetic with other ones undefined
-//! (documentation of `core::arch::x86_64::_mm_setcsr`), as LLVM does outside of constrained intrinsics. What a compiler
-//! makes of that assumption today is to compute constants with denormals, or to move an operation across the change of
-//! the flags; both change values below 1e-38 and no address, length or branch that memory safety rests on. Kernels and
-//! oracles are tested with the flags set and cleared. The alternative, kernels without denormals by arithmetic alone,
-//! costs an instruction for each result.
+//! Nothing: Rust takes the two flags for cleared everywhere, and calls floating-point arithmetic with other ones
+//! undefined (documentation of `core::arch::x86_64::_mm_setcsr`), as LLVM does outside of constrained intrinsics. What
+//! a compiler makes of that assumption today is to compute constants with denormals, or to move an operation across the
+//! change of the flags; both change values below 1e-38 and no address, length or branch that memory safety rests on.
+//! Kernels and oracles are tested with the flags set and cleared. The alternative, kernels without denormals by
+//! arithmetic alone, costs an instruction for each result.
 
 use std::marker::PhantomData;
 
@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 #[must_use = "denormals are flushed until it is dropped"]
 pub struct FlushDenormals {
     before: u32,
-    /// The register is the thread's own.
+    /// Keeps the guard on its thread, whose register it restores.
     _of_this_thread: PhantomData<*const ()>,
 }
 

@@ -1,4 +1,4 @@
-//! What a layer is said in when a program is built: values, windows, convolutions and pools, and whether they fit.
+//! The descriptions of layers that a builder takes: values, windows, convolutions and pools, and whether they fit.
 //!
 //! Given to the builder by whoever makes a program; checked here, before anything is packed.
 
@@ -19,7 +19,7 @@ pub struct Value(pub(crate) usize);
 pub struct SlidingWindow {
     /// Height and width.
     pub kernel: [usize; 2],
-    /// From one output to the next.
+    /// Pixels from one window to the next, down and to the right.
     pub stride: [usize; 2],
     /// Zeros above and to the left.
     pub pad_before: [usize; 2],
@@ -28,7 +28,7 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// Its size and steps, for reports: "3×3/2", or "3×3/2×1" where steps differ.
+    /// The window's size and strides, for reports: "3×3/2", or "3×3/2×1" where the strides differ.
     pub(crate) fn name(&self) -> String {
         let ([rows, columns], [down, right]) = (self.kernel, self.stride);
         match down == right {
@@ -62,13 +62,13 @@ pub struct ConvLayer<'a> {
     pub outputs: usize,
     /// `[outputs, inputs / groups, height, width]`.
     pub weights: &'a [f32],
-    /// One an output channel.
+    /// The bias, one for each output channel.
     pub bias: &'a [f32],
     /// A value of the output's shape, added before the ReLU.
     pub residual: Option<Value>,
     /// Whether negative results become zero.
     pub relu: bool,
-    /// Then those above it become it; infinity for no bound. Of no meaning without `relu`.
+    /// Upper bound of the results, infinity for none; of no meaning without `relu`.
     pub most: f32,
     /// Zeros that readers of the output want around it.
     pub border: usize,
@@ -107,7 +107,7 @@ pub(crate) fn check_weights(
     }
 }
 
-/// A function of each number that is more than a bound from below and from above.
+/// A function of single numbers that is not just a bound from below and from above.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x` if it is positive, else `x` times this slope.
@@ -121,7 +121,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Its name, for reports.
+    /// The activation's name, for reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@
 //! | `denormals` | numbers that are too small to matter, as zeros |
 //! | `layout` | how values lie in memory, and what a line's 64 bytes mean |
 //! | `arithmetic` | a precision, and the instructions that compute it |
-//! | `layer` | the words that a layer is said in when a program is built |
+//! | `layer` | the descriptions of layers that a program is built from |
 //! | `micro` | the micro-kernels of numbers by instruction set: their contract, and the table that chooses one |
 //! | `team` | the threads that share an inference |
 //! | `arena` | a worker's memory, and where each value lies in it |

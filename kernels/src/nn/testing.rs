@@ -8,7 +8,7 @@ use crate::nn::layout::store::Store;
 use crate::nn::{Lead, Team};
 use crate::{Isa, Vectorized};
 
-/// All formats.
+/// All stores of numbers.
 pub(crate) const STORES: [Store; 3] = [Store::F32, Store::Bf16, Store::Split];
 
 /// A value of some images of `channels` channels, its border zeroed, everything else NaN to begin with.
@@ -81,7 +81,7 @@ impl Value {
     }
 }
 
-/// Blocks that so many channels take.
+/// Planes that `channels` channels take.
 pub(crate) fn blocks(store: Store, channels: usize) -> usize {
     match store {
         Store::F32 => channels.div_ceil(16),
@@ -91,12 +91,12 @@ pub(crate) fn blocks(store: Store, channels: usize) -> usize {
     }
 }
 
-/// The best instructions here.
+/// The widest instruction set of this CPU.
 pub(crate) fn vectorized() -> Vectorized {
     Vectorized::new(Isa::detect()).expect("what was detected is supported")
 }
 
-/// Alone.
+/// Runs `work` with a lead that has no helpers.
 pub(crate) fn lead<R>(work: impl FnOnce(&Lead<'_>) -> R) -> R {
     Team::new(1).lead(1, work)
 }
@@ -114,7 +114,7 @@ pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
     std::iter::repeat_with(normal).take(count).collect()
 }
 
-/// What a format makes of a number.
+/// A number as it is read again after `store` has rounded it.
 pub(crate) fn rounded(store: Store, value: f32) -> f32 {
     let bf16 = |x: f32| {
         let bits = x.to_bits();

@@ -23,7 +23,7 @@ pub(super) unsafe fn horizontal(blocks: Blocks<'_>, out: &mut [u8]) {
     let weights = blocks.weights.chunks_exact(lines * 4);
     for ((block, offsets), weights) in offsets.iter().enumerate().zip(weights) {
         let sum = |k: usize| {
-            // SAFETY: offsets, groups and source come from the caller as this asks for.
+            // SAFETY: the caller promises that all loads of each offset stay within the source.
             unsafe { pixels(blocks.source, offsets[k], &weights[k * lines..][..lines]) }
         };
         let planes = planes([sum(0), sum(1), sum(2), sum(3)]);
@@ -50,7 +50,7 @@ unsafe fn pixels(source: &[u8], offsets: [u32; 2], weights: &[PairLine]) -> __m2
     let mut low = _mm256_set1_epi32(HALF);
     let mut high = _mm256_setzero_si256();
     for (group, [near, far]) in weights.as_chunks::<2>().0.iter().enumerate() {
-        // SAFETY: the caller's promise; a line is two vectors.
+        // SAFETY: the caller promises that all loads of each offset stay within `source`; a line is two vectors.
         let (four, near, far) = unsafe {
             let load = |offset: u32| {
                 let at = offset as usize + group * 12;
@@ -115,7 +115,7 @@ fn store(bytes: i64, plane: &mut [u8]) {
 /// Columns in a vector.
 const COLUMNS: usize = 32;
 
-/// One output row of `taps.len()` rows; `pairs` are the taps as `packed` lays them out.
+/// Computes one output row from `taps.len()` rows; `pairs` are the taps as `packed` lays them out.
 #[target_feature(enable = "avx2")]
 pub(super) fn vertical(pairs: &[(u32, u32)], taps: &[i32], rows: &[u8], out: &mut [u8]) {
     let length = out.len();

@@ -24,7 +24,7 @@ pub(super) unsafe fn horizontal(blocks: Blocks<'_>, out: &mut [u8]) {
     let weights = blocks.weights.chunks_exact(lines * 4);
     for ((block, offsets), weights) in offsets.iter().enumerate().zip(weights) {
         let sum = |k: usize| {
-            // SAFETY: offsets, groups and source come from the caller as this asks for.
+            // SAFETY: the caller promises that all loads of each offset stay within the source.
             unsafe { pixels(blocks.source, offsets[k], &weights[k * lines..][..lines]) }
         };
         let planes = planes([sum(0), sum(1), sum(2), sum(3)]);
@@ -51,7 +51,7 @@ unsafe fn pixels(source: &[u8], offsets: [u32; 4], weights: &[PairLine]) -> __m5
     let mut low = _mm512_set1_epi32(HALF);
     let mut high = _mm512_setzero_si512();
     for (group, lines) in weights.as_chunks::<4>().0.iter().enumerate() {
-        // SAFETY: the caller's promise; a line is one vector.
+        // SAFETY: the caller promises that all loads of each offset stay within `source`; a line is one vector.
         let (four, weights) = unsafe {
             let load = |offset: u32| {
                 let at = offset as usize + group * 12;
@@ -125,7 +125,7 @@ fn store(bytes: __m128i, plane: &mut [u8]) {
 /// Columns in a vector.
 const COLUMNS: usize = 64;
 
-/// One output row of `taps.len()` rows; `pairs` are the taps as `packed` lays them out.
+/// Computes one output row from `taps.len()` rows; `pairs` are the taps as `packed` lays them out.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn vertical(pairs: &[(u32, u32)], taps: &[i32], rows: &[u8], out: &mut [u8]) {
     let length = out.len();
@@ -193,7 +193,7 @@ mod tests {
         }
         for length in 0..=BLOCK + 1 {
             let mut bytes = [7_u8; 2 * BLOCK];
-            // SAFETY: the CPU has it.
+            // SAFETY: the CPU has AVX-512, as asked above.
             unsafe { store(_mm_set1_epi8(1), &mut bytes[..length]) };
             let stored = length.min(BLOCK);
             assert!(bytes[..stored].iter().all(|b| *b == 1), "{length}");

@@ -232,7 +232,7 @@ impl VerticalPass {
         VerticalPass { weights, code }
     }
 
-    /// What the pass was made of.
+    /// The weights that the pass was made of.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights

@@ -65,11 +65,11 @@ pub(super) struct Blocks<'a> {
     /// What the offsets count from: each of them is at least `groups` loads, each 12 bytes after the one before, away
     /// from its end.
     pub(super) source: &'a [u8],
-    /// One an output, in the order block, accumulator, lane.
+    /// An offset for each output, in the order block, accumulator, lane.
     pub(super) offsets: &'a [u32],
-    /// See [`PackedRow`].
+    /// Weights, laid out as [`PackedRow`] says.
     pub(super) weights: &'a [PairLine],
-    /// Loads an output.
+    /// Loads of four pixels for each output.
     pub(super) groups: usize,
     /// Number of the first output.
     pub(super) first: usize,
@@ -177,7 +177,7 @@ fn fill_lane(lines: &mut [PairLine], at: usize, pair: Pair) {
 /// A vertical pass: for each output its weights in pairs.
 #[derive(Debug)]
 pub(super) struct PackedColumns {
-    /// Low and high parts.
+    /// Low and high parts of weights, two source rows an entry.
     pairs: Vec<(Pair, Pair)>,
     /// Per output, the end of its pairs.
     ends: Vec<usize>,

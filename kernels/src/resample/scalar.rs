@@ -2,7 +2,7 @@
 
 use super::{HALF, PRECISION_BITS, Weights};
 
-/// One row: `[width, 3]` interleaved to `[3, outputs]` planes.
+/// Resamples one row: `[width, 3]` interleaved to `[3, outputs]` planes.
 pub(super) fn horizontal(weights: &Weights, row: &[u8], out: &mut [u8]) {
     let outputs = weights.len();
     for (i, (first, taps)) in weights.iter().enumerate() {
@@ -21,7 +21,7 @@ pub(super) fn horizontal(weights: &Weights, row: &[u8], out: &mut [u8]) {
 /// Columns kept in registers at a time, so that no row of sums is needed.
 const COLUMNS: usize = 16;
 
-/// One output row of `taps.len()` rows.
+/// Computes one output row from `taps.len()` rows.
 pub(super) fn vertical(taps: &[i32], rows: &[u8], out: &mut [u8]) {
     columns(taps, rows, out, 0);
 }

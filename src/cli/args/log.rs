@@ -127,7 +127,7 @@ fn parse_filter(text: &str) -> Result<String, String> {
 }
 
 impl LogArgs {
-    /// Whether it is for programs.
+    /// Whether the log is for programs.
     pub(crate) fn is_json(&self) -> bool {
         self.log_format.is_json()
     }

@@ -17,7 +17,7 @@ use crate::http::ACCESS_TARGET;
 pub(crate) struct LogSample(f64);
 
 impl LogSample {
-    /// All lines.
+    /// The sample that has all lines.
     pub(crate) const ALL: LogSample = LogSample(1.0);
 
     fn has(self, request_id: &str) -> bool {
@@ -53,7 +53,7 @@ impl<S: Subscriber> Layer<S> for LogSample {
     }
 }
 
-/// What decides about the line of a request.
+/// The fields of a request's line that decide whether the sample has it.
 #[derive(Default)]
 struct Line {
     request_id: String,

@@ -32,18 +32,18 @@ struct StepReport {
     weights_bytes: usize,
     /// The smallest of a core's own caches that holds them, or "beyond".
     weights_from: &'static str,
-    /// Of one image, read and written.
+    /// Bytes of values that the step reads and writes for one image.
     values_bytes: usize,
-    /// Of one image.
+    /// Time of the step for one image, in milliseconds.
     ms: f64,
     /// By the operations of the direct algorithm, so that one with fewer may exceed the peak.
     gflops: f64,
-    /// Of the whole time.
+    /// The step's share of the whole time.
     share_of_time: f64,
     share_of_peak: Option<f64>,
 }
 
-/// What one core does when nothing but registers is involved.
+/// The speed of one core when nothing but registers is involved.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peak {
     /// Billions of operations a second.
@@ -52,7 +52,7 @@ pub(super) struct Peak {
     pub(super) clock_ghz: Option<f64>,
 }
 
-/// Measures it; none where no loop is written for these instructions.
+/// Measures the peak; none where no loop is written for these instructions.
 pub(super) fn peak(arithmetic: Arithmetic) -> Option<Peak> {
     // Longer than a change of the clock rate takes, short enough not to be noticed.
     const SPIN: Duration = Duration::from_millis(30);

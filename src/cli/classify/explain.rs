@@ -12,7 +12,7 @@ use crate::cli::output::UsageError;
 use crate::overlay::{self, TooLarge};
 use crate::registry::LoadedModel;
 
-/// Where the picture goes.
+/// The destination of the picture.
 pub(super) struct Picture {
     destination: Destination,
 }

@@ -21,11 +21,11 @@ use crate::preprocess::named_as_image;
 pub(super) struct Skipped {
     /// Hidden files, and hidden folders with all that they hold.
     pub(super) hidden: AtomicUsize,
-    /// Neither images nor named as such.
+    /// Files that are neither images nor named as such.
     pub(super) no_images: AtomicUsize,
     /// Links to a folder in which they lie.
     pub(super) loops: AtomicUsize,
-    /// In the output already.
+    /// Files that the output has already.
     pub(super) done: AtomicUsize,
 }
 

@@ -11,14 +11,14 @@ use serde::de::IgnoredAny;
 
 use super::form::{COLUMNS, Form};
 
-/// What an output must be of to be gone on with.
+/// The run whose answers an output must have, so that the run can go on with it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run<'a> {
-    /// How it is written.
+    /// The form of the answers.
     pub(super) form: Form,
     /// Name of the model.
     pub(super) model: &'a str,
-    /// Classes a file.
+    /// The number of classes for each file.
     pub(super) top_k: usize,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Run<'a> {
 pub(super) struct Kept {
     /// Files by name, and how often each has been answered or refused.
     pub(super) files: HashMap<String, usize>,
-    /// Those without an answer.
+    /// Files without an answer.
     pub(super) failed: usize,
     /// Bytes from the file's start to the end of the last whole answer.
     pub(super) length: u64,
@@ -69,7 +69,7 @@ impl Run<'_> {
         }
     }
 
-    /// What is said of an answer with another number of classes.
+    /// The message for an answer with another number of classes.
     fn other_number(&self, line: u64, classes: usize) -> String {
         format!(
             "line {line} belongs to an answer of {classes} classes, this run's have {}: --top-k must be the same",
@@ -121,7 +121,7 @@ fn read_jsonl(mut output: impl BufRead, run: Run<'_>) -> Result<Kept, String> {
     }
 }
 
-/// Whether the two are the same as far as both go.
+/// Whether the shorter of the two is the beginning of the other.
 fn agree(a: &[u8], b: &[u8]) -> bool {
     a.iter().zip(b).all(|(a, b)| a == b)
 }
@@ -130,7 +130,7 @@ fn agree(a: &[u8], b: &[u8]) -> bool {
 struct CsvLine<'a> {
     file: &'a str,
     model: &'a str,
-    /// None in the only line of a file without an answer.
+    /// The rank; none in the only line of a file without an answer.
     rank: Option<usize>,
 }
 

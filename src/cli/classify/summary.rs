@@ -15,7 +15,7 @@ const LISTED: usize = 10;
 pub(super) struct Summary {
     classified: usize,
     failed: usize,
-    /// The first of them.
+    /// The first of the failures.
     failures: Vec<String>,
     /// Failures that the output had before.
     failed_before: usize,

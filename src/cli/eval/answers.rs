@@ -29,7 +29,7 @@ const COLUMNS: [&str; 10] = [
     "error",
 ];
 
-/// Where the lines go.
+/// The destination of the lines, and their format.
 pub(super) struct Answers {
     output: Destination,
     is_csv: bool,

@@ -43,7 +43,7 @@ impl Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Same,
-    /// But for a batch dimension of 1.
+    /// The same but for a batch dimension of 1.
     SameImage,
     /// The same extents in the other layout.
     OtherLayout,
@@ -58,9 +58,9 @@ pub(super) struct Comparison {
     layout: Layout,
     shape: Shape,
     tolerance: f64,
-    /// Where the shapes allow to pair the values.
+    /// The differences, where the shapes allow to pair the values.
     differences: Option<Differences>,
-    /// The same with the reference's channels in reverse order.
+    /// The differences if the reference's channels are in reverse order.
     reversed: Option<Differences>,
 }
 

@@ -11,9 +11,9 @@ pub(super) struct Differences {
     values: usize,
     /// Values that are not the same.
     pub(super) differing: usize,
-    /// Of all differences.
+    /// The sum of all differences.
     pub(super) sum: f64,
-    /// The first of the largest.
+    /// The largest difference, the first of equal ones.
     pub(super) largest: Difference,
     /// Values that differ by 0, 1, 2 and more.
     histogram: [usize; 4],
@@ -21,9 +21,9 @@ pub(super) struct Differences {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Difference {
-    /// Infinite where one of the two is no number.
+    /// The absolute difference; infinite where one of the two is no number.
     pub(super) size: f64,
-    /// Row, column, channel.
+    /// The position: row, column, channel.
     at: [usize; 3],
     ours: f64,
     reference: f64,
@@ -33,12 +33,12 @@ pub(super) struct Difference {
 pub(super) struct View<'a> {
     values: &'a Values,
     strides: [usize; 3],
-    /// Where channels are counted from the last.
+    /// The number of the last channel, where channels are counted from it.
     last_channel: Option<usize>,
 }
 
 impl<'a> View<'a> {
-    /// Of an array of this layout and extent: rows, columns and channels.
+    /// The view of an array of this layout and extent: rows, columns and channels.
     pub(super) fn new(
         values: &'a Values,
         layout: Layout,
@@ -54,7 +54,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The same with its channels in reverse order.
+    /// The view with its channels in reverse order.
     pub(super) fn reversed(self, channels: usize) -> View<'a> {
         View {
             last_channel: channels.checked_sub(1),

@@ -143,7 +143,7 @@ impl Access {
 }
 
 impl CertificateFiles {
-    /// Hands both files' content on.
+    /// Reads both files and hands their content to `take`.
     fn read<T, E: Into<anyhow::Error>>(
         &self,
         take: impl FnOnce(PemFile<'_>, PemFile<'_>) -> Result<T, E>,

@@ -21,11 +21,11 @@ use crate::traces::ExportOptions;
 
 /// What the server listens on, lets in and loads.
 pub(super) struct ServePlan {
-    /// Where clients come.
+    /// The address for clients.
     pub(super) address: SocketAddr,
-    /// Where metrics are asked for, if not there.
+    /// The address for metrics, if it is another one.
     pub(super) admin_address: Option<SocketAddr>,
-    /// Where gRPC is spoken, if it is.
+    /// The address for gRPC, if it is spoken.
     pub(super) grpc_address: Option<SocketAddr>,
     pub(super) server: ServerOptions,
     pub(super) limits: RequestLimits,
@@ -40,7 +40,7 @@ pub(super) struct ServePlan {
 /// What is loaded, and how it is to run.
 pub(super) struct LoadPlan {
     pub(super) references: Vec<ModelRef>,
-    /// Where models that clients name lie.
+    /// The directory of the models that clients may name.
     pub(super) store: Option<Store>,
     pub(super) catalog: Catalog,
     /// Whether clients may exchange models.

@@ -8,10 +8,10 @@ use crate::engine::Lowering;
 use crate::http::ModelBody;
 use crate::registry::{Builtin, CatalogEntry, LoadedModel};
 
-/// The object.
+/// The JSON document of `resnet show`.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
-    /// As it was asked for.
+    /// The model as it was asked for.
     model: &'a str,
     built_in: Option<BuiltIn>,
     catalogue: Option<&'a CatalogEntry>,
@@ -39,7 +39,7 @@ struct Loaded<'a> {
     operators: Operators<'a>,
 }
 
-/// Who computes what.
+/// Which operators ours compute, and which tract's.
 #[derive(Serialize)]
 struct Operators<'a> {
     /// Steps of ours, for so many operators of tract's.

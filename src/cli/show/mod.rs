@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
 #[derive(Clone, Copy)]
 enum Found<'a> {
     Loaded(&'a LoadedModel),
-    /// Nothing; here it would be.
+    /// The model is not on this machine; its file would be here.
     NotPulled(&'a Path),
 }
 

@@ -59,7 +59,7 @@ impl Graph {
         self
     }
 
-    /// With a head on `v`, encoded.
+    /// The graph with a pooling head on `v`, as the bytes of a file.
     fn bytes(self, opset: i64) -> Vec<u8> {
         let graph = self
             .node("GlobalAveragePool", &["v"], "pooled", vec![])

@@ -11,7 +11,7 @@ use crate::ops::graph::Shape;
 use kernels::nn::Activation;
 
 impl Rule<'_> {
-    /// A function of each number.
+    /// The words for a function of each number by itself.
     pub(super) fn activation(&self, op: &ElementWiseOp) -> Option<Words> {
         let activation = if op.0.is::<Sigmoid>() {
             Activation::Sigmoid

@@ -56,20 +56,20 @@ impl Lowering {
 pub struct RefusedNode {
     /// Its name in the file.
     pub node: String,
-    /// Why.
+    /// Why no kernel of ours computes it.
     pub reason: String,
 }
 
-/// A graph with regions around what has words.
+/// A graph of which some nodes are said in words of `ops::graph`, and lie in regions of such nodes.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     /// The nodes that compute something, in an order in which they can run with every region in one piece.
     order: Vec<usize>,
-    /// By node.
+    /// The colour of each node: nodes of ours with one colour are a region.
     colours: Vec<usize>,
     words: HashMap<usize, Words>,
     refused: Vec<RefusedNode>,
-    /// Whether all is meant to be tract's.
+    /// Whether every node is left to tract on purpose.
     unwanted: bool,
 }
 
@@ -218,13 +218,13 @@ impl Found {
             .all(|node| is_elementwise(node) || node.op_is::<Softmax>())
     }
 
-    /// Whether some of it is on bytes.
+    /// Whether some of the graph is computed on bytes.
     pub(super) fn is_quantized(&self) -> bool {
         let mut steps = self.words.values().flat_map(|words| &words.steps);
         steps.any(|s| matches!(s, Step::Quantize(_) | Step::Dequantize(_)))
     }
 
-    /// Draws no region at all.
+    /// Drops all regions: every node stays tract's.
     pub(super) fn nothing(mut self) -> Found {
         self.words.clear();
         self.unwanted = true;

@@ -18,7 +18,7 @@ use kernels::nn::Activation;
 pub(in crate::engine) struct Pooling {
     /// The last feature map.
     pub(in crate::engine) map: OutletId,
-    /// That of one image.
+    /// The shape of that map for one image.
     pub(in crate::engine) map_shape: Shape,
     /// The mean of each of its channels, as the linear layer reads it.
     pub(in crate::engine) pooled: OutletId,
@@ -31,11 +31,11 @@ const ROUNDED: f32 = 4.0 * f32::EPSILON;
 
 /// What a node does to what it reads.
 enum Read<'a> {
-    /// Nothing that matters here.
+    /// The numbers stay the same, but for their storage as bytes.
     Same,
     /// Scores become probabilities.
     Probabilities,
-    /// Times a factor for each channel; none is added if `plain`.
+    /// Each channel is multiplied by a factor; nothing is added if `plain`.
     Times { factors: &'a [f32], plain: bool },
     /// A linear layer.
     Linear(&'a Weights),
@@ -70,7 +70,7 @@ impl Found {
             let (from, read) = self.read(model, at)?;
             match read {
                 Read::Same => {}
-                // What is done to probabilities is not done to what the linear layer gives.
+                // Factors behind a softmax or sigmoid do not change what the linear layer gives.
                 Read::Probabilities => behind.clear(),
                 Read::Times { factors, .. } => behind.push(factors),
                 Read::Mean(_) => return None,

@@ -63,7 +63,7 @@ pub(super) enum Step {
     Dequantize(Quantization),
 }
 
-/// What stands for a node; none leaves it to tract.
+/// The words for a node; none leaves it to tract.
 pub(super) fn recognize(model: &TypedModel, node: &TypedNode) -> Option<Words> {
     let [output] = &node.outputs[..] else {
         return None;
@@ -108,7 +108,7 @@ pub(super) fn recognize(model: &TypedModel, node: &TypedNode) -> Option<Words> {
     }
 }
 
-/// Where numbers become bytes, or bytes numbers.
+/// The words for a node where numbers become bytes, or bytes numbers.
 fn edge(model: &TypedModel, node: &TypedNode, step: Step) -> Option<Words> {
     let input = model.outlet_fact(node.inputs[0]).ok()?;
     Some(Words {
@@ -126,7 +126,7 @@ pub(super) fn shape(fact: &TypedFact) -> Option<Shape> {
     }
 }
 
-/// The same of a value of any type.
+/// The shape of one image of a value of any type, `[N, channels, height, width]` or `[N, features]`.
 fn image_shape(fact: &TypedFact) -> Option<Shape> {
     if fact.is_exotic() || fact.konst.is_some() {
         return None;
@@ -190,7 +190,7 @@ impl Rule<'_> {
         })
     }
 
-    /// A factor for the whole value.
+    /// The step that multiplies the whole value by a factor.
     fn factor(&self, factor: f32) -> Step {
         Step::Affine {
             scale: vec![factor; self.shape.channels],
@@ -200,7 +200,7 @@ impl Rule<'_> {
         }
     }
 
-    /// The same numbers in the same order under other axes.
+    /// Words without a step, for a node that gives the same numbers in the same order under other axes.
     fn same(&self) -> Option<Words> {
         let batch = &self.fact(0)?.shape[0];
         let same = self.value(0)? == self.shape && *batch == self.dims[0];

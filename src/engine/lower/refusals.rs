@@ -21,9 +21,9 @@ const MAX_ROUNDS: usize = 32;
 /// The regions by colour, as operators.
 pub(super) struct Made {
     pub(super) regions: HashMap<usize, (Region, Part)>,
-    /// Steps in all of them.
+    /// Steps of all regions together.
     pub(super) steps: usize,
-    /// Nodes in whose place they stand.
+    /// Nodes in whose place the regions stand.
     pub(super) replaced: usize,
 }
 
@@ -147,7 +147,7 @@ fn computes(node: &Node) -> bool {
     )
 }
 
-/// Of a value that is not stored as bytes, the node that computes it.
+/// An error that names a `Quantize`, with the name of the node that computes its input in its place.
 fn culprit(nodes: &[Node], error: CompileError) -> CompileError {
     let of_name = nodes.iter().find(|n| n.name == error.node);
     let source = match of_name.map(|n| &n.op) {

@@ -28,7 +28,7 @@ pub(super) type Make<'a> =
 pub(in crate::engine) struct Lowered {
     pub(in crate::engine) model: TypedModel,
     pub(in crate::engine) lowering: Lowering,
-    /// Of the regions.
+    /// The programs that the regions run.
     pub(in crate::engine) programs: Vec<Arc<Program>>,
     /// Whether all that stays tract's works on single numbers, so that a batch is a batch of independent images.
     pub(in crate::engine) elementwise_rest: bool,
@@ -40,7 +40,7 @@ pub(super) struct Part {
     pub(super) graph: Graph,
     inputs: Vec<OutletId>,
     outputs: Vec<OutletId>,
-    /// What is known of each output.
+    /// The shape of each output, and whether it leaves on request.
     pub(super) given: Vec<RegionOutput>,
 }
 

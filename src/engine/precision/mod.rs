@@ -107,7 +107,7 @@ fn int8_reason(on_numbers: &[&str]) -> String {
 /// are alike, chance should not choose between them at each start.
 const TIME_BOUND: f64 = 0.95;
 
-/// Whether another may be made of the same network.
+/// Whether another model may be made of the same network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
     Perhaps,
@@ -120,7 +120,7 @@ struct Choice {
     precision: Precision,
     reason: String,
     instructions: &'static str,
-    /// To [`probes::images`], where they had to be known.
+    /// The network's answers to [`probes::images`], where they had to be known.
     answers: Vec<Vec<f32>>,
 }
 
@@ -135,9 +135,9 @@ impl Choice {
     }
 }
 
-/// What precisions are measured by.
+/// The measurements by which a precision is chosen.
 struct Bench<R, T> {
-    /// As [`bf16_rate`].
+    /// Measures bfloat16 against `f32`, as [`bf16_rate`].
     bf16_rate: R,
     /// Runs a model over the probe images.
     run: T,

@@ -13,7 +13,7 @@ use crate::http::target::Named;
 /// A model that is served, by a path that may name it.
 pub(super) type NamedPath = Result<Path<Named>, PathRejection>;
 
-/// Finds it among those in charge.
+/// Finds the model that the path names among those in charge.
 ///
 /// # Errors
 /// Not ready, and no such model or version.

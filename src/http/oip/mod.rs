@@ -13,7 +13,7 @@ use super::openapi::oip as told;
 use super::route::{Purpose, Route};
 use crate::desk::RequestLimits;
 
-/// What errors of the protocol are: exactly this, without parameters, or clients do not look into them.
+/// The media type of the protocol's errors: exactly this, without parameters, or clients do not look into them.
 pub(super) fn error_type() -> HeaderValue {
     HeaderValue::from_static("application/json")
 }
@@ -23,7 +23,7 @@ pub(super) fn is_its(path: &str) -> bool {
     path == "/v2" || path.starts_with("/v2/")
 }
 
-/// Every route.
+/// Every route of the protocol.
 pub(super) fn routes(limits: &RequestLimits) -> Vec<Route> {
     let probe = |route: Route| route.purpose(Purpose::Probe);
     let mut routes = vec![

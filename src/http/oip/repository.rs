@@ -25,7 +25,7 @@ struct IndexRequest {
     ready: Option<bool>,
 }
 
-/// Most bytes of such a request.
+/// Most bytes of a request for the index, or for a model to be loaded or unloaded.
 const MOST: usize = 4 << 10;
 
 pub(super) async fn list(

@@ -16,12 +16,12 @@ pub(in crate::http) struct Operation {
     pub(super) id: String,
     pub(super) tag: Tag,
     pub(super) summary: &'static str,
-    /// Those of query and head; a path's are told by its template.
+    /// The parameters in query and head; those in the path are told by its template.
     pub(super) parameters: Vec<Value>,
     pub(super) body: Option<Value>,
-    /// That of 200.
+    /// The answer of status 200.
     pub(super) answer: Value,
-    /// What it can meet, beside what every route can.
+    /// The problems that it can meet, beside those that every route can.
     pub(super) problems: Vec<Kind>,
 }
 
@@ -105,11 +105,11 @@ pub(super) fn headers() -> Value {
     })
 }
 
-/// What any route can meet.
+/// The problems that any route can meet.
 const ANYWHERE: [Kind; 2] = [kind::BAD_HEAD, Kind::of(Code::Internal)];
 
 impl Operation {
-    /// The same for another path or method.
+    /// The same operation for another path or method, with the suffix behind its id.
     pub(in crate::http) fn suffixed(self, suffix: &str) -> Operation {
         Operation {
             id: self.id + suffix,
@@ -117,7 +117,7 @@ impl Operation {
         }
     }
 
-    /// As the document has it, on this path; what it refuses goes to `refusals`.
+    /// The operation as the document has it, on this path; its refusals go to `refusals`.
     pub(super) fn written(&self, path: &str, purpose: Purpose, refusals: &mut Refusals) -> Value {
         let mut parameters: Vec<Value> = in_path(path).map(path_parameter).collect();
         let mut problems = self.problems.clone();
@@ -208,7 +208,7 @@ impl Refusals {
         name
     }
 
-    /// All that were written.
+    /// All refusals that were written, by their names.
     pub(super) fn all(self) -> Value {
         Value::Object(self.written)
     }

@@ -11,7 +11,7 @@ use crate::desk::Code;
 use crate::http::kind::OF_PROTOCOLS;
 use crate::oip::EXTENSIONS;
 
-/// All of them.
+/// All schemas of the document, by their names.
 pub(super) fn all() -> Value {
     let mut all = Map::new();
     for part in [
@@ -267,7 +267,7 @@ fn protocol() -> Value {
 
 fn inference() -> Value {
     let value = json!({"type": ["string", "number", "boolean"]});
-    // Those that are known; others mean nothing.
+    // The parameters that are known; others mean nothing.
     let parameters = |known: Value| json!({"type": "object", "properties": known, "additionalProperties": value});
     let input = json!({
         "type": "object",

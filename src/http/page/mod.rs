@@ -24,10 +24,10 @@ const POLICY: &str = "default-src 'self'; img-src 'self' blob:; object-src 'none
 
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
-/// Where they are.
+/// The path of the pages' files.
 pub(super) const FILE_PATH: &str = "/page/{file}";
 
-/// Name, media type and bytes of each.
+/// Name, media type and bytes of each file.
 const FILES: [(&str, &str, &[u8]); 15] = {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     const JPEG: &str = "image/jpeg";
@@ -72,7 +72,7 @@ static PAGE_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).expect("base64 has no control characters")
 });
 
-/// The page.
+/// The page at `/`.
 pub(super) fn page() -> Response {
     html(&PAGE, PAGE_POLICY.clone())
 }
@@ -92,7 +92,7 @@ fn html(text: &'static str, policy: HeaderValue) -> Response {
     (headers, text).into_response()
 }
 
-/// One of its files.
+/// One of the pages' files, by its name.
 pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
     let Path(name) = name.map_err(|_| ApiError::BadUrl)?;
     let file = FILES.iter().find(|(of, ..)| *of == name);

@@ -15,7 +15,7 @@ use crate::preprocess::{ExifMode, Source};
 pub struct Request<'a> {
     /// The client's own name for it.
     pub id: Option<String>,
-    /// What else is said of it.
+    /// The request's parameters.
     pub parameters: Parameters,
     /// Its tensors.
     pub inputs: Vec<InputTensor<'a>>,
@@ -100,7 +100,7 @@ pub struct WantedOutput {
 /// Bytes of a number of 32 bits where it stands behind the JSON: in its output, and in the body.
 const BINARY_NUMBER: usize = 4 + 4;
 
-/// Most of one in JSON, with its comma: a sign, nine digits, a point, four zeros after it and one before it.
+/// Most bytes of one in JSON, with its comma: a sign, nine digits, a point, four zeros after it and one before it.
 pub(crate) const JSON_NUMBER: usize = 17;
 
 /// Reads a body of REST.
@@ -120,7 +120,7 @@ pub fn take_apart(
 }
 
 impl Work {
-    /// That of a request.
+    /// The work of a request.
     ///
     /// # Errors
     /// [`OipError`]: what of it is wrong.
@@ -144,7 +144,7 @@ impl Work {
         })
     }
 
-    /// That of a body which is one encoded image: all outputs, as bytes.
+    /// The work of a body which is one encoded image: all outputs, as bytes.
     #[must_use]
     pub fn of_photo(photo: Bytes, form: &ModelForm) -> Work {
         Work {

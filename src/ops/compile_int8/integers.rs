@@ -15,18 +15,18 @@ const MOST_STEPS: f64 = (1_u32 << 30) as f64;
 pub(super) struct Integers<'w> {
     /// `[outputs, inputs of a group, kernel height, kernel width]`, each times its output's scale.
     pub(super) weights: Cow<'w, [i8]>,
-    /// One an output.
+    /// The scale of each output.
     pub(super) scales: Cow<'w, [f32]>,
-    /// One an output, in steps of the input's scale times the weights'.
+    /// The bias of each output, in steps of the input's scale times the weights'.
     pub(super) bias: Vec<i32>,
 }
 
 impl<'w> Integers<'w> {
-    /// For a convolution of values that mean `input`.
+    /// The integers of a convolution whose input's bytes mean `input`.
     ///
-    /// Channels that a network no longer uses have weights of next to nothing beside their bias, and so small a scale
-    /// that no integer holds the bias in its steps. Theirs become as large as the bias demands. Scales have the sign of
-    /// what was multiplied into them.
+    /// Channels that a network does not use have weights of next to nothing beside their bias, and so small a scale
+    /// that no integer holds the bias in its steps. Their scales become as large as the bias demands. Scales have the
+    /// sign of what was multiplied into them.
     ///
     /// # Errors
     /// [`Unsupported`] if the weights are no bytes, or the bias is no number or does not fit the channels.

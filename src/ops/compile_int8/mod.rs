@@ -113,12 +113,12 @@ struct Compiler<'g> {
     plan: OnBytes<'g>,
     /// Lines of zero that readers want around a node's numbers.
     borders: &'g [usize],
-    /// The same around the bytes of `Quantize`.
+    /// Lines of zero that readers want around the bytes of `Quantize`.
     byte_borders: Vec<usize>,
     /// The values of bytes that steps have computed; none of images that are read as they are, and of what is computed with
     /// a later sum. Of an output that a convolution on bytes computes, its numbers.
     bytes: Vec<Option<Value>>,
-    /// The values of numbers.
+    /// The values of numbers that steps have computed.
     numbers: Vec<Option<Value>>,
 }
 

@@ -27,12 +27,12 @@ pub(super) fn root(graph: &Graph, value: ValueId) -> ValueId {
     }
 }
 
-/// How a graph is divided.
+/// How a graph is divided into what is computed on bytes and what on numbers.
 pub(super) struct OnBytes<'g> {
     graph: &'g Graph,
-    /// How many read each value, outputs included.
+    /// How many nodes read each value; an output of the graph counts as one more.
     readers: Vec<usize>,
-    /// What the steps on bytes have refused.
+    /// The values whose steps on bytes have been refused.
     refused: BTreeSet<ValueId>,
     /// The first node from which on all images of a batch are computed at once.
     batch_from: usize,

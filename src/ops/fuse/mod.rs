@@ -61,11 +61,11 @@ fn readers(graph: &Graph) -> Vec<usize> {
 }
 
 struct Fusion {
-    /// How many read each value.
+    /// How many nodes read each value.
     readers: Vec<usize>,
     /// The value to read in place of one that is gone.
     alias: Vec<usize>,
-    /// What is left so far; none where a node is now part of a later one.
+    /// The nodes that are left so far; none where a node has become part of a later one.
     nodes: Vec<Option<Node>>,
 }
 
@@ -286,7 +286,7 @@ fn takes_residual(op: &Op) -> bool {
     }
 }
 
-/// What a value is when it is multiplied by this function of it, if that has a name.
+/// The activation that a value times this function of it is, if it has a name.
 fn gated(op: &Op, value: ValueId) -> Option<Activation> {
     match op {
         Op::Activation {

@@ -11,7 +11,7 @@ use super::super::ycbcr::Conversion;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Needed {
     pub(super) luma: Region,
-    /// In samples of chroma; none without colors.
+    /// The region in samples of chroma; none without colors.
     pub(super) chroma: Option<Region>,
     /// Columns and rows of pixels that share a chroma sample, as shifts.
     shifts: (u32, u32),
@@ -22,7 +22,7 @@ pub(super) struct Needed {
 }
 
 impl Needed {
-    /// Of a region of a picture of this size.
+    /// The samples for a region of a picture of this size.
     pub(super) fn new(
         region: Region,
         size: (u32, u32),
@@ -138,7 +138,7 @@ pub(super) struct Band {
 }
 
 impl Band {
-    /// For tiles of this height.
+    /// An empty band for tiles of this height.
     pub(super) fn new(needed: Needed, conversion: Conversion, height: u32) -> Band {
         let of_chroma = |_| {
             needed

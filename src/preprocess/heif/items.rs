@@ -38,7 +38,7 @@ struct Locations<'a> {
     version: u8,
     /// Bytes of an offset, a length, a base offset and an index.
     sizes: [u8; 4],
-    /// What follows the head of an item's entry, in the order of the items.
+    /// For each item, in their order, the bytes behind the head of its entry.
     entries: Vec<(Id, &'a [u8])>,
 }
 
@@ -140,7 +140,7 @@ fn cut(from: &[u8], (offset, length): (u64, u64)) -> Result<&[u8], ContainerErro
     }
 }
 
-/// What stands for an item in a table in the order of the items.
+/// What a table that is in the order of the items has for an item.
 pub(super) fn entry<T: Copy>(table: &[(Id, T)], id: Id) -> Option<T> {
     let at = table.binary_search_by_key(&id, |(id, _)| *id).ok()?;
     Some(table[at].1)

@@ -32,7 +32,7 @@ pub(super) struct Heif<'a> {
     properties: Properties<'a>,
     /// The coded pictures, by rows: one, or the tiles of a grid.
     tiles: Vec<Id>,
-    /// Of a grid its columns, and the size of the picture.
+    /// The columns of a grid and the size of the picture; none if the picture is no grid.
     grid: Option<Grid>,
     /// The primary item, what it stands for, and so on; the last one has the picture.
     chain: Vec<Id>,
@@ -148,12 +148,12 @@ impl<'a> Heif<'a> {
         items.into_iter().find_map(|id| self.properties.colors(*id))
     }
 
-    /// What of the picture, whose size is given, is shown.
+    /// The part of the picture, whose size is given, that is shown.
     pub(super) fn shown(&self, size: (u32, u32)) -> Result<Region, ContainerError> {
         self.properties.shown(self.picture(), size)
     }
 
-    /// How the picture must be turned: as its item says, and then as those that stand for it.
+    /// How the picture must be turned: as its item says, and then as the items say that stand for it.
     pub(super) fn turn(&self) -> Result<Orientation, ContainerError> {
         let mut turn = Orientation::NoTransforms;
         for id in self.chain.iter().rev() {

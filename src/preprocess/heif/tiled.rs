@@ -23,7 +23,7 @@ const MAX_CODED_BYTES: u64 = 16 << 20;
 pub(in super::super) struct Tile {
     /// Width and height, without padding.
     pub(in super::super) size: (u32, u32),
-    /// Of a sample, as [`Codec::copy_row`] gives it.
+    /// Bits of a sample, as [`Codec::copy_row`] gives it.
     pub(in super::super) bits: u32,
     /// Columns and rows of pixels that share a chroma sample, as shifts; none without colors.
     pub(in super::super) chroma: Option<(u32, u32)>,
@@ -33,10 +33,10 @@ pub(in super::super) struct Tile {
 pub(in super::super) trait Codec: Sized {
     const FORMAT: Format;
 
-    /// Whose pixels count.
+    /// The library whose pixels a picture must equal.
     const LIBRARY: Library;
 
-    /// Whether irot and imir turn the picture as an EXIF block does, and not whether anyone asks or not.
+    /// Whether `irot` and `imir` turn the picture only where an EXIF block would, not always.
     const TURNS_AS_EXIF: bool;
 
     /// A decoded picture.
@@ -50,7 +50,7 @@ pub(in super::super) trait Codec: Sized {
     /// The colors that the coded picture names.
     fn colors(&self) -> Option<Colors>;
 
-    /// What decoding one picture holds, in bytes, when the longest one has so many.
+    /// Bytes that decoding one picture holds, when the longest one has so many.
     fn memory(&self, longest: u64) -> u64;
 
     /// Decodes the picture of this number.
@@ -64,10 +64,10 @@ pub(in super::super) trait Codec: Sized {
 pub(in super::super) struct Tiled<'a, C> {
     heif: Heif<'a>,
     codec: C,
-    /// Of the picture that the tiles make.
+    /// Width and height of the picture that the tiles make.
     size: (u32, u32),
     columns: u32,
-    /// The part of it that is shown.
+    /// The part of that picture that is shown.
     shown: Region,
     turn: Orientation,
     conversion: Conversion,
@@ -173,7 +173,7 @@ impl<C: Codec> Decoder for Tiled<'_, C> {
     }
 
     fn orientation(&self) -> Orientation {
-        // That of EXIF does not count: the container has its own.
+        // The orientation of an EXIF block does not count: the container has its own.
         match C::TURNS_AS_EXIF {
             true => self.turn,
             false => Orientation::NoTransforms,

@@ -11,7 +11,7 @@ use super::huffman::{Huffman, LOOKUP_BITS, Lookup, extend};
 /// What ended a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Not reached yet.
+    /// The end has not been reached yet.
     Ahead,
     /// A marker, and the position behind it.
     Marker(u8, usize),
@@ -194,7 +194,7 @@ pub(super) struct Restarts {
 
 /// What a restart found.
 pub(super) enum Resume {
-    /// Go on with these bits.
+    /// The data goes on at this position.
     Data(usize),
     /// A later marker stands here already; what is missing is filled up.
     Missing(u8, usize),
@@ -242,7 +242,7 @@ impl Restarts {
                 0xD0..=0xD7 if matches!(ahead, 1 | 2) => {
                     return Ok(Resume::Missing(marker, behind));
                 }
-                // One that has been passed already, or no marker that may stand here.
+                // A restart marker that has been passed already; below 0xC0, no marker that may stand here.
                 0xD0..=0xD7 if matches!(ahead, 6 | 7) => {
                     (marker, behind) = next_marker(bytes, behind)?
                 }

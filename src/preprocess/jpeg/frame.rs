@@ -29,9 +29,9 @@ pub(super) struct Component {
     pub(super) h: usize,
     /// Vertical sampling factor, 1 to 4.
     pub(super) v: usize,
-    /// Which quantization table it uses.
+    /// The number of its quantization table.
     pub(super) quant_index: usize,
-    /// That table, row-major, as it was when the component's first scan began.
+    /// Its quantization table, row-major, as it was when the component's first scan began.
     pub(super) quant: Option<[u16; 64]>,
 }
 

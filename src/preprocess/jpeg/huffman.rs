@@ -14,7 +14,7 @@ pub(super) struct HuffmanSpec {
 }
 
 impl HuffmanSpec {
-    /// `None` for more than 256 symbols.
+    /// The table of these codes; `None` for more than 256 symbols.
     pub(super) fn new(counts: [u8; 16], symbols: &[u8]) -> Option<HuffmanSpec> {
         let mut values = [0; 256];
         values.get_mut(..symbols.len())?.copy_from_slice(symbols);

@@ -43,10 +43,10 @@ pub(super) enum JpegError {
     /// The file contradicts itself or the standard.
     #[error("{0}")]
     Corrupt(&'static str),
-    /// Not decoded here, though it may be right.
+    /// The file is not decoded here, though it may be right.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// Not the file's fault.
+    /// Decoding was stopped, which is not the file's fault.
     #[error("decoding was stopped: {0:?}")]
     Stopped(Stopped),
 }

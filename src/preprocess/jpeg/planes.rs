@@ -18,14 +18,14 @@ struct Plane {
     quant: [u16; 64],
     /// Samples of a block's side that the inverse transform gives: 8, or less for a reduced picture.
     block: usize,
-    /// Samples without padding.
+    /// Width and height in samples, without padding.
     width: usize,
     height: usize,
     /// How many output pixels a sample spans.
     expand: (usize, usize),
     /// Whether the triangle filter is used along x and y.
     fancy: (bool, bool),
-    /// Wanted blocks, as half-open ranges.
+    /// Blocks that are wanted, across and down, as half-open ranges.
     columns: (usize, usize),
     rows: (usize, usize),
     stride: usize,

@@ -24,7 +24,7 @@ struct Blocks {
 }
 
 impl Coefficients {
-    /// All zero.
+    /// Coefficients of a frame, all zero.
     pub(super) fn new(frame: &Frame) -> Coefficients {
         let component = |c: &super::frame::Component| {
             let (columns, rows) = padded_blocks(frame, c);

@@ -7,15 +7,15 @@ use super::head::HeadError;
 /// One of the four ways in which a number is stored: as itself, or as so many bits behind an offset.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stored {
-    /// No bits at all.
+    /// The number itself, without any bits.
     As(u32),
-    /// So many bits, and what is added to them.
+    /// So many bits, and the offset that is added to them.
     Bits(u32, u32),
 }
 
 use Stored::{As, Bits as InBits};
 
-/// The ways of an enumeration.
+/// The ways in which a value of an enumeration is stored.
 pub(super) const ENUM: [Stored; 4] = [As(0), As(1), InBits(4, 2), InBits(6, 18)];
 
 /// Reads from the front of the bytes.

@@ -8,13 +8,13 @@ use jxl::api::JxlBitstreamInput;
 
 use crate::preprocess::boxes::{ContainerError, next_box};
 
-/// How a container begins.
+/// The bytes with which a container begins.
 const CONTAINER: &[u8] = b"\0\0\0\x0CJXL \r\n\x87\n";
 
-/// Mark of the last part in its number.
+/// The bit that marks a part's number as the last.
 const LAST: u32 = 1 << 31;
 
-/// Parts that a codestream may lie in.
+/// Most parts that a codestream may lie in.
 const MAX_PARTS: usize = 1 << 16;
 
 /// The parts of a file's codestream, in their order.
@@ -52,10 +52,10 @@ pub(super) fn start(parts: &[&[u8]], skipped: usize, count: usize) -> Vec<u8> {
     all.skip(skipped).take(count).collect()
 }
 
-/// What the decoder reads from.
+/// The bytes that the decoder reads, part by part.
 #[derive(Debug, Clone)]
 pub(super) struct Input<'a> {
-    /// Not yet read of the first part.
+    /// The bytes of the current part that are not read yet.
     current: &'a [u8],
     rest: &'a [&'a [u8]],
 }

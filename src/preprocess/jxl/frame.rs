@@ -11,11 +11,11 @@ use super::head::{Head, HeadError};
 pub(super) enum FirstFrame {
     /// The picture itself, by the cosine transform, in one go: groups are decoded and shown one by one.
     Groups,
-    /// The same in several passes, so that all coefficients are held.
+    /// The picture itself, by the cosine transform, in several passes, so that all coefficients are held.
     Passes,
     /// The picture itself, by predicted samples, which may all be held; in groups of so many columns and rows.
     Samples(u32),
-    /// Other frames come first, are kept for it, or it is kept for others.
+    /// One of several frames: others come first, are kept for it, or it is kept for others.
     OfSeveral,
 }
 

@@ -10,9 +10,9 @@ use crate::preprocess::exif::Orientation;
 /// Why a head cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadError {
-    /// It ends too early.
+    /// The codestream ends inside its head.
     Cut,
-    /// It has no signature, or values that are not allowed.
+    /// The head has no signature, or values that are not allowed.
     Corrupt(&'static str),
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Head {
     pub(super) orientation: Orientation,
     /// Channels beside the colors: alpha, depth and others.
     pub(super) extra_channels: u32,
-    /// Whether a small picture of it comes first.
+    /// Whether a small preview of the picture comes first.
     pub(super) has_preview: bool,
     /// Whether frames have durations, and whether they have time codes.
     pub(super) animated: (bool, bool),
@@ -34,11 +34,11 @@ pub(super) struct Head {
     pub(super) sample_bytes: u64,
     /// Whether a packed color profile follows; the frames begin behind it.
     pub(super) has_profile: bool,
-    /// How many bits it has. Without a profile the frames begin with the next byte.
+    /// The length of the head in bits. Without a profile the frames begin with the next byte.
     pub(super) bits: usize,
 }
 
-/// Chromaticities are stored so.
+/// The ways in which a coordinate of a chromaticity is stored.
 const COORDINATE: [Stored; 4] = [
     InBits(19, 0),
     InBits(19, 524_288),
@@ -46,13 +46,13 @@ const COORDINATE: [Stored; 4] = [
     InBits(21, 2_097_152),
 ];
 
-/// Numbers of an enumeration.
+/// Values of the head's enumerations.
 const CUSTOM: u32 = 2;
 const GREY: u32 = 1;
 const XYB: u32 = 2;
 
 impl Head {
-    /// Reads it from the first bytes of a codestream.
+    /// Reads the head from the first bytes of a codestream.
     pub(super) fn read(bytes: &[u8]) -> Result<Head, HeadError> {
         let mut bits = Bits::new(bytes);
         if bits.read(16)? != 0x0AFF {

@@ -38,10 +38,10 @@ const PROFILE_BYTES: u64 = 280 << 20;
 /// A JPEG XL whose heads have been read.
 pub(super) struct JxlSource<'a> {
     parts: Vec<&'a [u8]>,
-    /// Of all parts together.
+    /// The bytes of all parts together.
     length: u64,
     head: Head,
-    /// Not known before a color profile is unpacked.
+    /// The first frame; not known before a color profile is unpacked.
     first: Option<FirstFrame>,
 }
 
@@ -186,7 +186,7 @@ impl Decoder for JxlSource<'_> {
     }
 
     fn turn(&self) -> Orientation {
-        // That of an EXIF block does not count: the codestream has its own.
+        // The orientation of an EXIF block does not count: the codestream has its own.
         self.head.orientation
     }
 
@@ -244,7 +244,7 @@ impl Decoder for JxlSource<'_> {
 /// Runs the decoder's work in this thread, group by group, as long as it may go on.
 struct Watched<'a> {
     watch: &'a Watch<'a>,
-    /// Whether it does no work at all.
+    /// Whether all work is refused: the decoder may read heads, and decode nothing.
     refuses: bool,
     was_asked: Cell<bool>,
     stopped: Cell<Option<Stopped>>,

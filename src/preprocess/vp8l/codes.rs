@@ -73,11 +73,11 @@ impl<'a> Bits<'a> {
 
 /// A prefix code as the stream describes it.
 pub(super) enum Description {
-    /// Its only symbol, which takes no bits.
+    /// The code's only symbol, which takes no bits.
     One(u16),
     /// The symbols of the bits 0 and 1; in the order of the stream, as the crate has them.
     Two(u16, u16),
-    /// Several symbols, or one with a length.
+    /// The lengths of several symbols, or of a single one.
     Lengths(Lengths),
 }
 
@@ -234,7 +234,7 @@ impl Lengths {
 /// A code that decodes: at most 2^15 entries of 2 bytes.
 pub(super) enum Code {
     One(u16),
-    /// By the next bits.
+    /// A symbol and its length for each value of the next bits.
     Table(Vec<u16>),
 }
 

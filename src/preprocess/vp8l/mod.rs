@@ -34,9 +34,9 @@ const FIXED_BYTES: u64 = 16 << 10;
 /// Why a stream cannot be scanned; it cannot be decoded either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScanError {
-    /// It ends before its first pixel.
+    /// The stream ends before its first pixel.
     Truncated,
-    /// It contradicts the format.
+    /// The stream contradicts the format.
     Corrupt(&'static str),
 }
 

@@ -142,7 +142,7 @@ impl Metadata {
         }
     }
 
-    /// What numbers under a key say; anybody's words there say nothing.
+    /// The setting of a key that holds numbers; words there say nothing.
     fn numbers<T>(&self, key: &str, read: fn(&Value) -> Option<T>) -> Setting<T> {
         let is_word = |value: &Value| value.is_string() || value.is_boolean() || value.is_null();
         match self.value(key).filter(|value| !is_word(value)) {

@@ -85,7 +85,7 @@ fn sides(value: &Value) -> Option<Sides> {
     }
 }
 
-/// A size in any of these forms.
+/// A size in any form that [`sides`] reads.
 fn size(value: &Value) -> Option<Size> {
     sides(value).map(Size::from)
 }

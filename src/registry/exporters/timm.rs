@@ -24,7 +24,7 @@ pub(in crate::registry) fn config_recipe(source: String, config: &Table) -> Reci
     }
 }
 
-/// Those of some keys whose values are no sizes, with these.
+/// Names and values of these keys whose values are no sizes.
 fn no_sizes(config: &Table, keys: &[&str]) -> Vec<String> {
     let said = keys.iter().filter_map(|key| Some((key, config.get(*key)?)));
     said.filter(|(_, value)| !value.is_null() && size(value).is_none())

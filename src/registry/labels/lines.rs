@@ -113,7 +113,7 @@ impl<'a> Numbered<'a> {
                 is_in_front: true,
             });
         }
-        // So are "class: 0", "class: 1".
+        // "class: 0", "class: 1" are names that a number belongs to as well.
         let rows = rows(number_behind).filter(|rows| distinct(rows) > 1)?;
         Some(Numbered {
             rows,
@@ -174,7 +174,7 @@ fn number_in_front(line: &str) -> Option<(usize, &str)> {
 /// `cat,0` and its like: the number, and what stands in front of it.
 fn number_behind(line: &str) -> Option<(usize, &str)> {
     let (name, digits) = line.rsplit_once([',', ';', '\t', ':'])?;
-    // Of a name in quotes it is a part.
+    // A number that ends a name in quotes is a part of the name.
     if digits.ends_with('"') && !digits.trim_start().starts_with('"') {
         return None;
     }

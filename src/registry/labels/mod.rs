@@ -35,16 +35,16 @@ pub struct Label {
 /// Why a labels file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LabelsError {
-    /// There is nothing in it.
+    /// The file holds nothing.
     #[error("no labels: the file is empty; give one line per class")]
     Empty,
     /// A line in the middle is blank, which would shift every class after it.
     #[error("line {line} of the labels is blank; give every class a name, one per line")]
     BlankLine {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
     },
-    /// It is meant as JSON, but is none, or none that names classes.
+    /// The text is meant as JSON, but is none, or none that names classes.
     #[error("the labels {0}")]
     Json(String),
     /// Every line has a number, but these are no class numbers.
@@ -178,7 +178,7 @@ impl Labels {
         self.labels.iter()
     }
 
-    /// The same without the first, if that is no class but what stands above a column of them.
+    /// The labels without the first, if that is no class but what stands above a column of them.
     pub(super) fn without_head(&self) -> Option<Labels> {
         let (head, classes) = self.labels.split_first()?;
         columns::is_head_of_names(&head.synset).then(|| Labels {

@@ -16,12 +16,12 @@ pub(super) use self::whole::{Provenance, Recipes};
 /// One setting of a source.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Setting<T> {
-    /// Left to other sources.
+    /// The source says nothing, which leaves the setting to other sources.
     #[default]
     Silent,
-    /// Its value.
+    /// The value that the source gives.
     Said(T),
-    /// What cannot be honoured: a sentence with key and value.
+    /// The source gives a value that cannot be honoured: a sentence with key and value.
     Refused(String),
 }
 
@@ -34,16 +34,16 @@ impl<T> From<Option<T>> for Setting<T> {
 /// The size that an image is resized to before the crop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Resize {
-    /// In pixels.
+    /// A size in pixels.
     Pixels(Size),
     /// The crop divided by this share, rounded down; by another for a crop of that size.
     Share(f64, Option<(Size, f64)>),
 }
 
-/// What one source says.
+/// What one source says of a model's preprocessing.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Recipe {
-    /// Its name, for people.
+    /// The name of the source, for people.
     pub(super) source: String,
     pub(super) resize: Setting<Resize>,
     pub(super) resize_mode: Setting<ResizeMode>,
@@ -58,7 +58,7 @@ pub(super) struct Recipe {
     pub(super) input: Option<Size>,
     /// Keys and values that nothing here knows.
     pub(super) unread: Vec<String>,
-    /// Whether it was written for this server, so that it counts against the network's own word too.
+    /// Whether the source was written for this server, so that it counts against the network's own word too.
     pub(super) decides: bool,
 }
 

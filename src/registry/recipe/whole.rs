@@ -62,7 +62,7 @@ impl Colors {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(in crate::registry) struct Recipes(pub(in crate::registry) Vec<Recipe>);
 
-/// Where what no source says comes from.
+/// The name of the source of a setting that no source gives.
 const ASSUMED: &str = "ImageNet's, as nothing says otherwise";
 
 impl Recipes {
@@ -75,7 +75,7 @@ impl Recipes {
         size.unwrap_or(PreprocessSpec::default().crop)
     }
 
-    /// Sentences about what nothing here knows.
+    /// Sentences about the keys and values that nothing here knows, one for each source that has some.
     pub(in crate::registry) fn notes(&self) -> impl Iterator<Item = String> {
         let unread = self.0.iter().filter(|recipe| !recipe.unread.is_empty());
         unread.map(|recipe| {

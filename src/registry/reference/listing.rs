@@ -34,7 +34,7 @@ fn names_of(entry: &DirEntry, catalog: &Catalog) -> Vec<String> {
     };
     let path = entry.path();
     if path.is_dir() {
-        // One that cannot be listed has none that could be loaded.
+        // A directory that cannot be listed has no version that could be loaded.
         let versions = versions::in_directory(&path).unwrap_or_default();
         if versions.is_empty() {
             return has_model(&path).then_some(name).into_iter().collect();

@@ -124,8 +124,8 @@ impl ModelRef {
         listing::names(catalog, store)
     }
 
-    /// What the directory of versions that it was given by holds now: the version of this number, else the newest. None
-    /// of what was given otherwise.
+    /// The version of this number, else the newest, in the directory of versions as it is now; none of a model that was
+    /// not given by such a directory.
     ///
     /// # Errors
     /// [`ModelError`] if there is no such version, or the directory cannot be read.
@@ -147,7 +147,7 @@ impl ModelRef {
         }
     }
 
-    /// Of a directory that holds versions the one that the name asks for, else the newest; all else is what it is.
+    /// The model of the version that the name asks for, else the newest, if the source is a directory of versions.
     fn of_versions(self) -> Result<ModelRef, ModelError> {
         let ModelOrigin::Directory(directory) = &self.source else {
             return Ok(self);

@@ -41,10 +41,10 @@ pub(super) fn in_directory(directory: &Path) -> Result<Vec<(u32, PathBuf)>, Mode
     Ok(versions)
 }
 
-/// The one of this number among the `versions` of a directory.
+/// The path of version `number`, one of the `versions` of a directory.
 ///
 /// # Errors
-/// [`ModelError::Unreadable`] with those that there are.
+/// [`ModelError::Unreadable`] with the versions that there are.
 pub(super) fn one_of(
     versions: &[(u32, PathBuf)],
     number: u32,

@@ -13,10 +13,10 @@ use std::time::Duration;
 use super::options::{ExportOptions, Sampler, SpanQueue};
 use crate::hex;
 
-/// What `service.name` is where nobody says.
+/// The attribute `service.name` where no variable gives it.
 const SERVICE_NAME: &str = "resnet";
 
-/// Where below a collector's URL it takes traces.
+/// The path, below a collector's URL, at which it takes traces.
 const TRACES_PATH: &str = "v1/traces";
 
 /// Most spans in the queue: 256 MiB of them.
@@ -27,10 +27,10 @@ const MAX_MS: u64 = 86_400_000;
 
 const SWITCH: [(&str, bool); 2] = [("true", true), ("false", false)];
 
-/// By which exporter, and whether that is one.
+/// The exporters by name, and whether each exports.
 const EXPORTERS: [(&str, bool); 2] = [("otlp", true), ("none", false)];
 
-/// Whether a caller decides, and the share of others; that of another variable where none stands here.
+/// The samplers by name: whether a caller decides, and the share of others; none where another variable gives it.
 const SAMPLERS: [(&str, (bool, Option<f64>)); 6] = [
     ("always_on", (false, Some(1.0))),
     ("always_off", (false, Some(0.0))),

@@ -11,13 +11,13 @@ use std::ptr::NonNull;
 
 use crate::nn::layout::line::Line;
 
-/// The size of a huge page; also from where on lines lie on them.
+/// Bytes of a huge page. With `MIN` bytes of lines and more, they lie on huge pages.
 #[cfg(target_os = "linux")]
 const HUGE: usize = 2 << 20;
 #[cfg(target_os = "linux")]
 const MIN: usize = 2 << 20;
 
-/// Lines of its own, zeros at first.
+/// An owned allocation of lines, zeros at first.
 pub(crate) struct Lines {
     start: NonNull<Line>,
     len: usize,
@@ -34,11 +34,11 @@ enum Owner {
 
 // SAFETY: the value alone owns its lines.
 unsafe impl Send for Lines {}
-// SAFETY: shared, they are only read.
+// SAFETY: through a shared reference the lines are only read.
 unsafe impl Sync for Lines {}
 
 impl Lines {
-    /// So many lines of zeros; the system provides large memory as it is used.
+    /// Allocates `len` lines of zeros; the system provides large memory as it is used.
     pub(crate) fn zeros(len: usize) -> Lines {
         #[cfg(target_os = "linux")]
         if let Some(lines) = Lines::on_huge_pages(len) {
@@ -57,7 +57,8 @@ impl Lines {
         }
     }
 
-    /// None where they are few, or the system has no such mapping for us.
+    /// Lines in a mapping of their own on huge pages; none for fewer than `MIN` bytes, or if the system refuses the
+    /// mapping.
     #[cfg(target_os = "linux")]
     fn on_huge_pages(len: usize) -> Option<Lines> {
         use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
@@ -66,7 +67,8 @@ impl Lines {
         if bytes < MIN {
             return None;
         }
-        // A mapping begins at any page: one more than is wanted, so that a huge one begins in it.
+        // A mapping begins at any small page: one huge page more than needed, so that the lines can begin at a huge
+        // one.
         let mapped = bytes.checked_next_multiple_of(HUGE)?.checked_add(HUGE)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new private mapping at an address of the system's choice changes nothing that exists.
@@ -90,14 +92,14 @@ impl Deref for Lines {
     type Target = [Line];
 
     fn deref(&self) -> &[Line] {
-        // SAFETY: its own, initialized lines: zeros are some.
+        // SAFETY: the value owns `len` lines from `start` on, initialized to zeros.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Lines {
     fn deref_mut(&mut self) -> &mut [Line] {
-        // SAFETY: its own, initialized lines, borrowed for this.
+        // SAFETY: the value owns `len` initialized lines from `start` on, and is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
@@ -111,11 +113,11 @@ impl fmt::Debug for Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         match self.owner {
-            // SAFETY: allocated with this layout.
+            // SAFETY: `start` was allocated with this layout.
             Owner::Allocator(layout) => unsafe { dealloc(self.start.as_ptr().cast(), layout) },
             #[cfg(target_os = "linux")]
             Owner::Pages(map, bytes) => {
-                // SAFETY: the mapping of `zeros`, which nobody else knows.
+                // SAFETY: the whole mapping made by `on_huge_pages`, which only this value refers to.
                 let _ = unsafe { rustix::mm::munmap(map, bytes) };
             }
         }
@@ -135,7 +137,7 @@ impl Memory {
         }
     }
 
-    /// Its number of lines.
+    /// The number of lines.
     pub(crate) fn lines(&self) -> usize {
         self.lines.len()
     }

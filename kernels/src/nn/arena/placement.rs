@@ -8,20 +8,20 @@ use crate::nn::layout::store::Store;
 /// Which values a step touches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access<'a> {
-    /// Those that it reads, by number.
+    /// The values that the step reads, by number.
     pub(crate) reads: &'a [usize],
-    /// The one that it writes, if it does not leave the network.
+    /// The value that the step writes, by number; none if its result leaves the network.
     pub(crate) writes: Option<usize>,
-    /// Whether it reads each pixel of its second input just before it writes that pixel's result.
+    /// Whether the step reads each pixel of its second input just before it writes that pixel's result.
     pub(crate) in_place: bool,
 }
 
 /// For how many images a value has memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// One image's at a time.
+    /// Memory for one image at a time.
     Image,
-    /// All images' of a batch.
+    /// Memory for all images of a batch.
     Batch,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Allocation {
     /// Whether the images of a batch are the neighbouring pixels of its one plane.
     pub(crate) row: bool,
     pub(crate) scope: Scope,
-    /// The first line.
+    /// The value's first line in the worker's memory.
     pub(crate) line: usize,
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn allocate(
     let mut end = 0;
     for scope in [Scope::Image, Scope::Batch] {
         let start = end;
-        // First and last step, first and last line.
+        // Of each value that has a place: its first and last step, its first line, and the line behind its last.
         let mut taken: Vec<(usize, usize, usize, usize)> = Vec::new();
         for index in 0..values.len() {
             let (written, read) = lives[index];

@@ -11,13 +11,13 @@ use crate::nn::team::Lead;
 /// Some lines, and the most threads that will use them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scratch {
-    /// As many lines as the step says that it wants for so many threads.
+    /// The first of as many lines as the step has asked for with `threads` threads.
     pub(crate) start: *mut Line,
     /// Threads that share the work.
     pub(crate) threads: usize,
 }
 
-// SAFETY: an address alone; each use has its own reason.
+// SAFETY: a plain address; each access through it states why it is sound.
 unsafe impl Sync for Scratch {}
 
 /// Most parts that tasks are shared out in; of more threads some begin with the same part.

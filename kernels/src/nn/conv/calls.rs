@@ -10,12 +10,12 @@ use crate::nn::arena::scratch::share;
 use crate::nn::layout::line::{Line, Plane};
 use crate::nn::micro::series::{Call, GROUP, Groups, Segment};
 
-/// All pixels of a plane; inputs count from the input plane's first line.
+/// All pixels of a plane as calls of a micro-kernel; inputs count from the input plane's first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Calls {
     pub(crate) groups: Groups,
     pub(crate) calls: Vec<Call>,
-    /// In lines from the first of the planes.
+    /// The segments of all calls; their lines count from the first of the output's and the residual's plane.
     pub(crate) segments: Vec<Segment>,
 }
 
@@ -29,7 +29,7 @@ impl Calls {
         }
     }
 
-    /// The calls for a row of pixels that are so many bytes apart in the input.
+    /// The calls for a row of `width` pixels that are `step` bytes apart in the input.
     pub(crate) fn of_row(width: usize, step: usize) -> Calls {
         let parts = width.div_ceil(2 * GROUP);
         let lines = width.div_ceil(parts);
@@ -51,7 +51,8 @@ impl Calls {
         calls
     }
 
-    /// Each row in equal parts, a part's lines in both groups.
+    /// A call for each part of each row: rows are cut into nearly equal parts, whose lines go on from the first group
+    /// into the second.
     fn of_parts_of_rows(shape: ConvShape, about: ConvUse) -> Calls {
         let Plane { height, width, .. } = about.output;
         let parts = width.div_ceil(2 * GROUP);
@@ -71,7 +72,7 @@ impl Calls {
         calls
     }
 
-    /// Whole rows, in each group as many as it holds together with the lines between them.
+    /// Calls for whole rows: a group holds as many rows as fit into it together with the lines between them.
     fn of_rows(shape: ConvShape, about: ConvUse) -> Calls {
         let Plane { height, width, .. } = about.output;
         // The stride is the same in both directions here, so rows are as many steps apart as lines are in a row.
@@ -113,7 +114,7 @@ impl Calls {
         }
     }
 
-    /// A call whose first row is that many bytes from the input's first.
+    /// Adds a call whose first row is `input` bytes from the input's first line.
     fn push(&mut self, input: usize, segments: impl IntoIterator<Item = Segment>) {
         let first = self.segments.len();
         self.segments.extend(segments);
@@ -123,7 +124,7 @@ impl Calls {
         });
     }
 
-    /// How many there are.
+    /// The number of calls.
     pub(crate) fn len(&self) -> usize {
         self.calls.len()
     }
@@ -208,7 +209,7 @@ mod tests {
             )
     }
 
-    /// A call's segments, as far as their pixels count.
+    /// A call's segments without the pixels of the output from `pixels` on.
     fn segments<'a>(
         calls: &'a Calls,
         call: &Call,

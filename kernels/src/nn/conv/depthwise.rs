@@ -14,7 +14,7 @@ use crate::nn::layout::line::{Line, Plane, View};
 use crate::nn::team::Lead;
 use crate::vectorize::{Task, Vectorized};
 
-/// Rows of a task at least: the weights are unpacked for each.
+/// Most rows of the output that a task computes.
 const ROWS: usize = 8;
 
 /// Pixels that are computed side by side. Their sums and one position's weights stay in registers, 16 channels in two
@@ -27,12 +27,12 @@ pub(crate) struct Depthwise {
     vectorized: Vectorized,
     shape: ConvShape,
     about: ConvUse,
-    /// By vector of 16 channels: the bias, then the weights of each position.
+    /// For each vector of 16 channels the bias, then the weights at each position of the window.
     weights: Vec<Lanes>,
 }
 
 impl Depthwise {
-    /// `weights` are `[channels, 1, height, width]`. None if it is no depthwise convolution, or adds a value.
+    /// `weights` are `[channels, 1, height, width]`. None if the convolution is not depthwise, or adds a value.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -70,7 +70,7 @@ impl Depthwise {
     /// The views have the geometry given to `new`, their memory lives, holds `images` images, and nobody else uses the
     /// output or writes the input meanwhile; they do not overlap.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the geometry given to `new`, and the output to itself.
         unsafe { with_format!(self.about.store, run(self, lead, input, output, images)) }
     }
 }
@@ -105,7 +105,7 @@ fn pack<const H: usize, F: Format<H>>(
 }
 
 /// # Safety
-/// As of [`Depthwise::run`].
+/// The conditions of [`Depthwise::run`] hold.
 unsafe fn run<const H: usize, F: Format<H>>(
     conv: &Depthwise,
     lead: &Lead<'_>,
@@ -146,7 +146,7 @@ unsafe fn run<const H: usize, F: Format<H>>(
     });
 }
 
-/// One row of the output of one block; made by [`run`] alone, whose addresses are good.
+/// One row of the output of one block. Only [`run`] makes it, with addresses inside of the values.
 struct Row<'a, const H: usize, F> {
     weights: &'a [Lanes],
     kernel: [usize; 2],
@@ -154,7 +154,7 @@ struct Row<'a, const H: usize, F> {
     /// The first line under the first window.
     from: *const Line,
     from_plane: Plane,
-    /// The first pixel's line.
+    /// The output's line of the row's first pixel.
     to: *mut Line,
     to_plane: Plane,
     bounds: Option<f32>,
@@ -175,7 +175,7 @@ impl<const H: usize, F: Format<H>> Task for Row<'_, H, F> {
 }
 
 impl<const H: usize, F: Format<H>> Row<'_, H, F> {
-    /// With a window of that size, or of any for zeros.
+    /// Computes the row with a window of `HEIGHT` × `WIDTH`; zeros stand for any size.
     #[inline(always)]
     fn pixels<const HEIGHT: usize, const WIDTH: usize>(&self) {
         let [height, width] = match HEIGHT {
@@ -197,7 +197,7 @@ impl<const H: usize, F: Format<H>> Row<'_, H, F> {
         }
     }
 
-    /// So many neighbouring pixels from a column on: each line of weights is read once for all of them.
+    /// Computes `PIXELS` neighbouring pixels from `column` on: each line of weights is read once for all of them.
     #[inline(always)]
     fn tile<const PIXELS: usize>(&self, window: Window, column: usize) {
         let Window {
@@ -235,13 +235,13 @@ impl<const H: usize, F: Format<H>> Row<'_, H, F> {
                     *value = if *value < most { *value } else { most };
                 }
             }
-            // SAFETY: a pixel of the row, which is this task's.
+            // SAFETY: a pixel of the row, which no other task has.
             unsafe { F::write(self.to.add(column + pixel), self.to_plane.lines(), sums) };
         }
     }
 }
 
-/// The size of a window, and the lines of weights of each vector of channels: its bias and its positions.
+/// The size of a window, and in `each` the lines of weights of a vector of channels: its bias and its positions.
 #[derive(Clone, Copy)]
 struct Window {
     height: usize,

@@ -22,7 +22,7 @@ use crate::nn::team::Lead;
 #[derive(Debug)]
 pub(crate) struct DirectConv {
     weights: Packed,
-    /// The sum for panels of one vector and of two.
+    /// The K-blocks of the sum, for panels of one vector and of two.
     k: [Vec<KBlock>; 2],
     shape: ConvShape,
     about: ConvUse,
@@ -41,7 +41,7 @@ struct Views {
 impl DirectConv {
     /// Packs `weights`, `[outputs, inputs / groups, height, width]`, and `bias`.
     ///
-    /// None if no kernel does it: groups too narrow to be worth it.
+    /// None if no kernel computes it, or its groups are so narrow that most products would be with zeros.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -112,7 +112,8 @@ impl DirectConv {
             let looks_ahead = self.plan.looks_ahead(image, planes);
             for number in panels {
                 let panel = &self.weights.panels[number];
-                // SAFETY: by the caller's promise; no other task has this panel and these units.
+                // SAFETY: the caller promises views of the geometry given to `new`; no other task has this panel and
+                // these units.
                 unsafe {
                     match &self.pixels {
                         Pixels::Neighbours(pixels) => {
@@ -137,8 +138,8 @@ impl DirectConv {
         lead.for_each(planes * row_chunks * panel_chunks, &task);
     }
 
-    /// The weights of the panel behind number `number`, for the calls from `first` on of so many that share in fetching
-    /// them; none behind the last, or if they are laid out in another way.
+    /// The prefetch of the weights behind panel `number`, for the calls from `first` on of `calls` that share in it;
+    /// none behind the last panel, or if the next panel's weights are laid out in another way.
     fn prefetch(&self, number: usize, calls: usize, first: usize) -> Prefetch {
         let panel = &self.weights.panels[number];
         match self.weights.panels.get(number + 1) {
@@ -157,7 +158,7 @@ impl DirectConv {
     /// Computes some units of an image's rows of `width` pixels for one panel.
     ///
     /// # Safety
-    /// As of `run`, and nobody else uses these pixels of the panel's outputs.
+    /// The conditions of `run` hold, and nobody else uses these pixels of the panel's outputs.
     unsafe fn neighbours(
         &self,
         pixels: &Neighbours,
@@ -169,7 +170,8 @@ impl DirectConv {
         for unit in units {
             let columns = share(width, unit % tiles, tiles);
             let at = (image, unit / tiles, columns);
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises views of this geometry, and these pixels of the panel's outputs to this task
+            // alone.
             unsafe { self.tile(pixels, panel, at, views) };
         }
     }
@@ -177,7 +179,7 @@ impl DirectConv {
     /// Computes some calls of an image, or those for the first `pixels` images of a row, for one panel.
     ///
     /// # Safety
-    /// As of `neighbours`.
+    /// The conditions of `neighbours` hold.
     unsafe fn calls(
         &self,
         (calls, kernel): (&Calls, SeriesFn),
@@ -200,10 +202,10 @@ impl DirectConv {
         }
     }
 
-    /// A panel's work from line `input` of the input on, with outputs and residual at the first lines of their planes.
+    /// A panel's tile from line `input` of the input on, with output and residual at the first lines of their planes.
     ///
     /// # Safety
-    /// As of `run`, and there is such a line.
+    /// The conditions of `run` hold, and the input has line `input`.
     #[inline]
     unsafe fn panel(&self, panel: &Panel, image: usize, input: usize, views: Views) -> Tile<'_> {
         let per_block = self.about.store.vectors_per_block();
@@ -231,7 +233,7 @@ impl DirectConv {
     }
 
     /// # Safety
-    /// As of `run`, and nobody else uses these pixels of the output.
+    /// The conditions of `run` hold, and nobody else uses these pixels of the output.
     #[inline]
     unsafe fn tile(
         &self,

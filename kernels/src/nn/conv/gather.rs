@@ -1,13 +1,14 @@
 //! The pixels that a 1×1 convolution with a stride sees, copied side by side.
 //!
-//! Called by the program before such a convolution where that pays: the micro-kernel then reads neighbours, in calls that
-//! go on from row to row, and of the input only the lines that count pass through the cache.
+//! Called by the program before such a convolution where that pays: the micro-kernel then reads neighbours, in calls
+//! that go on from row to row, and of the input only the lines that count pass through the cache.
 
 use crate::nn::layout::line::View;
 use crate::nn::team::Lead;
 
 /// Pixels of the output up to which copying pays. With 28×28 and more it costs as much as it saves; with 14×14 the
-/// convolution is a quarter faster in bfloat16, with 7×7 a third (ResNet-50's downsampling, Intel core with 2 MiB of L2).
+/// convolution is a quarter faster in bfloat16, with 7×7 a third (ResNet-50's downsampling, Intel core with 2 MiB of
+/// L2).
 const MOST_PIXELS: usize = 14 * 14;
 
 /// Distances in rows and columns of the pixels that are copied.

@@ -17,21 +17,21 @@ use crate::nn::micro::tile::KBlock;
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 100_000;
 
-/// Products of a convolution in groups at most, those with zeros included, for each of its own.
+/// Most products that a convolution in groups may make for each one that it needs, those with zeros included.
 const MOST_PRODUCTS: usize = 32;
 
-/// A few neighbouring vectors of outputs.
+/// One or two neighbouring vectors of outputs, and where their inputs and weights begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Panel {
     /// First vector of 16 outputs.
     pub(crate) first: usize,
     /// Vectors of 16 outputs: 1 or 2.
     pub(crate) vectors: usize,
-    /// First block of the input that its groups see, counted in planes.
+    /// First block of the input that the panel's groups see, counted in planes.
     pub(crate) input: usize,
-    /// Blocks of input channels that they see.
+    /// Blocks of input channels that the panel's groups see.
     pub(crate) blocks: usize,
-    /// Lines before its weights.
+    /// Lines before the panel's weights in [`Packed::lines`].
     pub(crate) weights: usize,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Panel {
 pub(crate) struct Packed {
     pub(crate) panels: Vec<Panel>,
     pub(crate) lines: Lines,
-    /// One line a vector of outputs.
+    /// The bias, one line for each vector of 16 outputs.
     pub(crate) bias: Box<[Line]>,
     /// Planes of the input of all groups.
     pub(crate) input_blocks: usize,
@@ -156,8 +156,8 @@ impl Packed {
         panel.blocks * window * products
     }
 
-    /// The sum's K-blocks for panels of `vectors`, whose weights lie in the order of the blocks, from where each begins in
-    /// the input: lines from `Tile::a`. The low halves of `Store::Split` lie `plane` lines further.
+    /// The sum's K-blocks for panels of `vectors`, whose weights lie in the order of the blocks, from where each begins
+    /// in the input: lines from `Tile::a`. The low halves of `Store::Split` lie `plane` lines further.
     pub(crate) fn sum(
         &self,
         starts: impl Iterator<Item = u32>,
@@ -200,11 +200,12 @@ impl Span {
     }
 }
 
-/// All outputs, as many together as the kernel takes, unless they would see more than any of them alone.
+/// All outputs in spans of as many vectors as the kernel takes, but none that sees more blocks of the input than some
+/// block of outputs does alone.
 fn spans(kernel: MicroKernels, shape: ConvShape) -> Vec<Span> {
     let lanes = kernel.arithmetic.lanes();
     let [group_inputs, group_outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
-    // What is stored together.
+    // Outputs that are stored together, in one block.
     let unit = kernel.output_lanes();
     let alone = |first: usize| {
         let last = (first + unit).min(shape.outputs) - 1;
@@ -231,7 +232,7 @@ fn spans(kernel: MicroKernels, shape: ConvShape) -> Vec<Span> {
     spans
 }
 
-/// Weights as they come, `[outputs, inputs of a group, window]`.
+/// Weights before packing, `[outputs, inputs of a group, window]`.
 #[derive(Clone, Copy)]
 struct ConvWeights<'a> {
     weights: &'a [f32],
@@ -242,7 +243,7 @@ struct ConvWeights<'a> {
 }
 
 impl ConvWeights<'_> {
-    /// Lines of a panel.
+    /// Lines of a panel's weights.
     fn lines_of(self, panel: &Panel, arithmetic: Arithmetic) -> usize {
         panel.blocks * self.window * 16 * panel.vectors * arithmetic.planes()
     }

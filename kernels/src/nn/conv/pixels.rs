@@ -58,7 +58,7 @@ impl Pixels {
         }))
     }
 
-    /// The parts that tasks consist of, of a plane or of a row of so many images.
+    /// The number of units that tasks consist of: those of a plane, or of a row of `row` images.
     pub(crate) fn units(&self, row: Option<usize>) -> usize {
         match self {
             Pixels::Neighbours(n) => n.rows * row.unwrap_or(n.width).div_ceil(n.max_pixels),

@@ -37,8 +37,8 @@ pub(crate) struct Plan {
     pub(crate) row_chunks: usize,
     /// Parts of the panels of weights.
     pub(crate) panel_chunks: usize,
-    /// Images up to which, but for it, the next panel's weights are fetched while one is multiplied. A line from the
-    /// third-level cache takes as long as the products with it of 8 pixels: at one image layer3 and layer4 wait for
+    /// In batches of fewer images than this, the next panel's weights are fetched while one is multiplied. A line from
+    /// the third-level cache takes as long as the products with it of 8 pixels: at one image layer3 and layer4 wait for
     /// their weights 45% of the time in `f32`, and take a sixth less with this in bfloat16.
     pub(crate) ahead_below: usize,
 }
@@ -92,10 +92,10 @@ impl Plan {
 
     /// Image, part of the panels and part of the rows of a task's number, of `images` images of `row_chunks` parts.
     ///
-    /// An image's tasks go along its rows, all panels for one part after the other, and where rows are cut to have enough
-    /// tasks, the parts are an even number: so of two threads, each of which begins with half of the tasks, one mostly has
-    /// the upper rows in layer after layer, and reads what it wrote itself (layer2 of one image on two threads: a tenth
-    /// less time in bfloat16).
+    /// An image's tasks go along its rows, all panels for one part after the other, and where rows are cut to have
+    /// enough tasks, the parts are an even number: so of two threads, each of which begins with half of the tasks, one
+    /// mostly has the upper rows in layer after layer, and reads what it wrote itself (layer2 of one image on two
+    /// threads: a tenth less time in bfloat16).
     pub(crate) fn task(&self, number: usize, images: usize, row_chunks: usize) -> [usize; 3] {
         match self.order {
             Order::ImageByImage => {
@@ -115,8 +115,8 @@ impl Plan {
         }
     }
 
-    /// Whether the next panel's weights are fetched while an image of so many is multiplied: by the first that wants
-    /// them.
+    /// Whether the next panel's weights are fetched while image `image` of `images` is multiplied: only with the first
+    /// image.
     pub(crate) fn looks_ahead(&self, image: usize, images: usize) -> bool {
         image == 0 && images < self.ahead_below
     }
@@ -143,8 +143,8 @@ impl fmt::Display for Plan {
 }
 
 /// Bytes of a chunk of Winograd's tiles, transformed inputs and sums: what stays in the cache beside the weights of a
-/// position. With 1 MiB of L2, twice as much is 10% slower with 64 channels and the same with more; with 2 MiB, a quarter
-/// to a whole MiB are the same within 1.5%.
+/// position. With 1 MiB of L2, twice as much is 10% slower with 64 channels and the same with more; with 2 MiB, a
+/// quarter to a whole MiB are the same within 1.5%.
 pub(crate) fn winograd_chunk_bytes(arithmetic: Arithmetic) -> usize {
     (arithmetic.caches().l2 / 2).min(512 << 10)
 }

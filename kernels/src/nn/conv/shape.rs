@@ -31,7 +31,7 @@ pub(crate) struct ConvUse {
     pub(crate) residual: Option<Plane>,
     /// Whether negative results become zero.
     pub(crate) relu: bool,
-    /// Then those above it become it.
+    /// Upper bound of the results, infinity for none; of no meaning without `relu`.
     pub(crate) most: f32,
     /// How the output is stored.
     pub(crate) store: Store,
@@ -51,7 +51,7 @@ impl ConvUse {
             - left
     }
 
-    /// The same with each plane as a single row, if the pixels of one are neighbours from row to row in all of them.
+    /// A 1×1 convolution of stride 1 with each plane as a single row, if no plane has a border; others as they are.
     pub(crate) fn flat(self, shape: ConvShape) -> ConvUse {
         let planes = [Some(self.input), Some(self.output), self.residual];
         if shape.kernel != [1, 1]

@@ -1,7 +1,7 @@
 //! The 8-bit micro-kernel with tiles: up to 32 pixels times 32 outputs in four accumulators.
 //!
-//! As that for bfloat16, [`crate::nn::micro::amx`], with quads of bytes in place of pairs; a function computes all calls of
-//! a panel that a task has, so that the panel's weights behind this one can be fetched meanwhile.
+//! As that for bfloat16, [`crate::nn::micro::amx`], with quads of bytes in place of pairs; a function computes all
+//! calls of a panel that a task has, so that the panel's weights behind this one can be fetched meanwhile.
 
 use core::arch::x86_64::{__m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_si512};
 use std::mem::MaybeUninit;
@@ -13,7 +13,7 @@ use crate::nn::micro::amx::Hardware;
 use crate::nn::micro::amx::Tiles;
 use crate::nn::micro::series::{Call, GROUP, Groups, Segment};
 
-/// Bytes of the lines of both vectors.
+/// Bytes from one row of weights or sums to the next: the lines of both vectors.
 const PAIR: usize = 2 * size_of::<Line>();
 
 /// Some of the calls of a plane, or of a row of images, for one panel.
@@ -21,7 +21,7 @@ const PAIR: usize = 2 * size_of::<Line>();
 pub(crate) struct Series<'a> {
     pub(crate) groups: Groups,
     pub(crate) calls: &'a [Call],
-    /// Those of the calls.
+    /// The segments that the calls refer to by number.
     pub(crate) segments: &'a [Segment],
     /// The number of the first call among those of the plane.
     pub(crate) first: usize,
@@ -32,12 +32,12 @@ pub(crate) struct Series<'a> {
 /// The micro-kernel for a series of calls.
 ///
 /// # Safety
-/// As of [`TileFn`](super::tile::TileFn), with `Target::a` and the others at the planes' first lines; the CPU has AMX
-/// for bytes and AVX-512 F, BW and VL, and no other code uses tiles on this thread until
+/// The conditions of [`TileFn`](super::tile::TileFn) hold, with `Target::a` and the others at the planes' first lines;
+/// the CPU has AMX for bytes and AVX-512 F, BW and VL, and no other code uses tiles on this thread until
 /// [`release`](crate::nn::micro::amx::release), which the caller calls at the end.
 pub(crate) type SeriesFn = unsafe fn(&Panel<'_>, Target, &Series<'_>);
 
-/// The kernel that stores so.
+/// The kernel that stores results of this kind.
 pub(crate) fn kernel(kind: Kind) -> SeriesFn {
     match kind {
         Kind::Plain => on_hardware::<PLAIN>,
@@ -48,14 +48,14 @@ pub(crate) fn kernel(kind: Kind) -> SeriesFn {
 }
 
 /// # Safety
-/// As of [`SeriesFn`].
+/// The conditions of [`SeriesFn`] hold.
 unsafe fn on_hardware<const KIND: u8>(panel: &Panel<'_>, at: Target, series: &Series<'_>) {
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller promises the conditions of `SeriesFn`, which are those of `run` on the CPU's tiles.
     unsafe { run::<Hardware, KIND>(&mut Hardware, panel, at, series) }
 }
 
 /// # Safety
-/// As of [`SeriesFn`], apart from the tiles if they are a model's.
+/// The conditions of [`SeriesFn`] hold, apart from the tiles if they are a model's.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(crate) unsafe fn run<T: Tiles, const KIND: u8>(
     tiles: &mut T,
@@ -73,7 +73,7 @@ pub(crate) unsafe fn run<T: Tiles, const KIND: u8>(
         if !second && segments.iter().all(|segment| left(segment).pixels == 0) {
             continue;
         }
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises each call's input, and its segments' pixels of the output.
         unsafe {
             let a = at.a.add(call.input as usize);
             let of = (a, series.groups, (series.first + number) * panel.ahead);
@@ -89,7 +89,7 @@ pub(crate) unsafe fn run<T: Tiles, const KIND: u8>(
 /// One call in `GROUPS` groups of pixels.
 ///
 /// # Safety
-/// As of [`run`]: no segment is beyond the groups.
+/// The conditions of [`run`] hold, and no segment is beyond the groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn one<T: Tiles, const GROUPS: usize, const KIND: u8>(
@@ -120,7 +120,7 @@ unsafe fn one<T: Tiles, const GROUPS: usize, const KIND: u8>(
         }
         if pixels % 2 == 1 {
             let p = pixels - 1;
-            // SAFETY: as above.
+            // SAFETY: `multiply` wrote two lines for the last row too.
             unsafe { ending.one::<KIND>([out + p, residual + p], of_pixel(sums, row + p)) };
         }
     }
@@ -131,7 +131,7 @@ unsafe fn one<T: Tiles, const GROUPS: usize, const KIND: u8>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn of_pixel(sums: *const Line, row: usize) -> [__m512i; 2] {
-    // SAFETY: by the caller's promise; lines are aligned.
+    // SAFETY: the caller promises the row's two lines; lines are aligned.
     unsafe {
         let line = sums.add(2 * row);
         [
@@ -144,7 +144,7 @@ unsafe fn of_pixel(sums: *const Line, row: usize) -> [__m512i; 2] {
 /// The sums of all rows, `[row][vector]`, the second group's from row 16 on.
 ///
 /// # Safety
-/// As of [`one`]; `sums` has as many lines.
+/// The conditions of [`one`] hold; `sums` has two lines for each row of `GROUPS` groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn multiply<T: Tiles, const GROUPS: usize>(

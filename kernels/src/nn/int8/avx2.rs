@@ -14,7 +14,8 @@ use crate::nn::layout::line::Line;
 /// The most pixels of one call: twelve registers of sums, two of weights, one of the input.
 pub(crate) const VNNI_PIXELS: usize = 6;
 
-/// The same on weights in pairs: ten of sums, two of weights, one each of the input, of its order, of products and of ones.
+/// The most pixels of one call on weights in pairs: ten registers of sums, two of weights, one each of the input, of
+/// its order, of products and of ones.
 pub(crate) const PAIRED_PIXELS: usize = 5;
 
 /// The kernels for 1, 2, … pixels, which want AVX2, FMA and AVX-VNNI.
@@ -43,7 +44,7 @@ pub(crate) fn paired_kernels(kind: Kind) -> [TileFn; PAIRED_PIXELS] {
     }
 }
 
-/// Half a line of weights or numbers.
+/// Loads half a line of weights or numbers, 32 bytes.
 ///
 /// # Safety
 /// `line` is there.
@@ -54,14 +55,14 @@ pub(crate) unsafe fn load(line: *const Line, half: usize) -> __m256i {
     unsafe { _mm256_load_si256(line.cast::<__m256i>().add(half)) }
 }
 
-/// The same as `f32`.
+/// Loads half a line as eight `f32`.
 ///
 /// # Safety
 /// `line` is there.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn load_ps(line: *const Line, half: usize) -> __m256 {
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises a line at `line`.
     _mm256_castsi256_ps(unsafe { load(line, half) })
 }
 
@@ -78,7 +79,7 @@ pub(crate) unsafe fn finish<const KIND: u8>(
     p: usize,
     sums: [__m256i; 2],
 ) {
-    // SAFETY: two lines by the caller's promise.
+    // SAFETY: the caller promises the panel's two lines of factors.
     let factor = unsafe {
         [
             load_ps(panel.factor, half),
@@ -98,7 +99,7 @@ pub(crate) unsafe fn finish<const KIND: u8>(
             *value = _mm256_max_ps(*value, _mm256_set1_ps(lowest));
             *value = _mm256_min_ps(*value, _mm256_set1_ps(highest));
         }
-        // SAFETY: as above, in halves of lines.
+        // SAFETY: the caller promises the pixel's two lines of `f32`, of which these are halves.
         unsafe {
             _mm256_store_ps(to.cast::<f32>().add(8 * half), values[0]);
             let to = to.add(at.out_stride).cast::<f32>();
@@ -110,7 +111,7 @@ pub(crate) unsafe fn finish<const KIND: u8>(
     if (KIND == RESIDUAL || KIND == SUM)
         && let Some(residual) = &finish.residual
     {
-        // SAFETY: 16 bytes by the caller's promise.
+        // SAFETY: the caller promises the pixel's 32 bytes of the residual, of which these are half.
         let bytes = unsafe {
             let from = at.residual.add(p * size_of::<Line>() + 16 * half);
             _mm_load_si128(from.cast())
@@ -142,7 +143,7 @@ pub(crate) unsafe fn finish<const KIND: u8>(
     unsafe { _mm_store_si128(to.add(16 * half).cast(), _mm256_castsi256_si128(bytes)) };
 }
 
-/// A sum, rounded and bounded, and what is added to it.
+/// Rounds and bounds `sum × factor` as `own` says, and adds `added`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn rounded(sum: __m256, factor: __m256, own: &Own, added: __m256) -> __m256 {
@@ -154,7 +155,7 @@ pub(crate) fn rounded(sum: __m256, factor: __m256, own: &Own, added: __m256) -> 
 }
 
 /// # Safety
-/// As of [`TileFn`].
+/// The conditions of [`TileFn`] hold.
 #[target_feature(enable = "avx2,fma,avxvnni")]
 unsafe fn vnni_tile<const PIXELS: usize, const KIND: u8>(
     panel: &Panel<'_>,
@@ -162,7 +163,7 @@ unsafe fn vnni_tile<const PIXELS: usize, const KIND: u8>(
     stride: usize,
 ) {
     let half = panel.half;
-    // SAFETY: two lines.
+    // SAFETY: the caller promises the panel's two lines that sums begin with.
     let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
     let mut sums = [offset; PIXELS];
     let mut b = panel.b;
@@ -180,15 +181,15 @@ unsafe fn vnni_tile<const PIXELS: usize, const KIND: u8>(
                 sums[1] = _mm256_dpbusd_avx_epi32(sums[1], quad, weights[1]);
             }
         }
-        // SAFETY: the next block's, or the end.
+        // SAFETY: the weights of the next block, or the end of the panel's.
         b = unsafe { b.add(BLOCK_LINES) };
     }
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises all that panel and target point to, for `PIXELS` pixels.
     unsafe { finish_all::<PIXELS, KIND>(panel, at, sums) };
 }
 
 /// # Safety
-/// As of [`TileFn`]; the weights are in pairs.
+/// The conditions of [`TileFn`] hold; the weights are in pairs.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn paired_tile<const PIXELS: usize, const KIND: u8>(
     panel: &Panel<'_>,
@@ -201,10 +202,10 @@ unsafe fn paired_tile<const PIXELS: usize, const KIND: u8>(
         shuffled,
         b,
     } = panel.halves[half];
-    // SAFETY: two lines.
+    // SAFETY: the caller promises the panel's two lines that sums begin with.
     let offset = unsafe { [load(panel.offset, half), load(panel.offset.add(1), half)] };
     let mut sums = [offset; PIXELS];
-    // SAFETY: the steps' weights are there by the caller's promise, as their bytes and all that is finished.
+    // SAFETY: the caller promises the steps' weights, the bytes that they read, and the output.
     unsafe {
         add_steps::<PIXELS, false>(&mut sums, neighbours, b, (at.a, stride));
         add_steps::<PIXELS, true>(&mut sums, shuffled, b.add(neighbours.len()), (at.a, stride));
@@ -230,7 +231,7 @@ unsafe fn add_steps<const PIXELS: usize, const SHUFFLED: bool>(
         // SAFETY: the step's weights, and what it reads of the first pixel.
         let (weights, a) = unsafe { ([load(b, 0), load(b, 1)], a.add(step.a as usize)) };
         for (p, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: what it reads of this pixel.
+            // SAFETY: what the step reads of this pixel.
             let quad = unsafe {
                 let a = a.add(p * stride);
                 match SHUFFLED {
@@ -246,7 +247,7 @@ unsafe fn add_steps<const PIXELS: usize, const SHUFFLED: bool>(
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
             }
         }
-        // SAFETY: the next step's, or the end.
+        // SAFETY: the weights of the next step, or the end of the steps'.
         b = unsafe { b.add(1) };
     }
 }
@@ -254,7 +255,7 @@ unsafe fn add_steps<const PIXELS: usize, const SHUFFLED: bool>(
 /// Stores the results of half a panel.
 ///
 /// # Safety
-/// As of [`finish`].
+/// The conditions of [`finish`] hold.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn finish_all<const PIXELS: usize, const KIND: u8>(
@@ -269,7 +270,7 @@ unsafe fn finish_all<const PIXELS: usize, const KIND: u8>(
         ..panel
     };
     for (p, sums) in sums.into_iter().enumerate() {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises all that panel and target point to, for `PIXELS` pixels.
         unsafe { finish::<KIND>(&panel, at, panel.half, p, sums) };
     }
 }

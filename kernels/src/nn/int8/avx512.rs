@@ -28,10 +28,10 @@ pub(crate) fn kernels(kind: Kind) -> [TileFn; MAX_PIXELS] {
 }
 
 /// # Safety
-/// As of [`TileFn`].
+/// The conditions of [`TileFn`] hold.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn tile<const PIXELS: usize, const KIND: u8>(panel: &Panel<'_>, at: Target, stride: usize) {
-    // SAFETY: two lines; lines are aligned.
+    // SAFETY: the caller promises the panel's two lines that sums begin with; lines are aligned.
     let offset = unsafe { [load(panel.offset), load(panel.offset.add(1))] };
     let mut sums = [offset; PIXELS];
     let mut b = panel.b;
@@ -49,19 +49,19 @@ unsafe fn tile<const PIXELS: usize, const KIND: u8>(panel: &Panel<'_>, at: Targe
                 sums[1] = _mm512_dpbusd_epi32(sums[1], quad, weights[1]);
             }
         }
-        // SAFETY: the next block's, or the end.
+        // SAFETY: the weights of the next block, or the end of the panel's.
         b = unsafe { b.add(BLOCK_LINES) };
     }
-    // SAFETY: as above.
+    // SAFETY: the caller promises the panel's lines of factors.
     let ending = unsafe { Ending::new(panel, at) };
     // Written out, for an index that the compiler cannot know would keep the sums in memory.
     macro_rules! finish {
         ($($p:literal)*) => {$(
             if $p + 1 < PIXELS {
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises output and residual for `PIXELS` pixels.
                 unsafe { ending.two::<KIND>([$p, $p], [sums[$p % PIXELS], sums[($p + 1) % PIXELS]]) };
             } else if $p < PIXELS {
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises output and residual for `PIXELS` pixels.
                 unsafe { ending.one::<KIND>([$p, $p], sums[$p % PIXELS]) };
             }
         )*};
@@ -78,11 +78,11 @@ unsafe fn load(line: *const Line) -> __m512i {
     unsafe { _mm512_load_si512(line.cast()) }
 }
 
-/// What happens to sums, in registers.
+/// The epilogue: what sums are multiplied by, bounded by and added to, in registers.
 pub(crate) struct Ending {
     at: Target,
     factor: [__m512; 2],
-    /// Whether zero is another byte than 0.
+    /// Whether the output's zero is another byte than 0.
     is_shifted: bool,
     zero: __m512i,
     low: __m512i,
@@ -103,7 +103,7 @@ impl Ending {
         let zero = _mm512_setzero_ps();
         let mut ending = Ending {
             at,
-            // SAFETY: two lines by the caller's promise; lines are aligned.
+            // SAFETY: the caller promises the panel's two lines of factors; lines are aligned.
             factor: unsafe {
                 [
                     _mm512_load_ps(panel.factor.cast()),
@@ -131,7 +131,8 @@ impl Ending {
         ending
     }
 
-    /// Stores the sums of two neighbouring pixels, so many lines from the first of the output and of the residual.
+    /// Stores the sums of two neighbouring pixels, `out` lines from the output's first and `residual` from the
+    /// residual's.
     ///
     /// # Safety
     /// All that the target points to is there for those pixels, and nobody else uses the output.
@@ -143,14 +144,14 @@ impl Ending {
         [first, second]: [[__m512i; 2]; 2],
     ) {
         if KIND == FLOAT {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises the output's lines of both pixels.
             unsafe {
                 self.float(out, first);
                 self.float(out + 1, second);
             }
             return;
         }
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the residual's bytes of both pixels.
         let words = unsafe {
             [
                 self.words::<KIND>(residual, first),
@@ -161,7 +162,7 @@ impl Ending {
         let bytes = _mm512_packus_epi16(words[0], words[1]);
         let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
         let bytes = _mm512_permutexvar_epi64(order, bytes);
-        // SAFETY: by the caller's promise; 32 bytes of either pixel, in halves of lines.
+        // SAFETY: the caller promises 32 bytes of either pixel of the output, in halves of lines.
         unsafe {
             let to = self.at.out.add(out * size_of::<Line>());
             _mm256_store_si256(to.cast(), _mm512_castsi512_si256(bytes));
@@ -170,10 +171,10 @@ impl Ending {
         }
     }
 
-    /// The same for one pixel.
+    /// Stores the sums of one pixel, `out` lines from the output's first and `residual` from the residual's.
     ///
     /// # Safety
-    /// As of [`Ending::two`].
+    /// The conditions of [`Ending::two`] hold.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub(crate) unsafe fn one<const KIND: u8>(
@@ -182,19 +183,19 @@ impl Ending {
         sums: [__m512i; 2],
     ) {
         if KIND == FLOAT {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises the output's lines of the pixel.
             unsafe { self.float(out, sums) };
             return;
         }
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the residual's bytes of the pixel.
         let words = unsafe { self.words::<KIND>(residual, sums) };
         let bytes = _mm512_cvtusepi16_epi8(_mm512_max_epi16(words, self.low));
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises 32 bytes of the output for the pixel, half of a line.
         unsafe { _mm256_store_si256(self.at.out.add(out * size_of::<Line>()).cast(), bytes) };
     }
 
     /// # Safety
-    /// As of [`Ending::two`].
+    /// The conditions of [`Ending::two`] hold.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn float(&self, out: usize, sums: [__m512i; 2]) {
@@ -202,7 +203,7 @@ impl Ending {
             self.bounded(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[0]), self.factor[0])),
             self.bounded(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[1]), self.factor[1])),
         ];
-        // SAFETY: by the caller's promise; lines are aligned.
+        // SAFETY: the caller promises the pixel's two lines of `f32`; lines are aligned.
         unsafe {
             let to = self.at.out.add(out * size_of::<Line>());
             _mm512_store_ps(to.cast(), values[0]);
@@ -210,16 +211,16 @@ impl Ending {
         }
     }
 
-    /// The results of one pixel as words, not yet bounded by 255, nor by 0 if that is zero.
+    /// The results of one pixel as words, not yet bounded by 255, nor by 0 where that is the output's zero.
     ///
     /// # Safety
-    /// As of [`Ending::two`].
+    /// The conditions of [`Ending::two`] hold.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn words<const KIND: u8>(&self, residual: usize, sums: [__m512i; 2]) -> __m512i {
         let sums = [_mm512_cvtepi32_ps(sums[0]), _mm512_cvtepi32_ps(sums[1])];
         let values = if KIND == RESIDUAL || KIND == SUM {
-            // SAFETY: 32 bytes by the caller's promise, in halves of lines.
+            // SAFETY: the caller promises the pixel's 32 bytes of the residual, half of a line.
             let bytes = unsafe {
                 _mm256_load_si256(self.at.residual.add(residual * size_of::<Line>()).cast())
             };
@@ -237,7 +238,7 @@ impl Ending {
         };
         let words =
             _mm512_packs_epi32(_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1]));
-        // Where zero is 0, negative words become it when they are narrowed.
+        // Where the output's zero is 0, negative words become 0 when they are narrowed.
         match self.is_shifted {
             true => _mm512_max_epi16(_mm512_adds_epi16(words, self.zero), self.low),
             false => words,

@@ -22,9 +22,9 @@ const MAX_FETCHING: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Conv {
     weights: Packed,
-    /// Panels that are computed.
+    /// Panels to compute: where bytes are stored, not those beyond the last output.
     panels: usize,
-    /// The sum of each panel; a single one where all read all channels.
+    /// The K-blocks of each panel's sum; a single list where all panels read all channels.
     sums: Vec<Vec<KBlock>>,
     about: ConvUse,
     finish: Finish,
@@ -70,14 +70,14 @@ impl Conv {
             input,
             weights: weights.bytes(),
             units: pixels.units(None),
-            // Of whole lines of outputs, so that no two threads write into one.
+            // Counted in whole lines of outputs, two panels each, so that no two threads write into one.
             panels: weights.panels / 2,
         };
         Ok(Conv {
             panels: match source.kind {
                 // Numbers beyond the last output may meet a weight of zero, which makes no zero of a NaN.
                 Kind::Float => weights.panels,
-                // Bytes there may be anything.
+                // Bytes beyond the last output may be anything.
                 Kind::Plain | Kind::Residual | Kind::Sum => shape.outputs.div_ceil(PANEL),
             },
             plan: Plan::new(arithmetic, size),
@@ -149,7 +149,7 @@ impl Conv {
     /// Where half a block of outputs of an image is computed from and stored, at the planes' first lines.
     ///
     /// # Safety
-    /// As of `run`.
+    /// The conditions of `run` hold.
     unsafe fn target(
         &self,
         image: usize,
@@ -163,7 +163,7 @@ impl Conv {
             match self.kind {
                 Kind::Float => Target {
                     a,
-                    // A block of bytes is four of `f32`; of those beyond the last output there are none.
+                    // A block of 64 outputs is four of `f32`, all of which the output has memory for.
                     out: output.plane_start(image, 4 * block + 2 * half).cast::<u8>(),
                     out_stride: output.plane.lines() * size_of::<Line>(),
                     residual: std::ptr::null(),

@@ -19,8 +19,8 @@ pub(crate) struct Conversion {
 }
 
 impl Conversion {
-    /// Stores `images`, `[images, channels, height, width]`, as lines; channels beyond the last are zeros. The border is
-    /// left alone.
+    /// Stores `images`, `[images, channels, height, width]`, as lines; channels beyond the last are zeros. The border
+    /// is left alone.
     ///
     /// # Panics
     /// If the slice is not whole images, or `output` has too few blocks or columns.
@@ -108,7 +108,7 @@ impl Conversion {
     /// A pixel's line of bytes.
     ///
     /// # Safety
-    /// It is inside of the value.
+    /// The pixel and the block are inside of the value.
     unsafe fn line(
         &self,
         view: View,
@@ -120,7 +120,7 @@ impl Conversion {
             true => [0, 0, image],
             false => [image, row, column],
         };
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises that the line is inside of the value.
         unsafe { view.line(image, block, row, column).cast() }
     }
 }

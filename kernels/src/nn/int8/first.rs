@@ -1,7 +1,8 @@
 //! The first convolution: from an image's numbers or bytes of few channels, as they come.
 //!
-//! Called by the program's steps instead of a conversion of the input and a convolution. Each task quantizes some rows of the image with
-//! its channels interleaved, so that a kernel row is one run of bytes: a block of the sum, read where it lies.
+//! Called by the program's steps instead of a conversion of the input and a convolution. Each task quantizes some rows
+//! of the image, with its channels interleaved, so that a kernel row is one run of bytes: a block of the sum, read
+//! where it lies.
 
 use std::ops::Range;
 
@@ -34,19 +35,19 @@ const REACH: usize = 64;
 pub(crate) struct FirstConv {
     vectorized: Vectorized,
     weights: Packed,
-    /// The sum, which is all panels'.
+    /// The K-blocks of the sum, a single list for all panels.
     sums: Vec<Vec<KBlock>>,
     shape: ConvShape,
     about: ConvUse,
     quantization: Quantization,
     finish: Finish,
-    /// The pixels of one row.
+    /// The pixels of one row of the output, and the kernels that compute them.
     pixels: Pixels,
-    /// What each channel's byte is stored as, where images may be bytes.
+    /// By channel, what each byte of an image is stored as; none if images may not be bytes.
     tables: Option<Box<[[u8; 256]; 3]>>,
 }
 
-/// A kernel row a block, its columns with their channels side by side.
+/// The order of weights in which each kernel row is a block, its columns with their channels side by side.
 struct ByRows {
     channels: usize,
     kernel: [usize; 2],
@@ -149,7 +150,7 @@ impl FirstConv {
         (self.columns() * self.shape.inputs + REACH).next_multiple_of(64)
     }
 
-    /// Rows of the image under so many of the output.
+    /// Rows of the image under `rows` rows of the output.
     fn band_rows(&self, rows: usize) -> usize {
         (rows - 1) * self.shape.stride[0] + self.shape.kernel[0]
     }
@@ -158,7 +159,7 @@ impl FirstConv {
         self.band_rows(ROWS) * self.pitch() / size_of::<Line>()
     }
 
-    /// Lines of scratch memory that `run` uses for so many threads.
+    /// Lines of scratch memory that `run` uses for `threads` threads.
     pub(crate) fn scratch_lines(&self, threads: usize) -> usize {
         threads * self.slot_lines()
     }
@@ -166,7 +167,7 @@ impl FirstConv {
     /// Computes some images.
     ///
     /// # Panics
-    /// If they are not whole, or of bytes and those are not taken.
+    /// If `images` is not whole images, or is bytes where `takes_bytes` is false.
     ///
     /// # Safety
     /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
@@ -201,14 +202,14 @@ impl FirstConv {
             });
             for row in rows.clone() {
                 let within = (row - rows.start) * self.shape.stride[0] * self.pitch();
-                // SAFETY: by the caller's promise; no other task has these rows.
+                // SAFETY: the caller promises an output of the geometry given to `new`; no other task has these rows.
                 unsafe { self.row(&memory[within..], n, row, output) };
             }
         });
     }
 
     /// # Safety
-    /// As of `run`, and nobody else uses this row of the output.
+    /// The conditions of `run` hold, and nobody else uses this row of the output.
     unsafe fn row(&self, band: &[u8], image: usize, row: usize, output: View) {
         let part = Part {
             units: 0..self.pixels.units(None),
@@ -283,7 +284,7 @@ impl Task for Interleave<'_> {
                                 *byte = first.quantization.quantize(*value);
                             }
                         }
-                        // A number that the compiler knows makes one loop of stores of it.
+                        // With a number of channels that the compiler knows, interleaving is one loop of stores.
                         match channels {
                             3 => interleave::<3>(&bytes, to),
                             1 => interleave::<1>(&bytes, to),

@@ -1,4 +1,4 @@
-//! What a convolution of bytes is said in when a program is built, and what becomes of its sums.
+//! The description of a convolution of bytes that a builder takes, and what becomes of its sums.
 //!
 //! Given to the builder by whoever makes a program; checked here, before anything is packed.
 
@@ -16,18 +16,18 @@ pub struct Int8Conv<'a> {
     pub groups: usize,
     /// Output channels.
     pub outputs: usize,
-    /// `[outputs, inputs / groups, height, width]`, each times its output's scale.
+    /// `[outputs, inputs / groups, height, width]`; a weight means its byte times its output channel's scale.
     pub weights: &'a [i8],
-    /// One an output channel.
+    /// The scale of the weights, one for each output channel.
     pub scales: &'a [f32],
-    /// One an output channel, in steps of the input's scale times the weights'.
+    /// The bias, one for each output channel, in steps of the input's scale times the weights'.
     pub bias: &'a [i32],
-    /// A value that is added, if one is.
+    /// The value to add, if there is one.
     pub residual: Option<Int8Residual>,
     /// Whether negative results become zero, in the end.
     pub relu: bool,
-    /// Then those above it become it, where the output is stored as `f32`; infinity for no bound. Bytes end where their
-    /// range does.
+    /// Upper bound of the results with `relu`, where the output is stored as `f32`; infinity for none. Bytes are
+    /// bounded by their range.
     pub most: f32,
     /// What the output's bytes mean; none stores it as `f32`: for what leaves the network.
     pub output: Option<Quantization>,
@@ -38,17 +38,17 @@ pub struct Int8Conv<'a> {
 /// A value of the output's shape that a convolution adds to its own output.
 #[derive(Debug, Clone, Copy)]
 pub struct Int8Residual {
-    /// What is added.
+    /// The value to add.
     pub value: Value,
-    /// What the convolution's own output is stored as, and read again, before; none adds it as it is, so that what is
-    /// stored is rounded once.
+    /// What the convolution's own output is rounded to before the value is added, as if it were stored and read again;
+    /// none adds to it as it is, so that only the result is rounded.
     pub own: Option<Int8Own>,
 }
 
 /// A convolution's own output before a value is added to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Int8Own {
-    /// What its bytes mean.
+    /// What bytes of the convolution's own output mean.
     pub quantization: Quantization,
     /// Whether negative values become zero.
     pub relu: bool,
@@ -82,7 +82,8 @@ impl Int8Conv<'_> {
         }
     }
 
-    /// How sums of products with bytes of `input` are stored, what is done with them, and what they are multiplied by.
+    /// For sums of products with bytes of `input`: how they are stored, their epilogue, and each output channel's
+    /// factor.
     pub(crate) fn finish(
         &self,
         input: Quantization,

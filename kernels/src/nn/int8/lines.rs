@@ -1,7 +1,8 @@
 //! Values of bytes as lines of `f32` and back: where a network has layers on numbers between those on bytes.
 //!
 //! Called by the program's steps. A line of 64 bytes is four lines of 16 numbers, each of a plane of its own; tasks are
-//! some rows of a block of bytes. Nothing is said of channels beyond the last: what reads them has weights of zero there.
+//! some rows of a block of bytes. Channels beyond the last may hold anything: what reads them has weights of zero
+//! there.
 
 use super::requantize::Quantization;
 use crate::nn::layout::line::{Line, View};
@@ -14,7 +15,7 @@ const ROWS: usize = 14;
 /// Lines of numbers for a line of bytes.
 const PARTS: usize = 4;
 
-/// One value in both forms; the same pixels, borders as each has them.
+/// A conversion between a value's bytes and its numbers: the same pixels, with a border of its own in each form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LineConversion {
     pub(crate) vectorized: Vectorized,
@@ -25,11 +26,11 @@ pub(crate) struct LineConversion {
 }
 
 impl LineConversion {
-    /// Numbers for bytes, but for the border.
+    /// Converts bytes to numbers, but for the border.
     ///
     /// # Safety
-    /// Both views hold `images` images of the same size and channels, `input` of bytes and `output` of `f32`; nobody else
-    /// uses the output or writes the input; they do not overlap.
+    /// Both views hold `images` images of the same size and channels, `input` of bytes and `output` of `f32`; nobody
+    /// else uses the output or writes the input; they do not overlap.
     pub(crate) unsafe fn dequantize(
         &self,
         lead: &Lead<'_>,
@@ -64,11 +65,11 @@ impl LineConversion {
         });
     }
 
-    /// Bytes for numbers, but for the border.
+    /// Converts numbers to bytes, but for the border.
     ///
     /// # Safety
-    /// Both views hold `images` images of the same size and channels, `input` of `f32` and `output` of bytes; nobody else
-    /// uses the output or writes the input; they do not overlap.
+    /// Both views hold `images` images of the same size and channels, `input` of `f32` and `output` of bytes; nobody
+    /// else uses the output or writes the input; they do not overlap.
     pub(crate) unsafe fn quantize(
         &self,
         lead: &Lead<'_>,
@@ -137,7 +138,7 @@ fn for_each_row(
 struct Dequantize<'a> {
     quantization: Quantization,
     from: &'a [[u8; 64]],
-    /// Which 16 of the 64.
+    /// Which 16 of a line's 64 channels, 0 to 3.
     part: usize,
     to: &'a mut [[f32; 16]],
 }
@@ -156,9 +157,9 @@ impl Task for Dequantize<'_> {
 
 struct Quantize<'a> {
     quantization: Quantization,
-    /// Empty where there are no such channels.
+    /// Lines of numbers; empty where the value has no such channels.
     from: &'a [[f32; 16]],
-    /// Which 16 of the 64.
+    /// Which 16 of a line's 64 channels, 0 to 3.
     part: usize,
     to: &'a mut [[u8; 64]],
 }

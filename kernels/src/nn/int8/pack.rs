@@ -1,7 +1,7 @@
 //! 8-bit weights in the order in which the micro-kernels read them, and what the sums begin with.
 //!
-//! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors, or
-//! are in [pairs](super::pairs).
+//! A panel is 32 outputs; its weights are the blocks of the sum one after the other, each 16 quads times two vectors,
+//! or are in [pairs](super::pairs).
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::vectorize::Vectorized;
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 200_000;
 
-/// Weights as they come, with what belongs to them.
+/// Weights before packing, with the bias, the factors and the input's zero.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuantizedWeights<'a> {
     /// `[outputs, inputs of a group, positions of the window]`.
@@ -25,9 +25,9 @@ pub(crate) struct QuantizedWeights<'a> {
     pub(crate) inputs: usize,
     /// Positions of the window.
     pub(crate) window: usize,
-    /// One an output, added to the sum of products as that is: in steps of the input's scale times the weights'.
+    /// The bias, one for each output, in the steps of the sum of products: the input's scale times the weights'.
     pub(crate) bias: &'a [i32],
-    /// One an output: what sums are multiplied by.
+    /// What sums are multiplied by, one for each output.
     pub(crate) factor: &'a [f32],
     /// The byte of the input that means zero.
     pub(crate) zero: u8,
@@ -46,15 +46,15 @@ pub(crate) trait Order: Sync {
     /// Where an output's channels begin.
     fn start(&self, output: usize) -> Start;
 
-    /// For input channel `channel` of the group that starts there at position `tap` of the window.
+    /// The block and the byte for input channel `channel`, counted from `start.group`, at position `tap` of the window.
     fn position(&self, start: Start, channel: usize, tap: usize) -> (usize, usize);
 
-    /// How many blocks there are.
+    /// The most blocks of any panel's sum.
     fn blocks(&self) -> usize;
 }
 
-/// Blocks of channels, each at all positions of the window: what of a line of 64 the groups of a panel see, with zeros
-/// between what does not belong together.
+/// The order by blocks of channels, each at all positions of the window. A block is what the groups of a panel see of a
+/// line of 64 channels, with weights of zero where an output's group does not see a channel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByChannels {
     /// Input and output channels of a group.
@@ -68,7 +68,7 @@ pub(crate) struct ByChannels {
 }
 
 impl ByChannels {
-    /// The channels that a panel reads; those of the last one behind it.
+    /// The channels that a panel reads; beyond the last output, those of the last group.
     pub(crate) fn channels(&self, panel: usize) -> Range<usize> {
         let [inputs, outputs] = self.group;
         let last = self.outputs - 1;
@@ -77,7 +77,7 @@ impl ByChannels {
         first * inputs / self.align * self.align..(end + 1) * inputs
     }
 
-    /// Those that a panel reads of each line.
+    /// The channels that a panel reads of each line of 64.
     pub(crate) fn of_lines(&self, panel: usize) -> impl Iterator<Item = Range<usize>> {
         let Range { start, end } = self.channels(panel);
         let lines = start / 64..end.div_ceil(64);
@@ -121,12 +121,12 @@ enum Weights {
 /// Weights in panels.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    /// Panels, a whole number of blocks of outputs.
+    /// The number of panels, two for each block of 64 outputs.
     pub(crate) panels: usize,
-    /// Blocks of the sum.
+    /// The most blocks of any panel's sum.
     pub(crate) blocks: usize,
     weights: Weights,
-    /// Two lines a panel.
+    /// What sums begin with and what they are multiplied by, two lines a panel.
     offsets: Box<[Line]>,
     factors: Box<[Line]>,
 }
@@ -152,7 +152,7 @@ impl Packed {
         Ok(packed)
     }
 
-    /// The panels, a part filled on each CPU.
+    /// Packs all panels, a part of them on each CPU.
     fn fill(&self, source: &QuantizedWeights<'_>, order: &impl Order) -> Lines {
         let mut whole = Lines::zeros(self.panels * self.blocks * BLOCK_LINES);
         let threads = threads(source.weights.len());
@@ -246,7 +246,7 @@ pub(super) fn heads(
     Ok([offsets, factors])
 }
 
-/// Threads that pack so many weights.
+/// The number of threads that pack this many weights.
 pub(super) fn threads(weights: usize) -> usize {
     match weights < PARALLEL_WEIGHTS {
         true => 1,
@@ -254,7 +254,7 @@ pub(super) fn threads(weights: usize) -> usize {
     }
 }
 
-/// A panel's sum, of one for each or a single one.
+/// A panel's sum; `sums` has one for each panel, or a single one for all.
 fn sum_of(sums: &[Vec<KBlock>], panel: usize) -> &[KBlock] {
     sums.get(panel).unwrap_or(&sums[0])
 }

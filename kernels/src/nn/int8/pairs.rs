@@ -2,8 +2,8 @@
 //! not fit. Words would be as simple, but it multiplies twice as many bytes as `vpmaddwd` does words.
 //!
 //! So inputs are paired whose weights are small enough together, for all outputs of a step: four neighbours as they lie
-//! where that fits, else any two of 16, which a shuffle puts side by side. One that finds no partner is multiplied alone.
-//! What multiplies zeros only is left out. A sum of integers has no order, so it is the same.
+//! where that fits, else any two of 16, which a shuffle puts side by side. An input that finds no partner is multiplied
+//! alone; one whose weights are all zero is left out. A sum of integers has no order, so the result is the same.
 
 use super::tile::{BLOCK_LINES, KBlock};
 use crate::nn::arena::memory::Lines;
@@ -16,7 +16,7 @@ const MOST: i16 = 128;
 /// Bytes of the input that a step chooses from.
 const WINDOW: usize = 16;
 
-/// The place of a byte that is none: a shuffle makes it zero.
+/// The index that stands for no byte: a shuffle makes a zero of it.
 const NONE: u8 = 0x80;
 
 /// Four bytes of the input times half a panel.
@@ -32,11 +32,12 @@ pub(crate) struct Step {
 /// The steps of half a panel, and a line of weights for each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Half<'a> {
-    /// Of four neighbours.
+    /// Steps that read four neighbouring bytes.
     pub(crate) neighbours: &'a [Step],
-    /// Of any bytes of a window.
+    /// Steps that read any bytes of a window.
     pub(crate) shuffled: &'a [Step],
-    /// Four weights of 8 outputs of the one vector, then of the other; those of the neighbours first.
+    /// A line for each step, those of the neighbours first: four weights for each of 8 outputs of one vector, then of
+    /// the other.
     pub(crate) b: *const Line,
 }
 
@@ -53,9 +54,9 @@ impl Half<'_> {
 #[derive(Debug)]
 pub(crate) struct PairedWeights {
     steps: Vec<Step>,
-    /// As [`Half::b`] has them.
+    /// The weights of all steps, each as [`Half::b`] says.
     lines: Lines,
-    /// Of each half of each panel: its first step, the first of a window, and the end.
+    /// Of each half of each panel: its first step, its first step over a window, and the end of its steps.
     panels: Vec<[[usize; 3]; 2]>,
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct PairedWeights {
 type Steps = [Vec<(Step, Line)>; 2];
 
 impl PairedWeights {
-    /// Pairs the weights of panels, each with its sum, a part on each of so many threads.
+    /// Pairs the weights of panels, each with its sum, a part on each of `threads` threads.
     pub(crate) fn new<'a>(
         vectorized: Vectorized,
         threads: usize,
@@ -89,7 +90,7 @@ impl PairedWeights {
         let count = parts.iter().flatten().flatten().map(Vec::len).sum();
         let mut all = PairedWeights {
             steps: Vec::with_capacity(count),
-            // One more, for a panel may have none.
+            // One line more than steps, to point at where the last half of a panel has no step.
             lines: Lines::zeros(count + 1),
             panels: Vec::with_capacity(panels.len()),
         };
@@ -110,7 +111,7 @@ impl PairedWeights {
         all
     }
 
-    /// Bytes of weights, and of what they are multiplied with.
+    /// Bytes of weights and of steps.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.lines) + size_of_val(&*self.steps)
     }
@@ -181,9 +182,9 @@ struct Pair<'a>(&'a [Column; WINDOW]);
 /// How the bytes of a window are multiplied.
 #[derive(Debug)]
 struct Pairing {
-    /// Bit by bit the bytes whose four neighbours are multiplied as they lie.
+    /// A bit for each byte that is multiplied as it lies, with its neighbours in fours.
     neighbours: u16,
-    /// The others' pairs.
+    /// Pairs of the other bytes; the second is [`NONE`] for a byte that is multiplied alone.
     pairs: Vec<[u8; 2]>,
 }
 
@@ -233,8 +234,9 @@ impl Task for Pair<'_> {
     }
 }
 
-/// Pairs of those bytes, and those that are alone: each time the one with the fewest possible partners gets the one of
-/// these that has the fewest itself. Of 16 bytes that leaves alone no more than have to be in all but odd cases.
+/// Pairs the bytes in `left`; the second of a pair is [`NONE`] for a byte that stays alone. Each time the byte with the
+/// fewest possible partners gets the partner that has the fewest itself. With 16 bytes this leaves no more alone than
+/// necessary, in all but odd cases.
 #[inline(always)]
 fn matched(mut left: u16, partners: &[u16; WINDOW]) -> Vec<[u8; 2]> {
     let mut pairs = Vec::with_capacity(WINDOW);

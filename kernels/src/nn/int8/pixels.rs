@@ -29,8 +29,8 @@ pub(crate) enum Pixels {
 /// Rows of neighbouring pixels.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    /// Of each row: bytes from the input plane's first line to the first pixel's window; lines from the output's and the
-    /// residual's first to the pixel.
+    /// Of each row: bytes from the input plane's first line to the first pixel's window; lines from the output's and
+    /// the residual's first to the pixel.
     starts: Vec<[usize; 3]>,
     width: usize,
     /// Bytes from one pixel's window to the next.
@@ -40,7 +40,7 @@ pub(crate) struct Rows {
     halves: usize,
 }
 
-/// What of a plane is computed: units, or those for so many images where pixels are images.
+/// The part of a plane to compute: some units, and in `row` the number of images where pixels are images.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) units: Range<usize>,
@@ -48,7 +48,7 @@ pub(crate) struct Part {
 }
 
 impl Pixels {
-    /// None if there is no kernel for this CPU.
+    /// The pixels of a convolution's output. None if there is no kernel for this CPU.
     pub(crate) fn new(
         arithmetic: Arithmetic,
         kind: Kind,
@@ -76,7 +76,7 @@ impl Pixels {
         Some(Pixels::Neighbours(kernels(arithmetic, kind)?, rows))
     }
 
-    /// A row of pixels whose windows are so many bytes apart.
+    /// A row of `width` pixels whose windows are `distance` bytes apart. None if there is no kernel for this CPU.
     pub(crate) fn of_row(
         arithmetic: Arithmetic,
         kind: Kind,
@@ -113,7 +113,7 @@ impl Pixels {
         }
     }
 
-    /// The parts that tasks consist of, of a plane or of a row of so many images.
+    /// The number of units that tasks consist of: those of a plane, or of a row of `row` images.
     pub(crate) fn units(&self, row: Option<usize>) -> usize {
         match self {
             Pixels::Neighbours(kernels, rows) => {
@@ -127,7 +127,8 @@ impl Pixels {
     /// Computes a part for one panel; `at` is at the first lines of the planes.
     ///
     /// # Safety
-    /// As of the kernels; nobody else uses these pixels of the panel's outputs.
+    /// The conditions of the kernels, [`TileFn`] or `SeriesFn`, hold; nobody else uses these pixels of the panel's
+    /// outputs.
     pub(crate) unsafe fn run(&self, panel: &Panel<'_>, at: Target, part: &Part) {
         match self {
             Pixels::Neighbours(kernels, rows) => {
@@ -173,7 +174,7 @@ impl Pixels {
                     first: part.units.start,
                     pixels: part.row.map_or(u32::MAX, |images| images as u32),
                 };
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises the conditions of `SeriesFn`, and these pixels of the output to itself.
                 unsafe { kernel(panel, at, &series) };
             }
         }

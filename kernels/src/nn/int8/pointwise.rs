@@ -74,7 +74,7 @@ struct MaxTask<'a> {
     window: PoolWindow,
     from: &'a [Bytes],
     from_plane: Plane,
-    /// From the first row on.
+    /// The output's lines from the first of `rows` on.
     to: &'a mut [Bytes],
     pitch: usize,
     width: usize,
@@ -185,7 +185,7 @@ impl Task for MeanTask<'_> {
     }
 }
 
-/// Another byte for each: what no convolution took over.
+/// Replaces each byte by a table: a function of single values that no convolution took over.
 #[derive(Debug, Clone)]
 pub(crate) struct Map {
     pub(crate) table: Box<[u8; 256]>,
@@ -224,9 +224,9 @@ impl Map {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Add {
     pub(crate) vectorized: Vectorized,
-    /// The first value.
+    /// How the first value counts, in steps of the output.
     pub(crate) own: Own,
-    /// The second.
+    /// How the second value counts, in steps of the output.
     pub(crate) residual: Residual,
     pub(crate) zero: u8,
     pub(crate) low: u8,

@@ -1,11 +1,11 @@
-//! From exact sums to stored bytes: what every way to compute does to the letter.
+//! From exact sums to stored bytes: the arithmetic that every kernel follows to the bit.
 //!
 //! # Numerics
 //! A sum is an integer, so nothing depends on its order. It is converted to `f32` (to nearest even), multiplied by the
 //! output channel's factor and rounded to an integer (to nearest even; without rounding the product first where a value
 //! is added). A value that is added comes in by one fused multiply-add: rounded again behind a sum that is rounded, or
-//! both together in one. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are dequantized, with
-//! one multiplication in place of three.
+//! both together in one. That is what ONNX's `QuantizeLinear` says of a convolution whose operands are dequantized,
+//! with one multiplication in place of three.
 
 /// 1.5 × 2²³: the distance of numbers there is one, so that an addition of it rounds to an integer, to nearest even. A
 /// number beyond 2²² in size stays one.
@@ -30,7 +30,7 @@ impl Quantization {
     #[must_use]
     pub fn quantize(self, value: f32) -> u8 {
         let steps = value / self.scale;
-        // Beyond what any zero leaves room for.
+        // Bounded to where the byte saturates whatever the zero is.
         let steps = if steps > -256.0 { steps } else { -256.0 };
         let steps = if steps < 256.0 { steps } else { 256.0 };
         let rounded = (steps + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32;
@@ -44,26 +44,27 @@ impl Quantization {
         (i32::from(byte) - i32::from(self.zero)) as f32 * self.scale
     }
 
-    /// Whether its step is one: positive and finite, and neither it nor its inverse a denormal number.
+    /// Whether the scale is valid: positive and finite, and neither it nor its inverse a denormal number.
     #[must_use]
     pub fn is_valid(self) -> bool {
         self.scale.is_normal() && self.scale > 0.0 && self.scale.recip().is_normal()
     }
 }
 
-/// What becomes of a convolution's rounded sums: `clamp(sum + zero, low, 255)`, after the residual; or of those that are
-/// stored as numbers.
+/// What becomes of a convolution's rounded sums: `clamp(sum + zero, low, 255)`, after the residual; or the bounds of
+/// results that are stored as numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Finish {
     /// The output's zero.
     pub(crate) zero: u8,
     /// The least byte: the output's zero where negative results become zero.
     pub(crate) low: u8,
-    /// How a value is added, if one is.
+    /// How a value is added, if there is one.
     pub(crate) residual: Option<Residual>,
-    /// What the sum is rounded to before that; none rounds both together.
+    /// How the sum is rounded and bounded before the value is added; none rounds sum and value together.
     pub(crate) own: Option<Own>,
-    /// Of results that are stored as numbers: whether they are bounded by zero, and then by this from above.
+    /// Upper bound of results that are stored as numbers, which are then bounded by zero from below; none for no
+    /// bounds.
     pub(crate) bound: Option<f32>,
 }
 
@@ -75,7 +76,7 @@ pub(crate) struct Residual {
 }
 
 impl Residual {
-    /// Of a value stored as `value`, to be stored as `output`.
+    /// How a value stored as `value` is added to an output stored as `output`.
     pub(crate) fn new(value: Quantization, output: Quantization) -> Residual {
         let ratio = value.scale / output.scale;
         Residual {
@@ -84,7 +85,7 @@ impl Residual {
         }
     }
 
-    /// The most that it adds.
+    /// A bound on the size of what a byte adds.
     pub(crate) fn most(&self) -> f32 {
         255.0 * self.ratio + self.shift.abs()
     }
@@ -96,8 +97,8 @@ impl Residual {
     }
 }
 
-/// A sum that is rounded and bounded as the convolution's own output would be, before a value is added to it, in steps of
-/// the output: `ratio × clamp(sum, lowest, highest)`.
+/// A sum that is rounded and bounded as the convolution's own output would be, before a value is added to it, in steps
+/// of the output: `ratio × clamp(sum, lowest, highest)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Own {
     pub(crate) lowest: f32,
@@ -106,7 +107,8 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Of a convolution whose output alone would be stored as `own`, behind a ReLU or not, to be stored as `output`.
+    /// For a convolution whose output alone would be stored as `own`, behind a ReLU or not, in an output stored as
+    /// `output`.
     pub(crate) fn new(own: Quantization, relu: bool, output: Quantization) -> Own {
         Own {
             lowest: if relu { 0.0 } else { -f32::from(own.zero) },
@@ -115,12 +117,12 @@ impl Own {
         }
     }
 
-    /// The most that it comes to.
+    /// A bound on the size of the sum in steps of the output.
     pub(crate) fn most(&self) -> f32 {
         255.0 * self.ratio
     }
 
-    /// The sum of both, not rounded yet; `own` is.
+    /// Bounds `own`, which is rounded, and adds `added`; the result is not rounded yet.
     #[inline(always)]
     pub(crate) fn add(&self, own: f32, added: f32) -> f32 {
         own.max(self.lowest)
@@ -231,7 +233,8 @@ mod tests {
         assert_eq!(sum.byte(3, 1.0, Some(9)), 14);
         // The convolution's own output ends at 255: 2 × 155.
         assert_eq!(sum.byte(1000, 1.0, Some(1)), 10 + 78);
-        // 3 × 0.6 = 1.8 of its own steps are 2, and 2 / 2 + 10 / 4 = 3.5 becomes 4; as it is, 0.9 + 2.5 = 3.4 becomes 3.
+        // 3 × 0.6 = 1.8 of its own steps are 2, and 2 / 2 + 10 / 4 = 3.5 becomes 4; as it is, 0.9 + 2.5 = 3.4 becomes
+        // 3.
         assert_eq!(sum.byte(3, 0.6, Some(11)), 10 + 4);
         let once = Finish { own: None, ..sum };
         assert_eq!(once.byte(3, 0.3, Some(11)), 10 + 3);

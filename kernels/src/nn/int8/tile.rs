@@ -17,7 +17,7 @@ pub(crate) const BLOCK_LINES: usize = 32;
 /// What is stored of a panel's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Bytes.
+    /// Bytes, of the rounded sum alone.
     Plain,
     /// Bytes, after a value is added to the rounded sum.
     Residual,
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Float,
 }
 
-/// `Kind` as a constant of functions.
+/// The kinds as constants that kernels are generic over.
 pub(crate) const PLAIN: u8 = Kind::Plain as u8;
 pub(crate) const RESIDUAL: u8 = Kind::Residual as u8;
 pub(crate) const SUM: u8 = Kind::Sum as u8;
@@ -35,8 +35,8 @@ pub(crate) const FLOAT: u8 = Kind::Float as u8;
 
 /// One block of the sum: up to 64 neighbouring bytes of the input, and 32 lines of weights, which follow each other.
 ///
-/// Kernels of weights in [pairs](super::pairs) read 16 bytes at a time, from multiples of 16 on: up to 15 before and behind
-/// a block, in the line that it lies in or, in a band of images, in the bytes that are kept behind it.
+/// Kernels of weights in [pairs](super::pairs) read 16 bytes at a time, from multiples of 16 on: up to 15 before and
+/// behind a block, in the line that it lies in or, in a band of images, in the bytes that are kept behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KBlock {
     /// Bytes from a pixel's first to this block's.
@@ -48,11 +48,11 @@ pub(crate) struct KBlock {
 /// A panel of weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel<'a> {
-    /// Which half a kernel computes that takes a panel in two: lanes 0 to 7 of both vectors, or 8 to 15.
+    /// Which half of the panel a kernel computes that takes it in two: lanes 0 to 7 of both vectors, or 8 to 15.
     pub(crate) half: usize,
-    /// The sum.
+    /// The blocks of the sum.
     pub(crate) k: &'a [KBlock],
-    /// Of weights in [pairs](super::pairs) each half's steps, in place of the sum and its weights.
+    /// The steps of each half where weights are in [pairs](super::pairs), in place of the sum's blocks and `b`.
     pub(crate) halves: [Half<'a>; 2],
     /// Weights, `[block][quad][vector]` lines of 16 outputs times four bytes.
     pub(crate) b: *const Line,
@@ -60,7 +60,7 @@ pub(crate) struct Panel<'a> {
     pub(crate) offset: *const Line,
     /// Two lines of `f32` that sums are multiplied by.
     pub(crate) factor: *const Line,
-    /// What becomes of them.
+    /// How sums become what is stored.
     pub(crate) finish: &'a Finish,
     /// Lines of the weights behind this panel's that each call fetches for each block of its own; zero for none.
     pub(crate) ahead: usize,
@@ -69,18 +69,18 @@ pub(crate) struct Panel<'a> {
 /// Where a call reads and writes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
-    /// The first pixel's first byte.
+    /// The input's byte that [`KBlock::a`] counts from, of the first pixel.
     pub(crate) a: *const u8,
     /// The first pixel's 32 bytes, or its first line of `f32`; pixels are lines apart.
     pub(crate) out: *mut u8,
-    /// Bytes from there to the second line of `f32`.
+    /// Bytes from the first line of `f32` to the second, of the panel's second vector.
     pub(crate) out_stride: usize,
     /// The first pixel's 32 bytes of the value to add, or null.
     pub(crate) residual: *const u8,
 }
 
-/// A micro-kernel for some number of neighbouring pixels, so many bytes apart in the input: all outputs of a panel, or
-/// [half](Panel::half) of them.
+/// A micro-kernel for some number of neighbouring pixels, whose distance in bytes of the input is the last argument:
+/// all outputs of a panel, or [half](Panel::half) of them.
 ///
 /// # Safety
 /// The CPU has its instructions; all that panel and target point to is there, and nobody else uses the output.

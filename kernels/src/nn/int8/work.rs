@@ -51,7 +51,7 @@ pub(crate) struct Site<'a, 'r> {
 }
 
 impl Int8Work {
-    /// The number of the network's input that it reads.
+    /// The number of the network's input that the step reads.
     pub(crate) fn input(&self) -> Option<usize> {
         match self {
             Int8Work::Enter(input, _) | Int8Work::First(input, _) => Some(*input),
@@ -59,7 +59,7 @@ impl Int8Work {
         }
     }
 
-    /// The number of the network's output that it writes.
+    /// The number of the network's output that the step writes.
     pub(crate) fn output(&self) -> Option<usize> {
         match self {
             Int8Work::Leave(output, _) => Some(*output),
@@ -67,7 +67,7 @@ impl Int8Work {
         }
     }
 
-    /// Whether it reads each pixel of a value that it adds just before it writes that pixel's result.
+    /// Whether the step reads each pixel of a value that it adds just before it writes that pixel's result.
     pub(crate) fn convolves(&self) -> bool {
         match self {
             Int8Work::Conv(_) => true,
@@ -77,7 +77,7 @@ impl Int8Work {
         }
     }
 
-    /// Whether it is a layer, with weights.
+    /// Whether the step is a layer with weights.
     pub(crate) fn is_layer(&self) -> bool {
         match self {
             Int8Work::First(..) | Int8Work::Conv(_) | Int8Work::Depthwise(_) => true,
@@ -107,7 +107,7 @@ impl Int8Work {
         }
     }
 
-    /// Whether the step makes lines of numbers of that input.
+    /// Whether the step reads the images of that input as numbers.
     pub(crate) fn wants_numbers(&self, input: usize) -> bool {
         matches!(self, Int8Work::Enter(i, _) if *i == input)
     }
@@ -120,7 +120,7 @@ impl Int8Work {
     /// Runs the step.
     ///
     /// # Panics
-    /// If an input is of bytes that are not taken.
+    /// If the images are bytes where `takes_bytes` is false.
     ///
     /// # Safety
     /// The views are those that the step was made for, as many images as said, used by nobody else meanwhile; the
@@ -135,7 +135,7 @@ impl Int8Work {
         } = site;
         let to = || writes.expect("only what leaves the network writes no value");
         let given = || site.input.expect("it reads an input");
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the views and the scratch memory that the step was made for, to itself.
         unsafe {
             match self {
                 Int8Work::Enter(input, conversion) => {

@@ -7,7 +7,7 @@ use super::line::View;
 /// Writes `byte` around the planes of `count` blocks from `block` on of an image.
 ///
 /// # Safety
-/// They are inside of the value and nobody else uses their borders.
+/// The blocks are inside of the value, and nobody else uses their borders.
 pub(crate) unsafe fn fill_border(view: View, image: usize, block: usize, count: usize, byte: u8) {
     let plane = view.plane;
     for block in block..block + count {

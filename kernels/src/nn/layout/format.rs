@@ -23,7 +23,7 @@ pub(crate) unsafe trait Format<const H: usize> {
     /// The lines are there.
     unsafe fn read(line: *const Line, plane: usize) -> [Lanes; H];
 
-    /// Rounds the numbers to nearest even and stores them there.
+    /// Rounds the numbers to nearest even and stores them where [`Format::read`] reads them.
     ///
     /// # Safety
     /// The lines are there, and nobody else uses them.
@@ -37,7 +37,7 @@ pub(crate) unsafe trait Format<const H: usize> {
         unsafe { Self::read(lines.as_ptr(), plane) }
     }
 
-    /// Rounds the numbers to nearest even and stores them there.
+    /// Rounds the numbers to nearest even and stores them at line `at` of a block, where [`Format::load`] reads them.
     #[inline(always)]
     fn store(block: &mut [Line], plane: usize, at: usize, values: [Lanes; H]) {
         let lines = &mut block[at..=at + (Self::BLOCKS - 1) * plane];
@@ -46,15 +46,15 @@ pub(crate) unsafe trait Format<const H: usize> {
     }
 }
 
-/// `Store::F32`.
+/// The format of `Store::F32`: 16 `f32` a line.
 #[derive(Debug)]
 pub(crate) struct F32;
 
-/// `Store::Bf16`.
+/// The format of `Store::Bf16`: 32 bfloat16 a line.
 #[derive(Debug)]
 pub(crate) struct Bf16;
 
-/// `Store::Split`.
+/// The format of `Store::Split`: 32 rounded values in one plane, their rounded rests in the next.
 #[derive(Debug)]
 pub(crate) struct Split;
 
@@ -69,13 +69,13 @@ unsafe impl Format<1> for F32 {
 
     #[inline(always)]
     unsafe fn read(line: *const Line, _plane: usize) -> [Lanes; 1] {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the line.
         unsafe { [*(*line).f32()] }
     }
 
     #[inline(always)]
     unsafe fn write(line: *mut Line, _plane: usize, [values]: [Lanes; 1]) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the line to itself.
         unsafe { *line = Line::from_f32(values) }
     }
 }
@@ -91,13 +91,13 @@ unsafe impl Format<2> for Bf16 {
 
     #[inline(always)]
     unsafe fn read(line: *const Line, _plane: usize) -> [Lanes; 2] {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the line.
         unpack(unsafe { *line })
     }
 
     #[inline(always)]
     unsafe fn write(line: *mut Line, _plane: usize, values: [Lanes; 2]) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the line to itself.
         unsafe { *line = pack(values) }
     }
 }
@@ -113,7 +113,7 @@ unsafe impl Format<2> for Split {
 
     #[inline(always)]
     unsafe fn read(line: *const Line, plane: usize) -> [Lanes; 2] {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the line in both planes.
         let [high, low] = unsafe { [*line, *line.add(plane)] };
         let (mut values, low) = (unpack(high), unpack(low));
         for (values, low) in values.iter_mut().zip(low) {
@@ -133,7 +133,7 @@ unsafe impl Format<2> for Split {
                 *rest -= high;
             }
         }
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises the line in both planes to itself.
         unsafe {
             *line = high;
             *line.add(plane) = pack(rest);
@@ -141,7 +141,7 @@ unsafe impl Format<2> for Split {
     }
 }
 
-/// The even and the odd ones of 32 bfloat16.
+/// A line of 32 bfloat16 as numbers: those at even places, then those at odd ones.
 #[inline(always)]
 pub(crate) fn unpack(line: Line) -> [Lanes; 2] {
     let mut values = [[0.0; 16]; 2];
@@ -152,7 +152,7 @@ pub(crate) fn unpack(line: Line) -> [Lanes; 2] {
     values
 }
 
-/// The even and the odd ones of 32 numbers as bfloat16.
+/// 32 numbers, those at even places and those at odd ones, as a line of bfloat16.
 #[inline(always)]
 pub(crate) fn pack([even, odd]: [Lanes; 2]) -> Line {
     // Loops, for `from_fn` and `map` are functions that are not inlined when they are large, and then not vectorized.
@@ -179,17 +179,17 @@ impl View {
     /// All lines of `count` blocks of an image, borders included.
     ///
     /// # Safety
-    /// They are inside of the value, and nobody writes to them as long as the slice is used.
+    /// The blocks are inside of the value, and nobody writes to them as long as the slice is used.
     pub(crate) unsafe fn blocks<'a>(self, image: usize, block: usize, count: usize) -> &'a [Line] {
         let (first, lines) = self.extent(image, block, count);
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises that the blocks are inside of the value and nobody writes to them.
         unsafe { std::slice::from_raw_parts(self.start.add(first), lines) }
     }
 
-    /// The same, to write to.
+    /// All lines of `count` blocks of an image, borders included, to write to.
     ///
     /// # Safety
-    /// They are inside of the value, and nobody else uses them as long as the slice is used.
+    /// The blocks are inside of the value, and nobody else uses them as long as the slice is used.
     pub(crate) unsafe fn blocks_mut<'a>(
         self,
         image: usize,
@@ -197,7 +197,7 @@ impl View {
         count: usize,
     ) -> &'a mut [Line] {
         let (first, lines) = self.extent(image, block, count);
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises that the blocks are inside of the value and nobody else uses them.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), lines) }
     }
 
@@ -207,7 +207,7 @@ impl View {
     }
 }
 
-/// Calls a method that is generic over the format with that of a `Store`.
+/// Calls a function that is generic over the format with the format of a `Store`.
 macro_rules! with_format {
     ($store:expr, $call:ident ( $($argument:expr),* $(,)? )) => {
         match $store {

@@ -29,7 +29,7 @@ impl<'a> Input<'a> {
         self.len() == 0
     }
 
-    /// Some of the values.
+    /// The values in `range`.
     pub(crate) fn part(self, range: Range<usize>) -> Input<'a> {
         match self {
             Input::F32(values) => Input::F32(&values[range]),

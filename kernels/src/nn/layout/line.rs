@@ -9,7 +9,7 @@ impl Line {
     /// All zeros, in every store of numbers.
     pub const ZERO: Line = Line([0; 16]);
 
-    /// 16 numbers of single precision.
+    /// A line of 16 numbers of single precision.
     #[inline(always)]
     #[must_use]
     pub const fn from_f32(values: [f32; 16]) -> Line {
@@ -17,36 +17,36 @@ impl Line {
         Line(unsafe { std::mem::transmute::<[f32; 16], [u32; 16]>(values) })
     }
 
-    /// Its bytes as numbers of single precision.
+    /// The line's bytes as numbers of single precision.
     #[inline(always)]
     #[must_use]
     pub const fn f32(&self) -> &[f32; 16] {
-        // SAFETY: as above, and both are aligned alike.
+        // SAFETY: two plain types of 64 bytes, of which every bit pattern is a value; both are aligned alike.
         unsafe { &*(&raw const self.0).cast::<[f32; 16]>() }
     }
 
-    /// The same, to write to.
+    /// The line's bytes as numbers of single precision, to write to.
     #[inline(always)]
     pub fn f32_mut(&mut self) -> &mut [f32; 16] {
-        // SAFETY: as above.
+        // SAFETY: two plain types of 64 bytes, of which every bit pattern is a value; both are aligned alike.
         unsafe { &mut *(&raw mut self.0).cast::<[f32; 16]>() }
     }
 
-    /// 16 words: two bfloat16 or four bytes each, the first in the lowest bits.
+    /// A line of 16 words: two bfloat16 or four bytes each, the first in the lowest bits.
     #[inline(always)]
     #[must_use]
     pub const fn from_words(words: [u32; 16]) -> Line {
         Line(words)
     }
 
-    /// Its bytes as words.
+    /// The line's bytes as words of 32 bits.
     #[inline(always)]
     #[must_use]
     pub const fn words(&self) -> &[u32; 16] {
         &self.0
     }
 
-    /// The same, to write to.
+    /// The line's bytes as words of 32 bits, to write to.
     #[inline(always)]
     pub fn words_mut(&mut self) -> &mut [u32; 16] {
         &mut self.0
@@ -105,9 +105,9 @@ pub(crate) struct View {
     pub(crate) plane: Plane,
 }
 
-// SAFETY: an address alone; each use has its own reason.
+// SAFETY: a plain address; each access through it states why it is sound.
 unsafe impl Send for View {}
-// SAFETY: as above.
+// SAFETY: a plain address; each access through it states why it is sound.
 unsafe impl Sync for View {}
 
 impl View {
@@ -131,7 +131,7 @@ impl View {
         unsafe { self.start.add(lines) }
     }
 
-    /// The address of that line.
+    /// The address of the line of pixel `(row, column)` in a block of an image.
     ///
     /// # Safety
     /// The indices are inside of the value.

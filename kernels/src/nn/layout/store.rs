@@ -7,7 +7,7 @@ pub(crate) enum Store {
     F32,
     /// 32 bfloat16 a line, rounded to nearest even.
     Bf16,
-    /// As two lines of bfloat16: the rounded value, and the rounded rest in the next block.
+    /// Two lines of bfloat16 for 32 channels: the rounded values, and in the next block the rounded rests.
     Split,
     /// 64 bytes a line, which [`Quantization`](crate::nn::Quantization) gives a meaning.
     U8,
@@ -36,7 +36,7 @@ impl Store {
         16 * self.vectors_per_block()
     }
 
-    /// Blocks of planes that so many channels take.
+    /// Planes that `channels` channels take.
     pub(crate) fn blocks(self, channels: usize) -> usize {
         channels.div_ceil(self.lanes()) * self.planes_per_block()
     }

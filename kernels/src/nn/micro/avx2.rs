@@ -16,8 +16,8 @@ pub(crate) fn kernel(pixels: usize, stride: usize, vectors: usize) -> Option<Til
     }
 }
 
-/// The function for a tile of `pixels` (1 to 6) whose windows lie in an interleaved image, `distance` numbers apart (3 or
-/// 6: three channels, stride 1 or 2), of one vector of 16 outputs.
+/// The function for a tile of `pixels` (1 to 6) whose windows lie in an interleaved image, `distance` numbers apart (3
+/// or 6: three channels, stride 1 or 2), of one vector of 16 outputs.
 pub(crate) fn row_kernel(pixels: usize, distance: usize, vectors: usize) -> Option<RowFn> {
     match (distance, vectors) {
         (3, 1) => by_pixels!(RowFn; pixels, f32_row, 3, 1, [1 2 3 4 5 6]),
@@ -56,10 +56,10 @@ unsafe fn f32_tile<const P: usize, const S: usize, const V: usize>(tile: &Tile<'
     }
 }
 
-/// `count` numbers of each K-block, `D` numbers from one pixel's to the next.
+/// Computes a tile whose K-blocks are runs of `count` numbers, `D` numbers from one pixel's run to the next.
 ///
 /// # Safety
-/// As of [`RowFn`], for `P` pixels and `V` vectors, and the CPU has AVX2 and FMA.
+/// The conditions of [`RowFn`] hold, for `P` pixels and `V` vectors, and the CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn f32_row<const P: usize, const D: usize, const V: usize>(tile: &Tile<'_>, count: usize) {
     // SAFETY: every access below is to what the caller promises.
@@ -93,7 +93,7 @@ unsafe fn f32_row<const P: usize, const D: usize, const V: usize>(tile: &Tile<'_
 unsafe fn bias<const V: usize>(tile: &Tile<'_>) -> [[__m256; 2]; V] {
     let mut bias = [[_mm256_setzero_ps(); 2]; V];
     for (v, bias) in bias.iter_mut().enumerate() {
-        // SAFETY: a line of it, by the caller's promise.
+        // SAFETY: the caller promises a line of bias for each vector.
         *bias = unsafe { halves(tile.bias.add(v).cast()) };
     }
     bias
@@ -102,8 +102,8 @@ unsafe fn bias<const V: usize>(tile: &Tile<'_>) -> [[__m256; 2]; V] {
 /// Adds the residual, makes negative sums zero if asked to, and stores them.
 ///
 /// # Safety
-/// The tile's residual and output are there for `P` pixels and `V` vectors, nobody else uses the output, and the CPU has
-/// AVX2.
+/// The tile's residual and output are there for `P` pixels and `V` vectors, nobody else uses the output, and the CPU
+/// has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn finish<const P: usize, const V: usize>(tile: &Tile<'_>, sums: [[[__m256; 2]; V]; P]) {
@@ -137,6 +137,6 @@ unsafe fn finish<const P: usize, const V: usize>(tile: &Tile<'_>, sums: [[[__m25
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn halves(line: *const f32) -> [__m256; 2] {
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises a line at `line`; lines are aligned.
     unsafe { [_mm256_load_ps(line), _mm256_load_ps(line.add(8))] }
 }

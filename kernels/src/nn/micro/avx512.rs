@@ -73,10 +73,10 @@ unsafe fn f32_tile<const P: usize, const S: usize, const V: usize>(tile: &Tile<'
     }
 }
 
-/// `count` numbers of each K-block, `D` numbers from one pixel's to the next.
+/// Computes a tile whose K-blocks are runs of `count` numbers, `D` numbers from one pixel's run to the next.
 ///
 /// # Safety
-/// As of [`RowFn`], for `P` pixels and `V` vectors, and the CPU has AVX-512F.
+/// The conditions of [`RowFn`] hold, for `P` pixels and `V` vectors, and the CPU has AVX-512F.
 #[target_feature(enable = "avx512f")]
 unsafe fn f32_row<const P: usize, const D: usize, const V: usize>(tile: &Tile<'_>, count: usize) {
     // SAFETY: every access below is to what the caller promises.
@@ -109,7 +109,7 @@ unsafe fn f32_row<const P: usize, const D: usize, const V: usize>(tile: &Tile<'_
 unsafe fn bias<const V: usize>(tile: &Tile<'_>) -> [__m512; V] {
     let mut bias = [_mm512_setzero_ps(); V];
     for (v, bias) in bias.iter_mut().enumerate() {
-        // SAFETY: a line of it, by the caller's promise; lines are aligned.
+        // SAFETY: the caller promises a line of bias for each vector; lines are aligned.
         *bias = unsafe { _mm512_load_ps(tile.bias.add(v).cast()) };
     }
     bias
@@ -118,8 +118,8 @@ unsafe fn bias<const V: usize>(tile: &Tile<'_>) -> [__m512; V] {
 /// Adds the residual, makes negative sums zero if asked to, and stores them.
 ///
 /// # Safety
-/// The tile's residual and output are there for `P` pixels and `V` vectors, nobody else uses the output, and the CPU has
-/// AVX-512F.
+/// The tile's residual and output are there for `P` pixels and `V` vectors, nobody else uses the output, and the CPU
+/// has AVX-512F.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn finish<const P: usize, const V: usize>(tile: &Tile<'_>, sums: [[__m512; V]; P]) {

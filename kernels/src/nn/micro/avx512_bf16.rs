@@ -53,7 +53,7 @@ pub(crate) fn kernel(pixels: usize, stride: usize, vectors: usize, store: Store)
 }
 
 /// # Safety
-/// As of [`TileFn`].
+/// The conditions of [`TileFn`] hold.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, const STORE: u8>(
     tile: &Tile<'_>,
@@ -74,7 +74,7 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
             // SAFETY: a block has 16 × VECTORS lines of weights.
             let mut weights = [unsafe { load_pairs(b.add(i * VECTORS)) }; VECTORS];
             for (v, w) in weights.iter_mut().enumerate().skip(1) {
-                // SAFETY: as above.
+                // SAFETY: a block has 16 × VECTORS lines of weights.
                 *w = unsafe { load_pairs(b.add(i * VECTORS + v)) };
             }
             for (p, sums) in sums.iter_mut().enumerate() {
@@ -91,7 +91,8 @@ unsafe fn tile<const PIXELS: usize, const STRIDE: usize, const VECTORS: usize, c
     macro_rules! finish {
         ($($p:literal)*) => {$(
             if $p < PIXELS {
-                // SAFETY: by the caller's promise; no kernel is made that stores bfloat16 and has one vector.
+                // SAFETY: the caller promises output and residual for each pixel; no kernel with one vector stores
+                // bfloat16.
                 unsafe { finish::<VECTORS, STORE>(tile, fused, [$p, $p], sums[$p % PIXELS]) };
             }
         )*};
@@ -119,12 +120,12 @@ unsafe fn broadcast_pair(line: *const Line, i: usize) -> __m512bh {
     unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*line.cast::<i32>().add(i))) }
 }
 
-/// What a tile's sums go through: constants where a kernel is made for each of the four, else looked up.
+/// What is fused into a tile's epilogue: constants where a kernel is made for each combination, else looked up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fused {
     pub(crate) residual: bool,
     pub(crate) relu: bool,
-    /// Whether results above [`Tile::most`] become that; only with `relu`.
+    /// Whether results are bounded by [`Tile::most`]; only with `relu`.
     pub(crate) clip: bool,
 }
 
@@ -139,8 +140,8 @@ impl Fused {
     }
 }
 
-/// Adds the residual, makes negative sums zero if asked to, and stores one pixel's sums, so many lines from the first
-/// pixel of the output and of the residual.
+/// Adds the residual, makes negative sums zero if asked to, and stores one pixel's sums, `p` lines from the output's
+/// first pixel; the residual's pixel is `residual` lines from its first.
 ///
 /// # Safety
 /// All that `tile` points to is there for that pixel, nobody else uses the output, and `STORE` is `F32` or `VECTORS` 2.
@@ -171,13 +172,13 @@ pub(crate) unsafe fn finish<const VECTORS: usize, const STORE: u8>(
     let put = |block: usize| unsafe { tile.out.add(block * tile.out_stride + p) };
     if STORE == F32 {
         for (v, sum) in sums.into_iter().enumerate() {
-            // SAFETY: as above, and aligned.
+            // SAFETY: the output has a line for each block; lines are aligned.
             unsafe { _mm512_store_ps(put(v).cast(), sum) };
         }
         return;
     }
     let high = round(sums[0], sums[VECTORS - 1]);
-    // SAFETY: as above, and aligned.
+    // SAFETY: the output has a line for each block; lines are aligned.
     unsafe { _mm512_store_si512(put(0).cast(), high) };
     if STORE == SPLIT {
         let [h0, h1] = widen(high);
@@ -185,13 +186,13 @@ pub(crate) unsafe fn finish<const VECTORS: usize, const STORE: u8>(
             _mm512_sub_ps(sums[0], h0),
             _mm512_sub_ps(sums[VECTORS - 1], h1),
         );
-        // SAFETY: as above, and aligned.
+        // SAFETY: the output has a line for each block; lines are aligned.
         unsafe { _mm512_store_si512(put(1).cast(), low) };
     }
 }
 
 /// # Safety
-/// As of [`finish`], and the residual is not null.
+/// The conditions of [`finish`] hold, and the residual is not null.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn add_residual<const VECTORS: usize, const STORE: u8>(
@@ -199,19 +200,19 @@ unsafe fn add_residual<const VECTORS: usize, const STORE: u8>(
     p: usize,
     sums: &mut [__m512; VECTORS],
 ) {
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises the residual's line of the pixel in each block.
     let line = |block: usize| unsafe { tile.residual.add(block * tile.residual_stride + p) };
     if STORE == F32 {
         for (v, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: by the caller's promise; lines are aligned.
+            // SAFETY: the caller promises the residual's line in this block; lines are aligned.
             *sum = _mm512_add_ps(*sum, unsafe { _mm512_load_ps(line(v).cast()) });
         }
         return;
     }
-    // SAFETY: as above.
+    // SAFETY: the caller promises the residual's line in the first block; lines are aligned.
     let mut added = widen(unsafe { _mm512_load_si512(line(0).cast()) });
     if STORE == SPLIT {
-        // SAFETY: as above.
+        // SAFETY: the caller promises the residual's line in the second block; lines are aligned.
         let low = widen(unsafe { _mm512_load_si512(line(1).cast()) });
         for (high, low) in added.iter_mut().zip(low) {
             *high = _mm512_add_ps(*high, low);
@@ -321,7 +322,7 @@ mod tests {
                 let kernel = kernel(1, 1, 2, store).unwrap();
                 // SAFETY: the CPU has the unit, and the tile is whole.
                 let got = run(&|tile| unsafe { kernel(tile) });
-                // SAFETY: as above.
+                // SAFETY: the tile is whole.
                 let expected =
                     run(&|tile| unsafe { tile_bf16(tile, [1, 1, 2], store, Bf16Unit::Avx512) });
                 assert_eq!(got, expected, "{store:?} {relu}");

@@ -1,8 +1,8 @@
 //! The micro-kernels of numbers, by instruction set: pixels (neighbours, or a series of several rows) times one panel of
 //! weights. Those of bytes have a contract of their own: [`int8::tile`](crate::nn::int8::tile).
 //!
-//! `tile` and `series` are the contract, `table` chooses by unit and store, the others are the implementations. `oracle`
-//! has the same sums in plain Rust, for tests.
+//! `tile` and `series` are the contract, `table` chooses by unit and store, the others are the implementations.
+//! `oracle` has the same sums in plain Rust, for tests.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;

@@ -1,6 +1,6 @@
 //! Pixels of several rows of an image in one call, since a call with few pixels leaves the multiplier waiting.
 //!
-//! The convolution makes them, the micro-kernel reads them.
+//! A convolution makes the calls, the micro-kernel reads them.
 
 use super::tile::Tile;
 use crate::nn::layout::line::Line;
@@ -31,21 +31,21 @@ pub(crate) struct Call {
     pub(crate) segments: [u32; 2],
 }
 
-/// Neighbouring pixels of the output.
+/// Neighbouring pixels of the output that a call computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// The first one's row; those of the second group count from 16 on.
+    /// The first pixel's row in the groups; those of the second group count from 16 on.
     pub(crate) row: u8,
-    /// How many; they may go on from a first group of 16 rows into the second.
+    /// The number of pixels; they may go on from a first group of 16 rows into the second.
     pub(crate) pixels: u8,
-    /// Lines from [`Tile::out`] to the first one.
+    /// Lines from [`Tile::out`] to the first pixel.
     pub(crate) out: u32,
-    /// Lines from [`Tile::residual`] to the first one.
+    /// Lines from [`Tile::residual`] to the first pixel.
     pub(crate) residual: u32,
 }
 
 impl Segment {
-    /// Those of its pixels before that one of the output.
+    /// The segment without its pixels from number `pixels` of the output on.
     pub(crate) fn up_to(self, pixels: u32) -> Segment {
         let left = pixels.saturating_sub(self.out);
         Segment {
@@ -63,11 +63,11 @@ impl Segment {
 /// Calls for one panel, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Series<'a> {
-    /// What is the same for all of them.
+    /// What is the same for all calls.
     pub(crate) tile: Tile<'a>,
     pub(crate) groups: Groups,
     pub(crate) calls: &'a [Call],
-    /// Those of the calls.
+    /// The segments that the calls refer to by number.
     pub(crate) segments: &'a [Segment],
     /// Pixels of the output from this one on do not count.
     pub(crate) pixels: u32,
@@ -77,18 +77,18 @@ pub(crate) struct Series<'a> {
 /// Weights that are wanted soon, and brought near meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prefetch {
-    /// The next panel's, which lie as those of [`Tile::b`] do; null for none.
+    /// The next panel's weights, laid out as those at [`Tile::b`]; null for none.
     pub(crate) b: *const Line,
     /// Lines of a panel's weights.
     pub(crate) lines: usize,
-    /// Calls that share in it: as many as are made for a panel.
+    /// Calls that share in the prefetch: as many as are made for a panel.
     pub(crate) calls: usize,
     /// The number of the series' first call among them.
     pub(crate) first: usize,
 }
 
 impl Prefetch {
-    /// Nothing is wanted.
+    /// No prefetch.
     pub(crate) const NONE: Prefetch = Prefetch {
         b: std::ptr::null(),
         lines: 0,
@@ -100,6 +100,6 @@ impl Prefetch {
 /// A micro-kernel for one number of vectors and way to store, and any pixels, up to [`GROUP`] in each group.
 ///
 /// # Safety
-/// As of [`TileFn`](super::tile::TileFn); each row of a segment is one of its group, the input has each group's lines, each
-/// call's segments are among those of the series.
+/// The conditions of [`TileFn`](super::tile::TileFn) hold; each row of a segment is one of its group, the input has
+/// each group's lines, each call's segments are among those of the series.
 pub(crate) type SeriesFn = unsafe fn(&Series<'_>);

@@ -1,4 +1,4 @@
-//! The table of micro-kernels: which one multiplies on a unit, for outputs that are stored so.
+//! The table of micro-kernels: which one multiplies on a unit, by how outputs are stored.
 //!
 //! | unit | `F32` | `Bf16` | `Split` | takes pixels as |
 //! |---|---|---|---|---|
@@ -28,7 +28,7 @@ pub(crate) struct MicroKernels {
 }
 
 impl MicroKernels {
-    /// The kernels whose outputs are stored so.
+    /// The kernels of `arithmetic`'s unit that store outputs as `store`.
     pub(crate) fn new(arithmetic: Arithmetic, store: Store) -> MicroKernels {
         let (max_pixels, vectors) = match arithmetic.unit() {
             #[cfg(target_arch = "x86_64")]
@@ -63,7 +63,7 @@ impl MicroKernels {
         }
     }
 
-    /// The function for pixels of several rows and `vectors` of outputs, where that is how they are best taken.
+    /// The function for pixels of several rows and `vectors` of outputs, on a unit that takes pixels so: `Amx`.
     pub(crate) fn series_function(self, vectors: usize) -> Option<SeriesFn> {
         match (self.arithmetic.unit(), self.store) {
             #[cfg(target_arch = "x86_64")]

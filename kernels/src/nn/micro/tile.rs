@@ -22,28 +22,28 @@ pub(crate) struct Tile<'a> {
     pub(crate) a: *const Line,
     /// Lines from one pixel's window to the next in the input, for kernels that are made for [`ANY`] distance.
     pub(crate) step: usize,
-    /// The sum.
+    /// The K-blocks of the sum.
     pub(crate) k: &'a [KBlock],
     /// The panel's weights.
     pub(crate) b: *const Line,
-    /// One line a vector of 16 outputs.
+    /// The bias, one line for each vector of 16 outputs.
     pub(crate) bias: *const Line,
     /// The first pixel of the panel's first block in the value to add, or null. Stored as `out`.
     pub(crate) residual: *const Line,
-    /// Lines from one block to the next there.
+    /// Lines from one block to the next in the value to add.
     pub(crate) residual_stride: usize,
     /// The first pixel of the panel's first block in the output.
     pub(crate) out: *mut Line,
-    /// Lines from one block to the next there.
+    /// Lines from one block to the next in the output.
     pub(crate) out_stride: usize,
     /// Whether negative results become zero, and then those above `most` become `most`.
     pub(crate) relu: bool,
-    /// Infinity where there is no such bound; of no meaning without `relu`.
+    /// Upper bound of the results, infinity for none; of no meaning without `relu`.
     pub(crate) most: f32,
 }
 
-/// A kernel's distance between pixels that is [`Tile::step`], whatever that is. With a distance of 2 it is as fast as one
-/// made for it.
+/// The distance between pixels of a kernel that takes it from [`Tile::step`]. At a distance of 2 such a kernel is as
+/// fast as one made for it.
 pub(crate) const ANY: usize = 0;
 
 /// A micro-kernel for one number of pixels, distance between them and number of vectors of outputs.
@@ -53,11 +53,11 @@ pub(crate) const ANY: usize = 0;
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
 /// A micro-kernel for one number of pixels, distance between them and number of vectors of outputs, whose K-blocks are
-/// runs of so many numbers: [`KBlock::a`] leads to the first pixel's first number, [`KBlock::b`] to as many × vectors
-/// lines of weights.
+/// runs of numbers, as many as its second argument: [`KBlock::a`] leads to the first pixel's first number,
+/// [`KBlock::b`] to as many × vectors lines of weights.
 ///
 /// # Safety
-/// As of [`TileFn`]; the input has each pixel's numbers.
+/// The conditions of [`TileFn`] hold; the input has each pixel's numbers.
 pub(crate) type RowFn = unsafe fn(&Tile<'_>, usize);
 
 /// The instance of a micro-kernel for a number of pixels that is known only at run time.

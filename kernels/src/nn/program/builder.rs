@@ -20,8 +20,8 @@ const SLACK: usize = 64;
 #[derive(Debug)]
 pub struct Builder {
     pub(crate) arithmetic: Arithmetic,
-    /// What steps on numbers are computed in: in a program of bytes single precision, so that what is not on bytes has
-    /// the same bits everywhere too.
+    /// The arithmetic of steps on numbers: single precision in a program of bytes, so that these steps too have the
+    /// same bits everywhere.
     pub(crate) numbers: Arithmetic,
     pub(crate) vectorized: Vectorized,
     pub(crate) capacity: usize,
@@ -33,7 +33,7 @@ pub struct Builder {
     pub(crate) inputs: Vec<[usize; 3]>,
     pub(crate) output_sizes: Vec<usize>,
     pub(crate) normalization: Option<[Normalization; 3]>,
-    /// What the bytes of values mean that are stored as bytes, by number.
+    /// By the number of each value that is stored as bytes, what its bytes mean.
     pub(crate) quantizations: BTreeMap<usize, Quantization>,
 }
 
@@ -67,7 +67,7 @@ impl Builder {
         }
     }
 
-    /// How the program will compute.
+    /// The arithmetic that the program will compute with.
     #[must_use]
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
@@ -105,7 +105,7 @@ impl Builder {
         self.step(name, "enter".into(), 0, work, &[], Some(to))
     }
 
-    /// A value becomes the next output.
+    /// Makes a value the next output of the program.
     pub fn leave(&mut self, name: &str, value: Value) {
         if self.int8_leave(name, value) {
             return;
@@ -126,7 +126,7 @@ impl Builder {
         self.step(name, "leave".into(), 0, work, &[value], None);
     }
 
-    /// The program, every value in its place.
+    /// Ends the building: finds a place for every value and returns the program.
     #[must_use]
     pub fn finish(mut self) -> Program {
         let batch_from = self.batch_from.unwrap_or(self.steps.len());

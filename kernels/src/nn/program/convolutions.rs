@@ -79,7 +79,7 @@ impl Builder {
         Ok(self.step(name, kind, flops, work, &[], Some(to)))
     }
 
-    /// A convolution.
+    /// A convolution of the value `from`.
     ///
     /// # Errors
     /// [`Unsupported`] if no kernel computes it.
@@ -141,7 +141,7 @@ impl Builder {
             inputs: input.channels,
             groups: layer.groups,
             kernel,
-            // From one single value there is nowhere to step to; neighbours are other images.
+            // A single value has no other window to step to; its neighbours in the row are other images.
             stride: if input.row { [1, 1] } else { stride },
             pad: pad_before,
         };
@@ -163,7 +163,7 @@ impl Builder {
         Ok(self.step(name, kind, layer.flops(), work, &reads, Some(to)))
     }
 
-    /// The pixels of a value that are so far apart, side by side.
+    /// Copies the pixels of a value that are `stride` apart side by side.
     pub(crate) fn gather(
         &mut self,
         name: &str,

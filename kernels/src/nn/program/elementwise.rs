@@ -61,7 +61,8 @@ impl Builder {
         Ok(self.step(name, text, 0, Work::Pool(pool), &[input], Some(to)))
     }
 
-    /// The mean of each channel. Single values are their own.
+    /// The mean of each channel. Single values are their own mean, so `input` itself is returned where images are in a
+    /// row.
     pub fn global_mean(&mut self, name: &str, input: Value) -> Value {
         let from = self.values[input.0];
         if from.row {

@@ -46,13 +46,13 @@ pub struct Program {
     /// Steps before this one run image by image.
     pub(crate) batch_from: usize,
     pub(crate) values: Vec<Allocation>,
-    /// What the bytes of values mean that are stored as bytes.
+    /// By the number of each value that is stored as bytes, what its bytes mean.
     pub(crate) quantizations: BTreeMap<usize, Quantization>,
     /// Images of a batch that the memory is made for.
     pub(crate) capacity: usize,
     /// Most threads that share an inference.
     pub(crate) threads: usize,
-    /// The first line of what steps use for themselves.
+    /// The first line of the scratch memory, which all steps share.
     pub(crate) scratch: usize,
     /// Lines of a worker's memory.
     pub(crate) lines: usize,
@@ -62,7 +62,7 @@ pub struct Program {
     pub(crate) profiling: AtomicBool,
 }
 
-/// One step.
+/// One step of a program.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) name: String,
@@ -70,16 +70,16 @@ pub(crate) struct Step {
     /// Multiplications and additions for one image.
     pub(crate) flops: u64,
     pub(crate) work: Work,
-    /// What it reads, by number.
+    /// The values that it reads, by number.
     pub(crate) reads: Vec<usize>,
-    /// What it writes; a step that leaves the network writes nothing here.
+    /// The value that it writes, by number; none if its result leaves the network.
     pub(crate) writes: Option<usize>,
     pub(crate) images: AtomicU64,
     pub(crate) nanoseconds: AtomicU64,
 }
 
 impl Step {
-    /// Which values it touches.
+    /// Which values the step touches.
     pub(crate) fn access(&self) -> Access<'_> {
         Access {
             reads: &self.reads,
@@ -92,7 +92,7 @@ impl Step {
         }
     }
 
-    /// The network's output that it writes.
+    /// The number of the network's output that the step writes, if it writes one.
     fn leaves(&self) -> Option<usize> {
         match &self.work {
             Work::Leave(output, _) => Some(*output),
@@ -120,7 +120,7 @@ pub(crate) enum Work {
     Activate(Activate),
     Multiply(Multiply),
     Concat(Concat),
-    /// Any of these on bytes.
+    /// Any step on bytes.
     Int8(Box<int8::Int8Work>),
     /// Lines become the network's output of that number.
     Leave(usize, Conversion),
@@ -131,12 +131,12 @@ struct Images {
     /// The first of the batch's images.
     first: usize,
     count: usize,
-    /// Where in values of the whole batch they begin.
+    /// The number of the first image within values that hold a whole batch.
     within: usize,
 }
 
 impl Program {
-    /// The names of its layers, convolutions and what is fully connected, and the precision that each is computed in.
+    /// The names of the layers with weights, convolutions and fully connected ones, and the precision of each.
     pub fn layers(&self) -> impl Iterator<Item = (&str, Precision)> {
         let of_numbers = match self.arithmetic.precision() {
             Precision::Int8 => Precision::F32, // between bytes
@@ -160,7 +160,7 @@ impl Program {
         Memory::new(self.lines)
     }
 
-    /// How it computes.
+    /// The arithmetic that the program computes with.
     #[must_use]
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
@@ -388,7 +388,7 @@ impl Program {
         }
     }
 
-    /// Measures every step from now on, or no longer.
+    /// Switches the measuring of steps on or off, and forgets what was measured.
     pub fn set_profiling(&self, on: bool) {
         for step in &self.steps {
             step.images.store(0, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::vectorize::{Task, Vectorized};
 /// An activation of every number of a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Activate {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How input and output are stored.
     pub(crate) store: Store,
@@ -31,13 +31,13 @@ impl Activate {
     /// Both views hold `images` images of the same size; nobody else uses the output or writes the input; they do not
     /// overlap.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe { with_format!(self.store, activate(self, lead, input, output, images)) }
     }
 }
 
 /// # Safety
-/// As of [`Activate::run`].
+/// The conditions of [`Activate::run`] hold.
 unsafe fn activate<const H: usize, F: Format<H>>(
     step: &Activate,
     lead: &Lead<'_>,
@@ -56,7 +56,7 @@ unsafe fn activate<const H: usize, F: Format<H>>(
             activation: step.activation,
         });
     };
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises an output of `images` images to itself.
     unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
@@ -119,7 +119,7 @@ fn leaky_relu(x: f32, slope: f32) -> f32 {
     if x < 0.0 { x * slope } else { x }
 }
 
-/// By `e^-|x|`, which never overflows: no number that is left when one is taken from the other loses digits.
+/// Computed by `e^-|x|`, which never overflows; no digits are lost, since nothing is subtracted.
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     let e = exp_of_negative(-x.abs());
@@ -140,14 +140,15 @@ fn hard_swish(x: f32) -> f32 {
     x * gate
 }
 
-/// `e^x` of a number that is not positive, within two units in the last place; NaN of NaN. Below -87 it is what it is
-/// there, 1.6e-38.
+/// `e^x` of a number that is not positive, within two units in the last place; NaN of NaN. Below -87 it stays what it
+/// is at -87, 1.6e-38.
 ///
 /// `x` is a whole multiple of `ln 2`, taken away in two parts, and a rest of at most half of that, whose power is a
 /// polynomial. Source of its coefficients and of the two parts: Moshier's Cephes library, `expf.c`.
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
-    /// Added and taken away again, it leaves the nearest whole number, which is also the lowest bits of the sum.
+    /// 1.5 × 2²³: adding and subtracting it leaves the nearest whole number, which is also in the lowest bits of the
+    /// sum.
     const WHOLE: f32 = 12_582_912.0;
     let x = if x < -87.0 { -87.0 } else { x };
     let sum = x.mul_add(std::f32::consts::LOG2_E, WHOLE);
@@ -184,7 +185,7 @@ mod tests {
         Activation::HardSwish,
     ];
 
-    /// In double precision, as the formulas say.
+    /// The activation in double precision, by its formula.
     fn exact(activation: Activation, x: f64) -> f64 {
         let sigmoid = 1.0 / (1.0 + (-x).exp());
         match activation {

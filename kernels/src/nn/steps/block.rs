@@ -15,10 +15,10 @@ pub(super) struct Block<'a, const H: usize, F> {
 
 impl<const H: usize, F: Format<H>> Block<'_, H, F> {
     /// # Safety
-    /// It is inside of the value, and nobody writes to it as long as it lives.
+    /// The block is inside of the value, and nobody writes to it as long as the result lives.
     pub(super) unsafe fn new(view: View, image: usize, group: usize) -> Self {
         Block {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises that the block is inside of the value and nobody writes to it.
             lines: unsafe { view.blocks(image, group * F::BLOCKS, F::BLOCKS) },
             plane: view.plane,
             format: PhantomData,
@@ -51,7 +51,7 @@ pub(super) unsafe fn for_each_block<const H: usize, F: Format<H>>(
     });
 }
 
-/// What is said of each channel of a block.
+/// What `value` gives for each channel of a block, in the order of its lanes.
 pub(super) fn by_channel<const H: usize, F: Format<H>>(
     group: usize,
     value: impl Fn(usize) -> f32,

@@ -1,7 +1,7 @@
 //! Values side by side: the channels of one behind those of another.
 //!
-//! Called by the program's steps; tasks are blocks of channels of an image. Where a block of the output is a block of an
-//! input, its lines are copied as they are; else its numbers are put together one by one.
+//! Called by the program's steps; tasks are blocks of channels of an image. Where a block of the output is a block of
+//! an input, its lines are copied as they are; else its numbers are put together one by one.
 
 use super::block::{Block, for_each_block};
 use crate::nn::layout::format::{Format, Lanes, with_format};
@@ -13,11 +13,11 @@ use crate::vectorize::{Task, Vectorized};
 /// The channels of several values, one after the other.
 #[derive(Debug, Clone)]
 pub(crate) struct Concat {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How all values are stored.
     pub(crate) store: Store,
-    /// Channels of each.
+    /// Channels of each input.
     pub(crate) channels: Vec<usize>,
 }
 
@@ -39,11 +39,11 @@ impl Concat {
     /// All views hold `images` images of the same size; nobody else uses the output or writes the inputs; the output
     /// overlaps with none of them.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, inputs: &[View], output: View, images: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe { with_format!(self.store, concat(self, lead, inputs, output, images)) }
     }
 
-    /// What lies in `count` channels of the output from `first` on.
+    /// The runs of input channels that lie in `count` channels of the output from `first` on.
     fn runs(&self, first: usize, count: usize) -> Vec<Run> {
         let mut begin = 0;
         let mut runs = Vec::new();
@@ -64,7 +64,7 @@ impl Concat {
 }
 
 /// # Safety
-/// As of [`Concat::run`].
+/// The conditions of [`Concat::run`] hold.
 unsafe fn concat<const H: usize, F: Format<H>>(
     step: &Concat,
     lead: &Lead<'_>,
@@ -102,11 +102,11 @@ unsafe fn concat<const H: usize, F: Format<H>>(
             output,
         });
     };
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises an output of `images` images to itself.
     unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
-/// The rows of `blocks` blocks of an image as they are.
+/// Copies the rows of `blocks` blocks of an image as they are.
 fn copy(from: &[Line], input: View, to: &mut [Line], output: View, blocks: usize) {
     let (source, target) = (input.plane, output.plane);
     for block in 0..blocks {

@@ -13,7 +13,7 @@ use crate::vectorize::{Task, Vectorized};
 /// Images `[channels, height, width]` of `f32` on one side, lines on the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conversion {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How the lines are stored.
     pub(crate) store: Store,
@@ -31,7 +31,7 @@ impl Conversion {
     /// # Safety
     /// `output` holds as many images, and nobody else uses it.
     pub(crate) unsafe fn enter(&self, lead: &Lead<'_>, images: &[f32], output: View) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises an output of as many images to itself.
         unsafe { with_format!(self.store, enter(self, lead, images, output)) }
     }
 
@@ -43,7 +43,7 @@ impl Conversion {
     /// # Safety
     /// `input` holds as many images, and nobody writes to it.
     pub(crate) unsafe fn leave(&self, input: View, images: &mut [f32]) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises an input of as many images that nobody writes to.
         unsafe { with_format!(self.store, leave(self, input, images)) }
     }
 
@@ -56,7 +56,7 @@ impl Conversion {
     /// # Safety
     /// `output` holds an image, and nobody else uses it.
     pub(crate) unsafe fn enter_row(&self, images: &[f32], output: View) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises an output of one image to itself.
         unsafe { with_format!(self.store, enter_row(self, images, output)) }
     }
 
@@ -68,7 +68,7 @@ impl Conversion {
     /// # Safety
     /// `input` holds an image, and nobody writes to it.
     pub(crate) unsafe fn leave_row(&self, input: View, images: &mut [f32]) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises an input of one image that nobody writes to.
         unsafe { with_format!(self.store, leave_row(self, input, images)) }
     }
 }
@@ -95,7 +95,7 @@ impl Conversion {
 }
 
 /// # Safety
-/// As of [`Conversion::enter`].
+/// The conditions of [`Conversion::enter`] hold.
 unsafe fn enter<const H: usize, F: Format<H>>(
     conversion: &Conversion,
     lead: &Lead<'_>,
@@ -122,7 +122,7 @@ unsafe fn enter<const H: usize, F: Format<H>>(
     });
 }
 
-/// Some channels of an image, at most a block's.
+/// Stores some channels of an image, at most a block's, as lines.
 struct EnterTask<'a, const H: usize, F> {
     channels: &'a [f32],
     to: &'a mut [Line],
@@ -146,7 +146,7 @@ impl<const H: usize, F: Format<H>> Task for EnterTask<'_, H, F> {
 }
 
 /// # Safety
-/// As of [`Conversion::leave`].
+/// The conditions of [`Conversion::leave`] hold.
 unsafe fn leave<const H: usize, F: Format<H>>(
     conversion: &Conversion,
     input: View,
@@ -170,7 +170,7 @@ unsafe fn leave<const H: usize, F: Format<H>>(
 }
 
 /// # Safety
-/// As of [`Conversion::enter_row`].
+/// The conditions of [`Conversion::enter_row`] hold.
 unsafe fn enter_row<const H: usize, F: Format<H>>(
     conversion: &Conversion,
     images: &[f32],
@@ -190,7 +190,7 @@ unsafe fn enter_row<const H: usize, F: Format<H>>(
 }
 
 /// # Safety
-/// As of [`Conversion::leave_row`].
+/// The conditions of [`Conversion::leave_row`] hold.
 unsafe fn leave_row<const H: usize, F: Format<H>>(
     conversion: &Conversion,
     input: View,
@@ -220,7 +220,7 @@ fn gather<const H: usize, F: Format<H>>(channels: &[f32], pixels: usize) -> [Lan
     })
 }
 
-/// The reverse: only as many channels as there are.
+/// Writes one pixel of a block to channels that are `pixels` apart; lanes beyond the last channel are dropped.
 #[inline(always)]
 fn scatter<const H: usize, F: Format<H>>(values: [Lanes; H], channels: &mut [f32], pixels: usize) {
     for (half, lanes) in values.into_iter().enumerate() {

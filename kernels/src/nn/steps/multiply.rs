@@ -12,7 +12,7 @@ use crate::vectorize::{Task, Vectorized};
 /// `relu?(value * factor + addend)`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Multiply {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How all values are stored.
     pub(crate) store: Store,
@@ -25,11 +25,11 @@ pub(crate) struct Multiply {
 /// Where the factors of a product are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Factor {
-    /// One a number of the value, in its place.
+    /// One for each number of the value, in a value of the same shape.
     Each,
-    /// One a channel: an image's only pixel.
+    /// One for each channel, in a value with a single pixel for each image.
     Channel,
-    /// One a channel, images side by side in one row.
+    /// One for each channel, in a value whose images lie side by side in one row.
     ChannelInRow,
 }
 
@@ -47,7 +47,7 @@ impl Multiply {
         output: View,
         images: usize,
     ) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe {
             with_format!(
                 self.store,
@@ -58,7 +58,7 @@ impl Multiply {
 }
 
 /// # Safety
-/// As of [`Multiply::run`].
+/// The conditions of [`Multiply::run`] hold.
 unsafe fn multiply<const H: usize, F: Format<H>>(
     step: &Multiply,
     lead: &Lead<'_>,
@@ -84,7 +84,7 @@ unsafe fn multiply<const H: usize, F: Format<H>>(
             relu: step.relu,
         });
     };
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises an output of `images` images to itself.
     unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 

@@ -12,17 +12,17 @@ use crate::vectorize::{Task, Vectorized};
 /// `relu?(value * scale + shift)`, the sum by a fused multiply-add.
 #[derive(Debug, Clone)]
 pub(crate) struct Affine {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How input and output are stored.
     pub(crate) store: Store,
-    /// One a channel.
+    /// The factors, one for each channel.
     pub(crate) scale: Vec<f32>,
-    /// One a channel.
+    /// The addends, one for each channel.
     pub(crate) shift: Vec<f32>,
     /// Whether negative results become zero.
     pub(crate) relu: bool,
-    /// Then those above it become it.
+    /// Upper bound of the results, with or without `relu`; infinity for none.
     pub(crate) most: f32,
 }
 
@@ -33,7 +33,7 @@ impl Affine {
     /// Both views hold `images` images of the same size; nobody else uses the output or writes the input; they do not
     /// overlap.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe { with_format!(self.store, affine(self, lead, input, output, images)) }
     }
 }
@@ -41,13 +41,13 @@ impl Affine {
 /// `relu?(a + b)`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Add {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How inputs and output are stored.
     pub(crate) store: Store,
     /// Whether negative results become zero.
     pub(crate) relu: bool,
-    /// Then those above it become it.
+    /// Upper bound of the results, with or without `relu`; infinity for none.
     pub(crate) most: f32,
 }
 
@@ -64,13 +64,13 @@ impl Add {
         output: View,
         images: usize,
     ) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe { with_format!(self.store, add(self, lead, inputs, output, images)) }
     }
 }
 
 /// # Safety
-/// As of [`Affine::run`].
+/// The conditions of [`Affine::run`] hold.
 unsafe fn affine<const H: usize, F: Format<H>>(
     affine: &Affine,
     lead: &Lead<'_>,
@@ -94,12 +94,12 @@ unsafe fn affine<const H: usize, F: Format<H>>(
             most: affine.most,
         });
     };
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises an output of `images` images to itself.
     unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
 /// # Safety
-/// As of [`Add::run`].
+/// The conditions of [`Add::run`] hold.
 unsafe fn add<const H: usize, F: Format<H>>(
     add: &Add,
     lead: &Lead<'_>,
@@ -119,7 +119,7 @@ unsafe fn add<const H: usize, F: Format<H>>(
             most: add.most,
         });
     };
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises an output of `images` images to itself.
     unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 

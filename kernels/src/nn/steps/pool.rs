@@ -17,7 +17,7 @@ use crate::vectorize::{Task, Vectorized};
 pub(crate) struct PoolWindow {
     /// Height and width.
     pub(crate) kernel: [usize; 2],
-    /// From one output to the next.
+    /// Pixels from one window to the next, down and to the right.
     pub(crate) stride: [usize; 2],
     /// What the first window covers above and to the left of the image.
     pub(crate) pad_before: [usize; 2],
@@ -26,24 +26,24 @@ pub(crate) struct PoolWindow {
 /// What becomes of the values under a window. Those outside of the image are not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PoolKind {
-    /// The largest.
+    /// The largest value.
     Max,
-    /// Their sum divided by their number.
+    /// The sum of the values divided by their number.
     Mean,
-    /// Their sum divided by the window's area.
+    /// The sum of the values divided by the window's area.
     MeanWithPad,
 }
 
 /// A pool with a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pool {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How input and output are stored.
     pub(crate) store: Store,
     /// What is computed.
     pub(crate) kind: PoolKind,
-    /// Of what.
+    /// Where windows lie.
     pub(crate) window: PoolWindow,
 }
 
@@ -53,13 +53,13 @@ impl Pool {
     /// # Safety
     /// Both views hold `images` images; nobody else uses the output or writes the input; they do not overlap.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe { with_format!(self.store, pool(self, lead, input, output, images)) }
     }
 }
 
 /// # Safety
-/// As of [`Pool::run`].
+/// The conditions of [`Pool::run`] hold.
 unsafe fn pool<const H: usize, F: Format<H>>(
     pool: &Pool,
     lead: &Lead<'_>,
@@ -80,11 +80,11 @@ unsafe fn pool<const H: usize, F: Format<H>>(
             format: PhantomData,
         });
     };
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises an output of `images` images to itself.
     unsafe { for_each_block::<H, F>(lead, output, images, block) }
 }
 
-/// One block of one image.
+/// Pools one block of one image.
 struct PoolTask<'a, const H: usize, F> {
     kind: PoolKind,
     window: PoolWindow,
@@ -150,7 +150,7 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// Loops in place of iterators: those of two dimensions keep their state in memory.
+    /// Folds the window's pixels by `step`. Loops, since iterators of two dimensions keep their state in memory.
     #[inline(always)]
     fn fold<const H: usize, F: Format<H>>(
         self,
@@ -196,7 +196,7 @@ fn divide<const H: usize>(sum: [Lanes; H], count: usize) -> [Lanes; H] {
 /// The mean of each channel of each image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GlobalMean {
-    /// The instructions.
+    /// The instruction set that loops run with.
     pub(crate) vectorized: Vectorized,
     /// How input and output are stored.
     pub(crate) store: Store,
@@ -211,13 +211,13 @@ impl GlobalMean {
     /// The input holds `images` images, the output as many of one pixel, or one that is at least `images` wide; nobody
     /// else uses the output or writes the input; they do not overlap.
     pub(crate) unsafe fn run(&self, lead: &Lead<'_>, input: View, output: View, images: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the same images, and the output to itself.
         unsafe { with_format!(self.store, global_mean(self, lead, input, output, images)) }
     }
 }
 
 /// # Safety
-/// As of [`GlobalMean::run`].
+/// The conditions of [`GlobalMean::run`] hold.
 unsafe fn global_mean<const H: usize, F: Format<H>>(
     mean: &GlobalMean,
     lead: &Lead<'_>,

@@ -31,7 +31,7 @@ struct Shared {
     cpus: usize,
     /// Workers in the middle of an inference.
     leaders: AtomicUsize,
-    /// Helpers that take part in one.
+    /// Helpers that take part in an inference.
     helping: AtomicUsize,
     helpers: Vec<Helper>,
     stop: AtomicBool,
@@ -39,13 +39,13 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Helper {
-    /// What it takes part in, or shall as soon as it wakes, and which part of each step it begins with.
+    /// The session that it takes part in, or will as soon as it wakes, and which part of each step it begins with.
     session: Mutex<Option<(Arc<Session>, usize)>>,
     sleep: Sleeper,
 }
 
 impl Team {
-    /// A team for so many CPUs: one for the thread that leads, the others for helpers.
+    /// A team for `cpus` CPUs: one for the thread that leads, the others for helpers.
     #[must_use]
     pub fn new(cpus: usize) -> Team {
         let helpers = cpus.saturating_sub(1);
@@ -144,7 +144,7 @@ impl Drop for Lead<'_> {
 }
 
 impl Lead<'_> {
-    /// The threads that may take part, this one included.
+    /// The number of threads that may take part, this one included.
     #[must_use]
     pub fn threads(&self) -> usize {
         1 + self.helpers.len()
@@ -198,7 +198,7 @@ impl Shared {
     }
 }
 
-/// Nothing here can be left half done by a panic.
+/// Locks a mutex, poisoned or not: a panic leaves nothing here half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -32,7 +32,8 @@ impl Sleeper {
         }
         *self.thread() = Some(std::thread::current());
         loop {
-            // In this order on this side, change and then flag on the other: one of the two sees the other's.
+            // This side sets the flag and then looks for the change; the other makes the change and then looks for the
+            // flag. So at least one of the two sees what the other did.
             self.asleep.store(true, Ordering::SeqCst);
             if ready() {
                 self.asleep.store(false, Ordering::SeqCst);
@@ -42,7 +43,7 @@ impl Sleeper {
         }
     }
 
-    /// To be called after the change that the sleeper waits for.
+    /// Wakes the sleeper; to be called after the change that it waits for.
     pub(crate) fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = &*self.thread()

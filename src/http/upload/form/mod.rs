@@ -158,7 +158,7 @@ struct Parts<'a> {
     line_end: &'static [u8],
     /// Ends a part: the end of a line, two dashes and the boundary.
     delimiter: Vec<u8>,
-    /// Behind the last delimiter; none when the closing one was there.
+    /// The position behind the last delimiter; none when the closing one was there.
     at: Option<usize>,
     /// Parts that have begun.
     begun: usize,

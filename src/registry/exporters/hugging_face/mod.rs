@@ -186,21 +186,21 @@ mod tests {
         config
     }
 
-    /// As `google/vit-base-patch16-224` has it.
+    /// The configuration of `google/vit-base-patch16-224`.
     pub(super) fn vit() -> Value {
         json!({"do_normalize": true, "do_rescale": true, "do_resize": true, "image_mean": [0.5, 0.5, 0.5],
             "image_processor_type": "ViTImageProcessor", "image_std": [0.5, 0.5, 0.5], "resample": 2,
             "rescale_factor": 0.00392156862745098, "size": {"height": 224, "width": 224}})
     }
 
-    /// As `microsoft/resnet-50` has it.
+    /// The configuration of `microsoft/resnet-50`.
     pub(super) fn resnet() -> Value {
         json!({"crop_pct": 0.875, "do_normalize": true, "do_resize": true,
             "feature_extractor_type": "ConvNextFeatureExtractor", "image_mean": [0.485, 0.456, 0.406],
             "image_std": [0.229, 0.224, 0.225], "resample": 3, "size": 224})
     }
 
-    /// As `apple/mobilevit-small` has it.
+    /// The configuration of `apple/mobilevit-small`.
     fn mobilevit() -> Value {
         json!({"crop_size": {"height": 256, "width": 256}, "do_center_crop": true, "do_flip_channel_order": true,
             "do_rescale": true, "do_resize": true, "image_processor_type": "MobileViTImageProcessor", "resample": 2,

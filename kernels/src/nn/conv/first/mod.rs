@@ -34,7 +34,7 @@ pub(crate) struct FirstConv {
     patches: Patches,
     about: ConvUse,
     way: Way,
-    /// Numbers of an image.
+    /// Numbers of an image: channels × height × width.
     image: usize,
 }
 
@@ -45,7 +45,7 @@ enum Way {
     Straight(Straight),
 }
 
-/// A row of the output, of which image it is and where it is written.
+/// A row of the output: the image, the row's number, and the view that it is written to.
 #[derive(Clone, Copy)]
 struct OutputRow {
     image: usize,
@@ -116,7 +116,7 @@ impl FirstConv {
         }
     }
 
-    /// Lines of scratch memory that `run` uses for so many threads.
+    /// Lines of scratch memory that `run` uses for `threads` threads.
     pub(crate) fn scratch_lines(&self, threads: usize) -> usize {
         threads * self.slot_lines()
     }
@@ -132,7 +132,7 @@ impl FirstConv {
     /// Computes some images.
     ///
     /// # Panics
-    /// If they are not whole, or of bytes and those are not taken.
+    /// If `images` is not whole images, or is bytes where `takes_bytes` is false.
     ///
     /// # Safety
     /// The output has the geometry given to `new`, its memory lives, holds as many images, and nobody else uses it or
@@ -159,13 +159,13 @@ impl FirstConv {
                 std::slice::from_raw_parts_mut(start, self.slot_lines())
             };
             let values = images.part(image * self.image..(image + 1) * self.image);
-            // SAFETY: by the caller's promise; no other task has these rows.
+            // SAFETY: the caller promises an output of the geometry given to `new`; no other task has these rows.
             unsafe { self.band(values, image, share(height, band, bands), output, memory) };
         });
     }
 
     /// # Safety
-    /// As of `run`, and nobody else uses these rows of the output.
+    /// The conditions of `run` hold, and nobody else uses these rows of the output.
     unsafe fn band(
         &self,
         values: Input<'_>,
@@ -178,7 +178,7 @@ impl FirstConv {
         self.patches.interleave(values, rows.clone(), band);
         for row in rows.clone() {
             let to = OutputRow { image, row, output };
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises that the output lives and nobody else uses these rows of it.
             unsafe {
                 match &self.way {
                     Way::Packed(windows) => {
@@ -195,7 +195,7 @@ impl FirstConv {
 }
 
 impl OutputRow {
-    /// A panel's tile whose outputs are this row's from `column` on; its input and sum are still to be said.
+    /// A panel's tile whose outputs are this row's from `column` on; the caller adds its input `a` and its sum `k`.
     ///
     /// # Safety
     /// The column is one of the row, and the output lives.

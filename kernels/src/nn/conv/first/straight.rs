@@ -2,8 +2,8 @@
 //!
 //! Vectors take each number of a kernel row by itself, so the sum is the packed windows' to the bit. Tiles take 32
 //! numbers of a row at a time; those beyond its end belong to the next pixels and meet weights of zero. So the order of
-//! the sum is another than the packed windows', and an image's number that is infinite or none at all reaches a few
-//! results more.
+//! the sum is another than the packed windows', and a number of the image that is infinite or NaN reaches a few results
+//! more.
 
 use super::OutputRow;
 use crate::nn::arena::scratch::share;
@@ -16,29 +16,30 @@ use crate::nn::micro::series::{Prefetch, Series, SeriesFn};
 use crate::nn::micro::table::MicroKernels;
 use crate::nn::micro::tile::{KBlock, RowFn};
 
-/// Tiles read straight where that takes at most so many times the K-blocks of packed windows: for 7×7×3 it is 7 in place
-/// of 5 and saves half of the time, packing included; for 3×3×3 it would be 3 in place of 1.
+/// Tiles read straight where that takes at most so many times the K-blocks of packed windows: for 7×7×3 it is 7 in
+/// place of 5 and saves half of the time, packing included; for 3×3×3 it would be 3 in place of 1.
 const MOST_BLOCKS: usize = 2;
 
 /// How windows are multiplied without a copy.
 #[derive(Debug)]
 pub(crate) struct Straight {
     weights: Packed,
-    /// The sum for panels of one vector and of two.
+    /// The K-blocks of the sum, for panels of one vector and of two.
     k: [Vec<KBlock>; 2],
     kernels: Kernels,
 }
 
 #[derive(Debug)]
 enum Kernels {
-    /// By pixels - 1, for one vector and for two, and the numbers of a kernel row.
+    /// Kernels by pixels - 1, for one vector and for two, and the numbers of a kernel row.
     Rows([Vec<RowFn>; 2], usize),
-    /// For one vector and for two, and the calls for a row of the output.
+    /// Kernels for one vector and for two, and the calls for a row of the output.
     Calls([Option<SeriesFn>; 2], Calls),
 }
 
 impl Straight {
-    /// `weights` in the order of the windows' numbers. None if the instructions cannot read these windows so.
+    /// Packs `weights`, which are in the order of the windows' numbers. None if no kernel reads such windows where they
+    /// lie, or if that takes more than [`MOST_BLOCKS`] times the K-blocks.
     pub(crate) fn new(
         kernel: MicroKernels,
         patches: &Patches,
@@ -174,7 +175,7 @@ impl Straight {
     }
 }
 
-/// The sum over a window's numbers as a convolution of single pixels.
+/// The shape of a 1×1 convolution whose input channels are a window's numbers.
 fn flat(outputs: usize, inputs: usize) -> ConvShape {
     ConvShape {
         outputs,

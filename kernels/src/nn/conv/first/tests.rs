@@ -85,7 +85,7 @@ proptest! {
     }
 }
 
-/// ImageNet's, and some that need tables, denormal numbers in them.
+/// Means and standard deviations: ImageNet's, and some that need tables, with denormal numbers in them.
 const MEAN_STD: [(f32, f32); 6] = [
     (0.485, 0.229),
     (0.456, 0.224),

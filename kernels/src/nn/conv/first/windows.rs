@@ -17,18 +17,18 @@ use crate::nn::micro::tile::KBlock;
 #[derive(Debug)]
 pub(crate) struct Windows {
     weights: Packed,
-    /// The sum for panels of one vector and of two.
+    /// The K-blocks of the sum, for panels of one vector and of two.
     k: [Vec<KBlock>; 2],
     /// The pixels that are packed together, as a row.
     pixels: Pixels,
-    /// Those of one row of the output, in parts.
+    /// Parts of a row of the output, each packed and multiplied by itself.
     parts: usize,
     /// Lines from one block of packed windows to the next.
     pitch: usize,
 }
 
 impl Windows {
-    /// `weights` in the order of the windows' numbers.
+    /// Packs `weights`, which are in the order of the windows' numbers; none if no kernel multiplies them.
     pub(crate) fn new(
         kernel: MicroKernels,
         patches: &Patches,
@@ -47,7 +47,7 @@ impl Windows {
         };
         let weights = Packed::new(kernel, flat, weights, bias)?;
         let most = weights.panels.iter().map(|p| p.vectors).max()?;
-        // Two calls of the micro-kernel, which go over the weights together.
+        // As many windows as two calls of the micro-kernel take, which go over the weights together.
         let pitch = 2 * kernel.max_pixels;
         let parts = about.output.width.div_ceil(pitch.max(1));
         let row = |width| Plane {
@@ -70,7 +70,7 @@ impl Windows {
         })
     }
 
-    /// Lines of packed windows.
+    /// Lines of scratch memory for the packed windows.
     pub(crate) fn lines(&self, patches: &Patches) -> usize {
         patches.lines() * self.pitch
     }
@@ -95,14 +95,14 @@ impl Windows {
             let columns = share(about.output.width, part, self.parts);
             patches.pack(band, row, columns.clone(), packed, self.pitch);
             for panel in &self.weights.panels {
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises that the output lives and nobody else uses this row of it.
                 unsafe { self.products(about, panel, packed, columns.clone(), to) };
             }
         }
     }
 
     /// # Safety
-    /// As of `row`.
+    /// The conditions of `row` hold.
     unsafe fn products(
         &self,
         about: ConvUse,

@@ -11,21 +11,21 @@ use crate::normalize::Steps;
 /// A number as it is stored, `N` of them in a line.
 ///
 /// # Safety
-/// `N` of them are as long as a line, their alignment is no larger than a line's, and any bits are one:
+/// `N` of them are as long as a line, their alignment is no larger than a line's, and any bits are a valid value:
 /// [`Cell::of`] and [`Cell::of_mut`] rely on it.
 pub(crate) unsafe trait Cell<const N: usize>: std::marker::Copy + Default {
-    /// A number's part: the number itself, or the rounded rest.
+    /// What plane `plane` stores of a number: the number itself, rounded if need be, or in plane 1 the rounded rest.
     fn part(value: f32, plane: usize) -> Self;
 
-    /// Lines as numbers.
+    /// Lines viewed as numbers.
     fn of(lines: &[Line]) -> &[Self] {
         // SAFETY: a line is `N` of them, all bits are allowed, and its alignment is larger.
         unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * N) }
     }
 
-    /// The same, to write to.
+    /// Lines viewed as numbers, to write to.
     fn of_mut(lines: &mut [Line]) -> &mut [Self] {
-        // SAFETY: as above.
+        // SAFETY: a line is `N` of them, all bits are allowed, and the lines are borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * N) }
     }
 }
@@ -53,11 +53,11 @@ unsafe impl Cell<32> for u16 {
 
 /// How a value of an image becomes a number.
 pub(crate) trait Read<V>: std::marker::Copy {
-    /// The number.
+    /// The number that a value of the image stands for.
     fn read(self, value: V) -> f32;
 }
 
-/// It is one.
+/// Reads values that are numbers already.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AsIs;
 
@@ -82,14 +82,14 @@ impl Read<u8> for &[f32; 256] {
     }
 }
 
-/// Rows of channels to rows of pixels.
+/// Interleaves rows of an image's channels into rows of pixels.
 pub(crate) struct Spread<'a, V, R, T, const N: usize, const C: usize> {
     pub(crate) image: &'a [V],
     /// Values from one channel to the next, and from one row to the next.
     pub(crate) step: [usize; 2],
     pub(crate) read: [R; C],
     pub(crate) size: [usize; 2],
-    /// The first row, counted from the image's.
+    /// The first row, counted from the image's first; negative above the image.
     pub(crate) first: isize,
     pub(crate) rows: usize,
     pub(crate) left: usize,
@@ -134,7 +134,7 @@ where
     }
 }
 
-/// One line of each of a run of windows.
+/// Copies one line of each of a run of windows.
 pub(crate) struct Copy<'a, T, const N: usize> {
     pub(crate) pieces: &'a [Piece],
     /// Numbers from one row to the next.
@@ -144,7 +144,7 @@ pub(crate) struct Copy<'a, T, const N: usize> {
     pub(crate) from: &'a [T],
     /// The first number of the first window.
     pub(crate) start: usize,
-    /// From one window to the next.
+    /// Numbers from one window to the next.
     pub(crate) step: usize,
     pub(crate) to: &'a mut [Line],
 }
@@ -164,7 +164,7 @@ impl<T: Cell<N>, const N: usize> Task for Copy<'_, T, N> {
 }
 
 impl<T: Cell<N>, const N: usize> Copy<'_, T, N> {
-    /// All windows, with so many pieces in each.
+    /// Copies all windows, each line from `P` pieces.
     #[inline(always)]
     fn windows<const P: usize>(self, pieces: [Piece; P]) {
         let has: [[bool; N]; P] =
@@ -196,7 +196,7 @@ impl<T: Cell<N>, const N: usize> Copy<'_, T, N> {
         }
     }
 
-    /// The same for any number of pieces.
+    /// Copies all windows, each line from any number of pieces.
     #[inline(always)]
     fn windows_of_many(self) {
         for piece in self.pieces {

@@ -39,19 +39,19 @@ pub(crate) struct Patches {
     shape: PatchShape,
     store: Store,
     vectorized: Vectorized,
-    /// The parts of each line.
+    /// The pieces that each line is copied from.
     lines: Vec<Vec<Piece>>,
     /// What the bytes of an image mean, by channel.
     normalization: Option<[Normalization; 3]>,
 }
 
-/// What a line has of one kernel row.
+/// The part of a line that comes from one kernel row.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
-    /// The first lane that has it; the pieces of a line are in order.
+    /// The piece's first lane; the pieces of a line are in order.
     first: usize,
     row: usize,
-    /// From the kernel row's first number to that in lane 0, which may lie before it.
+    /// Numbers from the kernel row's first to that in lane 0; negative where lane 0 lies before the row.
     offset: isize,
 }
 
@@ -103,8 +103,8 @@ impl Patches {
         self.lines.len() * self.store.planes_per_block()
     }
 
-    /// `weights`, `[outputs, channels, height, width]`, in the order of the lines, `[outputs, height, width,
-    /// channels]`.
+    /// Reorders `weights` from `[outputs, channels, height, width]` to the order of the lines,
+    /// `[outputs, height, width, channels]`.
     pub(crate) fn order(&self, weights: &[f32]) -> Vec<f32> {
         let (channels, positions) = (self.shape.image[0], self.numbers() / self.shape.image[0]);
         let ordered = |output: &[f32]| {
@@ -156,11 +156,11 @@ impl Patches {
         (self.image_rows(rows) * self.pitch_lines() + 2) * self.store.planes_per_block()
     }
 
-    /// Interleaves what lies under `rows` rows of windows of an image, with zeros around and in the line behind; bytes are
-    /// normalized first. The band may be one for more rows.
+    /// Interleaves what lies under `rows` rows of windows of an image, with zeros around and in the line behind; bytes
+    /// are normalized first. The band may be one for more rows.
     ///
     /// # Panics
-    /// If the image is of another size, or of bytes that nobody has told the meaning of.
+    /// If the image is of another size, or of bytes without a normalization.
     pub(crate) fn interleave(&self, image: Input<'_>, rows: Range<usize>, band: &mut [Line]) {
         let [channels, height, width] = self.shape.image;
         assert_eq!(image.len(), channels * height * width, "values of an image");

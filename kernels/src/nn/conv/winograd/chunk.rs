@@ -18,21 +18,21 @@ pub(crate) const CHUNK_TILES: usize = 28;
 pub(crate) struct Chunk {
     /// Number of the first tile.
     pub(crate) first: usize,
-    /// Tiles.
+    /// Number of tiles.
     pub(crate) tiles: usize,
     /// Lines from one block to the next.
     pub(crate) pitch: usize,
-    /// Transformed inputs.
+    /// Transformed inputs, `[position][block][tile]`.
     pub(crate) v: *mut Line,
-    /// Lines from one position to the next there.
+    /// Lines from one position to the next in `v`.
     pub(crate) v_pitch: usize,
-    /// Sums.
+    /// Sums, `[position][block][tile]`.
     pub(crate) m: *mut Line,
-    /// Lines from one position to the next there.
+    /// Lines from one position to the next in `m`.
     pub(crate) m_pitch: usize,
 }
 
-// SAFETY: addresses alone; each use has its own reason.
+// SAFETY: plain addresses; each access through them states why it is sound.
 unsafe impl Sync for Chunk {}
 
 /// How the tiles of a batch are cut.
@@ -50,8 +50,8 @@ pub(crate) struct Cut {
 /// Calls a task with each number below a count, on one thread or several.
 pub(crate) type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
-/// The phases of a chunk: called with what runs the tasks of a phase, the number of threads that do, the chunk's tiles, and
-/// the slot of memory that is its own.
+/// The phases of a chunk: called with what runs the tasks of a phase, the number of threads that do, the chunk's tiles,
+/// and the slot of memory that is its own.
 pub(crate) type Phases<'a> = &'a (dyn Fn(ForEach<'_>, usize, Range<usize>, usize) + Sync);
 
 /// What decides how tiles are cut.
@@ -63,12 +63,12 @@ pub(crate) struct Cutter {
     pub(crate) tile_bytes: usize,
     /// Most tiles of a micro-kernel's call.
     pub(crate) max_pixels: usize,
-    /// Bytes of a chunk at most, unless it had fewer tiles than that.
+    /// Most bytes of a chunk, and the tiles that it may have whatever they take.
     pub(crate) chunk: (usize, usize),
 }
 
 impl Cutter {
-    /// The chunks of so many images.
+    /// Cuts the tiles of `images` images into chunks for `threads` threads.
     pub(crate) fn cut(self, images: usize, threads: usize) -> Cut {
         let total = images * self.tiles;
         let fitting = self.chunk.0 / self.tile_bytes;
@@ -88,7 +88,8 @@ impl Cutter {
         }
     }
 
-    /// Lines of scratch memory for at most so many images and threads; `lines` has those of a chunk of so many tiles.
+    /// Lines of scratch memory for at most `images` images and `threads` threads; `lines` gives those of a chunk by its
+    /// tiles.
     pub(crate) fn scratch_lines(
         self,
         images: usize,
@@ -125,7 +126,7 @@ impl Cut {
     }
 }
 
-/// Parts that each of so many units of a phase is cut into, at most `most`: enough tasks for threads to end together.
+/// Parts that each of `units` units of a phase is cut into, at most `most`: enough tasks for threads to end together.
 pub(crate) fn parts(threads: usize, units: usize, most: usize) -> usize {
     match threads {
         1 => 1,
@@ -134,19 +135,19 @@ pub(crate) fn parts(threads: usize, units: usize, most: usize) -> usize {
 }
 
 impl Winograd {
-    /// Lines of scratch memory that `run` uses for at most so many images and threads.
+    /// Lines of scratch memory that `run` uses for at most `images` images and `threads` threads.
     pub(crate) fn scratch_lines(&self, images: usize, threads: usize) -> usize {
         let lines = |tiles| self.chunk_lines(tiles);
         self.cutter().scratch_lines(images, threads, lines)
     }
 
-    /// Lines of the values of so many tiles at one position, for inputs and sums. Odd, so that the positions of one
+    /// Lines of the values of `tiles` tiles at one position, for inputs and sums. Odd, so that the positions of one
     /// tile do not all fall on the same few lines of the cache.
     pub(crate) fn pitches(&self, tiles: usize) -> [usize; 2] {
         [self.input_blocks, self.output_blocks].map(|blocks| (blocks * tiles) | 1)
     }
 
-    /// Lines of the weights at one position; odd for the same reason.
+    /// Lines of the weights at one position; odd as [`Winograd::pitches`] are.
     pub(crate) fn weights_pitch(&self) -> usize {
         (self.output_blocks * self.input_blocks * 16) | 1
     }

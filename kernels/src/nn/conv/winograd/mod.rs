@@ -54,7 +54,7 @@ pub(crate) enum TileSize {
 }
 
 impl TileSize {
-    /// Positions, rows and columns of a tile's outputs.
+    /// The number of positions of a tile, and the rows (as many as columns) of its outputs.
     fn sizes(self) -> (usize, usize) {
         match self {
             TileSize::F2 => (16, 2),
@@ -67,29 +67,29 @@ impl TileSize {
 #[derive(Debug)]
 pub(crate) struct Winograd {
     size: TileSize,
-    /// `[position][panel][block][k][vector]`.
+    /// Transformed weights, `[position][panel][block][k][vector]`.
     weights: Lines,
     /// How inputs, outputs and the residual are stored.
     store: Store,
     /// Whether transformed inputs and weights are rounded to bfloat16.
     narrow: bool,
-    /// One line a vector of outputs.
+    /// The bias, one line for each vector of 16 outputs.
     bias: Box<[Line]>,
     panels: Vec<Panel>,
     /// Lines of a tile's transformed inputs at one position: vectors of 16 channels, or 32 channels as bfloat16.
     input_blocks: usize,
-    /// Vectors of 16 channels.
+    /// Vectors of 16 output channels.
     output_blocks: usize,
     about: ConvUse,
     /// Kernels by pixels - 1, for one vector and for two.
     kernels: [Vec<TileFn>; 2],
     max_pixels: usize,
     vectorized: Vectorized,
-    /// Bytes of a chunk at most, unless it had fewer tiles than that.
+    /// Most bytes of a chunk, and the tiles that it may have whatever they take.
     chunk: (usize, usize),
 }
 
-/// A few blocks of outputs, and where their weights are at each position.
+/// One or two vectors of outputs, and the lines before their weights at each position.
 #[derive(Debug, Clone, Copy)]
 struct Panel {
     first: usize,
@@ -98,7 +98,7 @@ struct Panel {
 }
 
 impl Winograd {
-    /// Transforms `weights`, `[outputs, inputs, 3, 3]`; products are of that precision.
+    /// Transforms `weights`, `[outputs, inputs, 3, 3]`, for products of precision `products`.
     ///
     /// None if the convolution is another than 3×3 with stride 1, padding 1 and one group, its output is stored in
     /// another way than its input, or nothing multiplies so.
@@ -204,7 +204,7 @@ impl Winograd {
         scratch: &Scratch,
     ) {
         let views = (input, residual, output);
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises views of the geometry given to `new`, and output and scratch memory to itself.
         unsafe {
             match self.size {
                 TileSize::F2 => self.all::<F2, 4, 2>(lead, views, images, scratch),
@@ -214,7 +214,7 @@ impl Winograd {
     }
 
     /// # Safety
-    /// As of `run`.
+    /// The conditions of `run` hold.
     unsafe fn all<S: Scheme<A, M>, const A: usize, const M: usize>(
         &self,
         lead: &Lead<'_>,
@@ -233,13 +233,14 @@ impl Winograd {
                 pitch: cut.tiles,
                 v,
                 v_pitch,
-                // SAFETY: as above.
+                // SAFETY: the sums lie behind the transformed inputs in the slot's memory.
                 m: unsafe { v.add(A * A * v_pitch) },
                 m_pitch,
             }
         };
         cut.for_each(lead, scratch, &|for_each, threads, tiles, slot| {
-            // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
+            // SAFETY: the caller promises the views and the memory; each chunk has its own tiles, each slot its own
+            // memory.
             unsafe { self.phases::<S, A, M>(for_each, threads, chunk(tiles, slot), views) };
         });
     }
@@ -247,7 +248,7 @@ impl Winograd {
     /// The three phases of a chunk, each as tasks that `for_each` gives to threads.
     ///
     /// # Safety
-    /// As of `run`, for this chunk's tiles and memory.
+    /// The conditions of `run` hold, for this chunk's tiles and memory.
     unsafe fn phases<S: Scheme<A, M>, const A: usize, const M: usize>(
         &self,
         for_each: ForEach<'_>,

@@ -7,7 +7,8 @@ use crate::nn::layout::line::Line;
 use crate::nn::micro::tile::{KBlock, Tile};
 
 impl Winograd {
-    /// The sum over channels; only the first `input_blocks` count. On the stack, for its distances depend on the batch.
+    /// The K-blocks of the sum over channels, of which the first `input_blocks` count. On the stack, since distances
+    /// depend on the batch.
     pub(crate) fn k_blocks(&self, chunk: Chunk, vectors: usize) -> [KBlock; MAX_BLOCKS] {
         let mut k = [KBlock { a: 0, b: 0 }; MAX_BLOCKS];
         for (i, k) in k[..self.input_blocks].iter_mut().enumerate() {

@@ -36,7 +36,7 @@ pub(crate) struct F2;
 pub(crate) struct F4;
 
 impl F2 {
-    /// `Bᵀ d` of whatever is added and subtracted.
+    /// `Bᵀ d` for any type that can be added and subtracted.
     #[inline(always)]
     pub(crate) fn forward<T: Copy + Add<Output = T> + Sub<Output = T>>(
         [d0, d1, d2, d3]: [T; 4],
@@ -44,7 +44,7 @@ impl F2 {
         [d0 - d2, d2 + d1, d2 - d1, d3 - d1]
     }
 
-    /// `Aᵀ m` of the same.
+    /// `Aᵀ m` for any type that can be added and subtracted.
     #[inline(always)]
     pub(crate) fn inverse<T: Copy + Add<Output = T> + Sub<Output = T>>(
         [m0, m1, m2, m3]: [T; 4],

@@ -22,7 +22,7 @@ struct Case {
     outputs: usize,
     height: usize,
     width: usize,
-    /// Of the input, the residual and the output.
+    /// Borders of the input, the residual and the output.
     borders: [usize; 3],
     residual: bool,
     relu: bool,
@@ -168,7 +168,7 @@ impl Case {
     }
 }
 
-/// All that this CPU has a micro-kernel for, and each with all products.
+/// Each arithmetic that this CPU has a micro-kernel for, with each precision of products.
 fn arithmetics() -> Vec<(Arithmetic, Precision)> {
     let vectors = |f: &Features| f.bf16 != Some(Bf16Unit::Amx);
     Features::supported()
@@ -234,7 +234,7 @@ proptest! {
             (_, TileSize::F4) => 0.15,
         };
         let bound = each * (1.0 + (9.0 * case.inputs as f64).sqrt());
-        // Half of the distance of a format's numbers, by the number.
+        // A bound of the format's rounding error, relative to the number.
         let rounding = match case.arithmetic.store() {
             Store::F32 => 0.0,
             Store::Bf16 => 1.0 / 256.0,

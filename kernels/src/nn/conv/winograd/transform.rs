@@ -24,10 +24,10 @@ pub(crate) trait Transform {
     unsafe fn transform<const H: usize, F: Format<H>>(self);
 }
 
-/// Runs the loop for values stored so.
+/// Runs the loop for values that are stored as `store` says.
 ///
 /// # Safety
-/// As of [`Transform::transform`], for the format of `store`.
+/// The conditions of [`Transform::transform`] hold, for the format of `store`.
 pub(crate) unsafe fn run(vectorized: Vectorized, store: Store, transform: impl Transform) {
     with_format!(store, run_in(vectorized, transform));
 }
@@ -44,7 +44,7 @@ impl<T: Transform, F: Format<H>, const H: usize> Task for In<T, F, H> {
 
     #[inline(always)]
     fn run(self) {
-        // SAFETY: `run` has made it, and its caller promised this.
+        // SAFETY: only `run` makes an `In`, and its caller promised the conditions of `transform`.
         unsafe { self.0.transform::<H, F>() };
     }
 }
@@ -94,7 +94,7 @@ pub(crate) struct Forward<S, const A: usize, const M: usize> {
     pub(crate) scheme: PhantomData<S>,
     pub(crate) grid: Grid<A, M>,
     pub(crate) chunk: Chunk,
-    /// Which of its tiles.
+    /// The chunk's tiles to transform.
     pub(crate) tiles: Range<usize>,
     /// The value's block of channels.
     pub(crate) block: usize,
@@ -104,7 +104,8 @@ pub(crate) struct Forward<S, const A: usize, const M: usize> {
 }
 
 impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
-    /// `columns` is memory for the half of it, outside because clearing it takes longer than filling it.
+    /// Transforms a tile. `columns` is memory for its transformed columns, made by the caller because clearing it takes
+    /// longer than filling it.
     ///
     /// # Safety
     /// `to` points to `A²` lines that are the chunk's `v_pitch` apart, for each of `H` vectors of channels.
@@ -140,7 +141,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
                         *values = *row[x].f32();
                     }
                     let at = (y * A + x) * self.chunk.v_pitch;
-                    // SAFETY: by the caller's promise.
+                    // SAFETY: the caller promises a line for each position and vector from `to` on.
                     unsafe { F::write(to.add(at), self.chunk.pitch, values) };
                 }
             }
@@ -151,7 +152,7 @@ impl<S: Scheme<A, M>, const A: usize, const M: usize> Forward<S, A, M> {
                 let row = lanes(&std::array::from_fn(|x| columns[x][y]), S::input);
                 for (x, values) in row.into_iter().enumerate() {
                     let at = h * self.chunk.pitch + (y * A + x) * self.chunk.v_pitch;
-                    // SAFETY: by the caller's promise.
+                    // SAFETY: the caller promises a line for each position and vector from `to` on.
                     unsafe { *to.add(at) = values };
                 }
             }
@@ -219,15 +220,15 @@ pub(crate) struct Inverse<'a, S, const A: usize, const M: usize> {
     pub(crate) scheme: PhantomData<S>,
     pub(crate) grid: Grid<A, M>,
     pub(crate) chunk: Chunk,
-    /// Which of its tiles.
+    /// The chunk's tiles to transform.
     pub(crate) tiles: Range<usize>,
     /// The value's block of output channels.
     pub(crate) block: usize,
-    /// A line for each vector of outputs.
+    /// The bias, a line for each vector of outputs.
     pub(crate) bias: &'a [Line],
     pub(crate) residual: Option<View>,
     pub(crate) relu: bool,
-    /// Only with `relu`.
+    /// Upper bound of the results; of no meaning without `relu`.
     pub(crate) most: f32,
     pub(crate) output: View,
 }

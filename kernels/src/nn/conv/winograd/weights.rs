@@ -18,15 +18,15 @@ use crate::nn::layout::line::Line;
 /// Fewer weights than this are packed by one thread: starting another takes as long.
 const PARALLEL_WEIGHTS: usize = 100_000;
 
-/// Where threads put lines, each its own.
+/// The first of the packed lines, of which each thread writes its own.
 #[derive(Clone, Copy)]
 struct Start(*mut Line);
 
-// SAFETY: an address alone; each use has its own reason.
+// SAFETY: a plain address; each access through it states why it is sound.
 unsafe impl Sync for Start {}
 
 impl Winograd {
-    /// `[position][panel][block][k][vector]`, from `[outputs, inputs, 3, 3]`.
+    /// Transforms `weights`, `[outputs, inputs, 3, 3]`, and packs them as `[position][panel][block][k][vector]`.
     pub(crate) fn pack<S: Scheme<A, M>, const A: usize, const M: usize>(
         &self,
         shape: ConvShape,
@@ -92,7 +92,7 @@ impl Winograd {
                 };
                 let at = panel.weights + k * panel.vectors + v;
                 for (position, line) in lines.as_flattened().iter().enumerate() {
-                    // SAFETY: a line of this panel.
+                    // SAFETY: a line of this panel, which the caller promises to this thread alone.
                     unsafe {
                         *start.0.add(position * self.weights_pitch() + at) = *line;
                     }
@@ -102,7 +102,7 @@ impl Winograd {
     }
 }
 
-/// Weights of one input and 16 outputs.
+/// Transforms the weights of one input and up to 16 outputs.
 struct Pack<'a, S, const A: usize, const M: usize> {
     scheme: PhantomData<S>,
     /// From the input's weights for output 0 on.

@@ -43,7 +43,7 @@ fn zero() -> __m512i {
     _mm512_setzero_si512()
 }
 
-/// Four bytes of each channel next to each other.
+/// Interleaves four rows of bytes, so that the four bytes of a channel are neighbours.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn interleave(rows: [__m512i; QUAD]) -> [__m512i; VECTORS] {
@@ -69,7 +69,7 @@ fn multiply(sum: __m512i, quad: __m512i, weights: __m512i, _rows: usize) -> __m5
     _mm512_dpbusd_epi32(sum, quad, weights)
 }
 
-/// A sum, rounded and bounded, and what is added to it.
+/// Rounds and bounds `sum × factor` as `own` says, and adds `added`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn rounded(sum: __m512, factor: __m512, own: &Own, added: __m512) -> __m512 {
@@ -83,7 +83,7 @@ fn rounded(sum: __m512, factor: __m512, own: &Own, added: __m512) -> __m512 {
 /// The results of two vectors of a pixel as words.
 ///
 /// # Safety
-/// As of [`RowFn`].
+/// The conditions of [`RowFn`] hold.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn words<const KIND: u8, const PAIR: usize>(
@@ -95,7 +95,7 @@ unsafe fn words<const KIND: u8, const PAIR: usize>(
     let mut factors = [_mm512_setzero_ps(); 2];
     let mut values = factors;
     for v in 0..2 {
-        // SAFETY: the lines behind those that sums begin with.
+        // SAFETY: the block's lines of factors, behind those that sums begin with.
         let factor = unsafe { load(row.weights.add(VECTORS + 2 * PAIR + v), 0) };
         factors[v] = _mm512_castsi512_ps(factor);
         values[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), factors[v]);
@@ -128,7 +128,7 @@ unsafe fn words<const KIND: u8, const PAIR: usize>(
 /// Stores the words of a pixel as bytes.
 ///
 /// # Safety
-/// As of [`RowFn`].
+/// The conditions of [`RowFn`] hold.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn store(row: &Row<'_>, _part: usize, pixel: usize, words: [__m512i; 2]) {

@@ -24,7 +24,7 @@ use crate::nn::layer::Unsupported;
 use crate::nn::layout::line::{Line, View};
 use crate::nn::team::Lead;
 
-/// Rows of a task at least.
+/// Most rows of the output that a task computes.
 const ROWS: usize = 8;
 
 /// A depthwise convolution of bytes ready to run between values of fixed geometry.
@@ -34,13 +34,13 @@ pub(crate) struct Depthwise {
     window: Window,
     shape: ConvShape,
     about: ConvUse,
-    /// By block of 64 channels, as `pack` has them.
+    /// For each block of 64 channels what sums begin with, their factors and the weights, laid out by `pack`.
     lines: Lines,
     finish: Finish,
 }
 
 impl Depthwise {
-    /// Whether each channel of a convolution of this shape has one of its own.
+    /// Whether a convolution of this shape is depthwise: each channel has a window of its own.
     pub(crate) fn is(shape: ConvShape) -> bool {
         shape.groups > 1 && shape.groups == shape.inputs && shape.groups == shape.outputs
     }
@@ -84,7 +84,7 @@ impl Depthwise {
         })
     }
 
-    /// Bytes of weights, and of what belongs to them.
+    /// Bytes of weights, of their factors and of what sums begin with.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
     }

@@ -35,17 +35,17 @@ pub(crate) struct Window {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub(crate) window: Window,
-    /// The block's lines, as `pack` has them.
+    /// What the block's sums begin with, their factors and the weights, laid out by `pack`.
     pub(crate) weights: *const Line,
-    /// What becomes of the sums.
+    /// How sums become bytes.
     pub(crate) finish: &'a Finish,
     /// The first line under the first window.
     pub(crate) from: *const u8,
     /// The first pixel's line of the value to add, or null.
     pub(crate) residual: *const u8,
-    /// The first pixel's line.
+    /// The output's line of the first pixel.
     pub(crate) to: *mut u8,
-    /// How many there are; at least one.
+    /// The number of pixels, at least one.
     pub(crate) pixels: usize,
     /// Channels of the block, 1 to 64; those behind them may be computed, or hold anything.
     pub(crate) channels: usize,
@@ -93,15 +93,16 @@ pub(crate) fn pack(
 
 /// The loop over pixels, columns and rows, and the table of its forms, for one instruction set.
 ///
-/// Vectors are computed in pairs, so that the sums of a tile of so many pixels and the weights of four rows of the
-/// window stay in registers. A line of bytes is so many parts; the numbers behind are all columns that windows of a tile
-/// may lie over. In scope are the type `Vector`, `load(line, part)`, `read(bytes, part)`, `zero()`, `interleave(rows)`,
-/// `multiply(sum, quad, weights, rows)` for a quad of which so many rows count, `words::<KIND, PAIR>(row, part, pixel,
-/// sums)`, which are not yet bounded by 255, and `store(row, part, pixel, words)`.
+/// Vectors are computed in pairs, so that the sums of a tile of `$pixels` pixels and the weights of four rows of the
+/// window stay in registers. A line of bytes is `$parts` parts; the numbers behind `columns` are all columns that
+/// windows of a tile may lie over. In scope are the type `Vector`, `load(line, part)`, `read(bytes, part)`, `zero()`,
+/// `interleave(rows)`, `multiply(sum, quad, weights, rows)` for a quad of which `rows` rows count,
+/// `words::<KIND, PAIR>(row, part, pixel, sums)`, which are not yet bounded by 255, and
+/// `store(row, part, pixel, words)`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! row_kernels {
     ($features:literal, $parts:literal parts, $pixels:literal pixels, columns $($x:literal)*) => {
-        /// The kernel for windows of that size, so many pixels apart.
+        /// The kernel for windows of size `window` that are `stride` pixels apart.
         pub(crate) fn kernel(kind: Kind, window: [usize; 2], stride: usize) -> RowFn {
             match kind {
                 Kind::Residual => of_kind::<RESIDUAL>(window, stride),
@@ -121,7 +122,7 @@ macro_rules! row_kernels {
         }
 
         /// # Safety
-        /// As of [`RowFn`].
+        /// The conditions of [`RowFn`] hold.
         #[target_feature(enable = $features)]
         unsafe fn row<const KIND: u8, const H: usize, const W: usize, const STRIDE: usize>(
             row: &Row<'_>,
@@ -136,7 +137,8 @@ macro_rules! row_kernels {
                 }
                 let mut done = 0;
                 while done < row.pixels {
-                    // The last ones again where fewer are left than a tile has.
+                    // The last tile begins further left, over pixels that are computed already, where fewer are left
+                    // than it has.
                     let first = done.min(row.pixels - $pixels);
                     // SAFETY: pixels of the row.
                     unsafe { tile::<KIND, H, W, STRIDE, $pixels>(row, part, first) };
@@ -145,10 +147,10 @@ macro_rules! row_kernels {
             }
         }
 
-        /// So many neighbouring pixels.
+        /// Computes `PIXELS` neighbouring pixels from `first` on.
         ///
         /// # Safety
-        /// As of [`RowFn`]; the pixels are the row's.
+        /// The conditions of [`RowFn`] hold; the pixels are the row's.
         #[target_feature(enable = $features)]
         unsafe fn tile<
             const KIND: u8,
@@ -161,7 +163,7 @@ macro_rules! row_kernels {
             part: usize,
             first: usize,
         ) {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises that the pixels are the row's.
             unsafe {
                 let low = pair::<KIND, H, W, STRIDE, PIXELS, 0>(row, part, first);
                 let high = pair::<KIND, H, W, STRIDE, PIXELS, 1>(row, part, first);
@@ -175,7 +177,7 @@ macro_rules! row_kernels {
         /// second one, more than there are registers (3×3: 8.5 ns a line in place of 7.4 with AVX-512).
         ///
         /// # Safety
-        /// As of `tile`.
+        /// The conditions of `tile` hold.
         #[inline(never)]
         #[target_feature(enable = $features)]
         unsafe fn pair<
@@ -210,7 +212,7 @@ macro_rules! row_kernels {
         /// Adds the products with four rows of the window: a column is interleaved once for all windows over it.
         ///
         /// # Safety
-        /// As of `tile`.
+        /// The conditions of `tile` hold.
         #[inline]
         #[target_feature(enable = $features)]
         unsafe fn quads<
@@ -255,15 +257,15 @@ macro_rules! row_kernels {
         }
 
         /// # Safety
-        /// As of [`RowFn`].
+        /// The conditions of [`RowFn`] hold.
         #[target_feature(enable = $features)]
         unsafe fn row_of_any_window<const KIND: u8>(row: &Row<'_>) {
             let Window { kernel: [height, width], pitch, stride } = row.window;
             for part in 0..(row.channels * $parts).div_ceil(64) {
                 for pixel in 0..row.pixels {
-                    // SAFETY: the block's lines.
+                    // SAFETY: the block's lines that sums begin with, of the lower pair.
                     let mut low = unsafe { lines(row.weights, part) };
-                    // SAFETY: as above.
+                    // SAFETY: the block's lines that sums begin with, of the upper pair.
                     let mut high = unsafe { lines(row.weights.add(2), part) };
                     for x in 0..width {
                         for quad in 0..height.div_ceil(QUAD) {
@@ -292,7 +294,7 @@ macro_rules! row_kernels {
         /// Four rows of a column of the window, interleaved; `from` is the column's first line.
         ///
         /// # Safety
-        /// Those of them that the column has are there.
+        /// Those of the four rows that are below `height` are there.
         #[inline]
         #[target_feature(enable = $features)]
         unsafe fn column(
@@ -306,21 +308,21 @@ macro_rules! row_kernels {
             for (y, row) in rows.iter_mut().enumerate() {
                 let y = quad * QUAD + y;
                 if y < height {
-                    // SAFETY: by the caller's promise.
+                    // SAFETY: the caller promises the rows below `height`.
                     *row = unsafe { read(from.add(y * pitch), part) };
                 }
             }
             interleave(rows)
         }
 
-        /// A part of two neighbouring lines.
+        /// Part `part` of two neighbouring lines.
         ///
         /// # Safety
-        /// They are there.
+        /// Both lines are there.
         #[inline]
         #[target_feature(enable = $features)]
         unsafe fn lines(first: *const Line, part: usize) -> [Vector; 2] {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises both lines.
             unsafe { [load(first, part), load(first.add(1), part)] }
         }
     };

@@ -11,7 +11,7 @@ use crate::nn::layout::line::Line;
 /// Computes a row.
 ///
 /// # Safety
-/// As of [`RowFn`].
+/// The conditions of [`RowFn`] hold.
 unsafe fn scalar(row: &Row<'_>) {
     let Window {
         kernel: [height, width],
@@ -21,7 +21,7 @@ unsafe fn scalar(row: &Row<'_>) {
     for pixel in 0..row.pixels {
         for channel in 0..64 {
             let (vector, lane) = (channel / 4 % VECTORS, channel / 16 * 4 + channel % 4);
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises all that `row` points to.
             unsafe {
                 let mut sum = (*row.weights.add(vector)).words()[lane] as i32;
                 for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
@@ -60,7 +60,7 @@ struct Sample {
 const UNWRITTEN: Line = Line::from_f32([12345.678; 16]);
 
 impl Sample {
-    /// The windows that have kernels of their own as often as all others.
+    /// Any row; windows that have kernels of their own, 3×3 and 5×5, are as frequent as all others.
     fn any() -> impl Strategy<Value = Sample> {
         let window = prop_oneof![
             prop::sample::select(vec![[3, 3], [5, 5]]),
@@ -86,7 +86,7 @@ impl Sample {
         )
     }
 
-    /// What `kernel` makes of the output's lines.
+    /// The output's lines after `kernel` has run.
     fn run(&self, kernel: RowFn) -> Vec<Line> {
         let mut random = Random(self.seed | 1);
         let [height, width] = self.kernel;
@@ -153,7 +153,8 @@ impl Sample {
             pixels: self.pixels,
             channels: self.channels,
         };
-        // SAFETY: the caller has asked the CPU, and all of the row is there.
+        // SAFETY: the caller has checked that the CPU has the kernel's instructions, and all that the row points to is
+        // there.
         unsafe { kernel(&row) };
         out
     }

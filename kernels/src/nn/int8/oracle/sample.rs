@@ -38,7 +38,7 @@ const REACH: usize = 256;
 const UNWRITTEN: Line = Line::from_f32([12345.678; 16]);
 
 impl Sample {
-    /// Any of up to so many pixels.
+    /// Any sample of up to `pixels` pixels.
     pub(crate) fn any(pixels: usize) -> impl Strategy<Value = Sample> {
         let shape = (
             1..=pixels,
@@ -65,7 +65,7 @@ impl Sample {
         )
     }
 
-    /// What `kernel` makes of the output's lines.
+    /// The output's lines after `kernel` has run.
     pub(crate) fn run(&self, kernel: impl FnOnce(&Panel<'_>, Target)) -> Vec<Line> {
         let mut random = Random(self.seed | 1);
         let bytes = self.pixels * self.stride + REACH;
@@ -161,7 +161,7 @@ impl Sample {
         };
         let expected = whole.run(|panel, at| {
             let shape = [self.pixels, self.stride];
-            // SAFETY: a sample is whole.
+            // SAFETY: a sample has all that its panel and target point to.
             unsafe {
                 match self.kind {
                     Kind::Plain => scalar::tile::<PLAIN>(panel, at, shape),
@@ -207,7 +207,8 @@ mod tests {
         let kernel = kernels[sample.pixels - 1];
         sample.run(|panel, at| {
             for half in 0..halves {
-                // SAFETY: the caller has asked the CPU, and a sample is whole.
+                // SAFETY: the caller has checked that the CPU has the instructions, and a sample has all that its panel
+                // points to.
                 unsafe { kernel(&Panel { half, ..*panel }, at, sample.stride) };
             }
         })
@@ -273,7 +274,7 @@ mod tests {
                 let calls = Calls::of_row(sample.pixels, sample.stride);
                 let series = series(&calls);
                 let kernel = amx::kernel(sample.kind);
-                // SAFETY: the CPU and the system let us, and a sample is whole.
+                // SAFETY: CPU and system permit tiles, and a sample has all that its panel and target point to.
                 let got = sample.run(|panel, at| unsafe { kernel(panel, at, &series) });
                 release();
                 sample.check(&got)?;

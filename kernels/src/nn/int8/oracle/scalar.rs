@@ -22,7 +22,7 @@ pub(crate) unsafe fn tile<const KIND: u8>(
     for p in 0..pixels {
         for output in 0..PANEL {
             let (vector, n) = lane(output, kind);
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises all that panel and target point to.
             unsafe {
                 let mut sum = (*panel.offset.add(vector)).words()[n] as i32;
                 for (block, k) in panel.k.iter().enumerate() {

@@ -10,7 +10,7 @@ use crate::Features;
 use crate::nn::{Arithmetic, Builder, Input, Precision, Program, SlidingWindow, Team};
 use crate::{Normalization, NormalizeKernel};
 
-/// Everything that multiplies bytes here.
+/// Each arithmetic for bytes that this CPU has.
 fn arithmetics() -> Vec<Arithmetic> {
     Features::supported()
         .filter_map(|features| Arithmetic::new(Precision::Int8, features))

@@ -74,7 +74,7 @@ pub(super) struct Layer {
     relu: bool,
     most: f32,
     output: Quantization,
-    /// What its sums are stored as before something is added, if they are.
+    /// What its sums are rounded to before a value is added; none adds to them as they are.
     own: Option<Int8Own>,
 }
 
@@ -226,8 +226,8 @@ fn evaluate_max(input: &Bytes, moving: SlidingWindow) -> Bytes {
     })
 }
 
-/// A network of all kinds of layers: a convolution of images, a pool, a depthwise layer, a block with a convolution beside
-/// it and another depthwise layer inside, a sum of its own, a mean and a fully connected layer.
+/// A network of all kinds of layers: a convolution of images, a pool, a depthwise layer, a block with a convolution
+/// beside it and another depthwise layer inside, a sum of its own, a mean and a fully connected layer.
 pub(super) struct Network {
     pub(super) image: [usize; 3],
     input: Quantization,
@@ -430,7 +430,7 @@ impl Network {
         if self.exact {
             let factor = |c: usize| self.mean.scale * self.classes.scales[c] / 1.0;
             let bounded = |x: f32| match self.classes.relu {
-                // Without a zero that is negative.
+                // Never gives a negative zero.
                 true => (if x > 0.0 { x } else { 0.0 }).min(self.classes.most),
                 false => x,
             };

@@ -4,9 +4,9 @@
 //! little more than the time of bytes. Instructions that multiply four bytes at a time are as fast without.
 //!
 //! The points 0, ±1, ∞ need no fractions but for the weights, which are taken four times as large: `G` has 2 where it
-//! would have 1, and 1 where it would have a half. So transformed inputs are up to 4 × 255, weights up to 9 × 128, and a
-//! sum is four times the direct one, which is divided by shifting. Sums at the positions may overflow: what they add up
-//! to does not, and whole numbers of 32 bits wrap.
+//! would have 1, and 1 where it would have a half. So transformed inputs are up to 4 × 255, weights up to 9 × 128, and
+//! a sum is four times the direct one, which is divided by shifting. Sums at the positions may overflow: what they add
+//! up to does not, and whole numbers of 32 bits wrap.
 //!
 //! The phases are those of [`conv::winograd`](crate::nn::conv::winograd), whose chunks these are.
 
@@ -36,16 +36,16 @@ use crate::nn::team::Lead;
 /// Positions of a tile.
 const POSITIONS: usize = 16;
 
-/// Rows and columns of a plane from which on it is taken: with fewer, tiles reach so far beyond the plane that little is
-/// left of what they gain.
+/// Least rows and columns of a plane: with fewer, tiles reach so far beyond the plane that little is left of what they
+/// gain.
 const SIDE: usize = 4;
 
-/// Inputs and outputs of which there must be more: the transforms compute 64 inputs and 32 outputs at a time. With 32 of
-/// both it takes as long as direct sums, with 16 or 8 up to twice as long (40×40 planes, AMD Zen 3).
+/// There must be more inputs and more outputs than this: the transforms compute 64 inputs and 32 outputs at a time.
+/// With 32 of both it takes as long as direct sums, with 16 or 8 up to twice as long (40×40 planes, AMD Zen 3).
 const CHANNELS: usize = 32;
 
-/// Tiles of a chunk at least: each reads all weights. With 12, the last layers of ResNet-50 take a quarter longer; 48 are as
-/// good.
+/// Tiles of a chunk at least: each reads all weights. With 12, the last layers of ResNet-50 take a quarter longer; 48
+/// are as good.
 const CHUNK_TILES: usize = 24;
 
 /// A 3×3 convolution of stride 1 with one pixel of zeros around, ready to run.
@@ -77,18 +77,18 @@ struct Chunk {
     room: usize,
     /// Transformed inputs, `[position][block][tile]`, two lines of 32 words each.
     v: *mut Line,
-    /// Lines from one position to the next there.
+    /// Lines from one position to the next in `v`.
     v_pitch: usize,
     /// Sums, `[position][panel][tile][half]`, a line of 8 outputs of either vector.
     m: *mut Line,
     m_pitch: usize,
 }
 
-// SAFETY: addresses alone; each use has its own reason.
+// SAFETY: plain addresses; each access through them states why it is sound.
 unsafe impl Sync for Chunk {}
 
 impl Winograd {
-    /// Whether this CPU computes a convolution so, and it gains by that.
+    /// Whether this CPU can compute a convolution by this algorithm, and gains by it.
     pub(crate) fn fits(
         arithmetic: Arithmetic,
         shape: ConvShape,
@@ -153,14 +153,14 @@ impl Winograd {
         size_of_val(&*self.weights)
     }
 
-    /// Lines of scratch memory that `run` uses for at most so many images and threads.
+    /// Lines of scratch memory that `run` uses for at most `images` images and `threads` threads.
     pub(crate) fn scratch_lines(&self, images: usize, threads: usize) -> usize {
         let lines = |tiles| self.chunk_lines(tiles);
         self.cutter.scratch_lines(images, threads, lines)
     }
 
-    /// Lines from one position to the next of so many tiles' inputs and sums; odd, so that the positions of a tile do not
-    /// all fall on the same few lines of the cache.
+    /// Lines from one position to the next of the inputs and of the sums of `tiles` tiles; odd, so that the positions
+    /// of a tile do not all fall on the same few lines of the cache.
     fn pitches(&self, tiles: usize) -> [usize; 2] {
         [self.blocks, self.panels].map(|blocks| (2 * blocks * tiles) | 1)
     }
@@ -173,8 +173,8 @@ impl Winograd {
     ///
     /// # Safety
     /// The views have the geometry given to `new`, their memory lives, holds `images` images, and nobody else uses the
-    /// output or the scratch memory meanwhile, which is large enough; the output is the residual or does not overlap with
-    /// it.
+    /// output or the scratch memory meanwhile, which is large enough; the output is the residual or does not overlap
+    /// with it.
     pub(crate) unsafe fn run(
         &self,
         lead: &Lead<'_>,
@@ -193,13 +193,14 @@ impl Winograd {
                 room: cut.tiles,
                 v,
                 v_pitch,
-                // SAFETY: as above.
+                // SAFETY: the sums lie behind the transformed inputs in the slot's memory.
                 m: unsafe { v.add(POSITIONS * v_pitch) },
                 m_pitch,
             }
         };
         cut.for_each(lead, scratch, &|for_each, threads, tiles, slot| {
-            // SAFETY: by the caller's promise; each chunk has its own tiles, each slot its own memory.
+            // SAFETY: the caller promises the views and the memory; each chunk has its own tiles, each slot its own
+            // memory.
             unsafe { self.phases(for_each, threads, chunk(tiles, slot), views) };
         });
     }
@@ -207,7 +208,7 @@ impl Winograd {
     /// The three phases of a chunk, each as tasks that `for_each` gives to threads.
     ///
     /// # Safety
-    /// As of `run`, for this chunk's tiles and memory.
+    /// The conditions of `run` hold, for this chunk's tiles and memory.
     unsafe fn phases(
         &self,
         for_each: ForEach<'_>,
@@ -232,8 +233,8 @@ impl Winograd {
         let pieces = parts(threads, POSITIONS, self.panels);
         for_each(POSITIONS * pieces, &|task| {
             for panel in share(self.panels, task % pieces, pieces) {
-                // SAFETY: the transformed inputs are complete, no other task has this panel at this position, and the CPU
-                // is one that `fits` has asked.
+                // SAFETY: the transformed inputs are complete, no other task has this panel at this position, and the
+                // CPU is one that `fits` has asked.
                 unsafe { self.products(chunk, task / pieces, panel) };
             }
         });
@@ -298,7 +299,7 @@ mod tests {
         std::array::from_fn(|y| std::array::from_fn(|x| values[x][y]))
     }
 
-    /// What [`F2`] and [`weights`] compute, against the sum.
+    /// Compares what [`F2`] and [`weights`] compute with the direct sum.
     #[test]
     fn products_at_the_positions_add_up_to_four_times_the_sum() {
         let bytes = [

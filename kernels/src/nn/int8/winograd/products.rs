@@ -27,15 +27,15 @@ pub(super) struct Products {
 }
 
 impl Products {
-    /// Computes so many tiles.
+    /// Computes the sums of `tiles` tiles.
     ///
     /// # Panics
-    /// If they are more than [`MAX_TILES`], or none.
+    /// If `tiles` is more than [`MAX_TILES`], or zero.
     ///
     /// # Safety
-    /// The CPU has AVX2; all that this points to is there for so many tiles, and nobody else uses the sums.
+    /// The CPU has AVX2; all that this points to is there for `tiles` tiles, and nobody else uses the sums.
     pub(super) unsafe fn run(&self, tiles: usize) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises AVX2, and all that this points to for `tiles` tiles.
         unsafe {
             match tiles {
                 1 => self.of::<1>(),
@@ -50,7 +50,7 @@ impl Products {
     }
 
     /// # Safety
-    /// As of `run`.
+    /// The conditions of `run` hold.
     #[target_feature(enable = "avx2")]
     unsafe fn of<const TILES: usize>(&self) {
         let mut b = self.b;

@@ -10,7 +10,7 @@ use crate::nn::int8::avx2::{finish, load};
 use crate::nn::int8::tile::{Kind, PLAIN, Panel, RESIDUAL, SUM, Target};
 use crate::nn::layout::line::View;
 
-/// 16 words of channels.
+/// 16 channels as words of 16 bits.
 #[derive(Clone, Copy)]
 struct Words(__m256i);
 
@@ -29,12 +29,12 @@ impl Sub for Words {
 
     #[inline(always)]
     fn sub(self, other: Words) -> Words {
-        // SAFETY: as above.
+        // SAFETY: whoever makes one has AVX2.
         Words(unsafe { _mm256_sub_epi16(self.0, other.0) })
     }
 }
 
-/// 8 sums.
+/// 8 sums of 32 bits.
 #[derive(Clone, Copy)]
 struct Sums(__m256i);
 
@@ -53,7 +53,7 @@ impl Sub for Sums {
 
     #[inline(always)]
     fn sub(self, other: Sums) -> Sums {
-        // SAFETY: as above.
+        // SAFETY: whoever makes one has AVX2.
         Sums(unsafe { _mm256_sub_epi32(self.0, other.0) })
     }
 }
@@ -62,10 +62,10 @@ impl Sub for Sums {
 pub(super) struct Forward {
     pub(super) grid: Grid<4, 2>,
     pub(super) chunk: Chunk,
-    /// Which of its tiles.
+    /// The chunk's tiles to transform.
     pub(super) tiles: Range<usize>,
     pub(super) block: usize,
-    /// With a border of one pixel at least.
+    /// The input, with a border of one pixel at least.
     pub(super) input: View,
 }
 
@@ -73,8 +73,8 @@ impl Forward {
     /// Transforms the tiles.
     ///
     /// # Safety
-    /// The CPU has AVX2; the input holds the images of the tiles, the chunk's memory is there, and nobody else uses this
-    /// block of these tiles in it.
+    /// The CPU has AVX2; the input holds the images of the tiles, the chunk's memory is there, and nobody else uses
+    /// this block of these tiles in it.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn run(self) {
         let (chunk, plane) = (self.chunk, self.input.plane);
@@ -126,11 +126,11 @@ impl Forward {
 pub(super) struct Inverse<'a> {
     pub(super) grid: Grid<4, 2>,
     pub(super) chunk: Chunk,
-    /// Which of its tiles.
+    /// The chunk's tiles to transform.
     pub(super) tiles: Range<usize>,
     /// The panel's number.
     pub(super) number: usize,
-    /// What its sums begin with and are multiplied by, and what becomes of them.
+    /// What the panel's sums begin with and are multiplied by, and how they become bytes.
     pub(super) panel: Panel<'a>,
     pub(super) residual: Option<View>,
     pub(super) output: View,
@@ -143,7 +143,7 @@ impl Inverse<'_> {
     /// The CPU has AVX2 and FMA; the sums are complete, the residual and the output have the grid's pixels, and nobody
     /// else uses the panel's bytes of these tiles.
     pub(super) unsafe fn run(self, kind: Kind) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises AVX2 and FMA, complete sums, and the panel's bytes of these tiles to itself.
         unsafe {
             match kind {
                 Kind::Residual => self.of_kind::<RESIDUAL>(),
@@ -155,7 +155,7 @@ impl Inverse<'_> {
     }
 
     /// # Safety
-    /// As of `run`.
+    /// The conditions of `run` hold.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn of_kind<const KIND: u8>(self) {
         let (chunk, plane) = (self.chunk, self.output.plane);
@@ -163,7 +163,7 @@ impl Inverse<'_> {
             let (image, row, column) = self.grid.place(chunk.first + tile);
             let at = 2 * (self.number * chunk.room + tile);
             for half in 0..2 {
-                // By pixel and vector.
+                // Sums by row and column of the tile's outputs, and by vector.
                 let mut sums = [[[_mm256_setzero_si256(); 2]; 2]; 2];
                 for vector in 0..2 {
                     let mut halfway = [[Sums(_mm256_setzero_si256()); 4]; 2];
@@ -204,7 +204,7 @@ impl Inverse<'_> {
                             out_stride: 0,
                             residual: self.residual.map_or(std::ptr::null(), |r| bytes(r)),
                         };
-                        // SAFETY: by the caller's promise.
+                        // SAFETY: the caller promises the residual's and the output's pixels, and the panel's lines.
                         unsafe { finish::<KIND>(&self.panel, target, half, 0, sums) };
                     }
                 }

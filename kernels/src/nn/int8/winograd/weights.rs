@@ -15,7 +15,8 @@ pub(super) fn transformed(g: [[i8; 3]; 3]) -> [[i16; 4]; 4] {
     std::array::from_fn(|y| one(std::array::from_fn(|x| columns[x][y])))
 }
 
-/// `[panel][position][half][pair]`, a line each: two words of 8 outputs of the one vector, then of the other.
+/// Transforms and packs weights as `[panel][position][half][pair]`, a line each: two words of 8 outputs of the one
+/// vector, then of the other.
 pub(super) fn pack(source: &QuantizedWeights<'_>, panels: usize) -> Lines {
     let pairs = source.inputs.div_ceil(2);
     let each = POSITIONS * 2 * pairs;
@@ -38,7 +39,7 @@ pub(super) fn pack(source: &QuantizedWeights<'_>, panels: usize) -> Lines {
     lines
 }
 
-/// Fills a panel.
+/// Packs panel number `panel` into `lines`.
 fn fill(source: &QuantizedWeights<'_>, panel: usize, lines: &mut [Line]) {
     let pairs = source.inputs.div_ceil(2);
     let outputs = panel * PANEL..(panel * PANEL + PANEL).min(source.bias.len());

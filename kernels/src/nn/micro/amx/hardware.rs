@@ -1,11 +1,11 @@
 //! The tiles of the CPU, an instruction each; called by the micro-kernel.
 //!
 //! # Why tiles live from one `asm!` to the next
-//! A register that an `asm!` block changes without naming it has to be restored, says the reference, because the compiler
-//! may have a value in it. Tile registers are the exception that this file rests on: the compiler allocates them for
-//! nothing but AMX intrinsics in functions with the feature `amx-tile`, no function of this program has that, and no
-//! function that is called while tiles are in use ([`shape`](Tiles::shape) to the last [`store`](Tiles::store), all
-//! inlined into one) uses them; calls save none. So their contents are memory beside the compiler's, as a device's
+//! A register that an `asm!` block changes without naming it has to be restored, says the reference, because the
+//! compiler may have a value in it. Tile registers are the exception that this file rests on: the compiler allocates
+//! them for nothing but AMX intrinsics in functions with the feature `amx-tile`, no function of this program has that,
+//! and no function that is called while tiles are in use ([`shape`](Tiles::shape) to the last [`store`](Tiles::store),
+//! all inlined into one) uses them; calls save none. So their contents are memory beside the compiler's, as a device's
 //! registers are. Each block is volatile (none is `pure`), so their order is that of the program.
 
 use core::arch::asm;
@@ -65,7 +65,7 @@ unsafe fn configure(shape: [u8; 2]) {
     SHAPE.set(shape);
 }
 
-/// Gives the tiles back.
+/// Releases the tiles of this thread, if it has configured any.
 pub(crate) fn release() {
     if SHAPE.replace([0; 2]) != [0; 2] {
         // SAFETY: this thread has loaded a configuration, so it has tiles.
@@ -90,7 +90,7 @@ impl Tiles for Hardware {
     #[inline(always)]
     unsafe fn shape(&mut self, pixels: [u8; 2]) {
         if SHAPE.get() != pixels {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises a CPU with tiles that the system lets this process use.
             unsafe { configure(pixels) };
         }
     }

@@ -52,14 +52,14 @@ pub(crate) fn kernel(vectors: usize, store: Store, precision: Precision) -> Opti
 }
 
 /// Multiplies tiles that never leave the registers `rounds` times, into four sums in turn, and tells how many
-/// multiplications and additions that were. The numbers are none of zero: products with zeros take less power, and so
-/// run at a clock that a network never sees.
+/// multiplications and additions that were. No operand is zero: products with zeros take less power, and so run at a
+/// clock that a network never sees.
 ///
 /// # Safety
 /// The CPU and the system let us use tiles, and nobody else does on this thread.
 pub(crate) unsafe fn spin(rounds: u64) -> u64 {
     let mut tiles = Hardware;
-    // SAFETY: the caller lets us.
+    // SAFETY: the caller promises tiles that nobody else uses on this thread.
     unsafe {
         // Pairs of bfloat16 near 1 and of either sign: the sums stay small.
         fill(&mut tiles, [0x3f81_bf7f, 0xbf80_3f80]);
@@ -75,15 +75,15 @@ pub(crate) unsafe fn spin(rounds: u64) -> u64 {
     rounds * 4 * 16 * 16 * 32 * 2
 }
 
-/// The same with bytes.
+/// Multiplies tiles of bytes, as [`spin`] does tiles of bfloat16.
 ///
 /// # Safety
-/// As of [`spin`], and the CPU multiplies bytes.
+/// The conditions of [`spin`] hold, and the CPU multiplies bytes.
 pub(crate) unsafe fn spin_bytes(rounds: u64) -> u64 {
     let mut tiles = Hardware;
-    // SAFETY: the caller lets us.
+    // SAFETY: the caller promises tiles that nobody else uses on this thread.
     unsafe {
-        // Of either sign where they have one.
+        // Bytes of either sign where the operand is signed.
         fill(&mut tiles, [0x4d9b_a753, 0x65b2_399c]);
         for _ in 0..rounds {
             tiles.dot_bytes::<0, 4, 6>();
@@ -97,14 +97,14 @@ pub(crate) unsafe fn spin_bytes(rounds: u64) -> u64 {
     rounds * 4 * 16 * 16 * 64 * 2
 }
 
-/// Sums of zero, and operands whose lanes are all the same.
+/// Fills the sums with zeros, and all lanes of an operand with the same word.
 ///
 /// # Safety
-/// As of [`spin`].
+/// The conditions of [`spin`] hold.
 unsafe fn fill(tiles: &mut Hardware, lanes: [u32; 2]) {
     let lines = lanes.map(|bits| Line::from_words([bits; 16]));
     let zero = Line::ZERO;
-    // SAFETY: the caller lets us; a step of zero bytes loads the same line into each row.
+    // SAFETY: the caller promises tiles; a step of zero bytes loads the same line into each row.
     unsafe {
         tiles.shape([16, 16]);
         tiles.load::<0>(&raw const zero, 0);
@@ -119,23 +119,23 @@ unsafe fn fill(tiles: &mut Hardware, lanes: [u32; 2]) {
 }
 
 /// # Safety
-/// As of [`SeriesFn`].
+/// The conditions of [`SeriesFn`] hold.
 unsafe fn series<const VECTORS: usize, const STORE: u8, const SHARED: bool>(series: &Series<'_>) {
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller promises the conditions of `SeriesFn`, which are those of `all` on the CPU's tiles.
     unsafe { all::<Hardware, VECTORS, STORE, SHARED>(&mut Hardware, series) }
 }
 
 /// All calls of a series. Where `SHARED`, neighbouring K-blocks may have the same pixels or the same weights.
 ///
 /// # Safety
-/// As of [`SeriesFn`] and [`Tiles`]; `STORE` is `F32` or `VECTORS` 2.
+/// The conditions of [`SeriesFn`] and [`Tiles`] hold; `STORE` is `F32` or `VECTORS` 2.
 #[inline(always)]
 unsafe fn all<T: Tiles, const VECTORS: usize, const STORE: u8, const SHARED: bool>(
     tiles: &mut T,
     series: &Series<'_>,
 ) {
     let fused = Fused::of(&series.tile);
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller promises the conditions of `all`; a residual is there where `fused` says so.
     unsafe {
         match (fused.residual, fused.relu, fused.clip) {
             (false, false, _) => calls::<T, VECTORS, STORE, SHARED, false, 0>(tiles, series),
@@ -149,8 +149,8 @@ unsafe fn all<T: Tiles, const VECTORS: usize, const STORE: u8, const SHARED: boo
 }
 
 /// # Safety
-/// As of [`all`], and a residual is there if `RESIDUAL`. `BOUNDS` is how many the results have: a lower one, and an upper
-/// one.
+/// The conditions of [`all`] hold, and a residual is there if `RESIDUAL`. `BOUNDS` is the number of bounds of the
+/// results: none, zero from below, or an upper one too.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn calls<
@@ -206,14 +206,14 @@ unsafe fn calls<
             for p in 0..usize::from(segment.pixels) {
                 // SAFETY: `multiply` wrote a line for each vector of each row.
                 let line = unsafe { sums.add((usize::from(segment.row) + p) * VECTORS) };
-                // SAFETY: as above; lines are aligned.
+                // SAFETY: `multiply` wrote this line; lines are aligned.
                 let mut sum = [unsafe { _mm512_load_ps(line.cast()) }; VECTORS];
                 for (v, sum) in sum.iter_mut().enumerate().skip(1) {
-                    // SAFETY: as above.
+                    // SAFETY: `multiply` wrote this vector's line too.
                     *sum = unsafe { _mm512_load_ps(line.add(v).cast()) };
                 }
                 let at = [segment.out as usize + p, segment.residual as usize + p];
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises the segment's pixels of the output and of the residual.
                 unsafe { finish::<VECTORS, STORE>(&series.tile, fused, at, sum) };
             }
         }
@@ -224,7 +224,7 @@ unsafe fn calls<
 /// stands before the first product that wants it, so that products of earlier ones run meanwhile.
 ///
 /// # Safety
-/// As of [`all`]; `sums` has as many lines.
+/// The conditions of [`all`] hold; `sums` has a line for each vector of each row.
 #[inline(always)]
 unsafe fn multiply<T: Tiles, const GROUPS: usize, const VECTORS: usize, const SHARED: bool>(
     tiles: &mut T,
@@ -307,7 +307,7 @@ mod tests {
     use crate::nn::micro::oracle::sample::Sample;
     use crate::nn::micro::table::Release;
 
-    /// The choice of [`kernel`], on the model.
+    /// Runs what [`kernel`] chooses on the model of tiles.
     fn on_model(sample: &Sample, shared: bool, model: &mut Model, calls: &Calls) -> Vec<Line> {
         let run = match (sample.vectors, sample.store, shared) {
             (1, _, false) => all::<Model, 1, F32, false>,
@@ -330,7 +330,7 @@ mod tests {
             _ => Precision::Bf16,
         };
         let kernel = kernel(sample.vectors, sample.store, precision).unwrap();
-        // SAFETY: the CPU and the system let us, and a sample's tile is whole.
+        // SAFETY: CPU and system permit tiles, and a sample has all that its tile points to.
         sample.run(|tile| unsafe { kernel(&calls.series(tile)) })
     }
 
@@ -393,7 +393,7 @@ mod tests {
         if Bf16Unit::Amx.is_supported() {
             let configure_and_panic = || {
                 let _release = Release;
-                // SAFETY: the CPU and the system let us.
+                // SAFETY: CPU and system permit tiles.
                 unsafe { Hardware.shape([1, 1]) };
                 assert!(!hardware::is_configured(), "as a task would");
             };

@@ -7,7 +7,7 @@ use crate::nn::layout::line::Line;
 use crate::nn::micro::amx::Tiles;
 
 pub(crate) struct Model {
-    /// None before the first configuration.
+    /// The rows of each tile; none before the first configuration.
     rows: Option<[usize; 8]>,
     tiles: [[Line; 16]; 8],
 }
@@ -47,7 +47,7 @@ impl Tiles for Model {
         let tile = &mut self.tiles[usize::from(TILE)];
         *tile = [Line::ZERO; 16];
         for (row, line) in tile[..rows].iter_mut().enumerate() {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises 64 bytes of each row.
             *line = unsafe { from.byte_add(row * step).read_unaligned() };
         }
     }
@@ -94,7 +94,7 @@ impl Tiles for Model {
             .iter()
             .enumerate()
         {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises each row's line to itself.
             unsafe { to.byte_add(row * step).write_unaligned(*line) };
         }
     }

@@ -15,12 +15,12 @@ pub(crate) struct Calls {
     groups: Groups,
     calls: Vec<Call>,
     segments: Vec<Segment>,
-    /// Calls for which weights are brought near, so that there is something to prefetch.
+    /// The number of calls that share in prefetching weights, at least one.
     sharing: usize,
 }
 
 impl Calls {
-    /// The call for all of its pixels, which are neighbours.
+    /// One call for all pixels of a sample, which are neighbours.
     pub(crate) fn side_by_side(sample: &Sample) -> Calls {
         let first = sample.pixels.min(GROUP);
         let step = sample.stride * size_of::<Line>();
@@ -44,7 +44,7 @@ impl Calls {
         }
     }
 
-    /// They, for that tile.
+    /// The calls as a series for `tile`.
     pub(crate) fn series<'a>(&'a self, tile: &Tile<'a>) -> Series<'a> {
         Series {
             tile: *tile,
@@ -71,13 +71,14 @@ pub(crate) struct Split {
     second: usize,
 }
 
-/// Any: both groups or one, segments that begin and end before their groups do, outputs and residuals elsewhere.
+/// Any sample with both groups or one, segments that may begin behind the start of their group, outputs and residuals
+/// elsewhere.
 pub(crate) fn split() -> impl Strategy<Value = Split> {
     let numbers = prop::collection::vec(any::<prop::sample::Index>(), 10);
     (Sample::any(2 * GROUP), numbers).prop_map(|(mut sample, numbers)| {
         sample.pixels = sample.pixels.max(2);
         let mut numbers = numbers.into_iter();
-        // At least `from`, at most `to`.
+        // A number from `from` to `to`, both included.
         let mut number =
             |from: usize, to: usize| from + numbers.next().map_or(0, |n| n.index(to - from + 1));
         let rows0 = number(1, 16.min(sample.pixels - 1));

@@ -28,14 +28,14 @@ pub(crate) unsafe fn tile_bf16(
     for p in 0..pixels {
         let mut sums = [[0.0; 16]; 2];
         for (v, sum) in sums[..vectors].iter_mut().enumerate() {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises all that `tile` points to.
             *sum = unsafe { *(*tile.bias.add(v)).f32() };
             for k in tile.k {
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises all that `tile` points to.
                 let a = unsafe { *(*tile.a.add(k.a as usize + p * stride)).f32() };
                 for (n, sum) in sum.iter_mut().enumerate() {
                     let pair = |i: usize| {
-                        // SAFETY: by the caller's promise.
+                        // SAFETY: the caller promises all that `tile` points to.
                         let b = unsafe { (*tile.b.add(k.b as usize + i * vectors + v)).f32()[n] };
                         (halves(a[i]), halves(b))
                     };
@@ -46,7 +46,7 @@ pub(crate) unsafe fn tile_bf16(
                 }
             }
         }
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises all that `tile` points to.
         unsafe { finish(tile, p, &mut sums[..vectors], store) };
     }
 }
@@ -121,11 +121,11 @@ fn unpack(line: Line) -> [f32; 32] {
 }
 
 /// # Safety
-/// As of the tile.
+/// All that `tile` points to is there for pixel `p`, and nobody else uses the output.
 unsafe fn finish(tile: &Tile<'_>, p: usize, sums: &mut [[f32; 16]], store: Store) {
-    // SAFETY: by the caller's promise, for each block that `store` has.
+    // SAFETY: the caller promises the residual's line of the pixel, for each block that `store` has.
     let residual = |block: usize| unsafe { *tile.residual.add(block * tile.residual_stride + p) };
-    // SAFETY: as above.
+    // SAFETY: the caller promises the output's line of the pixel, for each block that `store` has.
     let put = |block: usize, line| unsafe { *tile.out.add(block * tile.out_stride + p) = line };
     if !tile.residual.is_null() {
         let added: [f32; 32] = match store {

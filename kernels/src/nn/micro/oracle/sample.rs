@@ -29,7 +29,7 @@ pub(crate) struct Sample {
 const UNWRITTEN: Line = Line::from_f32([12345.678; 16]);
 
 impl Sample {
-    /// Any tile of up to so many pixels.
+    /// Any tile of up to `pixels` pixels.
     pub(crate) fn any(pixels: usize) -> impl Strategy<Value = Sample> {
         let shape = (1..=pixels, 1..=4_usize, 1..=2_usize, 0..4_usize);
         let k = prop::collection::vec((0..4_u8, 0..4_u8), 0..6);
@@ -54,7 +54,7 @@ impl Sample {
         )
     }
 
-    /// What `kernel` makes of the output's lines.
+    /// The output's lines after `kernel` has run.
     pub(crate) fn run(&self, kernel: impl FnOnce(&Tile<'_>)) -> Vec<Line> {
         let mut random = Random(self.seed | 1);
         let [out_stride, residual_stride, input_stride] = {
@@ -121,7 +121,7 @@ impl Random {
         self.0
     }
 
-    /// Between 2^-6 and 2^6 of either sign; one in 16 is zero or denormal.
+    /// A number between 2^-6 and 2^6 of either sign; one in 16 is zero or denormal.
     fn f32(&mut self) -> f32 {
         let bits = self.next();
         let mantissa = bits as u32 & 0x807f_ffff;

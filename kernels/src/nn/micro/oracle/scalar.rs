@@ -3,37 +3,37 @@
 use crate::nn::layout::line::Line;
 use crate::nn::micro::tile::Tile;
 
-/// `pixels` outputs, `stride` lines apart in the input, of `vectors` × 16 channels; `f32` weights and inputs.
+/// Computes `pixels` outputs, `stride` lines apart in the input, of `vectors` × 16 channels; `f32` weights and inputs.
 ///
 /// # Safety
 /// All that `tile` points to is there for so many pixels and vectors, and nobody else uses the output.
 pub(crate) unsafe fn tile_f32(tile: &Tile<'_>, pixels: usize, stride: usize, vectors: usize) {
     for p in 0..pixels {
         for v in 0..vectors {
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises all that `tile` points to.
             let mut sum = unsafe { *(*tile.bias.add(v)).f32() };
             for k in tile.k {
-                // SAFETY: by the caller's promise.
+                // SAFETY: the caller promises all that `tile` points to.
                 let a = unsafe { *(*tile.a.add(k.a as usize + p * stride)).f32() };
                 for (i, a) in a.into_iter().enumerate() {
-                    // SAFETY: by the caller's promise.
+                    // SAFETY: the caller promises all that `tile` points to.
                     let b = unsafe { *(*tile.b.add(k.b as usize + i * vectors + v)).f32() };
                     for (sum, b) in sum.iter_mut().zip(b) {
                         *sum = a.mul_add(b, *sum);
                     }
                 }
             }
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller promises all that `tile` points to.
             unsafe { finish_f32(tile, p, v, sum) };
         }
     }
 }
 
 /// # Safety
-/// As of the tile.
+/// All that `tile` points to is there for pixel `p` and vector `v`, and nobody else uses the output.
 unsafe fn finish_f32(tile: &Tile<'_>, p: usize, v: usize, mut sum: [f32; 16]) {
     if !tile.residual.is_null() {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller promises all that `tile` points to.
         let residual = unsafe { *(*tile.residual.add(v * tile.residual_stride + p)).f32() };
         for (sum, r) in sum.iter_mut().zip(residual) {
             *sum += r;
@@ -45,11 +45,11 @@ unsafe fn finish_f32(tile: &Tile<'_>, p: usize, v: usize, mut sum: [f32; 16]) {
             *sum = if *sum < tile.most { *sum } else { tile.most };
         }
     }
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises all that `tile` points to.
     unsafe { *tile.out.add(v * tile.out_stride + p) = Line::from_f32(sum) };
 }
 
-/// The vector code against this, bit for bit.
+/// Compares the vector code with this oracle, bit for bit.
 #[cfg(target_arch = "x86_64")]
 mod tests {
     use proptest::prelude::*;
@@ -63,7 +63,8 @@ mod tests {
     use crate::nn::{Arithmetic, Precision};
     use crate::{Features, Isa};
 
-    /// A tile's surroundings: `blocks` of input, so many pixels, up to two vectors of outputs.
+    /// What a tile points to: blocks of input, their weights, the bias and the residual for up to two vectors, and the
+    /// sum.
     struct Surroundings {
         input: Vec<Line>,
         weights: Vec<Line>,
@@ -90,7 +91,7 @@ mod tests {
             weights: lines(blocks * 16 * vectors),
             bias: lines(vectors),
             residual: lines(2 * plane),
-            // In another order than they lie in.
+            // The blocks of weights are taken in the reverse of the order that they lie in.
             k: (0..blocks)
                 .map(|i| KBlock {
                     a: (i * plane) as u32,
@@ -138,7 +139,8 @@ mod tests {
                 let Some(arithmetic) = Arithmetic::new(Precision::F32, features) else { continue };
                 let kernel = MicroKernels::new(arithmetic, Store::F32);
                 let Some(function) = kernel.function(pixels, stride, vectors) else { continue };
-                // SAFETY: the CPU has its instructions, or there were no arithmetic; the slices as above.
+                // SAFETY: an `Arithmetic` exists only where the CPU has its instructions; the slices are as long as
+                // above.
                 let got = run(&|tile| unsafe { function(tile) });
                 let same = got.iter().zip(&expected).all(|(g, e)| g == e);
                 prop_assert!(same, "{isa:?}");
