@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::super::caught::catch_panic;
 use super::super::sizes::{MAX_NUMBERS, too_large};
 use super::windows::MAX_AXES;
-use super::{node_name, resize};
+use super::{node_name, resize, slice};
 
 /// Most bytes that operators on constants may make, beyond those that they read.
 const MAX_MADE_BYTES: usize = 1 << 30;
@@ -48,6 +48,7 @@ fn build(
         op_type: node.op_type.clone(),
         axes: axes_input(node),
         aligned: resize::aligned(node),
+        walk: slice::Walk::of(node),
         is_counted: false,
     };
     Ok((Box::new(bounded), closures))
@@ -66,6 +67,8 @@ struct Bounded {
     axes: Option<usize>,
     /// How a `Resize` aligns corners.
     aligned: Option<resize::Aligned>,
+    /// Where a `Slice` goes in steps.
+    walk: Option<slice::Walk>,
     is_counted: bool,
 }
 
@@ -295,6 +298,10 @@ impl InferenceOp for Bounded {
         mapping: &HashMap<OutletId, OutletId>,
     ) -> TractResult<TVec<OutletId>> {
         let named = || format!("node #{} \"{}\"", node.id, node.name);
+        if let Some(walk) = &self.walk {
+            let inputs: TVec<OutletId> = node.inputs.iter().map(|o| mapping[o]).collect();
+            walk.check(target, &inputs).with_context(named)?;
+        }
         catch(|| self.op.to_typed(source, node, target, mapping)).with_context(named)
     }
 }

@@ -25,7 +25,9 @@ mod packed;
 mod pixels;
 mod readers;
 mod recurrent;
+mod remainder;
 mod resize;
+mod slice;
 mod squeeze;
 mod synonyms;
 mod tensors;
@@ -85,6 +87,7 @@ fn unbounded() -> Onnx {
     einsum::register(&mut onnx);
     quantized::register(&mut onnx);
     log_softmax::register(&mut onnx);
+    remainder::register(&mut onnx);
     resize::register(&mut onnx);
     squeeze::register(&mut onnx);
     onnx

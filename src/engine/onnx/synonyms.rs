@@ -64,7 +64,6 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
                     | "CumSum"
                     | "MatMulNBits"
                     | "Mean"
-                    | "Mod"
                     | "Pad"
                     | "QuantizeLinear"
                     | "Resize"
@@ -126,7 +125,6 @@ impl Words<'_> {
             "MatMulIntegerToFloat" => self.mat_mul_integer_to_float(constants)?,
             "MatMulNBits" => self.mat_mul_of_bytes()?,
             "Mean" => self.mean(),
-            "Mod" => self.modulo(constants),
             "MultiHeadAttention" => self.multi_head_attention()?,
             "Pad" => self.pad(constants)?,
             "QuantizeLinear" => self.quantize_linear(constants),
@@ -165,24 +163,6 @@ impl Words<'_> {
             self.copy("Sum", Vec::new());
             let count = self.floats(&[], &[count as f32]);
             self.push("Div", &[&count], Vec::new());
-        }
-    }
-
-    /// The remainder with the divisor's sign, of sizes too: the importer's of these has the dividend's.
-    fn modulo(&mut self, constants: &Constants<'_>) {
-        // Up to here a sum of two remainders fits each type of whole numbers, and windows are no larger.
-        const MAX_DIVISOR: f64 = 64.0;
-        let is_float = one(self.node, "fmod").unwrap_or(0.0) != 0.0;
-        let divisor = self.input(1).filter(|_| !is_float);
-        let Some(name) = divisor.map(str::to_owned) else {
-            return;
-        };
-        let is_small = |v: &f64| (1.0..=MAX_DIVISOR).contains(v);
-        let divisors = constants.get(&name).map(|c| c.values);
-        if divisors.is_some_and(|all| all.iter().all(is_small)) {
-            self.push("Mod", &[&name], Vec::new());
-            self.push("Add", &[&name], Vec::new());
-            self.push("Mod", &[&name], Vec::new());
         }
     }
 

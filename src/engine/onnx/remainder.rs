@@ -1,0 +1,101 @@
+//! ONNX's `Mod` of whole numbers, whose result has the divisor's sign: that of sizes too, as in `-size % 7`, what is
+//! missing to a multiple of 7.
+//!
+//! The importer's has the dividend's sign for sizes, and for all that it takes for such, as every `int64`.
+
+use std::sync::LazyLock;
+
+use tract_onnx::Onnx;
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::ops::math;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::binary;
+
+static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
+
+/// Makes the importer build it so.
+pub(super) fn register(onnx: &mut Onnx) {
+    onnx.op_register.insert("Mod", modulo);
+}
+
+fn modulo(
+    context: &ParsingContext,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    // As in C, with the dividend's sign.
+    if node.get_attr_opt::<i64>("fmod")? == Some(1) {
+        let builder = OPERATORS.0.get("Mod").context("no operator Mod")?;
+        return builder(context, node);
+    }
+    Ok((expand(Remainder), vec![]))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Remainder;
+
+fn common_type(a: DatumType, b: DatumType) -> TractResult<DatumType> {
+    a.common_super_type(b)
+        .with_context(|| format!("its operands are {a:?} and {b:?}"))
+}
+
+impl Expansion for Remainder {
+    fn name(&self) -> StaticName {
+        "Remainder".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        binary::rules(solver, inputs, outputs, common_type)
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        target: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let of = |i: usize| Ok::<_, TractError>(target.outlet_fact(inputs[i])?.datum_type);
+        let of_result = common_type(of(0)?, of(1)?)?;
+        let is_size = of_result == TDim::datum_type();
+        if let Some(divisors) = &target.outlet_fact(inputs[1])?.konst {
+            check(divisors, is_size)?;
+        }
+        // In 64 bits, so that the sum of two remainders fits.
+        let computed_as = match of_result {
+            of if of.is_signed() => i64::datum_type(),
+            of => of,
+        };
+        let name = |part: &str| format!("{prefix}.{part}");
+        let both = binary::wire_rank_broadcast(prefix, target, inputs)?;
+        let both = binary::wire_cast(prefix, target, &both, computed_as)?;
+        let rest = target.wire_node(name("rest"), math::rem(), &both)?;
+        if !is_size && !of_result.is_signed() {
+            return Ok(rest);
+        }
+        let above = target.wire_node(name("above"), math::add(), &[rest[0], both[1]])?;
+        let modulo = target.wire_node(name("modulo"), math::rem(), &[above[0], both[1]])?;
+        binary::wire_cast(name("cast"), target, &modulo, of_result)
+    }
+}
+
+/// Holds the divisors that are known to those that can be computed.
+fn check(divisors: &Tensor, is_size: bool) -> TractResult<()> {
+    if !divisors.datum_type().is_integer() && !is_size {
+        return Ok(());
+    }
+    let divisors = divisors.cast_to::<i64>()?;
+    let divisors = divisors.try_as_plain_ram()?;
+    let is_fine = |divisor: &i64| if is_size { *divisor > 0 } else { *divisor != 0 };
+    match divisors.as_slice::<i64>()?.iter().find(|d| !is_fine(d)) {
+        None => Ok(()),
+        Some(divisor) if is_size => {
+            bail!("its divisor is {divisor}, allowed are numbers of at least 1")
+        }
+        Some(divisor) => bail!("its divisor is {divisor}, allowed are all others"),
+    }
+}
