@@ -41,6 +41,17 @@ pub enum LoadError {
         /// Operator type.
         op: String,
     },
+    /// A node is refused that not all outputs need.
+    #[error(
+        "{reason}; its output \"{output}\" does not need that: if it gives the classes, say so in model.toml: \
+        [output] name = \"{output}\""
+    )]
+    OfAnOutput {
+        /// Name of an output that does not need the node.
+        output: String,
+        /// Why the node is refused.
+        reason: Box<LoadError>,
+    },
     /// Weights that lie in another file cannot be read.
     #[error("tensor \"{tensor}\" has its weights in another file: {reason}")]
     ExternalData {

@@ -5,12 +5,12 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 
-use super::LoadError;
+use super::{LoadError, onnx};
 
 /// Looks at every constant of the graph.
 ///
-/// Infinity is refused in a tensor of several numbers only: a single one may be the open end of a `Clip`. Nothing but
-/// zeros and negative infinities are a mask, which is added before a softmax.
+/// Infinity is refused in a tensor of several numbers only: a single one may be the open end of a `Clip`. A tensor of at
+/// least two axes that holds zeros and negative infinities and nothing else is a mask, which is added before a softmax.
 ///
 /// # Errors
 /// [`LoadError::DamagedWeights`], naming the tensor.
@@ -19,6 +19,11 @@ pub(super) fn check(model: &InferenceModel) -> Result<(), LoadError> {
         .nodes
         .iter()
         .filter_map(|node| Some((node, node.op_as::<Const>()?)));
+    let branches = model
+        .nodes
+        .iter()
+        .flat_map(|node| onnx::branches(&*node.op));
+    branches.flatten().try_for_each(check)?;
     for (node, constant) in constants {
         if let Some(value) = damage(constant.val()) {
             return Err(LoadError::DamagedWeights {
@@ -47,8 +52,11 @@ fn damage(tensor: &Tensor) -> Option<String> {
     (value.is_nan() || tensor.len() > 1 && !is_mask(tensor)).then(|| value.to_string())
 }
 
-/// Whether a tensor of `f32` or halves holds nothing but zeros and negative infinities, both.
+/// Whether a tensor of at least two axes holds zeros and negative infinities and nothing else.
 fn is_mask(tensor: &Tensor) -> bool {
+    if tensor.rank() < 2 {
+        return false; // a bias
+    }
     let Ok(numbers) = tensor.cast_to::<f32>() else {
         return false;
     };
@@ -93,12 +101,10 @@ mod tests {
     #[test]
     fn mask_is_zeros_and_negative_infinities_alone() {
         let hidden = f32::NEG_INFINITY;
-        assert_eq!(damage(&tensor1(&[0.0, hidden, hidden, 0.0])), None);
+        assert_eq!(damage(&tensor2(&[[0.0, hidden], [hidden, 0.0]])), None);
+        assert!(damage(&tensor1(&[0.0, hidden, hidden])).is_some());
         for other in [f32::INFINITY, 1.0, f32::NAN, hidden] {
-            assert!(
-                damage(&tensor1(&[other, hidden, hidden])).is_some(),
-                "{other}"
-            );
+            assert!(damage(&tensor2(&[[other, hidden]])).is_some(), "{other}");
         }
     }
 

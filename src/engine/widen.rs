@@ -9,6 +9,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::onnx::{self, is_elsewhere};
+use super::quantized;
 
 /// Puts an `f32` weight in the place of every `DequantizeLinear` of a constant.
 ///
@@ -31,10 +32,8 @@ pub(super) fn widen_weights(graph: &mut GraphProto) {
     let interface: HashSet<&str> = (graph.input.iter().chain(&graph.output))
         .map(|value| value.name.as_str())
         .collect();
-    let constants: HashMap<&str, &TensorProto> = (graph.initializer.iter())
-        .map(|t| (t.name.as_str(), t))
-        .filter(|(name, _)| !interface.contains(name))
-        .collect();
+    let mut constants = quantized::constants(graph);
+    constants.retain(|name, _| !interface.contains(name));
     let kept_name = |node: &NodeProto| node.output.iter().any(|o| interface.contains(o.as_str()));
     let mut widened: Vec<Option<TensorProto>> = (graph.node.iter())
         .map(|node| Some(node).filter(|node| is_meant(node) && !kept_name(node)))
@@ -60,7 +59,14 @@ pub(super) fn widen_weights(graph: &mut GraphProto) {
 fn parameters_of_norms(graph: &GraphProto) -> HashSet<&str> {
     let (mut parameters, mut others) = (HashSet::new(), HashSet::new());
     for node in &graph.node {
-        let normalizes = node.op_type.ends_with("Normalization");
+        let normalizes = matches!(
+            &*node.op_type,
+            "BatchNormalization"
+                | "GroupNormalization"
+                | "InstanceNormalization"
+                | "LayerNormalization"
+                | "RMSNormalization"
+        );
         for (i, name) in node.input.iter().enumerate() {
             match normalizes && i > 0 {
                 true => parameters.insert(name.as_str()),

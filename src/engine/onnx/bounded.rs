@@ -159,6 +159,37 @@ impl Bounded {
         Ok(())
     }
 
+    /// Checks that nothing is decided by the number of images, which stands for any: the importer says of it that it is
+    /// no other number.
+    fn check_equal(&self, inputs: &[&InferenceFact]) -> TractResult<()> {
+        let sizes = |i: usize| {
+            let value = inputs.get(i)?.value.concretize()?;
+            let of = value.datum_type();
+            let is_whole = of.is_integer() || of == TDim::datum_type();
+            let sizes = Some(value).filter(|value| is_whole && value.len() <= MAX_SIZES)?;
+            let sizes = sizes.cast_to::<TDim>().ok()?;
+            let sizes = sizes.try_as_plain_ram().ok()?;
+            Some(sizes.as_slice::<TDim>().ok()?.to_vec())
+        };
+        if self.op_type != "Equal" {
+            return Ok(());
+        }
+        let (Some(a), Some(b)) = (sizes(0), sizes(1)) else {
+            return Ok(());
+        };
+        let can_be_equal = |a: &TDim, b: &TDim| match (a.to_i64(), b.to_i64()) {
+            (Ok(_), Ok(_)) => false, // known
+            (Ok(number), Err(_)) | (Err(_), Ok(number)) => number > 0,
+            (Err(_), Err(_)) => a != b,
+        };
+        let count = a.len().max(b.len());
+        let mut pairs = (0..count).map(|i| (&a[i % a.len().max(1)], &b[i % b.len().max(1)]));
+        if let Some((a, b)) = pairs.find(|(a, b)| can_be_equal(a, b)) {
+            bail!("it asks whether {a} is {b}, which the number of images decides");
+        }
+        Ok(())
+    }
+
     /// Checks what becomes of constants.
     fn check(&mut self, inputs: &[&InferenceFact], outputs: &[InferenceFact]) -> TractResult<()> {
         let mut made = 0_usize;
@@ -187,6 +218,21 @@ impl Bounded {
             );
         }
         Ok(())
+    }
+}
+
+/// Checks that a `BitShift` by a constant leaves at least one bit: the importer shifts by the rest of a division else.
+fn check_shift(model: &TypedModel, inputs: &[OutletId]) -> TractResult<()> {
+    let bits = 8 * model.outlet_fact(inputs[0])?.datum_type.size_of() as i64;
+    let Some(shifts) = &model.outlet_fact(inputs[1])?.konst else {
+        return Ok(());
+    };
+    let shifts = shifts.cast_to::<i64>()?;
+    let shifts = shifts.try_as_plain_ram()?;
+    let is_beyond = |shift: &&i64| !(0..bits).contains(*shift);
+    match shifts.as_slice::<i64>()?.iter().find(is_beyond) {
+        Some(shift) => bail!("it shifts by {shift}, allowed are 0 to {}", bits - 1),
+        None => Ok(()),
     }
 }
 
@@ -242,6 +288,7 @@ impl InferenceOp for Bounded {
     ) -> TractResult<(Facts, Facts, Facts)> {
         self.check_sizes(&inputs)?;
         self.check_axes(&inputs)?;
+        self.check_equal(&inputs)?;
         if let Some(aligned) = &self.aligned {
             aligned.check(&inputs)?;
         }
@@ -298,9 +345,12 @@ impl InferenceOp for Bounded {
         mapping: &HashMap<OutletId, OutletId>,
     ) -> TractResult<TVec<OutletId>> {
         let named = || format!("node #{} \"{}\"", node.id, node.name);
+        let inputs: TVec<OutletId> = node.inputs.iter().map(|o| mapping[o]).collect();
         if let Some(walk) = &self.walk {
-            let inputs: TVec<OutletId> = node.inputs.iter().map(|o| mapping[o]).collect();
             walk.check(target, &inputs).with_context(named)?;
+        }
+        if self.op_type == "BitShift" {
+            check_shift(target, &inputs).with_context(named)?;
         }
         catch(|| self.op.to_typed(source, node, target, mapping)).with_context(named)
     }

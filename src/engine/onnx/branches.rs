@@ -10,7 +10,6 @@ use tract_onnx::Onnx;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::ops::logic::If;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::tract_core::ops::logic::IfThenElse;
 use tract_onnx::tract_hir::internal::*;
 
 static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
@@ -18,6 +17,12 @@ static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx()
 /// Makes the importer build it so.
 pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("If", choice);
+}
+
+/// The branches of an operator, if it has some.
+pub(in crate::engine) fn branches(op: &dyn InferenceOp) -> Option<[&InferenceModel; 2]> {
+    let choice = op.as_op().downcast_ref::<Choice>()?;
+    Some([&choice.both.then_body, &choice.both.else_body])
 }
 
 fn choice(
@@ -35,7 +40,7 @@ fn choice(
     Ok((Box::new(choice), outer))
 }
 
-/// The importer's operator, of whose branches one need be possible.
+/// The importer's operator, of which only the branch that is taken need be possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Choice {
     both: If,
@@ -62,7 +67,7 @@ impl Choice {
 
 impl Op for Choice {
     fn name(&self) -> StaticName {
-        "Choice".into()
+        "If".into()
     }
 
     not_a_typed_op!();
@@ -76,7 +81,7 @@ impl EvalOp for Choice {
     }
 }
 
-/// Of inputs, outputs and observed values.
+/// What is known of a node's inputs, of its outputs, or of what it observes.
 type Facts = TVec<InferenceFact>;
 
 impl InferenceOp for Choice {
@@ -102,27 +107,22 @@ impl InferenceOp for Choice {
             });
         };
         let (branch, numbers) = self.taken(condition.cast_to_scalar()?)?;
-        loop {
-            let mut changed = false;
-            for (i, number) in numbers.iter().enumerate() {
-                changed |= branch
-                    .input_fact_mut(i)?
-                    .unify_with_mut(&mut reads[*number])?;
-            }
-            for (i, fact) in gives.iter_mut().enumerate() {
-                changed |= branch.output_fact_mut(i)?.unify_with_mut(fact)?;
-            }
-            changed |= branch.analyse(false)?;
-            if !changed {
-                return Ok((reads, gives, owned(&observed)));
-            }
+        for (i, number) in numbers.iter().enumerate() {
+            let read = branch.input_fact_mut(i)?;
+            read.unify_with_mut(&mut reads[*number])?;
         }
+        branch.analyse(false)?;
+        for (i, fact) in gives.iter_mut().enumerate() {
+            branch.output_fact_mut(i)?.unify_with_mut(fact)?;
+        }
+        Ok((reads, gives, owned(&observed)))
     }
 
     fn nboutputs(&self) -> TractResult<usize> {
         self.both.nboutputs()
     }
 
+    /// The nodes of the branch that is taken in the place of this one.
     fn to_typed(
         &self,
         source: &InferenceModel,
@@ -132,19 +132,38 @@ impl InferenceOp for Choice {
     ) -> TractResult<TVec<OutletId>> {
         let condition = target.outlet_fact(mapping[&node.inputs[0]])?;
         let Some(condition) = condition.konst.as_ref() else {
-            return self.both.to_typed(source, node, target, mapping);
+            let typed = self.both.to_typed(source, node, target, mapping);
+            return typed.map_err(|e| {
+                let reason =
+                    "the image decides which branch is taken, and they cannot be had as one";
+                TractError::msg(format!("{reason}: {}", e.root_cause()))
+            });
         };
         let mut choice = self.clone();
         let (branch, reads) = choice.taken(condition.cast_to_scalar()?)?;
+        let outer: Vec<OutletId> = reads.iter().map(|i| mapping[&node.inputs[*i]]).collect();
+        for (i, outlet) in outer.iter().enumerate() {
+            let fact = target.outlet_fact(*outlet)?;
+            let known = InferenceFact::from(fact);
+            branch.set_input_fact(i, known)?;
+        }
         let body = branch.clone().into_typed()?;
-        let inputs: TVec<_> = node.inputs.iter().map(|o| mapping[o]).collect();
-        let one_way = IfThenElse {
-            then_body: body.clone(),
-            then_input_mapping: reads.clone(),
-            else_body: body,
-            else_input_mapping: reads,
-        };
-        target.wire_node(&node.name, one_way, &inputs)
+        let sources = body.input_outlets()?.iter().copied();
+        let mut inside: HashMap<OutletId, OutletId> = sources.zip(outer).collect();
+        for inner in body.eval_order()? {
+            let inner = body.node(inner);
+            if TypedModel::is_source(&inner.op) {
+                continue;
+            }
+            let inputs: TVec<OutletId> = inner.inputs.iter().map(|o| inside[o]).collect();
+            let name = format!("{}/{}", node.name, inner.name);
+            let outlets = target.wire_node(name, inner.op.clone(), &inputs)?;
+            for (slot, outlet) in outlets.into_iter().enumerate() {
+                inside.insert(OutletId::new(inner.id, slot), outlet);
+            }
+        }
+        let outputs = body.output_outlets()?.iter();
+        Ok(outputs.map(|outlet| inside[outlet]).collect())
     }
 
     as_op!();

@@ -49,6 +49,7 @@ use super::widen::widen_weights;
 use super::{LoadError, quantized};
 
 pub(super) use self::bounded::count_anew;
+pub(super) use self::branches::branches;
 pub use self::ending::Ending;
 pub(super) use self::floats::widen;
 pub use self::input::InputForm;
@@ -68,7 +69,7 @@ pub(super) struct Decoded {
     pub(super) form: InputForm,
     /// What numbers it takes for a pixel.
     pub(super) pixels: Pixels,
-    /// What it computes otherwise than it says, or not at all, for people.
+    /// What it computes otherwise than it says, for people.
     pub(super) notes: Vec<String>,
 }
 
@@ -108,8 +109,7 @@ pub(super) fn decode(
     let mut proto = <ModelProto as prost::Message>::decode(bytes.clone())
         .map_err(|e| LoadError::NotOnnx(e.to_string()))?;
     let version = opset(&proto);
-    check_opset(version)?;
-    external::bring_in(&mut proto, dir)?;
+    check_opset(&proto)?;
     match &mut proto.graph {
         Some(graph) if !graph.node.is_empty() => {
             output.inspect(|name| unread::keep_output(graph, name));
@@ -117,16 +117,13 @@ pub(super) fn decode(
         }
         _ => return Err(LoadError::NotOnnx("it holds no graph".into())),
     }
+    external::bring_in(&mut proto, dir)?;
     let is_operator = |domain: &str, name: &str| operators::is_known(domain, name, onnx);
     functions::inline(&mut proto, bytes, &is_operator)?;
     let graph = proto.graph.as_mut().expect("seen above");
-    let left_out = unread::drop_faulty_outputs(graph, |node| operators::check_node(node, onnx));
-    if !left_out.is_empty() {
-        unread::drop_unread(graph);
-    }
-    operators::check(graph, onnx)?;
+    operators::check(graph, onnx).map_err(|e| advised(e, graph))?;
     windows::check(graph)?;
-    synonyms::rewrite(graph, version.unwrap_or(1))?;
+    synonyms::rewrite(graph, version.unwrap_or(1)).map_err(|e| advised(e, graph))?;
     floats::widen(graph)?;
     let training = training::settle(graph, version.unwrap_or(1))?;
     weight_norms::rewrite(graph, version.unwrap_or(1));
@@ -144,9 +141,7 @@ pub(super) fn decode(
     Ok(Decoded {
         form,
         pixels,
-        notes: (left_out.into_iter().chain(training))
-            .chain(of_pixels)
-            .collect(),
+        notes: training.into_iter().chain(of_pixels).collect(),
         endings: ending::endings(graph),
         inner_outputs: inner_outputs::inner_outputs(graph),
         proto,
@@ -171,7 +166,7 @@ fn domain(name: &str) -> &str {
 }
 
 /// The graphs inside of a node.
-fn graphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
+pub(super) fn graphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
     attribute.g.iter().chain(&attribute.graphs)
 }
 
@@ -226,19 +221,39 @@ fn opset(proto: &ModelProto) -> Option<i64> {
 
 /// An older set may still work, so that is said and not refused. In a newer one an operator may mean something that its
 /// name and its attributes do not tell an importer that does not know it.
-fn check_opset(version: Option<i64>) -> Result<(), LoadError> {
-    let (first, last) = (TESTED_OPSETS.start(), TESTED_OPSETS.end());
-    match version {
-        Some(opset) if opset > *last => Err(LoadError::BadGraph(format!(
+fn check_opset(proto: &ModelProto) -> Result<(), LoadError> {
+    let (first, last) = (*TESTED_OPSETS.start(), *TESTED_OPSETS.end());
+    let of_functions = proto.functions.iter().flat_map(|f| &f.opset_import);
+    let imports = proto.opset_import.iter().chain(of_functions);
+    let own = imports.filter(|import| domain(&import.domain).is_empty());
+    if let Some(opset) = own.map(|import| import.version).find(|v| *v > last) {
+        return Err(LoadError::BadGraph(format!(
             "its operator set is {opset}, known are those up to {last}: export it with one of these"
-        ))),
-        Some(opset) if opset < *first => {
-            tracing::warn!(
-                opset,
-                "the model's ONNX operator set is outside the tested ones, {first} to {last}"
-            );
-            Ok(())
-        }
-        _ => Ok(()),
+        )));
+    }
+    if let Some(opset) = opset(proto).filter(|opset| *opset < first) {
+        tracing::warn!(
+            opset,
+            "the model's ONNX operator set is outside the tested ones, {first} to {last}"
+        );
+    }
+    Ok(())
+}
+
+/// A node's refusal with the output that does not need the node, where there is one: it may be that of the classes.
+fn advised(error: LoadError, graph: &GraphProto) -> LoadError {
+    let node = match &error {
+        LoadError::BadNode { node, .. }
+        | LoadError::LayoutOfOneCpu { node, .. }
+        | LoadError::Random { node, .. }
+        | LoadError::UnsupportedOperator { node, .. } => node,
+        _ => return error,
+    };
+    match unread::output_without(graph, |other| node_name(other) == *node) {
+        Some(output) => LoadError::OfAnOutput {
+            output: output.to_owned(),
+            reason: Box::new(error),
+        },
+        None => error,
     }
 }

@@ -67,6 +67,14 @@ impl<'g> Constants<'g> {
         self.tensors.contains_key(name) || self.nodes.contains_key(name)
     }
 
+    /// The sizes of a small constant that the file stores, whatever its type.
+    pub(super) fn dims(&self, name: &str) -> Option<Vec<i64>> {
+        let dims = &self.tensors.get(name)?.dims;
+        let product = |all: usize, size: &i64| all.checked_mul(usize::try_from(*size).ok()?);
+        let count = dims.iter().try_fold(1, product)?;
+        (count <= MAX_NUMBERS).then(|| dims.clone())
+    }
+
     /// Whether an operator makes the constant of others: most readers want one that is there.
     pub(super) fn is_made(&self, name: &str) -> bool {
         self.nodes.get(name).is_some_and(|(_, steps)| *steps > 0)

@@ -1,5 +1,5 @@
 //! `LSTM`, `GRU` and `RNN` that go backwards alone, which the importer would compute forwards: in a sequence turned round
-//! they go forwards. Attributes that it does not read are refused.
+//! they go forwards. Bounds and activations that the importer does not read are refused.
 //!
 //! Called by `synonyms`. tract-onnx 0.23.9 walks backwards in the second direction of `bidirectional` only
 //! (`ops/rec/common.rs`).
@@ -14,6 +14,9 @@ pub(super) fn is_recurrent(op_type: &str) -> bool {
     matches!(op_type, "LSTM" | "GRU" | "RNN")
 }
 
+/// From here on a `clip` bounds nothing: no weights of `f32` make such a sum.
+const UNBOUND: f32 = 1e30;
+
 /// Holds a recurrent node to what the importer reads of it, which is neither of its bounds nor other activations than
 /// those of each direction that ONNX has as the default.
 fn check(node: &NodeProto) -> Result<(), String> {
@@ -24,14 +27,14 @@ fn check(node: &NodeProto) -> Result<(), String> {
     };
     for attribute in &node.attribute {
         match &*attribute.name {
-            "clip" => {
+            "clip" if attribute.f < UNBOUND => {
                 let clip = attribute.f;
                 return Err(format!(
                     "its clip is {clip}, served is none: export it without"
                 ));
             }
             "input_forget" if attribute.i != 0 => {
-                return Err("its input_forget is 1, served is 0".into());
+                return Err(format!("its input_forget is {}, served is 0", attribute.i));
             }
             "activations" => {
                 let mut named = attribute.strings.iter().enumerate();
@@ -40,7 +43,9 @@ fn check(node: &NodeProto) -> Result<(), String> {
                 if let Some((i, name)) = other {
                     let name = String::from_utf8_lossy(name);
                     let default = String::from_utf8_lossy(defaults[i % defaults.len()]);
-                    return Err(format!("its activation {i} is {name}, served is {default}"));
+                    return Err(format!(
+                        "its activation {i} is \"{name}\", served is {default}"
+                    ));
                 }
             }
             _ => {}

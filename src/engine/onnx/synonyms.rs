@@ -68,7 +68,6 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
                     | "QuantizeLinear"
                     | "Resize"
                     | "SpaceToDepth"
-                    | "Squeeze"
                     | "Trilu"
             )
             || is_recurrent(&node.op_type)
@@ -97,10 +96,11 @@ pub(super) fn rewrite(graph: &mut GraphProto, version: i64) -> Result<(), LoadEr
     Ok(())
 }
 
-/// The importer forgets `ceil_mode` where windows are `VALID`.
+/// Of a pool whose windows are `VALID` the importer forgets `ceil_mode`: with no padding it is the same.
 fn say_valid_as_no_padding(node: &mut NodeProto) {
+    let is_pool = node.op_type.ends_with("Pool") && !node.op_type.contains("Global");
     let is_valid = |a: &AttributeProto| a.name == "auto_pad" && a.s == b"VALID";
-    if node.attribute.iter().any(is_valid) {
+    if is_pool && node.attribute.iter().any(is_valid) {
         node.attribute
             .retain(|a| !matches!(&*a.name, "auto_pad" | "pads"));
     }
@@ -133,7 +133,6 @@ impl Words<'_> {
             "Resize" => self.resize(constants),
             "Softplus" => self.softplus(),
             "SpaceToDepth" => self.space_to_depth()?,
-            "Squeeze" => self.squeeze(constants),
             "Swish" => self.swish(),
             "GRU" | "LSTM" | "RNN" => self.recurrent()?,
             "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => self.skip_layer_norm(),
@@ -174,9 +173,8 @@ impl Words<'_> {
         if !is_signed || self.input(2).is_some() {
             return;
         }
-        let scales = self.input(1).and_then(|name| constants.get(name));
-        if let Some(scales) = scales {
-            let zeros = self.zeros(DataType::Int8, &scales.dims);
+        if let Some(dims) = self.input(1).and_then(|name| constants.dims(name)) {
+            let zeros = self.zeros(DataType::Int8, &dims);
             let mut attributes = node.attribute.clone();
             attributes.retain(|a| a.name != "output_dtype");
             let scale = node.input[1].clone();
@@ -190,31 +188,6 @@ impl Words<'_> {
         match mode.map(|mode| String::from_utf8_lossy(&mode.s)) {
             Some(mode) if mode != "DCR" => Err(format!("its mode is {mode}, served is DCR")),
             _ => Ok(()),
-        }
-    }
-
-    /// The same with its axes in rising order, in which alone the importer takes them. Those counted from behind come last,
-    /// as they are written where some are and some are not; only the rank would tell.
-    fn squeeze(&mut self, constants: &Constants<'_>) {
-        let axes = match self.input(1) {
-            Some(axes) => constants.get(axes).map(|numbers| numbers.values),
-            None => numbers_of(self.node, "axes"),
-        };
-        let Some(axes) = axes else {
-            return;
-        };
-        let mut axes: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
-        let from_front = |axis: &i64| (*axis < 0, *axis);
-        if axes.is_sorted_by_key(from_front) {
-            return;
-        }
-        axes.sort_unstable_by_key(from_front);
-        match self.version {
-            ..13 => self.push("Squeeze", &[], vec![integers("axes", &axes)]),
-            _ => {
-                let axes = self.integers(&axes);
-                self.push("Squeeze", &[&axes], Vec::new());
-            }
         }
     }
 

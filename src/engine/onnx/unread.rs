@@ -1,5 +1,5 @@
-//! Nodes that no output needs, and outputs that are not asked for or cannot be computed: whatever they are, they keep
-//! no network from being served.
+//! Nodes that no output needs, and outputs that are not asked for: whatever they are, they keep no network from being
+//! served.
 //!
 //! Called by `onnx` before anything else looks at the nodes. Exporters leave some behind, and so do people who cut a
 //! detector's end off.
@@ -8,8 +8,10 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::super::LoadError;
 use super::graphs;
+
+/// Most outputs that are tried in search of one that can be had.
+const MAX_TRIED: usize = 64;
 
 /// Takes all outputs but this one out of the graph, if it has it.
 pub(super) fn keep_output(graph: &mut GraphProto, name: &str) {
@@ -18,68 +20,32 @@ pub(super) fn keep_output(graph: &mut GraphProto, name: &str) {
     }
 }
 
-/// Takes the outputs that need a node with a fault out of the graph, unless that is all of them; says which, and why.
-pub(super) fn drop_faulty_outputs(
-    graph: &mut GraphProto,
-    fault: impl Fn(&NodeProto) -> Result<(), LoadError>,
-) -> Vec<String> {
-    let faults = graph.node.iter().enumerate();
-    let faults: Vec<(usize, LoadError)> = faults
-        .filter_map(|(i, node)| Some((i, fault(node).err()?)))
-        .collect();
-    if faults.is_empty() || graph.output.len() < 2 {
-        return Vec::new();
-    }
-    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (i, node) in graph.node.iter().enumerate() {
-        let mut names = Vec::new();
-        read_by(node, &mut names);
-        for name in names {
-            readers.entry(name).or_default().push(i);
-        }
-    }
-    // The fault behind each value that cannot be had.
-    let mut lost: HashMap<&str, usize> = HashMap::new();
-    let mut is_lost = vec![false; graph.node.len()];
-    for (number, (i, _)) in faults.iter().enumerate() {
-        let mut nodes = vec![*i];
-        while let Some(i) = nodes.pop() {
-            if std::mem::replace(&mut is_lost[i], true) {
-                continue;
-            }
-            for name in graph.node[i].output.iter().filter(|name| !name.is_empty()) {
-                lost.entry(name).or_insert(number);
-                nodes.extend(readers.get(name.as_str()).into_iter().flatten());
-            }
-        }
-    }
-    let of_output = graph.output.iter().map(|o| lost.get(o.name.as_str()));
-    let of_output: Vec<Option<usize>> = of_output.map(Option::<&usize>::copied).collect();
-    if of_output.iter().all(Option::is_some) {
-        return Vec::new();
-    }
-    let mut said = Vec::new();
-    let mut of_output = of_output.into_iter();
-    graph
-        .output
-        .retain(|output| match of_output.next().flatten() {
-            Some(number) => {
-                let reason = &faults[number].1;
-                said.push(format!("output \"{}\" is left out: {reason}", output.name));
-                false
-            }
-            None => true,
-        });
-    said
-}
-
 /// Takes them out of the graph.
 pub(super) fn drop_unread(graph: &mut GraphProto) {
+    let names = graph.output.iter().map(|o| o.name.as_str()).collect();
+    let mut is_read = read_for(graph, names).into_iter();
+    graph.node.retain(|_| is_read.next().unwrap_or(true));
+}
+
+/// The first of several outputs that needs no such node.
+pub(super) fn output_without(
+    graph: &GraphProto,
+    is_such: impl Fn(&NodeProto) -> bool,
+) -> Option<&str> {
+    let mut outputs = graph.output.iter().map(|o| o.name.as_str()).take(MAX_TRIED);
+    outputs.find(|name| {
+        let is_read = read_for(graph, vec![name]);
+        let mut nodes = graph.node.iter().zip(is_read);
+        !nodes.any(|(node, is_read)| is_read && is_such(node))
+    })
+}
+
+/// Which of the nodes these values need.
+fn read_for<'g>(graph: &'g GraphProto, mut names: Vec<&'g str>) -> Vec<bool> {
     let made: HashMap<&str, usize> = (graph.node.iter().enumerate())
         .flat_map(|(i, node)| node.output.iter().map(move |name| (name.as_str(), i)))
         .collect();
     let mut is_read = vec![false; graph.node.len()];
-    let mut names: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     while let Some(name) = names.pop() {
         if let Some(&i) = made.get(name)
             && !std::mem::replace(&mut is_read[i], true)
@@ -87,8 +53,7 @@ pub(super) fn drop_unread(graph: &mut GraphProto) {
             read_by(&graph.node[i], &mut names);
         }
     }
-    let mut is_read = is_read.into_iter();
-    graph.node.retain(|_| is_read.next().unwrap_or(true));
+    is_read
 }
 
 /// Adds the values that a node reads, and those that the graphs inside of it read or have.
@@ -139,9 +104,9 @@ mod tests {
         assert_eq!(left, ["If", "Neg", "Split"]);
     }
 
-    /// `x` to `a`, and `a` to `y` by this operator, to `z` by that one.
-    fn forked(to_y: &str, to_z: &str) -> GraphProto {
-        GraphProto {
+    #[test]
+    fn output_that_needs_no_such_node_is_found() {
+        let forked = |to_y: &str, to_z: &str| GraphProto {
             // In no order.
             node: vec![
                 node("Neg", &["b"], &["y"]),
@@ -152,61 +117,22 @@ mod tests {
             input: vec![value("x")],
             output: vec![value("y"), value("z")],
             ..GraphProto::default()
-        }
-    }
-
-    fn no_det(node: &NodeProto) -> Result<(), LoadError> {
-        match &*node.op_type {
-            "Det" => Err(LoadError::UnsupportedOperator {
-                node: node.output[0].clone(),
-                op: "Det".into(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn outputs(graph: &GraphProto) -> Vec<&str> {
-        graph.output.iter().map(|o| &*o.name).collect()
-    }
-
-    #[test]
-    fn output_behind_a_fault_is_dropped_where_another_is_not() {
-        for (to_y, to_z, left, said) in [
-            ("Abs", "Exp", &["y", "z"][..], &[][..]),
-            (
-                "Det",
-                "Exp",
-                &["z"],
-                &["output \"y\" is left out: node \"b\" uses"],
-            ),
-            (
-                "Abs",
-                "Det",
-                &["y"],
-                &["output \"z\" is left out: node \"z\" uses"],
-            ),
-            ("Det", "Det", &["y", "z"], &[]),
+        };
+        for (to_y, to_z, found) in [
+            ("Abs", "Exp", Some("y")),
+            ("Det", "Exp", Some("z")),
+            ("Abs", "Det", Some("y")),
+            ("Det", "Det", None),
         ] {
-            let mut graph = forked(to_y, to_z);
-            let notes = drop_faulty_outputs(&mut graph, no_det);
-            assert_eq!(outputs(&graph), left, "{to_y} {to_z}");
-            assert_eq!(notes.len(), said.len(), "{notes:?}");
-            for (note, said) in notes.iter().zip(said) {
-                assert!(note.starts_with(said), "{note}");
-            }
+            let graph = forked(to_y, to_z);
+            let other = output_without(&graph, |node| node.op_type == "Det");
+            assert_eq!(other, found, "{to_y} {to_z}");
         }
-        let mut alone = forked("Det", "Exp");
-        alone.output.pop();
-        assert!(drop_faulty_outputs(&mut alone, no_det).is_empty());
-        assert_eq!(outputs(&alone), ["y"]);
-    }
-
-    #[test]
-    fn only_the_output_that_is_named_is_kept() {
         for (name, left) in [("z", &["z"][..]), ("a", &["y", "z"])] {
             let mut graph = forked("Abs", "Exp");
             keep_output(&mut graph, name);
-            assert_eq!(outputs(&graph), left, "{name}");
+            let names: Vec<&str> = graph.output.iter().map(|o| &*o.name).collect();
+            assert_eq!(names, left, "{name}");
         }
     }
 }

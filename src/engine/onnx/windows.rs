@@ -84,11 +84,11 @@ fn check_tensor(tensor: &TensorProto) -> Result<(), LoadError> {
     };
     let stored = match tensor.raw_data.len() {
         0 => listed,
-        bytes => bytes / width,
+        bytes => bytes.div_ceil(width),
     };
     let product = |all: usize, size: &i64| all.checked_mul(usize::try_from(*size).ok()?);
     match tensor.dims.iter().try_fold(1, product) {
-        Some(numbers) if numbers == stored => Ok(()),
+        Some(numbers) if numbers == stored && tensor.raw_data.len().is_multiple_of(width) => Ok(()),
         _ => Err(LoadError::BadGraph(format!(
             "tensor \"{}\" holds {stored} numbers, which its shape {:?} does not",
             tensor.name, tensor.dims

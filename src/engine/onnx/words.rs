@@ -118,11 +118,12 @@ impl<'g> Words<'g> {
     }
 
     /// A constant of zeros of this type of one byte; its name.
-    pub(super) fn zeros(&mut self, of: DataType, dims: &[usize]) -> String {
+    pub(super) fn zeros(&mut self, of: DataType, dims: &[i64]) -> String {
+        let count: usize = dims.iter().flat_map(|d| usize::try_from(*d)).product();
         self.constant(TensorProto {
             data_type: of as i32,
-            dims: dims.iter().map(|d| *d as i64).collect(),
-            raw_data: vec![0; dims.iter().product()],
+            dims: dims.to_vec(),
+            raw_data: vec![0; count],
             ..TensorProto::default()
         })
     }

@@ -11,21 +11,48 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use super::super::LoadError;
 use super::super::onnx::{self, node_name};
 
-/// Looks at every `QuantizeLinear` and `DequantizeLinear`.
+/// Looks at every `QuantizeLinear` and `DequantizeLinear`, those of graphs inside of nodes too.
 ///
 /// # Errors
 /// [`LoadError::BadNode`].
 pub(in crate::engine) fn check(graph: &GraphProto) -> Result<(), LoadError> {
-    let constants = constants(graph);
+    check_within(graph, &HashMap::new())
+}
+
+/// Looks at a graph that reads these constants of those around it.
+fn check_within(graph: &GraphProto, outer: &HashMap<&str, &TensorProto>) -> Result<(), LoadError> {
+    if !has_quantizers(graph) {
+        return Ok(());
+    }
+    let mut constants = constants(graph);
+    for (name, tensor) in outer {
+        constants.entry(name).or_insert(tensor);
+    }
     for node in &graph.node {
-        if matches!(&*node.op_type, "QuantizeLinear" | "DequantizeLinear") {
+        if quantizes(node) {
             check_node(node, &constants).map_err(|reason| LoadError::BadNode {
                 node: node_name(node),
                 reason,
             })?;
         }
+        let mut inner = node.attribute.iter().flat_map(onnx::graphs);
+        inner.try_for_each(|graph| check_within(graph, &constants))?;
     }
     Ok(())
+}
+
+fn quantizes(node: &NodeProto) -> bool {
+    matches!(&*node.op_type, "QuantizeLinear" | "DequantizeLinear")
+}
+
+fn has_quantizers(graph: &GraphProto) -> bool {
+    let inner = |node: &NodeProto| {
+        node.attribute
+            .iter()
+            .flat_map(onnx::graphs)
+            .any(has_quantizers)
+    };
+    graph.node.iter().any(|node| quantizes(node) || inner(node))
 }
 
 /// Tensors by name: initializers, and those in nodes of their own.
@@ -57,6 +84,14 @@ fn check_node(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Resu
     }
     if let Some(kind) = attribute("output_dtype").filter(|kind| *kind != 0) {
         allowed(kind as i32, "its output")?;
+        let is_said = node.input.get(2).is_some_and(|zero| !zero.is_empty());
+        if quantizes && kind == i64::from(DataType::Int8 as i32) && !is_said {
+            return Err(
+                "its output is int8 by its output_dtype alone, and its scale no constant beside it, expected a zero point \
+                of int8"
+                    .into(),
+            );
+        }
     }
     let input = |i: usize| {
         node.input
