@@ -84,7 +84,7 @@ class Graph:
     def __init__(self, batch):
         self.nodes, self.stored, self.batch, self.at = [], [], batch, 0
         weights = (np.random.RandomState(1).randn(PLANES, 3, 3, 3) * 0.3).astype(np.float32)
-        planes = self.node("Conv", "image", self.store(weights), pads=[1] * 4, kernel_shape=[3, 3])
+        planes = self.node("Conv", "own_image", self.store(weights), pads=[1] * 4, kernel_shape=[3, 3])
         self.values = self.node("Flatten", planes, axis=1)
 
     def node(self, op, *reads, **attributes):
@@ -199,12 +199,12 @@ def classifier(case, of, variant):
     mixed = graph.node("MatMul", joined, graph.store(mixing.astype(np.float32)))
     # So that classes differ by image whatever the operator gives.
     own = graph.node("Mul", graph.cut(CLASSES), graph.store(np.float32(0.01)))
-    graph.nodes.append(helper.make_node("Add", [mixed, own], ["scores"], name="scores"))
+    graph.nodes.append(helper.make_node("Add", [mixed, own], ["own_scores"], name="own_scores"))
     batch = "N" if graph.batch else 1
     made = helper.make_graph(
         graph.nodes, "case",
-        [helper.make_tensor_value_info("image", T.FLOAT, [batch, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("scores", T.FLOAT, [batch, CLASSES])],
+        [helper.make_tensor_value_info("own_image", T.FLOAT, [batch, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("own_scores", T.FLOAT, [batch, CLASSES])],
         graph.stored,
     )
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset(model))], functions=list(model.functions), ir_version=10)
@@ -215,11 +215,11 @@ def by_onnx_runtime(model, images):
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": images})[0].astype(np.float64)
+    return session.run(None, {"own_image": images})[0].astype(np.float64)
 
 
 def by_evaluator(model, images):
-    return np.asarray(ReferenceEvaluator(model).run(None, {"image": images})[0], np.float64)
+    return np.asarray(ReferenceEvaluator(model).run(None, {"own_image": images})[0], np.float64)
 
 
 def tried(compute, *inputs):

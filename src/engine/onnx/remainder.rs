@@ -1,4 +1,4 @@
-//! ONNX's `Mod` of whole numbers, whose result has the divisor's sign: that of sizes too, as in `-size % 7`, what is
+//! ONNX's `Mod`, whose result has the divisor's sign unless it says `fmod`: that of sizes too, as in `-size % 7`, what is
 //! missing to a multiple of 7.
 //!
 //! The importer's has the dividend's sign for sizes, and for all that it takes for such, as every `int64`.
@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use tract_onnx::Onnx;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::logic::{Iff, comp_lt};
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::binary;
@@ -74,10 +76,20 @@ impl Expansion for Remainder {
         let both = binary::wire_rank_broadcast(prefix, target, inputs)?;
         let both = binary::wire_cast(prefix, target, &both, computed_as)?;
         let rest = target.wire_node(name("rest"), math::rem(), &both)?;
-        if !is_size && !of_result.is_signed() {
+        if of_result.is_unsigned() {
             return Ok(rest);
         }
         let above = target.wire_node(name("above"), math::add(), &[rest[0], both[1]])?;
+        if of_result.is_float() {
+            // A sum of floats is rounded: it is taken where the signs differ alone.
+            let signs = target.wire_node(name("signs"), math::mul(), &[rest[0], both[1]])?;
+            let rank = target.outlet_fact(signs[0])?.rank();
+            let zero = tensor0(0_f32).cast_to_dt(of_result)?.into_owned();
+            let zero = target.add_const(name("zero"), zero.broadcast_into_rank(rank)?)?;
+            let less = TypedBinOp(comp_lt(), None);
+            let differs = target.wire_node(name("differs"), less, &[signs[0], zero])?;
+            return target.wire_node(prefix, Iff, &[differs[0], above[0], rest[0]]);
+        }
         let modulo = target.wire_node(name("modulo"), math::rem(), &[above[0], both[1]])?;
         binary::wire_cast(name("cast"), target, &modulo, of_result)
     }

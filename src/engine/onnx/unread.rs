@@ -27,7 +27,7 @@ pub(super) fn drop_unread(graph: &mut GraphProto) {
     graph.node.retain(|_| is_read.next().unwrap_or(true));
 }
 
-/// The first of several outputs that needs no such node.
+/// The first output that nodes make, and no such one.
 pub(super) fn output_without(
     graph: &GraphProto,
     is_such: impl Fn(&NodeProto) -> bool,
@@ -35,8 +35,9 @@ pub(super) fn output_without(
     let mut outputs = graph.output.iter().map(|o| o.name.as_str()).take(MAX_TRIED);
     outputs.find(|name| {
         let is_read = read_for(graph, vec![name]);
-        let mut nodes = graph.node.iter().zip(is_read);
-        !nodes.any(|(node, is_read)| is_read && is_such(node))
+        let nodes = graph.node.iter().zip(is_read);
+        let mut needed = nodes.filter(|(_, is_read)| *is_read).peekable();
+        needed.peek().is_some() && !needed.any(|(node, _)| is_such(node))
     })
 }
 
@@ -128,6 +129,11 @@ mod tests {
             let other = output_without(&graph, |node| node.op_type == "Det");
             assert_eq!(other, found, "{to_y} {to_z}");
         }
+        let stored = GraphProto {
+            output: vec![value("x"), value("y")],
+            ..forked("Det", "Exp")
+        };
+        assert_eq!(output_without(&stored, |node| node.op_type == "Det"), None);
         for (name, left) in [("z", &["z"][..]), ("a", &["y", "z"])] {
             let mut graph = forked("Abs", "Exp");
             keep_output(&mut graph, name);
