@@ -10,7 +10,7 @@ them, and for any number of images where it means the same for each.
 
 ONNX Runtime computes without optimizations; where it has no kernel, ONNX's reference evaluator takes its place, and where
 the two differ, whichever is nearer. An answer is right within 5e-4 of the spread of the scores, with bfloat16 within 5e-3.
-Prints what is not right, then the counts; exits with 1 if an answer is wrong or the program fails. Takes ten minutes.
+Prints what is not right, then the counts; exits with 1 if an answer is wrong or the program fails. Takes five minutes.
 """
 
 import argparse
