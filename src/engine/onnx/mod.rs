@@ -242,12 +242,12 @@ fn check_opset(proto: &ModelProto) -> Result<(), LoadError> {
 
 /// A node's refusal with the output that does not need the node, where there is one: it may be that of the classes.
 fn advised(error: LoadError, graph: &GraphProto) -> LoadError {
-    let node = match &error {
-        LoadError::BadNode { node, .. }
-        | LoadError::LayoutOfOneCpu { node, .. }
-        | LoadError::Random { node, .. }
-        | LoadError::UnsupportedOperator { node, .. } => node,
-        _ => return error,
+    let (LoadError::BadNode { node, .. }
+    | LoadError::LayoutOfOneCpu { node, .. }
+    | LoadError::Random { node, .. }
+    | LoadError::UnsupportedOperator { node, .. }) = &error
+    else {
+        return error;
     };
     match unread::output_without(graph, |other| node_name(other) == *node) {
         Some(output) => LoadError::OfAnOutput {
