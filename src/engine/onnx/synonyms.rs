@@ -155,7 +155,8 @@ impl Words<'_> {
         self.push(&node.op_type, &more, node.attribute.clone());
     }
 
-    /// The sum by the count, which the importer gives as many axes as the first value has and so needs there the most.
+    /// The sum divided by the count. The importer divides by a number with as many axes as the first value has, and so
+    /// refuses a later value of more.
     fn mean(&mut self) {
         let count = self.node.input.len();
         if count > 1 {
@@ -182,7 +183,7 @@ impl Words<'_> {
         }
     }
 
-    /// Since operator set 28 it may have another order.
+    /// Refuses the order of channels that operator set 28 has added, which the importer does not read.
     fn space_to_depth(&self) -> Result<(), String> {
         let mode = self.node.attribute.iter().find(|a| a.name == "mode");
         match mode.map(|mode| String::from_utf8_lossy(&mode.s)) {
