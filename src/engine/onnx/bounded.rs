@@ -162,6 +162,9 @@ impl Bounded {
     /// Checks that nothing is decided by the number of images, which stands for any: the importer says of it that it is
     /// no other number.
     fn check_equal(&self, inputs: &[&InferenceFact]) -> TractResult<()> {
+        if self.op_type != "Equal" {
+            return Ok(());
+        }
         let sizes = |i: usize| {
             let value = inputs.get(i)?.value.concretize()?;
             let of = value.datum_type();
@@ -171,9 +174,6 @@ impl Bounded {
             let sizes = sizes.try_as_plain_ram().ok()?;
             Some(sizes.as_slice::<TDim>().ok()?.to_vec())
         };
-        if self.op_type != "Equal" {
-            return Ok(());
-        }
         let (Some(a), Some(b)) = (sizes(0), sizes(1)) else {
             return Ok(());
         };
@@ -277,7 +277,8 @@ impl EvalOp for Bounded {
     }
 }
 
-type Facts = TVec<InferenceFact>;
+/// What is known of a node's inputs, of its outputs, or of what it observes.
+pub(super) type Facts = TVec<InferenceFact>;
 
 impl InferenceOp for Bounded {
     fn infer(

@@ -4,15 +4,15 @@
 //! The importer types both branches and asks that they give the same shape.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use tract_onnx::Onnx;
-use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::model::ParsingContext;
 use tract_onnx::ops::logic::If;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
+use super::bounded::Facts;
+use super::stock;
 
 /// Makes the importer build it so.
 pub(super) fn register(onnx: &mut Onnx) {
@@ -29,8 +29,7 @@ fn choice(
     context: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let builder = OPERATORS.0.get("If").context("no operator If")?;
-    let (built, outer) = builder(context, node)?;
+    let (built, outer) = stock::build(context, node)?;
     let both = built.as_op().downcast_ref::<If>().cloned();
     let both = both.context("the importer has another If")?;
     let choice = Choice {
@@ -49,19 +48,22 @@ struct Choice {
 }
 
 impl Choice {
-    /// The branch that a condition takes, and which of the node's inputs each input of the branch is.
-    fn taken(&mut self, condition: bool) -> TractResult<(&mut InferenceModel, Vec<usize>)> {
-        let branch = match condition {
-            true => &mut self.both.then_body,
-            false => &mut self.both.else_body,
-        };
-        let mut reads = Vec::new();
-        for outlet in branch.input_outlets()? {
-            let name = &branch.node(outlet.node).name;
-            let at = self.outer.iter().position(|outer| outer == name);
-            reads.push(1 + at.context("a branch reads what the node does not")?);
+    /// The branch that a condition takes.
+    fn taken(&self, condition: bool) -> &InferenceModel {
+        match condition {
+            true => &self.both.then_body,
+            false => &self.both.else_body,
         }
-        Ok((branch, reads))
+    }
+
+    /// Which of the node's inputs each input of a branch is.
+    fn reads(&self, branch: &InferenceModel) -> TractResult<Vec<usize>> {
+        let name = |outlet: &OutletId| &branch.node(outlet.node).name;
+        let at = |name: &String| self.outer.iter().position(|outer| outer == name);
+        let inputs = branch.input_outlets()?.iter().map(name);
+        inputs
+            .map(|name| Ok(1 + at(name).context("a branch reads what the node does not")?))
+            .collect()
     }
 }
 
@@ -80,9 +82,6 @@ impl EvalOp for Choice {
         self.both.eval(context, inputs)
     }
 }
-
-/// What is known of a node's inputs, of its outputs, or of what it observes.
-type Facts = TVec<InferenceFact>;
 
 impl InferenceOp for Choice {
     fn infer_facts(
@@ -106,7 +105,12 @@ impl InferenceOp for Choice {
                 Err(_) => unknown,
             });
         };
-        let (branch, numbers) = self.taken(condition.cast_to_scalar()?)?;
+        let condition = condition.cast_to_scalar()?;
+        let numbers = self.reads(self.taken(condition))?;
+        let branch = match condition {
+            true => &mut self.both.then_body,
+            false => &mut self.both.else_body,
+        };
         for (i, number) in numbers.iter().enumerate() {
             let read = branch.input_fact_mut(i)?;
             read.unify_with_mut(&mut reads[*number])?;
@@ -139,15 +143,15 @@ impl InferenceOp for Choice {
                 TractError::msg(format!("{reason}: {}", e.root_cause()))
             });
         };
-        let mut choice = self.clone();
-        let (branch, reads) = choice.taken(condition.cast_to_scalar()?)?;
+        let mut branch = self.taken(condition.cast_to_scalar()?).clone();
+        let reads = self.reads(&branch)?;
         let outer: Vec<OutletId> = reads.iter().map(|i| mapping[&node.inputs[*i]]).collect();
         for (i, outlet) in outer.iter().enumerate() {
             let fact = target.outlet_fact(*outlet)?;
             let known = InferenceFact::from(fact);
             branch.set_input_fact(i, known)?;
         }
-        let body = branch.clone().into_typed()?;
+        let body = branch.into_typed()?;
         let sources = body.input_outlets()?.iter().copied();
         let mut inside: HashMap<OutletId, OutletId> = sources.zip(outer).collect();
         for inner in body.eval_order()? {

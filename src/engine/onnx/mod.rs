@@ -29,6 +29,7 @@ mod remainder;
 mod resize;
 mod slice;
 mod squeeze;
+mod stock;
 mod synonyms;
 mod tensors;
 mod training;

@@ -88,48 +88,41 @@ fn has_layout_of_one_cpu(domain: &str, node: &NodeProto) -> bool {
     }
 }
 
-/// Looks at every node.
-///
-/// # Errors
-/// As [`check_node`].
-pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
-    graph
-        .node
-        .iter()
-        .try_for_each(|node| check_node(node, onnx))
-}
-
-/// Looks at a node, and at those of graphs inside of it.
+/// Looks at every node, those of graphs inside of nodes too.
 ///
 /// # Errors
 /// [`LoadError::UnsupportedOperator`], [`LoadError::Random`] or [`LoadError::LayoutOfOneCpu`], naming node, operator and
 /// domain.
-pub(super) fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), LoadError> {
-    let of = domain(&node.domain);
-    let op = || match of {
-        "" => node.op_type.clone(),
-        of => format!("{} (domain {of})", node.op_type),
-    };
-    if has_layout_of_one_cpu(of, node) {
-        return Err(LoadError::LayoutOfOneCpu {
-            node: node_name(node),
-            op: op(),
-        });
+pub(super) fn check(graph: &GraphProto, onnx: &Onnx) -> Result<(), LoadError> {
+    for node in &graph.node {
+        let of = domain(&node.domain);
+        let op = || match of {
+            "" => node.op_type.clone(),
+            of => format!("{} (domain {of})", node.op_type),
+        };
+        if has_layout_of_one_cpu(of, node) {
+            return Err(LoadError::LayoutOfOneCpu {
+                node: node_name(node),
+                op: op(),
+            });
+        }
+        if of.is_empty() && RANDOM.contains(&&*node.op_type) {
+            return Err(LoadError::Random {
+                node: node_name(node),
+                op: op(),
+            });
+        }
+        if !is_known(of, &node.op_type, onnx) {
+            return Err(LoadError::UnsupportedOperator {
+                node: node_name(node),
+                op: op(),
+            });
+        }
+        for graph in node.attribute.iter().flat_map(graphs) {
+            check(graph, onnx)?;
+        }
     }
-    if of.is_empty() && RANDOM.contains(&&*node.op_type) {
-        return Err(LoadError::Random {
-            node: node_name(node),
-            op: op(),
-        });
-    }
-    if !is_known(of, &node.op_type, onnx) {
-        return Err(LoadError::UnsupportedOperator {
-            node: node_name(node),
-            op: op(),
-        });
-    }
-    let mut inner = node.attribute.iter().flat_map(graphs);
-    inner.try_for_each(|graph| check(graph, onnx))
+    Ok(())
 }
 
 #[cfg(test)]

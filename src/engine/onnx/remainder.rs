@@ -3,10 +3,8 @@
 //!
 //! The importer's has the dividend's sign for sizes, and for all that it takes for such, as every `int64`.
 
-use std::sync::LazyLock;
-
 use tract_onnx::Onnx;
-use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::logic::{Iff, comp_lt};
@@ -14,7 +12,7 @@ use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::binary;
 
-static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
+use super::stock;
 
 /// Makes the importer build it so.
 pub(super) fn register(onnx: &mut Onnx) {
@@ -27,8 +25,7 @@ fn modulo(
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     // As in C, with the dividend's sign.
     if node.get_attr_opt::<i64>("fmod")? == Some(1) {
-        let builder = OPERATORS.0.get("Mod").context("no operator Mod")?;
-        return builder(context, node);
+        return stock::build(context, node);
     }
     Ok((expand(Remainder), vec![]))
 }

@@ -3,17 +3,14 @@
 //! `synonyms` says `Upsample` so; the importer has the operator from set 10 on. Called by `bounded` too, once sizes are
 //! known.
 
-use std::sync::LazyLock;
-
 use tract_onnx::Onnx;
-use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::tract_hir::infer::Factoid as _;
 use tract_onnx::tract_hir::internal::*;
 
 use super::bounded::given_input;
-
-static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
+use super::stock;
 
 /// Makes the importer build it so.
 pub(super) fn register(onnx: &mut Onnx) {
@@ -24,10 +21,9 @@ fn resize(
     context: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let builder = OPERATORS.0.get("Resize").context("no operator Resize")?;
     let mut context = context.clone();
     context.onnx_operator_set_version = context.onnx_operator_set_version.max(10);
-    builder(&context, node)
+    stock::build(&context, node)
 }
 
 /// A node that aligns corners, by scales.

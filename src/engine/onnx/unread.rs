@@ -27,17 +27,21 @@ pub(super) fn drop_unread(graph: &mut GraphProto) {
     graph.node.retain(|_| is_read.next().unwrap_or(true));
 }
 
-/// The first output that nodes make, and no such one.
+/// The first output that nodes make, and no such one, nor one with such a node inside.
 pub(super) fn output_without(
     graph: &GraphProto,
     is_such: impl Fn(&NodeProto) -> bool,
 ) -> Option<&str> {
+    fn holds(node: &NodeProto, is_such: &dyn Fn(&NodeProto) -> bool) -> bool {
+        let mut inner = node.attribute.iter().flat_map(graphs);
+        is_such(node) || inner.any(|g| g.node.iter().any(|node| holds(node, is_such)))
+    }
     let mut outputs = graph.output.iter().map(|o| o.name.as_str()).take(MAX_TRIED);
     outputs.find(|name| {
         let is_read = read_for(graph, vec![name]);
         let nodes = graph.node.iter().zip(is_read);
         let mut needed = nodes.filter(|(_, is_read)| *is_read).peekable();
-        needed.peek().is_some() && !needed.any(|(node, _)| is_such(node))
+        needed.peek().is_some() && !needed.any(|(node, _)| holds(node, &is_such))
     })
 }
 
@@ -129,6 +133,17 @@ mod tests {
             let other = output_without(&graph, |node| node.op_type == "Det");
             assert_eq!(other, found, "{to_y} {to_z}");
         }
+        let inside = AttributeProto {
+            g: Some(forked("Det", "Exp")),
+            ..AttributeProto::default()
+        };
+        let mut nested = forked("Abs", "Exp");
+        nested.node[2].attribute.push(inside);
+        let other = output_without(&nested, |node| node.op_type == "Det");
+        assert_eq!(other, Some("z"));
+        nested.output.pop();
+        let other = output_without(&nested, |node| node.op_type == "Det");
+        assert_eq!(other, None);
         let stored = GraphProto {
             output: vec![value("x"), value("y")],
             ..forked("Det", "Exp")
